@@ -1,0 +1,1 @@
+"""budan completes every paid order exactly once, whatever breaks."""

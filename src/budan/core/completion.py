@@ -1,0 +1,91 @@
+"""Everything that must follow a decision, as values for one transaction (I3)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import assert_never
+
+from budan.core.decide import Contradiction, Effect, RemedyCause, Transition
+from budan.core.evidence import Evidence
+from budan.core.ledger import Entry, payment_entry, returned_entry, suspense_entry, unwanted_payment_entry
+from budan.core.money import CURRENCY_EXPONENTS, Money, fee
+from budan.core.order import Order
+from budan.core.trade import Trade
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Consequences:
+    """What the transaction of a decision writes besides the states.
+
+    `event` names the webhook; `refund_minor` is the intent to give the whole payment back; `close_attempts` are the
+    order's other open trades, which must be closed at their channels.
+    """
+
+    entries: tuple[Entry, ...] = ()
+    event: str | None = None
+    remedy: RemedyCause | None = None
+    refund_minor: int | None = None
+    close_attempts: tuple[int, ...] = ()
+    fee_minor: int = 0
+
+
+NOTHING = Consequences()
+
+
+def consequences(order: Order, trade: Trade, siblings: Sequence[Trade], decision: Transition) -> Consequences:
+    """What follows a transition of `trade`; `siblings` are the order's other trades."""
+    paid = Money(amount_minor=trade.amount_minor, currency=trade.currency)
+    match decision.effect:
+        case Effect.NOTHING:
+            return NOTHING
+        case Effect.COMPLETE:
+            return _completion(order, trade, siblings, decision)
+        case Effect.RETURN_SECOND | Effect.RETURN_LATE:
+            entry = unwanted_payment_entry(attempt=trade.attempt, account_id=trade.account_id, paid=paid)
+            return Consequences(
+                entries=(entry,),
+                event="order.payment_returning",
+                remedy=decision.remedy,
+                refund_minor=paid.amount_minor,
+            )
+        case Effect.BOOK_RETURNED:
+            came = unwanted_payment_entry(attempt=trade.attempt, account_id=trade.account_id, paid=paid)
+            went = returned_entry(attempt=trade.attempt, account_id=trade.account_id, paid=paid)
+            return Consequences(entries=(came, went), event="order.payment_returned")
+        case _:
+            assert_never(decision.effect)
+
+
+def _completion(order: Order, trade: Trade, siblings: Sequence[Trade], decision: Transition) -> Consequences:
+    paid = Money(amount_minor=trade.amount_minor, currency=trade.currency)
+    charged = fee(paid, rate_bp=trade.fee_rate_bp)
+    entry = payment_entry(
+        attempt=trade.attempt,
+        account_id=trade.account_id,
+        merchant_id=order.merchant_id,
+        paid=paid,
+        fee=charged,
+    )
+    return Consequences(
+        entries=(entry,),
+        event="order.paid",
+        remedy=decision.remedy,
+        close_attempts=tuple(sibling.attempt for sibling in siblings if sibling.is_open),
+        fee_minor=charged.amount_minor,
+    )
+
+
+def contradiction_entries(trade: Trade, evidence: Evidence, contradiction: Contradiction) -> tuple[Entry, ...]:
+    """Money that came and does not fit goes to `suspense`, in its own currency.
+
+    A currency that we keep no books in cannot be booked: the contradiction alone tells of it.
+    """
+    if not contradiction.to_suspense or not evidence.order_minor or evidence.currency not in CURRENCY_EXPONENTS:
+        return ()
+    return (
+        suspense_entry(
+            attempt=trade.attempt,
+            account_id=evidence.account_id,
+            came=Money(amount_minor=evidence.order_minor, currency=evidence.currency),
+            channel_reference=evidence.channel_reference,
+        ),
+    )

@@ -1,0 +1,283 @@
+"""The one decision: what a piece of evidence does to an order and its trade."""
+
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from enum import Enum
+from typing import assert_never
+
+from budan.core.evidence import Evidence, Outcome, Source
+from budan.core.order import Order, OrderState
+from budan.core.trade import UNCLEAR_FROM_STATES, UNPAID_END_STATES, Direction, Trade, TradeState
+
+# Clocks of channels and of this machine differ; a channel's expiry is over for us only this much later (I5).
+EXPIRY_SKEW = timedelta(minutes=2)
+
+# I5 asks for one more query after the first answer that counts.
+NOT_FOUND_ANSWERS_NEEDED = 2
+
+
+class Effect(Enum):
+    """What must be written in the transaction of a transition (I3)."""
+
+    NOTHING = "nothing"
+    COMPLETE = "complete"  # the order becomes paid: postings, webhook, close intents, remedy if not the normal way
+    RETURN_SECOND = "return_second"  # the order was paid already: book the money, intend its refund (I9)
+    RETURN_LATE = "return_late"  # somebody was told "not paid": book the money, intend its refund, tell the merchant
+    BOOK_RETURNED = "book_returned"  # a reverse gave a payment back: book both, no fee
+
+
+class RemedyCause(Enum):
+    """Why a completion did not come the normal way."""
+
+    NOTICE_MISSING = "notice_missing"
+    REPLY_MISSING = "reply_missing"
+    ENDED_TRADE_PAID = "ended_trade_paid"
+    LATE_PAYMENT = "late_payment"
+    SECOND_PAYMENT = "second_payment"
+
+
+class Mismatch(Enum):
+    """Why verified evidence does not fit."""
+
+    WRONG_ACCOUNT = "wrong_account"
+    WRONG_AMOUNT = "wrong_amount"
+    WRONG_CURRENCY = "wrong_currency"
+    PAYMENT_DENIED = "payment_denied"  # the channel says "not paid" of a trade that it said was paid
+    RETURNED_ELSEWHERE = "returned_elsewhere"  # paid and given back without an act of ours
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Transition:
+    """The states after, and what else the same transaction writes."""
+
+    order_state: OrderState
+    trade: Trade
+    effect: Effect = Effect.NOTHING
+    remedy: RemedyCause | None = None
+    hold_reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unchanged:
+    """The evidence says nothing new; it was heard."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contradiction:
+    """Verified evidence that does not fit: recorded, order held; `to_suspense` when money came (I4)."""
+
+    mismatch: Mismatch
+    to_suspense: bool
+
+
+Decision = Transition | Unchanged | Contradiction
+
+
+def decide(order: Order, trade: Trade, evidence: Evidence) -> Decision:
+    """What `evidence` does to `order` and `trade`; pure, total, and safe to repeat (I8).
+
+    Precedence: evidence that does not fit (I4), then the outcome, then the trade's state, then the order's.
+    """
+    mismatch = _mismatch(trade, evidence)
+    if mismatch is not None:
+        return Contradiction(mismatch=mismatch, to_suspense=evidence.outcome is Outcome.PAID)
+    match evidence.outcome:
+        case Outcome.PAID:
+            return _decide_paid(order, trade, evidence)
+        case Outcome.UNPAID_FINAL:
+            return _decide_unpaid_final(order, trade, evidence)
+        case Outcome.UNPAID_OPEN:
+            return _decide_unpaid_open(order, trade, evidence)
+        case Outcome.UNKNOWN:
+            return _decide_unknown(order, trade)
+        case _:
+            assert_never(evidence.outcome)
+
+
+def _mismatch(trade: Trade, evidence: Evidence) -> Mismatch | None:
+    """Only a statement that could end or complete a trade must fit it; silence and "not yet" change no money."""
+    if evidence.outcome not in {Outcome.PAID, Outcome.UNPAID_FINAL}:
+        return None
+    if evidence.account_id != trade.account_id:
+        return Mismatch.WRONG_ACCOUNT
+    if evidence.outcome is not Outcome.PAID:
+        return None
+    if evidence.currency != trade.currency:
+        return Mismatch.WRONG_CURRENCY
+    if evidence.order_minor != trade.amount_minor:
+        return Mismatch.WRONG_AMOUNT
+    return None
+
+
+def _decide_paid(order: Order, trade: Trade, evidence: Evidence) -> Decision:
+    match trade.state:
+        case TradeState.SUCCEEDED:
+            if evidence.refunded_hint:
+                return Contradiction(mismatch=Mismatch.RETURNED_ELSEWHERE, to_suspense=False)
+            return Unchanged(reason="already_succeeded")
+        case TradeState.REVERSING:
+            return _paid_while_reversing(order, trade, evidence)
+        case TradeState.REVERSED:
+            return _paid_after_reversed(order, trade)
+        case (
+            TradeState.CREATED
+            | TradeState.SUBMITTED
+            | TradeState.USER_PAYING
+            | TradeState.UNKNOWN
+            | TradeState.FAILED
+            | TradeState.CLOSED
+        ):
+            return _succeed(order, trade, evidence)
+        case _:
+            assert_never(trade.state)
+
+
+def _paid_while_reversing(order: Order, trade: Trade, evidence: Evidence) -> Decision:
+    """From the reverse's intent on a success completes nothing by itself; the order waits for the reverse's word."""
+    if evidence.irreversible:
+        return _succeed(order, trade, evidence)
+    if trade.paid_seen:
+        return Unchanged(reason="waits_for_reverse")
+    return Transition(order_state=order.state, trade=replace(trade, paid_seen=True))
+
+
+def _paid_after_reversed(order: Order, trade: Trade) -> Decision:
+    """The reverse gave the money back before the success was heard: payment and return are both booked, once."""
+    if trade.paid_seen:
+        return Unchanged(reason="already_returned")
+    return Transition(
+        order_state=order.state,
+        trade=replace(trade, paid_seen=True),
+        effect=Effect.BOOK_RETURNED,
+    )
+
+
+def _succeed(order: Order, trade: Trade, evidence: Evidence) -> Transition:
+    """The money stands. It completes the order, or goes back when the order is paid or was called unpaid."""
+    succeeded = replace(trade, state=TradeState.SUCCEEDED, paid_seen=True)
+    hold_reason = "refunded_elsewhere" if evidence.refunded_hint else None
+    if order.state is OrderState.PAID:
+        return Transition(
+            order_state=OrderState.PAID,
+            trade=succeeded,
+            effect=Effect.RETURN_SECOND,
+            remedy=RemedyCause.SECOND_PAYMENT,
+            hold_reason=hold_reason,
+        )
+    if order.told_unpaid:
+        return Transition(
+            order_state=order.state,
+            trade=succeeded,
+            effect=Effect.RETURN_LATE,
+            remedy=RemedyCause.LATE_PAYMENT,
+            hold_reason=hold_reason,
+        )
+    return Transition(
+        order_state=OrderState.PAID,
+        trade=succeeded,
+        effect=Effect.COMPLETE,
+        remedy=_remedy_cause(order, trade, evidence),
+        hold_reason=hold_reason,
+    )
+
+
+def _remedy_cause(order: Order, trade: Trade, evidence: Evidence) -> RemedyCause | None:
+    """None when the payment was learned the normal way (I12)."""
+    if order.state in {OrderState.EXPIRED, OrderState.CLOSED}:
+        return RemedyCause.LATE_PAYMENT
+    if trade.state in UNPAID_END_STATES or trade.state is TradeState.REVERSING:
+        return RemedyCause.ENDED_TRADE_PAID
+    match trade.direction:
+        case Direction.C2B:
+            return None if evidence.source is Source.NOTICE else RemedyCause.NOTICE_MISSING
+        case Direction.B2C:
+            # While the payer types a password the channel wants to be asked: there a query is the normal way.
+            asked_as_told = trade.state is TradeState.USER_PAYING and evidence.source is Source.QUERY
+            normal = evidence.source is Source.REPLY or asked_as_told
+            return None if normal else RemedyCause.REPLY_MISSING
+        case _:
+            assert_never(trade.direction)
+
+
+def _decide_unpaid_final(order: Order, trade: Trade, evidence: Evidence) -> Decision:
+    match trade.state:
+        case TradeState.SUCCEEDED:
+            mismatch = Mismatch.RETURNED_ELSEWHERE if evidence.money_returned else Mismatch.PAYMENT_DENIED
+            return Contradiction(mismatch=mismatch, to_suspense=False)
+        case TradeState.REVERSING:
+            return _end_reversed(order, trade, evidence)
+        case TradeState.FAILED | TradeState.CLOSED | TradeState.REVERSED:
+            if evidence.money_returned and not trade.paid_seen:
+                return _end_reversed(order, trade, evidence)
+            return Unchanged(reason="already_ended")
+        case TradeState.CREATED | TradeState.SUBMITTED | TradeState.USER_PAYING | TradeState.UNKNOWN:
+            if evidence.reversed_here:
+                return _end_reversed(order, trade, evidence)
+            return Transition(order_state=order.state, trade=replace(trade, state=_unpaid_end(trade)))
+        case _:
+            assert_never(trade.state)
+
+
+def _unpaid_end(trade: Trade) -> TradeState:
+    """A charge that was refused failed; a code that nobody paid was closed."""
+    return TradeState.FAILED if trade.direction is Direction.B2C else TradeState.CLOSED
+
+
+def _end_reversed(order: Order, trade: Trade, evidence: Evidence) -> Transition:
+    """The reverse's word: whatever was paid is back with the payer, and an unpaid order ends here."""
+    returned = trade.paid_seen or evidence.money_returned
+    ends = order.state in {OrderState.CREATED, OrderState.PAYING, OrderState.CLOSING}
+    return Transition(
+        order_state=OrderState.CLOSED if ends else order.state,
+        trade=replace(trade, state=TradeState.REVERSED, paid_seen=returned),
+        effect=Effect.BOOK_RETURNED if returned else Effect.NOTHING,
+    )
+
+
+def _decide_unpaid_open(order: Order, trade: Trade, evidence: Evidence) -> Decision:
+    if not evidence.sent:
+        return Unchanged(reason="not_sent")
+    if evidence.not_found:
+        return _decide_not_found(order, trade, evidence)
+    match trade.state:
+        case TradeState.CREATED | TradeState.UNKNOWN | TradeState.SUBMITTED | TradeState.USER_PAYING:
+            heard = TradeState.USER_PAYING if evidence.user_paying else TradeState.SUBMITTED
+            # An answer that left the channel before the payer began to type does not undo what came since.
+            if trade.state is heard or (trade.state is TradeState.USER_PAYING and not evidence.user_paying):
+                return Unchanged(reason="not_paid_yet")
+            return Transition(order_state=order.state, trade=replace(trade, state=heard, not_found_count=0))
+        case TradeState.REVERSING | TradeState.SUCCEEDED | TradeState.FAILED | TradeState.CLOSED | TradeState.REVERSED:
+            return Unchanged(reason="not_paid_yet")
+        case _:
+            assert_never(trade.state)
+
+
+def _decide_not_found(order: Order, trade: Trade, evidence: Evidence) -> Decision:
+    """An unknown number ends a C2B trade only when nothing can arrive any more, and after one more query (I5)."""
+    if not trade.is_open or not _not_found_counts(trade, evidence):
+        return Unchanged(reason="not_found_yet")
+    count = trade.not_found_count + 1
+    ended = count >= NOT_FOUND_ANSWERS_NEEDED
+    state = TradeState.CLOSED if ended else trade.state
+    return Transition(order_state=order.state, trade=replace(trade, state=state, not_found_count=count))
+
+
+def _not_found_counts(trade: Trade, evidence: Evidence) -> bool:
+    """Whether the question left after the send window and after the last moment at which a payer could pay.
+
+    A B2C trade has no such moment: only an answered reverse ends it.
+    """
+    if trade.state is TradeState.REVERSING or trade.direction is Direction.B2C:
+        return False
+    if evidence.asked_at is None or trade.expires_at is None:
+        return False
+    return evidence.asked_at > max(trade.send_until, trade.expires_at) + EXPIRY_SKEW
+
+
+def _decide_unknown(order: Order, trade: Trade) -> Decision:
+    """Unknown is not failed (I5)."""
+    if trade.state not in UNCLEAR_FROM_STATES:
+        return Unchanged(reason="unclear")
+    return Transition(order_state=order.state, trade=replace(trade, state=TradeState.UNKNOWN))

@@ -1,0 +1,98 @@
+"""Double entry: what a payment, a return and unexplained money write in the books (I10)."""
+
+from dataclasses import dataclass
+
+from budan.core import money
+from budan.core.numbers import AccountId, MerchantId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Posting:
+    """One line of a journal entry; a debit is positive. `account` is a ledger account of the order's lane."""
+
+    account: str
+    amount_minor: int
+    currency: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """A journal entry; `key` is unique within the order, so the same event cannot be booked twice."""
+
+    key: str
+    postings: tuple[Posting, ...]
+
+    def __post_init__(self) -> None:
+        sums: dict[str, int] = {}
+        for posting in self.postings:
+            assert posting.amount_minor != 0, "a line without an amount says nothing"
+            sums[posting.currency] = sums.get(posting.currency, 0) + posting.amount_minor
+        assert all(total == 0 for total in sums.values()), "every entry sums to zero per currency (I10)"
+
+
+def channel_account(account_id: AccountId) -> str:
+    """What a channel account owes us, or holds for us."""
+    return f"channel:{account_id}"
+
+
+def merchant_account(merchant_id: MerchantId) -> str:
+    """What we owe a merchant."""
+    return f"merchant:{merchant_id}"
+
+
+FEE_INCOME = "fee_income"
+REFUND_PAYABLE = "refund_payable"  # what payers get back
+SUSPENSE = "suspense"  # money that came and cannot be booked to its order
+
+
+def payment_entry(
+    *,
+    attempt: int,
+    account_id: AccountId,
+    merchant_id: MerchantId,
+    paid: money.Money,
+    fee: money.Money,
+) -> Entry:
+    """The payment that completes an order: the channel owes us, we owe the merchant less our fee."""
+    lines = [
+        Posting(account=channel_account(account_id), amount_minor=paid.amount_minor, currency=paid.currency),
+        Posting(
+            account=merchant_account(merchant_id),
+            amount_minor=fee.amount_minor - paid.amount_minor,
+            currency=paid.currency,
+        ),
+        Posting(account=FEE_INCOME, amount_minor=-fee.amount_minor, currency=fee.currency),
+    ]
+    return Entry(key=f"payment:{attempt}", postings=tuple(line for line in lines if line.amount_minor != 0))
+
+
+def unwanted_payment_entry(*, attempt: int, account_id: AccountId, paid: money.Money) -> Entry:
+    """A payment that stands but completes nothing (second or late): owed back to the payer, no fee."""
+    return _two_lines(f"payment:{attempt}", channel_account(account_id), REFUND_PAYABLE, paid)
+
+
+def returned_entry(*, attempt: int, account_id: AccountId, paid: money.Money) -> Entry:
+    """The channel gave a payment back itself: the opposite of `unwanted_payment_entry`."""
+    return _two_lines(f"return:{attempt}", REFUND_PAYABLE, channel_account(account_id), paid)
+
+
+def suspense_entry(
+    *,
+    attempt: int,
+    account_id: AccountId,
+    came: money.Money,
+    channel_reference: str | None,
+) -> Entry:
+    """Money that came and does not fit its order; one entry for each payment the channel names."""
+    key = f"suspense:{attempt}:{account_id}:{channel_reference or came.amount_minor}"
+    return _two_lines(key, channel_account(account_id), SUSPENSE, came)
+
+
+def _two_lines(key: str, debit: str, credit: str, amount: money.Money) -> Entry:
+    return Entry(
+        key=key,
+        postings=(
+            Posting(account=debit, amount_minor=amount.amount_minor, currency=amount.currency),
+            Posting(account=credit, amount_minor=-amount.amount_minor, currency=amount.currency),
+        ),
+    )

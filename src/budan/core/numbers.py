@@ -1,0 +1,179 @@
+"""Numbers that people and channels see, and the ids inside them.
+
+A number is 30 characters of upper-case Crockford base32 (no I, L, O, U): kind with environment (1), Beijing day as
+YYMMDD (6), lane (2), merchant (6), order id (13), ordinal (1), check (1). Its parts find the row without a search.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta, timezone
+from enum import Enum
+from typing import NewType
+
+OrderId = NewType("OrderId", int)
+MerchantId = NewType("MerchantId", int)
+AccountId = NewType("AccountId", int)
+Lane = NewType("Lane", int)
+
+ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+_VALUES = {character: value for value, character in enumerate(ALPHABET)}
+NUMBER_LENGTH = 30
+
+# Ids count milliseconds from here: 41 bits last until 2094.
+ID_EPOCH = datetime(2025, 1, 1, tzinfo=UTC)
+PROCESS_NUMBERS = 1 << 10
+_COUNTS = 1 << 12
+LANES_MAX = 64
+MERCHANT_ID_MAX = (1 << 30) - 1
+ORDINAL_MAX = 31
+
+# Bills and shops count days in Beijing, so the day in a number is theirs (protocols/README.md rule 6).
+BEIJING = timezone(timedelta(hours=8), "Asia/Shanghai")
+
+
+class Environment(Enum):
+    """Where an installation stands; part of every number that leaves it (I13)."""
+
+    LOCAL = "local"
+    TEST = "test"
+    LIVE = "live"
+
+
+class NumberKind(Enum):
+    """What a number counts: an order (ordinal 0) or its trades (1 to 31), or its refunds."""
+
+    ORDER = "order"
+    REFUND = "refund"
+
+
+_LEADS: dict[tuple[Environment, NumberKind], str] = {
+    (Environment.LOCAL, NumberKind.ORDER): "D",
+    (Environment.LOCAL, NumberKind.REFUND): "E",
+    (Environment.TEST, NumberKind.ORDER): "T",
+    (Environment.TEST, NumberKind.REFUND): "V",
+    (Environment.LIVE, NumberKind.ORDER): "P",
+    (Environment.LIVE, NumberKind.REFUND): "R",
+}
+_KINDS = {lead: key for key, lead in _LEADS.items()}
+
+
+class BadNumber(ValueError):  # noqa: N818 - an outcome of parsing, named as the reader meets it
+    """The text is no number of ours: wrong length, character, check or day."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Number:
+    """The parts of an order, trade or refund number."""
+
+    environment: Environment
+    kind: NumberKind
+    lane: Lane
+    merchant_id: MerchantId
+    order_id: OrderId
+    ordinal: int
+
+    def __post_init__(self) -> None:
+        assert 0 <= self.lane < LANES_MAX
+        assert 0 < self.merchant_id <= MERCHANT_ID_MAX
+        assert 0 < self.order_id < 1 << 63
+        assert 0 <= self.ordinal <= ORDINAL_MAX
+
+
+def render_number(number: Number) -> str:
+    """The 30 characters of `number`."""
+    day = id_created_at(number.order_id).astimezone(BEIJING)
+    body = (
+        _LEADS[number.environment, number.kind]
+        + f"{day:%y%m%d}"
+        + _encode(number.lane, width=2)
+        + _encode(number.merchant_id, width=6)
+        + _encode(number.order_id, width=13)
+        + ALPHABET[number.ordinal]
+    )
+    return body + _check_character(body)
+
+
+def parse_number(text: str) -> Number:
+    """The parts of a number; raises `BadNumber` unless every part agrees with the others."""
+    if len(text) != NUMBER_LENGTH or any(character not in _VALUES for character in text):
+        raise BadNumber(text)
+    if _check_character(text[:-1]) != text[-1] or text[0] not in _KINDS:
+        raise BadNumber(text)
+    environment, kind = _KINDS[text[0]]
+    lane, merchant_id, order_id = _decode(text[7:9]), _decode(text[9:15]), _decode(text[15:28])
+    if lane >= LANES_MAX or not 0 < merchant_id <= MERCHANT_ID_MAX or not 0 < order_id < 1 << 63:
+        raise BadNumber(text)
+    number = Number(
+        environment=environment,
+        kind=kind,
+        lane=Lane(lane),
+        merchant_id=MerchantId(merchant_id),
+        order_id=OrderId(order_id),
+        ordinal=_VALUES[text[28]],
+    )
+    if f"{id_created_at(number.order_id).astimezone(BEIJING):%y%m%d}" != text[1:7]:
+        raise BadNumber(text)
+    return number
+
+
+def lane_of(merchant_id: MerchantId, *, lanes: int) -> Lane:
+    """The lane of a merchant: a stable multiplicative hash, so that neighbours in age spread over all lanes."""
+    assert 0 < lanes <= LANES_MAX
+    return Lane(((merchant_id * 0x9E37_79B1) & 0xFFFF_FFFF) * lanes >> 32)
+
+
+def next_id(*, previous: int, now_ms: int, process_number: int) -> int | None:
+    """The id after `previous` of this process, or None when the clock stands behind it and the caller must wait.
+
+    `now_ms` is milliseconds since the Unix epoch. 41 bits of milliseconds, 10 of process number, 12 of count.
+    """
+    assert 0 <= process_number < PROCESS_NUMBERS
+    milliseconds = now_ms - _EPOCH_MS
+    assert milliseconds >= 0
+    last_milliseconds, last_count = previous >> 22, previous & (_COUNTS - 1)
+    if milliseconds > last_milliseconds:
+        return milliseconds << 22 | process_number << 12
+    if milliseconds == last_milliseconds and last_count + 1 < _COUNTS:
+        return milliseconds << 22 | process_number << 12 | (last_count + 1)
+    return None
+
+
+def id_created_at(identity: int) -> datetime:
+    """When an id was made, by the clock of the process that made it."""
+    return ID_EPOCH + timedelta(milliseconds=identity >> 22)
+
+
+def id_floor(moment: datetime) -> int:
+    """The smallest id that could have been made at `moment`: bounds ranges and partitions."""
+    return max(0, int((moment - ID_EPOCH) / timedelta(milliseconds=1))) << 22
+
+
+def beijing_day(moment: datetime) -> date:
+    """The bill day of a moment."""
+    return moment.astimezone(BEIJING).date()
+
+
+_EPOCH_MS = int(ID_EPOCH.timestamp() * 1000)
+
+
+def _encode(value: int, *, width: int) -> str:
+    return "".join(ALPHABET[value >> shift & 31] for shift in range(5 * (width - 1), -1, -5))
+
+
+def _decode(text: str) -> int:
+    value = 0
+    for character in text:
+        value = value << 5 | _VALUES[character]
+    return value
+
+
+def _check_character(body: str) -> str:
+    """A checksum over GF(32): finds every single wrong character and every swap of two neighbours."""
+    remainder = 0
+    for character in body:
+        remainder <<= 1
+        if remainder & 32:
+            remainder ^= 0b100101
+        remainder ^= _VALUES[character]
+    # Multiplied once more so that the check character has a weight of its own.
+    remainder <<= 1
+    return ALPHABET[remainder ^ 0b100101 if remainder & 32 else remainder]

@@ -1,0 +1,73 @@
+"""One attempt to pay an order on one channel account."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum
+
+from budan.core.numbers import AccountId
+
+
+class TradeState(Enum):
+    """created → submitted → user_paying → succeeded; failed, closed; reversing → reversed; unknown."""
+
+    CREATED = "created"
+    SUBMITTED = "submitted"
+    USER_PAYING = "user_paying"
+    UNKNOWN = "unknown"
+    REVERSING = "reversing"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CLOSED = "closed"
+    REVERSED = "reversed"
+
+
+# The channel may still take money for these.
+OPEN_STATES = frozenset(
+    {
+        TradeState.CREATED,
+        TradeState.SUBMITTED,
+        TradeState.USER_PAYING,
+        TradeState.UNKNOWN,
+        TradeState.REVERSING,
+    },
+)
+
+# An unclear answer may move a trade from these to `unknown` and nothing else (I5).
+UNCLEAR_FROM_STATES = frozenset({TradeState.CREATED, TradeState.SUBMITTED, TradeState.USER_PAYING})
+
+# The channel ended these without a payment that stands.
+UNPAID_END_STATES = frozenset({TradeState.FAILED, TradeState.CLOSED, TradeState.REVERSED})
+
+
+class Direction(Enum):
+    """Who scans: the customer the shop's code (C2B), or the shop the customer's (B2C)."""
+
+    C2B = "c2b"
+    B2C = "b2c"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trade:
+    """What `decide` needs of a trade.
+
+    `send_until` ends the window in which its first byte may leave (I11); `expires_at` is the last moment at which the
+    channel lets a C2B payer pay. `paid_seen` says that a success was heard while the trade could not complete the order.
+    `not_found_count` counts the answers "no such trade" that came when I5 lets them count.
+    """
+
+    attempt: int
+    direction: Direction
+    state: TradeState
+    account_id: AccountId
+    amount_minor: int
+    currency: str
+    fee_rate_bp: int
+    send_until: datetime
+    expires_at: datetime | None = None
+    paid_seen: bool = False
+    not_found_count: int = 0
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the channel may still take money for it."""
+        return self.state in OPEN_STATES

@@ -1,0 +1,260 @@
+"""One interface for every upstream that moves money."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import Enum
+from typing import Protocol
+
+from budan.core.evidence import Outcome
+from budan.core.numbers import AccountId
+from budan.core.trade import Direction
+
+
+class Method(Enum):
+    """How a payer is led to pay."""
+
+    NATIVE = "native"  # C2B: a text to draw as a QR code
+    JSAPI = "jsapi"  # C2B: parameters for the wallet's own browser
+    WAP = "wap"  # C2B: a page to send the phone's browser to
+    CODE = "code"  # B2C: the shop scans the payer's code
+
+
+def direction_of(method: Method) -> Direction:
+    """Who scans in this method."""
+    return Direction.B2C if method is Method.CODE else Direction.C2B
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capabilities:
+    """What a channel can do; what it cannot it declares, and the flow refuses."""
+
+    methods: frozenset[Method]
+    auth_code_pattern: str  # which B2C codes are this channel's
+    close: bool
+    reverse: bool
+    reverse_returns_money: bool
+    own_number_max: int
+    send_window: timedelta  # how long after the intent the first byte may leave (I11)
+    call_timeout: timedelta
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """What an adapter is given for one call: it has no clock, randomness or pace of its own.
+
+    `deadline_s` bounds the whole call. `send_before_s`, on the monotonic clock, is checked right before the first
+    byte: past it nothing is sent and the answer is `sent=False` (I11).
+    """
+
+    now: datetime
+    nonce: str
+    deadline_s: float
+    send_before_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TradeIntent:
+    """Every value of the request, as committed before the call (I11): a repeat is equal in all but its signature."""
+
+    trade_no: str
+    method: Method
+    amount_minor: int
+    currency: str
+    subject: str
+    notify_url: str
+    created_at: datetime
+    expires_at: datetime | None = None  # absolute; given to the channel
+    payer_openid: str | None = None  # JSAPI
+    return_url: str | None = None  # WAP: where the wallet sends the browser; never proof of payment
+    device_id: str | None = None
+    device_ip: str | None = None
+    store_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TradeRef:
+    """What identifies a trade at its channel."""
+
+    trade_no: str
+    direction: Direction
+    created_at: datetime
+    channel_reference: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PayResult:
+    """What an adapter says of one trade, silence included (protocols/README.md section 3). Amounts in fen."""
+
+    outcome: Outcome
+    trade_no: str
+    order_minor: int | None = None
+    payer_minor: int | None = None
+    settle_minor: int | None = None
+    currency: str | None = None
+    channel_reference: str | None = None
+    wallet_reference: str | None = None
+    paid_at: datetime | None = None
+    payer_id: str | None = None
+    wallet: str | None = None
+    user_paying: bool = False
+    not_found: bool = False
+    reversed_here: bool = False
+    money_returned: bool = False
+    refunded_hint: bool = False
+    sent: bool = True
+    code: str = ""
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PayAction:
+    """What the payer's side needs to go on; exactly one is set.
+
+    `qr_text` is drawn as a code, `jsapi_parameters` go to the wallet's script, `redirect_url` to the browser.
+    """
+
+    qr_text: str | None = None
+    jsapi_parameters: Mapping[str, str] | None = None
+    redirect_url: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CreateResult:
+    """The answer to a C2B placement; `action` is there when the payer can pay."""
+
+    result: PayResult
+    action: PayAction | None = None
+
+
+class EndState(Enum):
+    """How a close or a reverse ended."""
+
+    ENDED = "ended"
+    ALREADY_PAID = "already_paid"
+    NOT_FOUND = "not_found"
+    NOT_SUPPORTED = "not_supported"
+    RETRY = "retry"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndResult:
+    """The answer to a close or a reverse; `money_returned` is None where the channel does not say."""
+
+    state: EndState
+    money_returned: bool | None = None
+    sent: bool = True
+    code: str = ""
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RawNotice:
+    """A notice as it came: header names in lower case, the body's very bytes."""
+
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class NoticeKind(Enum):
+    """What a notice tells of."""
+
+    PAYMENT = "payment"
+    REFUND = "refund"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notice:
+    """A verified notice."""
+
+    kind: NoticeKind
+    result: PayResult
+
+
+class BadNotice(Exception):  # noqa: N818 - an outcome of parsing, named as the reader meets it
+    """The notice is not provably the channel's: unsigned, wrongly signed, stale or unreadable."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ack:
+    """What a notice is answered with."""
+
+    status: int
+    content_type: str
+    body: bytes
+
+
+class Channel(Protocol):
+    """An adapter for one account. It never sleeps or retries, and raises for no failure that could have moved money."""
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What this channel can do."""
+        ...
+
+    async def create(self, intent: TradeIntent, *, call: Call) -> CreateResult:
+        """Place a C2B trade. Safe to repeat with the same intent."""
+        ...
+
+    async def charge(self, intent: TradeIntent, *, auth_code: str, call: Call) -> PayResult:
+        """Charge a payer's code. Never repeated: an auth code is sent once."""
+        ...
+
+    async def query(self, ref: TradeRef, *, call: Call) -> PayResult:
+        """Ask for a trade. Safe to repeat."""
+        ...
+
+    async def close(self, ref: TradeRef, *, call: Call) -> EndResult:
+        """End a C2B trade that is not paid. Safe to repeat."""
+        ...
+
+    async def reverse(self, ref: TradeRef, *, call: Call) -> EndResult:
+        """End a trade and give back what was paid. Safe to repeat; its intent must be committed first."""
+        ...
+
+    def parse_notice(self, notice: RawNotice, *, now: datetime) -> Notice:
+        """Verify and read a notice, offline; raises `BadNotice`."""
+        ...
+
+    def acknowledge(self, *, accepted: bool) -> Ack:
+        """The channel's own form of yes and no."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccountConfig:
+    """A channel account as the store keeps it, secrets opened.
+
+    `settings` are public facts (app id, merchant id, gateway address), `secrets` are keys by name.
+    """
+
+    account_id: AccountId
+    channel: str
+    name: str
+    enabled: bool
+    settings: Mapping[str, str]
+    secrets: Mapping[str, str] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChannelAccount:
+    """An account ready for use: its adapter stands behind deadline, bound and breaker."""
+
+    account_id: AccountId
+    channel: str
+    name: str
+    enabled: bool
+    adapter: Channel
+
+
+class ChannelAccounts(Protocol):
+    """Finds accounts; fills itself from the store and follows its changes."""
+
+    async def find(self, account_id: AccountId) -> ChannelAccount | None:
+        """The account with this id, disabled ones too: they still take notices and queries."""
+        ...
+
+    async def close(self) -> None:
+        """Give sessions back."""
+        ...
