@@ -1,0 +1,136 @@
+"""RSA signatures (PKCS#1 v1.5 with SHA-256) as WeChat Pay and Alipay use them, and a count of those made."""
+
+import asyncio
+import base64
+import binascii
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Final
+
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import padding
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
+
+# OpenSSL can be asked by many threads; the objects hold no state of a single signature.
+_PADDING: Final = padding.PKCS1v15()
+_SHA256: Final = hashes.SHA256()
+_KEY_BITS_MIN: Final = 2048
+
+
+class BadKey(ValueError):  # noqa: N818 - named like the three of wire.errors
+    """A key text that is not the kind of RSA key that was asked for; the message never quotes the text."""
+
+
+@dataclass(slots=True)
+class SignatureCounters:
+    """How many signatures this process made and checked since it started."""
+
+    signed: int = 0
+    checked: int = 0
+
+    def snapshot(self) -> tuple[int, int]:
+        """(signed, checked) at this moment."""
+        return self.signed, self.checked
+
+
+counters: Final = SignatureCounters()
+
+
+def load_private_key(text: str) -> RSAPrivateKey:
+    """The private key in PEM, or in the bare base64 of PKCS#8 or PKCS#1 DER that the channels' portals hand out.
+
+    Costs about 35 ms, because the key's primes are checked: load a key once and keep the object.
+    """
+    try:
+        if text.lstrip().startswith("-----"):
+            key = serialization.load_pem_private_key(text.strip().encode(), password=None)
+        else:
+            key = serialization.load_der_private_key(_der(text), password=None)
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise BadKey("private key is not PEM, PKCS#8 or PKCS#1") from error
+    if not isinstance(key, RSAPrivateKey):
+        raise BadKey("private key is not RSA")
+    _refuse_weak(key.key_size)
+    return key
+
+
+def load_public_key(text: str) -> RSAPublicKey:
+    """The public key in PEM or in the bare base64 of SPKI DER."""
+    try:
+        if text.lstrip().startswith("-----"):
+            key = serialization.load_pem_public_key(text.strip().encode())
+        else:
+            key = serialization.load_der_public_key(_der(text))
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise BadKey("public key is not PEM or SPKI") from error
+    if not isinstance(key, RSAPublicKey):
+        raise BadKey("public key is not RSA")
+    _refuse_weak(key.key_size)
+    return key
+
+
+def sign_sha256(private_key: RSAPrivateKey, signed: bytes) -> str:
+    """The base64 signature of `signed`; deterministic, so the same bytes give the same text."""
+    counters.signed += 1
+    return _signature(private_key, signed)
+
+
+def verify_sha256(public_key: RSAPublicKey, signed: bytes, signature_b64: str) -> bool:
+    """True only if the signature is that of `signed` under this key; never raises for what a stranger sent."""
+    counters.checked += 1
+    try:
+        # Without validate=True strange characters are skipped, and many texts would pass as one signature.
+        signature = base64.b64decode(signature_b64, validate=True)
+        public_key.verify(signature, signed, _PADDING, _SHA256)
+    except (InvalidSignature, binascii.Error, ValueError):
+        return False
+    return True
+
+
+def _der(text: str) -> bytes:
+    return base64.b64decode("".join(text.split()), validate=True)
+
+
+def _refuse_weak(key_bits: int) -> None:
+    if key_bits < _KEY_BITS_MIN:
+        raise BadKey(f"RSA key has {key_bits} bits, {_KEY_BITS_MIN} is the least")
+
+
+def _signature(private_key: RSAPrivateKey, signed: bytes) -> str:
+    return base64.b64encode(private_key.sign(signed, _PADDING, _SHA256)).decode("ascii")
+
+
+class Signer:
+    """Signs without holding the event loop longer than one signature per turn; belongs to one event loop.
+
+    A signature costs 0.25 ms and releases the GIL; the hop into a thread adds 0.06 to 0.14 ms of CPU. So the first of a
+    turn is made here and the others of a burst in threads. Measured on 2 cores: 64 signatures asked at once hold the
+    loop 31 ms when all are made here, 0.1 ms (p50) when all hop; one at a time costs 0.25 ms here, 0.36 ms by a hop.
+    Checking costs 0.02 ms and never hops.
+    """
+
+    __slots__ = ("_pool", "_signed_this_turn")
+
+    def __init__(self, *, threads: int) -> None:
+        assert threads > 0
+        self._pool = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="sign")
+        self._signed_this_turn = False
+
+    async def sign_sha256(self, private_key: RSAPrivateKey, signed: bytes) -> str:
+        """What `sign_sha256` of this module gives."""
+        loop = asyncio.get_running_loop()
+        if not self._signed_this_turn:
+            self._signed_this_turn = True
+            loop.call_soon(self._open_turn)
+            return sign_sha256(private_key, signed)
+        # Counted here: the counters belong to the loop's thread.
+        counters.signed += 1
+        return await loop.run_in_executor(self._pool, _signature, private_key, signed)
+
+    def close(self) -> None:
+        """Lets running signatures end and takes no more."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def _open_turn(self) -> None:
+        self._signed_this_turn = False
