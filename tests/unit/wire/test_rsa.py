@@ -1,0 +1,102 @@
+import asyncio
+import base64
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey, generate_private_key
+
+from budan.wire import rsa
+
+PEM = serialization.Encoding.PEM
+DER = serialization.Encoding.DER
+NO_PASSWORD = serialization.NoEncryption()
+
+
+def same_key(one: RSAPrivateKey, other: RSAPrivateKey) -> bool:
+    return one.private_numbers() == other.private_numbers()
+
+
+@pytest.mark.parametrize("form", [serialization.PrivateFormat.PKCS8, serialization.PrivateFormat.TraditionalOpenSSL])
+def test_a_private_key_loads_from_pem_and_from_wrapped_base64(
+    merchant_private: RSAPrivateKey, form: serialization.PrivateFormat
+) -> None:
+    pem = merchant_private.private_bytes(PEM, form, NO_PASSWORD).decode()
+    der = base64.encodebytes(merchant_private.private_bytes(DER, form, NO_PASSWORD)).decode()
+    assert same_key(rsa.load_private_key("\n" + pem), merchant_private)
+    assert same_key(rsa.load_private_key(der), merchant_private)
+
+
+def test_a_public_key_loads_from_pem_and_base64(merchant_private: RSAPrivateKey, merchant_public: RSAPublicKey) -> None:
+    pem = merchant_public.public_bytes(PEM, serialization.PublicFormat.SubjectPublicKeyInfo).decode()
+    assert rsa.load_public_key(pem).public_numbers() == merchant_public.public_numbers()
+    assert merchant_private.public_key().public_numbers() == merchant_public.public_numbers()
+
+
+@pytest.mark.parametrize(
+    "text", ["", "not base64 !", "AAAA", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----", "密钥"]
+)
+def test_a_text_that_is_no_key_is_refused_without_being_quoted(text: str) -> None:
+    for load in (rsa.load_private_key, rsa.load_public_key):
+        with pytest.raises(rsa.BadKey) as refusal:
+            load(text)
+        assert not text or text not in str(refusal.value)
+
+
+def test_a_key_of_another_kind_or_too_short_is_refused() -> None:
+    curve = ec.generate_private_key(ec.SECP256R1())
+    short = generate_private_key(public_exponent=65537, key_size=1024)  # noqa: S505 - the key that must be refused
+    for key in (curve, short):
+        with pytest.raises(rsa.BadKey):
+            rsa.load_private_key(key.private_bytes(PEM, serialization.PrivateFormat.PKCS8, NO_PASSWORD).decode())
+        with pytest.raises(rsa.BadKey):
+            rsa.load_public_key(
+                key.public_key().public_bytes(PEM, serialization.PublicFormat.SubjectPublicKeyInfo).decode()
+            )
+
+
+@pytest.mark.parametrize("signature", ["", "=", "A", "AAAA", "签名", "AA==\n", "\udcff", "A" * 100_000])
+def test_a_signature_that_cannot_be_one_is_false_and_no_exception(
+    merchant_public: RSAPublicKey, signature: str
+) -> None:
+    assert rsa.verify_sha256(merchant_public, b"text", signature) is False
+
+
+def test_one_signature_has_one_spelling(merchant_private: RSAPrivateKey, merchant_public: RSAPublicKey) -> None:
+    """Were blanks skipped, a replay could pass as a new message where signatures are compared."""
+    signature = rsa.sign_sha256(merchant_private, b"text")
+    assert rsa.verify_sha256(merchant_public, b"text", signature)
+    assert not rsa.verify_sha256(merchant_public, b"text", signature + "\n")
+    assert not rsa.verify_sha256(merchant_public, b"text", signature[:10] + " " + signature[10:])
+
+
+def test_the_signer_makes_in_a_burst_what_the_plain_call_makes(merchant_private: RSAPrivateKey) -> None:
+    texts = [str(number).encode() for number in range(20)]
+
+    async def burst() -> list[str]:
+        signer = rsa.Signer(threads=2)
+        try:
+            return await asyncio.gather(*(signer.sign_sha256(merchant_private, text) for text in texts))
+        finally:
+            signer.close()
+
+    assert asyncio.run(burst()) == [rsa.sign_sha256(merchant_private, text) for text in texts]
+
+
+def test_each_signature_made_or_checked_is_counted_once(
+    merchant_private: RSAPrivateKey, merchant_public: RSAPublicKey
+) -> None:
+    """`budan bench` multiplies these counts by their cost."""
+
+    async def burst() -> None:
+        signer = rsa.Signer(threads=2)
+        try:
+            await asyncio.gather(*(signer.sign_sha256(merchant_private, b"x") for _ in range(9)))
+        finally:
+            signer.close()
+
+    signed, checked = rsa.counters.snapshot()
+    asyncio.run(burst())
+    rsa.sign_sha256(merchant_private, b"x")
+    rsa.verify_sha256(merchant_public, b"x", "bad")
+    assert rsa.counters.snapshot() == (signed + 10, checked + 1)
