@@ -1,8 +1,4 @@
-"""Numbers that people and channels see, and the ids inside them.
-
-A number is 30 characters of upper-case Crockford base32 (no I, L, O, U): kind with environment (1), Beijing day as
-YYMMDD (6), lane (2), merchant (6), order id (13), ordinal (1), check (1). Its parts find the row without a search.
-"""
+"""Numbers that people and channels see, and the ids inside them."""
 
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta, timezone
@@ -14,6 +10,8 @@ MerchantId = NewType("MerchantId", int)
 AccountId = NewType("AccountId", int)
 Lane = NewType("Lane", int)
 
+# A number is 30 characters of upper-case Crockford base32 (no I, L, O, U): kind with environment (1), Beijing day as
+# YYMMDD (6), lane (2), merchant (6), order id (13), ordinal (1), check (1). Its parts find the row without a search.
 ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _VALUES = {character: value for value, character in enumerate(ALPHABET)}
 NUMBER_LENGTH = 30

@@ -1,4 +1,4 @@
-"""When to look again: ladders of queries and of webhook deliveries. A ladder never ends (I6)."""
+"""When to look again: ladders of queries and of webhook deliveries, none of which ever ends (I6)."""
 
 from collections.abc import Sequence
 from datetime import timedelta
