@@ -1,0 +1,51 @@
+"""Whether a URL that a merchant gave us leads to a public address, and to which."""
+
+import asyncio
+import ipaddress
+import socket
+from typing import Final
+
+from budan.wire.errors import NotSent
+from budan.wire.http import parse_target
+
+# These carry an IPv4 address inside, which a gateway would connect to: NAT64, 6to4, Teredo.
+_TUNNELS: Final = tuple(
+    ipaddress.ip_network(network) for network in ("64:ff9b::/96", "64:ff9b:1::/48", "2002::/16", "2001::/32")
+)
+
+
+class AddressRefused(NotSent):
+    """The URL leads into a private network: repeating is in vain until it, or the list of allowed ones, changes."""
+
+
+async def resolve_public(url: str, *, allowed: frozenset[str], timeout_s: float) -> tuple[str, int]:
+    """The address and port to connect to for `url`, to be passed as `connect_to`.
+
+    Connecting to what was checked, and not to the name again, keeps a name from changing its mind in between.
+    `allowed` lists `host:port` as the URL names them that may be private. Raises AddressRefused when any address of
+    the host is not public, and NotSent when there is none within the time.
+    """
+    target = parse_target(url)
+    loop = asyncio.get_running_loop()
+    try:
+        async with asyncio.timeout(timeout_s):
+            found = await loop.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM)
+    except (OSError, ValueError) as error:
+        raise NotSent(f"{type(error).__name__} while asking for the address") from error
+    addresses = [str(entry[4][0]) for entry in found]
+    if not addresses:
+        raise NotSent("host has no address")
+    if f"{target.host.lower()}:{target.port}" not in allowed and not all(is_public(address) for address in addresses):
+        raise AddressRefused("host leads to an address that is not public")
+    return addresses[0], target.port
+
+
+def is_public(address: str) -> bool:
+    """Whether the address belongs to the public internet and hides no other inside."""
+    parsed = ipaddress.ip_address(address.partition("%")[0])
+    if isinstance(parsed, ipaddress.IPv6Address):
+        if parsed.ipv4_mapped is not None:
+            return is_public(str(parsed.ipv4_mapped))
+        if any(parsed in network for network in _TUNNELS):
+            return False
+    return parsed.is_global and not parsed.is_multicast and not parsed.is_reserved
