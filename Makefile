@@ -80,7 +80,7 @@ $(UV_READY): requirements-bootstrap.lock
 
 # `install` and not `sync`: a demo after a test run must not take the test tools away.
 $(RUN_READY): requirements.lock pyproject.toml | $(UV_READY)
-	@echo "== installing what budan runs on (some 150 MB the first time, most of it PostgreSQL)"
+	@echo "== installing what budan runs on (230 MB on disk, most of it PostgreSQL)"
 	@$(BIN)/uv pip install --quiet --require-hashes -r requirements.lock
 	@$(BIN)/uv pip install --quiet --no-deps -e .
 	@touch $@
