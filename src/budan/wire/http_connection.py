@@ -89,7 +89,7 @@ class Connection(asyncio.Protocol):
         else:
             self._fail(NoAnswer("connection ended without a complete answer"))
 
-    def data_received(self, data: bytes) -> None:
+    def data_received(self, data: bytes) -> None:  # their name: asyncio.Protocol
         """Bytes came; outside of an exchange nobody asked for them."""
         if self._answer is None or self._answer.done():
             self.abort()

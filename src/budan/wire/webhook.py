@@ -1,8 +1,7 @@
-"""Standard Webhooks: the signature by which a merchant knows that an event is ours.
+"""Standard Webhooks: the signature by which a merchant knows that an event is ours."""
 
-Our own lines, held against the `standardwebhooks` library by a test: the library judges by the machine's clock, shifts a
-zoned time when it signs, and raises foreign errors for a malformed header.
-"""
+# Our own lines, held against the `standardwebhooks` library by a test: the library judges by the machine's clock, shifts a
+# zoned time when it signs, and raises foreign errors for a malformed header.
 
 import base64
 import binascii
