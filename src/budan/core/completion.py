@@ -8,7 +8,7 @@ from budan.core.decide import Contradiction, Effect, RemedyCause, Transition
 from budan.core.evidence import Evidence
 from budan.core.ledger import Entry, payment_entry, returned_entry, suspense_entry, unwanted_payment_entry
 from budan.core.money import CURRENCY_EXPONENTS, Money, fee
-from budan.core.order import Order
+from budan.core.order import Order, OrderState
 from budan.core.trade import Trade
 
 
@@ -17,7 +17,7 @@ class Consequences:
     """What the transaction of a decision writes besides the states.
 
     `event` names the webhook; `refund_minor` is the intent to give the whole payment back; `close_attempts` are the
-    order's other open trades, which must be closed at their channels.
+    order's other open trades, which must be closed at their channels because the order is paid or ended here.
     """
 
     entries: tuple[Entry, ...] = ()
@@ -36,7 +36,8 @@ def consequences(order: Order, trade: Trade, siblings: Sequence[Trade], decision
     paid = Money(amount_minor=trade.amount_minor, currency=trade.currency)
     match decision.effect:
         case Effect.NOTHING:
-            return NOTHING
+            left_open = _left_open(order, siblings, decision)
+            return Consequences(close_attempts=left_open) if left_open else NOTHING
         case Effect.COMPLETE:
             return _completion(order, trade, siblings, decision)
         case Effect.RETURN_SECOND | Effect.RETURN_LATE:
@@ -50,7 +51,11 @@ def consequences(order: Order, trade: Trade, siblings: Sequence[Trade], decision
         case Effect.BOOK_RETURNED:
             came = unwanted_payment_entry(attempt=trade.attempt, account_id=trade.account_id, paid=paid)
             went = returned_entry(attempt=trade.attempt, account_id=trade.account_id, paid=paid)
-            return Consequences(entries=(came, went), event="order.payment_returned")
+            return Consequences(
+                entries=(came, went),
+                event="order.payment_returned",
+                close_attempts=_left_open(order, siblings, decision),
+            )
         case _:
             assert_never(decision.effect)
 
@@ -69,9 +74,16 @@ def _completion(order: Order, trade: Trade, siblings: Sequence[Trade], decision:
         entries=(entry,),
         event="order.paid",
         remedy=decision.remedy,
-        close_attempts=tuple(sibling.attempt for sibling in siblings if sibling.is_open),
+        close_attempts=_left_open(order, siblings, decision),
         fee_minor=charged.amount_minor,
     )
+
+
+def _left_open(order: Order, siblings: Sequence[Trade], decision: Transition) -> tuple[int, ...]:
+    """The siblings that could still take money for an order that this decision pays or ends."""
+    if decision.order_state is order.state or decision.order_state not in {OrderState.PAID, OrderState.CLOSED}:
+        return ()
+    return tuple(sibling.attempt for sibling in siblings if sibling.is_open)
 
 
 def contradiction_entries(trade: Trade, evidence: Evidence, contradiction: Contradiction) -> tuple[Entry, ...]:

@@ -1,7 +1,7 @@
 """The one decision: what a piece of evidence does to an order and its trade."""
 
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import Enum
 from typing import assert_never
 
@@ -78,8 +78,12 @@ Decision = Transition | Unchanged | Contradiction
 def decide(order: Order, trade: Trade, evidence: Evidence) -> Decision:
     """What `evidence` does to `order` and `trade`; pure, total, and safe to repeat (I8).
 
-    Precedence: evidence that does not fit (I4), then the outcome, then the trade's state, then the order's.
+    Precedence: what proves nothing alone, evidence that does not fit (I4), then the outcome, then the trade's state,
+    then the order's.
     """
+    if evidence.source is Source.BILL:
+        # I4: a bill row makes its trade due at once, and the channel's signed answer decides.
+        return Unchanged(reason="channel_is_asked")
     mismatch = _mismatch(trade, evidence)
     if mismatch is not None:
         return Contradiction(mismatch=mismatch, to_suspense=evidence.outcome is Outcome.PAID)
@@ -98,7 +102,7 @@ def decide(order: Order, trade: Trade, evidence: Evidence) -> Decision:
 
 def _mismatch(trade: Trade, evidence: Evidence) -> Mismatch | None:
     """Only a statement that could end or complete a trade must fit it; silence and "not yet" change no money."""
-    if evidence.outcome not in {Outcome.PAID, Outcome.UNPAID_FINAL}:
+    if evidence.outcome not in {Outcome.PAID, Outcome.UNPAID_FINAL} and not evidence.not_found:
         return None
     if evidence.account_id != trade.account_id:
         return Mismatch.WRONG_ACCOUNT
@@ -114,7 +118,8 @@ def _mismatch(trade: Trade, evidence: Evidence) -> Mismatch | None:
 def _decide_paid(order: Order, trade: Trade, evidence: Evidence) -> Decision:
     match trade.state:
         case TradeState.SUCCEEDED:
-            if evidence.refunded_hint:
+            # A success that did not complete the order goes back by our own refund (I9): that one may be seen.
+            if evidence.refunded_hint and order.paid_attempt == trade.attempt:
                 return Contradiction(mismatch=Mismatch.RETURNED_ELSEWHERE, to_suspense=False)
             return Unchanged(reason="already_succeeded")
         case TradeState.REVERSING:
@@ -140,7 +145,7 @@ def _paid_while_reversing(order: Order, trade: Trade, evidence: Evidence) -> Dec
         return _succeed(order, trade, evidence)
     if trade.paid_seen:
         return Unchanged(reason="waits_for_reverse")
-    return Transition(order_state=order.state, trade=replace(trade, paid_seen=True))
+    return _moved(order, replace(trade, paid_seen=True))
 
 
 def _paid_after_reversed(order: Order, trade: Trade) -> Decision:
@@ -215,7 +220,7 @@ def _decide_unpaid_final(order: Order, trade: Trade, evidence: Evidence) -> Deci
         case TradeState.CREATED | TradeState.SUBMITTED | TradeState.USER_PAYING | TradeState.UNKNOWN:
             if evidence.reversed_here:
                 return _end_reversed(order, trade, evidence)
-            return Transition(order_state=order.state, trade=replace(trade, state=_unpaid_end(trade)))
+            return _moved(order, replace(trade, state=_unpaid_end(trade)))
         case _:
             assert_never(trade.state)
 
@@ -245,9 +250,11 @@ def _decide_unpaid_open(order: Order, trade: Trade, evidence: Evidence) -> Decis
         case TradeState.CREATED | TradeState.UNKNOWN | TradeState.SUBMITTED | TradeState.USER_PAYING:
             heard = TradeState.USER_PAYING if evidence.user_paying else TradeState.SUBMITTED
             # An answer that left the channel before the payer began to type does not undo what came since.
-            if trade.state is heard or (trade.state is TradeState.USER_PAYING and not evidence.user_paying):
-                return Unchanged(reason="not_paid_yet")
-            return Transition(order_state=order.state, trade=replace(trade, state=heard, not_found_count=0))
+            if trade.state is TradeState.USER_PAYING:
+                heard = trade.state
+            # The channel knows the number, so an earlier "no such trade" was not its last word.
+            after = replace(trade, state=heard, not_found_count=0)
+            return Unchanged(reason="not_paid_yet") if after == trade else _moved(order, after)
         case TradeState.REVERSING | TradeState.SUCCEEDED | TradeState.FAILED | TradeState.CLOSED | TradeState.REVERSED:
             return Unchanged(reason="not_paid_yet")
         case _:
@@ -255,29 +262,54 @@ def _decide_unpaid_open(order: Order, trade: Trade, evidence: Evidence) -> Decis
 
 
 def _decide_not_found(order: Order, trade: Trade, evidence: Evidence) -> Decision:
-    """An unknown number ends a C2B trade only when nothing can arrive any more, and after one more query (I5)."""
-    if not trade.is_open or not _not_found_counts(trade, evidence):
+    """An unknown number ends a trade only when nothing can arrive any more, and after one more query (I5)."""
+    if not trade.is_open or trade.paid_seen or not _not_found_counts(trade, evidence):
         return Unchanged(reason="not_found_yet")
-    count = trade.not_found_count + 1
-    ended = count >= NOT_FOUND_ANSWERS_NEEDED
-    state = TradeState.CLOSED if ended else trade.state
-    return Transition(order_state=order.state, trade=replace(trade, state=state, not_found_count=count))
+    counted = replace(trade, not_found_count=trade.not_found_count + 1)
+    if counted.not_found_count < NOT_FOUND_ANSWERS_NEEDED:
+        return _moved(order, counted)
+    if trade.state is TradeState.REVERSING:
+        return _end_reversed(order, counted, evidence)
+    return _moved(order, replace(counted, state=TradeState.CLOSED))
 
 
 def _not_found_counts(trade: Trade, evidence: Evidence) -> bool:
-    """Whether the question left after the send window and after the last moment at which a payer could pay.
+    """Whether the question left when nothing could arrive at the channel any more.
 
-    A B2C trade has no such moment: only an answered reverse ends it.
+    C2B: a query after `unpayable_after`; a close or cancel that found nothing is not the channel's word. B2C: first
+    the reverse's own reply, then a query, both from after the send window.
     """
-    if trade.state is TradeState.REVERSING or trade.direction is Direction.B2C:
+    if evidence.asked_at is None:
         return False
-    if evidence.asked_at is None or trade.expires_at is None:
-        return False
-    return evidence.asked_at > max(trade.send_until, trade.expires_at) + EXPIRY_SKEW
+    match trade.direction:
+        case Direction.C2B:
+            over_at = unpayable_after(trade)
+            return evidence.source is Source.QUERY and over_at is not None and evidence.asked_at > over_at
+        case Direction.B2C:
+            awaited = Source.REPLY if trade.not_found_count == 0 else Source.QUERY
+            reversing = trade.state is TradeState.REVERSING
+            return reversing and evidence.source is awaited and evidence.asked_at > trade.send_until + EXPIRY_SKEW
+        case _:
+            assert_never(trade.direction)
+
+
+def unpayable_after(trade: Trade) -> datetime | None:
+    """The moment after which no payer can pay and no request of ours can arrive, by the database's clock.
+
+    None where there is no such moment: a B2C trade ends by the channel's word or an answered reverse only.
+    """
+    if trade.direction is Direction.B2C or trade.expires_at is None:
+        return None
+    return max(trade.send_until, trade.expires_at) + EXPIRY_SKEW
 
 
 def _decide_unknown(order: Order, trade: Trade) -> Decision:
     """Unknown is not failed (I5)."""
     if trade.state not in UNCLEAR_FROM_STATES:
         return Unchanged(reason="unclear")
-    return Transition(order_state=order.state, trade=replace(trade, state=TradeState.UNKNOWN))
+    return _moved(order, replace(trade, state=TradeState.UNKNOWN))
+
+
+def _moved(order: Order, trade: Trade) -> Transition:
+    """The trade alone changed; no money moved."""
+    return Transition(order_state=order.state, trade=trade)

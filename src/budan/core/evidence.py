@@ -72,14 +72,17 @@ class Evidence:
 def evidence_digest(evidence: Evidence) -> bytes:
     """Digest of the normalised statement, without source, nonce or time: the same news twice is one row."""
     statement = "\n".join(
-        str(part)
+        repr(part)
         for part in (
             evidence.trade_no,
             evidence.account_id,
             evidence.outcome.value,
             evidence.order_minor,
+            evidence.payer_minor,
+            evidence.settle_minor,
             evidence.currency,
             evidence.channel_reference,
+            evidence.wallet_reference,
             evidence.reversed_here,
             evidence.money_returned,
             evidence.irreversible,
