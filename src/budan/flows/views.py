@@ -1,0 +1,135 @@
+"""What flows take from the surfaces and give back to them."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from enum import Enum
+
+import msgspec
+
+from budan.core.numbers import AccountId, Lane, MerchantId
+from budan.ports.channel import Method
+
+
+class Caller(msgspec.Struct, frozen=True, kw_only=True):
+    """Who asks: a merchant, known by key, shop code, terminal token or cashier address."""
+
+    merchant_id: MerchantId
+    lane: Lane
+
+
+class Shop(msgspec.Struct, frozen=True, kw_only=True):
+    """A shop behind its printed code."""
+
+    shop_id: int
+    name: str
+    merchant_name: str
+    caller: Caller
+
+
+class Terminal(msgspec.Struct, frozen=True, kw_only=True):
+    """A cash desk behind its token."""
+
+    terminal_id: int
+    name: str
+    shop_id: int
+    shop_name: str
+    caller: Caller
+
+
+class PaymentWish(msgspec.Struct, frozen=True, kw_only=True):
+    """How a C2B payer shall be led to pay.
+
+    `channel` None takes the merchant's first account that can do `method`. `payer_openid` is for JSAPI, `return_url`
+    for WAP.
+    """
+
+    method: Method
+    channel: str | None = None
+    payer_openid: str | None = None
+    return_url: str | None = None
+
+
+class CreateOrder(msgspec.Struct, frozen=True, kw_only=True):
+    """A wish for an order; `request_digest` is SHA-256 of the request's body, for replays of `idempotency_key`."""
+
+    caller: Caller
+    reference: str
+    amount_minor: int
+    currency: str
+    subject: str
+    request_digest: bytes
+    idempotency_key: str | None = None
+    expires_in_s: int | None = None
+    shop_id: int | None = None
+    terminal_id: int | None = None
+    payment: PaymentWish | None = None
+
+
+class ChargeOrder(msgspec.Struct, frozen=True, kw_only=True):
+    """A wish to charge a payer's code (B2C). The code is sent once and never stored."""
+
+    order: CreateOrder
+    auth_code: str
+    device_id: str
+    device_ip: str
+    wait_s: float
+
+
+class PaymentStatus(Enum):
+    """The three answers that a shop needs."""
+
+    PAID = "paid"
+    UNPAID = "unpaid"
+    PENDING = "pending"
+
+
+class TradeView(msgspec.Struct, frozen=True, kw_only=True):
+    """One attempt, as merchants see it."""
+
+    trade_no: str
+    channel: str
+    method: str
+    state: str
+    created_at: datetime
+    qr_text: str | None = None
+    jsapi_parameters: Mapping[str, str] | None = None
+    redirect_url: str | None = None
+    channel_reference: str | None = None
+    code: str = ""
+    message: str = ""
+
+
+class OrderView(msgspec.Struct, frozen=True, kw_only=True):
+    """An order, as merchants see it. Times are UTC, amounts minor units."""
+
+    order_no: str
+    reference: str
+    state: str
+    payment_status: PaymentStatus
+    version: int
+    amount_minor: int
+    currency: str
+    subject: str
+    created_at: datetime
+    expires_at: datetime
+    hold_reason: str | None
+    paid_at: datetime | None
+    learned_source: str | None
+    completed_at: datetime | None
+    fee_minor: int | None
+    trades: tuple[TradeView, ...]
+
+
+class OrderPage(msgspec.Struct, frozen=True, kw_only=True):
+    """A page of orders, newest first; `next_cursor` is None on the last."""
+
+    orders: tuple[OrderView, ...]
+    next_cursor: str | None
+
+
+class AccountChoice(msgspec.Struct, frozen=True, kw_only=True):
+    """An account that may take a new trade, with the rate in force."""
+
+    account_id: AccountId
+    channel: str
+    fee_rate_bp: int

@@ -1,0 +1,180 @@
+"""The pool, and transactions whose commits nobody can cancel."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import Any, cast
+
+import asyncpg
+
+from budan.core.errors import StoreUnavailable
+from budan.store.queries import Query, Rows, query
+
+STATEMENT_TIMEOUT_MS = 5_000
+# Short: a batch that waits for a row is rolled back and halved (docs/design.md section 3).
+LOCK_TIMEOUT_MS = 1_000
+ACQUIRE_TIMEOUT_S = 5.0
+COMMAND_TIMEOUT_S = 10.0
+POOL_SIZE_MAX = 8
+
+_CLOCK_READ = query("clock_read")
+
+
+class RowsFailed(Exception):  # noqa: N818 - an outcome that the coalescer answers by halving
+    """The statement failed for a reason that may lie in one row of the batch, or pass by itself."""
+
+
+# Deadlock, lock time-out, cancelled by time-out, serialisation, and every constraint (docs/design.md section 3).
+_ROW_ERRORS = (
+    asyncpg.DeadlockDetectedError,
+    asyncpg.LockNotAvailableError,
+    asyncpg.QueryCanceledError,
+    asyncpg.SerializationError,
+    asyncpg.IntegrityConstraintViolationError,
+    asyncpg.DataError,
+)
+_AWAY_ERRORS = (
+    OSError,
+    TimeoutError,
+    asyncpg.InterfaceError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.CannotConnectNowError,
+)
+
+Record = asyncpg.Record
+
+
+class Transaction:
+    """Statements of one open transaction."""
+
+    __slots__ = ("_connection",)
+
+    def __init__(self, connection: "asyncpg.Connection[Record]") -> None:
+        self._connection = connection
+
+    async def many(self, statement: Query, *arguments: object) -> list[Record]:
+        """All rows of a `:many` query."""
+        assert statement.rows is Rows.MANY, statement.name
+        return await self._connection.fetch(statement.sql, *arguments)
+
+    async def maybe(self, statement: Query, *arguments: object) -> Record | None:
+        """The row of a `:maybe` query, if there is one."""
+        assert statement.rows is Rows.MAYBE, statement.name
+        return await self._connection.fetchrow(statement.sql, *arguments)
+
+    async def one(self, statement: Query, *arguments: object) -> Record:
+        """The row of a `:one` query."""
+        assert statement.rows is Rows.ONE, statement.name
+        row = await self._connection.fetchrow(statement.sql, *arguments)
+        assert row is not None, f"{statement.name} promised a row"
+        return row
+
+    async def none(self, statement: Query, *arguments: object) -> None:
+        """Run a `:none` query."""
+        assert statement.rows is Rows.NONE, statement.name
+        await self._connection.execute(statement.sql, *arguments)
+
+    async def clock(self) -> datetime:
+        """The database's clock: the `now` of every decision."""
+        row = await self.one(_CLOCK_READ)
+        return cast("datetime", row["now"])
+
+
+class Database:
+    """A pool of connections to one PostgreSQL."""
+
+    def __init__(self, pool: "asyncpg.Pool[Record]") -> None:
+        self._pool = pool
+
+    @staticmethod
+    async def connect(dsn: str, *, connections_max: int = POOL_SIZE_MAX) -> "Database":
+        """Open the pool; raises `StoreUnavailable` when PostgreSQL is away."""
+        try:
+            pool = await asyncpg.create_pool(
+                dsn,
+                min_size=1,
+                max_size=connections_max,
+                command_timeout=COMMAND_TIMEOUT_S,
+                timeout=ACQUIRE_TIMEOUT_S,
+                reset=_keep_session,
+                server_settings=_SESSION_SETTINGS,
+            )
+        except _AWAY_ERRORS as error:
+            raise StoreUnavailable(str(error)) from error
+        return Database(pool)
+
+    async def close(self) -> None:
+        """Give the connections back; open statements get a moment to end."""
+        try:
+            async with asyncio.timeout(ACQUIRE_TIMEOUT_S):
+                await self._pool.close()
+        except TimeoutError:
+            self._pool.terminate()
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Transaction]:
+        """One transaction, committed at the end of the block.
+
+        Raises `RowsFailed` where halving or a later try can help, `StoreUnavailable` where PostgreSQL is away. A
+        cancelled caller waits for a commit that is under way: its outcome must be known (I1).
+        """
+        try:
+            connection = await self._pool.acquire(timeout=ACQUIRE_TIMEOUT_S)
+            try:
+                transaction = connection.transaction()
+                await transaction.start()
+                try:
+                    yield Transaction(cast("asyncpg.Connection[Record]", connection))
+                except BaseException:
+                    await _uncancelled(transaction.rollback())
+                    raise
+                await _uncancelled(transaction.commit())
+            finally:
+                await _uncancelled(self._pool.release(connection))
+        except _ROW_ERRORS as error:
+            raise RowsFailed(f"{type(error).__name__}: {error}") from error
+        except _AWAY_ERRORS as error:
+            raise StoreUnavailable(f"{type(error).__name__}: {error}") from error
+
+
+# The hot statements join arrays to keys. On young partitions without statistics the planner would scan, and it would
+# plan anew for each batch size; these settings hold it to the one nested loop over primary keys.
+_SESSION_SETTINGS: dict[str, str] = {
+    "application_name": "budan",
+    "statement_timeout": str(STATEMENT_TIMEOUT_MS),
+    "lock_timeout": str(LOCK_TIMEOUT_MS),
+    "idle_in_transaction_session_timeout": "30000",
+    "timezone": "UTC",
+    "plan_cache_mode": "force_generic_plan",
+    "enable_seqscan": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+    "jit": "off",
+}
+
+
+async def _keep_session(_connection: Any) -> None:
+    """No session state is ever set, so nothing is reset: this doubles throughput (docs/stack.md)."""
+
+
+async def _uncancelled(awaitable: Any) -> None:
+    """Wait for the end of `awaitable` even when the caller is cancelled meanwhile, then let the cancellation pass."""
+    task = asyncio.ensure_future(awaitable)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        if not task.done():
+            await asyncio.wait([task], timeout=COMMAND_TIMEOUT_S)
+        raise
+
+
+def columns(rows: Sequence[tuple[object, ...]], width: int) -> list[list[object]]:
+    """Rows turned into `width` arrays for `unnest`."""
+    if not rows:
+        return [[] for _ in range(width)]
+    turned = [list(column) for column in zip(*rows, strict=True)]
+    assert len(turned) == width
+    return turned

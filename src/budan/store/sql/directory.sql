@@ -1,0 +1,160 @@
+-- name: merchant_next_id :one
+-- The id decides the lane, so it is drawn before the row is written.
+SELECT nextval(pg_get_serial_sequence('merchant', 'id'))::integer AS id;
+
+-- name: merchant_add :none
+-- A merchant with the lane of its id.
+INSERT INTO merchant (id, lane, name) OVERRIDING SYSTEM VALUE VALUES ($1, $2, $3);
+
+-- name: merchant_list :many
+-- All merchants: a table for people.
+SELECT
+    id,
+    lane,
+    name,
+    enabled,
+    created_at
+FROM merchant
+ORDER BY id;
+
+-- name: merchant_find :maybe
+-- One merchant by id.
+SELECT
+    id,
+    lane,
+    name,
+    enabled
+FROM merchant
+WHERE id = $1;
+
+-- name: api_key_add :none
+-- The secret half never reaches the database.
+INSERT INTO api_key (id, merchant_id, secret_digest) VALUES ($1, $2, $3);
+
+-- name: api_key_find :maybe
+-- Who calls: read by a cache that fills itself.
+SELECT
+    k.merchant_id,
+    k.secret_digest,
+    m.lane
+FROM api_key AS k
+INNER JOIN merchant AS m ON k.merchant_id = m.id
+WHERE k.id = $1 AND k.enabled AND m.enabled;
+
+-- name: account_add :one
+-- A channel account with its secrets sealed.
+INSERT INTO channel_account (channel, name, settings, sealed_secrets) VALUES ($1, $2, $3, $4)
+RETURNING id;
+
+-- name: account_reseal :none
+-- The seal names the account's id as its context, so it is made when the id is known.
+UPDATE channel_account
+SET sealed_secrets = $2
+WHERE id = $1;
+
+-- name: account_find :maybe
+-- One account, disabled ones too: they still take notices and queries.
+SELECT
+    id,
+    channel,
+    name,
+    enabled,
+    settings::text AS settings,
+    sealed_secrets
+FROM channel_account
+WHERE id = $1;
+
+-- name: account_list :many
+-- All accounts, without secrets.
+SELECT
+    id,
+    channel,
+    name,
+    enabled,
+    settings::text AS settings
+FROM channel_account
+ORDER BY id;
+
+-- name: merchant_account_add :none
+-- Lets a merchant take payments through an account; a repeat changes the priority.
+INSERT INTO merchant_account (merchant_id, account_id, priority) VALUES ($1, $2, $3)
+ON CONFLICT (merchant_id, account_id) DO UPDATE SET priority = excluded.priority;
+
+-- name: merchant_account_list :many
+-- The accounts that take new orders of a merchant, first choice first.
+SELECT
+    a.id,
+    a.channel,
+    ma.priority
+FROM merchant_account AS ma
+INNER JOIN channel_account AS a ON ma.account_id = a.id
+WHERE ma.merchant_id = $1 AND a.enabled
+ORDER BY ma.priority, a.id;
+
+-- name: rate_set :maybe
+-- A rate from a moment that is not past; no row where it is past.
+INSERT INTO fee_rate (merchant_id, channel, effective_from, rate_bp)
+SELECT
+    $1,
+    $2,
+    coalesce($3::timestamptz, clock_timestamp()),
+    $4
+WHERE coalesce($3::timestamptz, 'infinity') > clock_timestamp()
+RETURNING effective_from;
+
+-- name: rate_list :many
+-- Present and future rates of a merchant, newest first.
+SELECT
+    channel,
+    effective_from,
+    rate_bp
+FROM fee_rate
+WHERE merchant_id = $1
+ORDER BY channel, effective_from DESC;
+
+-- name: endpoint_add :one
+-- Where a merchant takes webhooks; the secret is sealed when the id is known.
+INSERT INTO webhook_endpoint (merchant_id, url, sealed_secret) VALUES ($1, $2, '')
+RETURNING id;
+
+-- name: endpoint_reseal :none
+-- The seal names the endpoint's id as its context.
+UPDATE webhook_endpoint
+SET sealed_secret = $2
+WHERE id = $1;
+
+-- name: shop_add :one
+-- A place of a merchant, with the code that its printed sign carries.
+INSERT INTO shop (merchant_id, name, code) VALUES ($1, $2, $3)
+RETURNING id;
+
+-- name: shop_find :maybe
+-- The shop behind a printed code.
+SELECT
+    s.id,
+    s.name,
+    s.merchant_id,
+    m.lane,
+    m.name AS merchant_name
+FROM shop AS s
+INNER JOIN merchant AS m ON s.merchant_id = m.id
+WHERE s.code = $1 AND m.enabled;
+
+-- name: terminal_add :one
+-- A cash desk; its token is kept as a digest.
+INSERT INTO terminal (shop_id, merchant_id, name, token_digest) VALUES ($1, $2, $3, $4)
+RETURNING id;
+
+-- name: terminal_find :maybe
+-- The desk behind a token.
+SELECT
+    t.id,
+    t.name,
+    t.shop_id,
+    s.name AS shop_name,
+    t.merchant_id,
+    m.lane
+FROM terminal AS t
+INNER JOIN shop AS s ON t.shop_id = s.id
+INNER JOIN merchant AS m ON t.merchant_id = m.id
+WHERE t.token_digest = $1 AND t.enabled AND m.enabled;

@@ -1,0 +1,66 @@
+-- name: clock_read :one
+-- The database's clock is the `now` of every decision.
+SELECT clock_timestamp() AS now;
+
+-- name: migration_limits :none
+-- A migration waits for nobody long; see docs/house-style.md section 6.
+SET lock_timeout = '4s';
+
+-- name: migration_table_make :none
+-- Which files ran, with their checksums.
+CREATE TABLE IF NOT EXISTS schema_migration (
+    name text PRIMARY KEY,
+    checksum text NOT NULL,
+    applied_at timestamptz NOT NULL DEFAULT now()
+);
+
+-- name: migration_lock :none
+-- One runner at a time; readers go on.
+LOCK TABLE schema_migration IN SHARE ROW EXCLUSIVE MODE;
+
+-- name: migration_list :many
+-- All that ran: a handful of rows.
+SELECT
+    name,
+    checksum
+FROM schema_migration
+ORDER BY name;
+
+-- name: migration_add :none
+-- In the transaction of the file itself.
+INSERT INTO schema_migration (name, checksum) VALUES ($1, $2);
+
+-- name: installation_add :none
+-- Only the first upgrade of a database says whose it is.
+INSERT INTO installation (environment, lanes) VALUES ($1, $2)
+ON CONFLICT (singleton) DO NOTHING;
+
+-- name: installation_find :maybe
+-- Read at every start and compared with the settings (I13).
+SELECT
+    installation_id,
+    environment,
+    lanes
+FROM installation;
+
+-- name: leases_fill :none
+-- One lease for each lane and each of the 1,024 process numbers of an id; safe to repeat.
+WITH lanes AS ( -- the lanes that no lease names yet
+    INSERT INTO lane_lease (lane)
+    SELECT generate_series(0, $1::integer - 1)::smallint
+    ON CONFLICT (lane) DO NOTHING
+)
+
+INSERT INTO id_lease (process_number)
+SELECT generate_series(0, 1023)::smallint
+ON CONFLICT (process_number) DO NOTHING;
+
+-- name: partitions_make :many
+-- At least seven days ahead: this week and the next two.
+SELECT make_partitions(now(), now() + interval '14 days') AS made;
+
+-- name: partitions_default_rows :one
+-- Rows in a default partition mean that partitions were late; order id 0 lives there by design.
+SELECT count(*) AS rows_found
+FROM orders_default
+WHERE id > 0;

@@ -1,0 +1,156 @@
+-- name: query_list_due :many
+-- Questions due in the held lanes, oldest first. Leans on query_due_due_at.
+SELECT
+    q.lane,
+    q.order_id,
+    q.attempt,
+    q.attempts,
+    q.due_at,
+    t.account_id,
+    t.method,
+    t.state,
+    t.created_at,
+    t.channel_reference,
+    o.merchant_id
+FROM query_due AS q
+INNER JOIN trade AS t ON q.lane = t.lane AND q.order_id = t.order_id AND q.attempt = t.attempt
+INNER JOIN orders AS o ON q.lane = o.lane AND q.order_id = o.id
+WHERE q.lane = any($1::smallint []) AND q.due_at <= clock_timestamp()
+ORDER BY q.due_at
+LIMIT $2;
+
+-- name: webhook_list_due :many
+-- Deliveries due in the held lanes, less the endpoints that are at their bound or behind an open breaker; of one order
+-- and endpoint only the oldest event, so that events go in order. Leans on webhook_due_due_at.
+SELECT
+    d.lane,
+    d.order_id,
+    d.version,
+    d.endpoint_id,
+    d.attempts,
+    d.due_at,
+    w.event,
+    w.body,
+    w.created_at,
+    e.url,
+    e.sealed_secret,
+    e.merchant_id
+FROM webhook_due AS d
+INNER JOIN webhook AS w
+    ON d.lane = w.lane AND d.order_id = w.order_id AND d.version = w.version AND d.endpoint_id = w.endpoint_id
+INNER JOIN webhook_endpoint AS e ON d.endpoint_id = e.id
+WHERE
+    d.lane = any($1::smallint [])
+    AND d.due_at <= clock_timestamp()
+    AND d.endpoint_id <> all($2::integer [])
+    AND e.enabled
+    AND NOT EXISTS (
+        SELECT 1 FROM webhook_due AS earlier
+        WHERE
+            earlier.lane = d.lane
+            AND earlier.order_id = d.order_id
+            AND earlier.endpoint_id = d.endpoint_id
+            AND earlier.version < d.version
+    )
+ORDER BY d.due_at
+LIMIT $3;
+
+-- name: webhook_write :many
+-- What a batch of deliveries brought, written only where the lane's fence is still ours; the rows that were come back.
+WITH w AS ( -- the outcomes whose fence holds
+    SELECT
+        u.lane,
+        u.order_id,
+        u.version,
+        u.endpoint_id,
+        u.attempt,
+        u.started_at,
+        u.latency_ms,
+        u.status,
+        u.error,
+        u.taken,
+        u.retry_s
+    FROM
+        unnest(
+            $1::smallint [], $2::bigint [], $3::integer [], $4::integer [], $5::integer [], $6::timestamptz [],
+            $7::integer [], $8::smallint [], $9::text [], $10::boolean [], $11::double precision [], $12::bigint []
+        ) AS u (
+            lane, order_id, version, endpoint_id, attempt, started_at, latency_ms, status, error, taken, retry_s, fence
+        )
+    INNER JOIN lane_lease AS l ON u.lane = l.lane AND u.fence = l.fence
+),
+
+logged AS ( -- the log that the merchant can read
+    INSERT INTO delivery (
+        lane, order_id, version, endpoint_id, attempt, started_at, latency_ms, status, error
+    )
+    SELECT
+        lane,
+        order_id,
+        version,
+        endpoint_id,
+        attempt,
+        started_at,
+        latency_ms,
+        status,
+        error
+    FROM w
+    ON CONFLICT (lane, order_id, version, endpoint_id, attempt) DO NOTHING
+),
+
+taken AS ( -- when the merchant took it
+    UPDATE webhook AS h
+    SET taken_at = clock_timestamp()
+    FROM w
+    WHERE
+        w.taken
+        AND h.lane = any($1)
+        AND h.lane = w.lane
+        AND h.order_id = w.order_id
+        AND h.version = w.version
+        AND h.endpoint_id = w.endpoint_id
+),
+
+done AS ( -- taken: no more work
+    DELETE FROM webhook_due AS d
+    USING w
+    WHERE
+        w.taken
+        AND d.lane = any($1)
+        AND d.lane = w.lane
+        AND d.order_id = w.order_id
+        AND d.endpoint_id = w.endpoint_id
+        AND d.version = w.version
+),
+
+later AS ( -- not taken: the next rung of the ladder
+    UPDATE webhook_due AS d
+    SET due_at = clock_timestamp() + make_interval(secs => w.retry_s), attempts = w.attempt
+    FROM w
+    WHERE
+        NOT w.taken
+        AND d.lane = any($1)
+        AND d.lane = w.lane
+        AND d.order_id = w.order_id
+        AND d.endpoint_id = w.endpoint_id
+        AND d.version = w.version
+)
+
+SELECT
+    lane,
+    order_id
+FROM w;
+
+-- name: evidence_list_due :many
+-- Left-over evidence due in the held lanes. Leans on evidence_due_due_at.
+SELECT
+    lane,
+    trade_no,
+    digest,
+    attempts,
+    reason,
+    statement::text AS statement
+FROM evidence_due
+WHERE lane = any($1::smallint []) AND due_at <= clock_timestamp()
+ORDER BY due_at
+LIMIT $2;

@@ -1,0 +1,102 @@
+"""Forward-only migrations: one transaction per file, checksums, one runner at a time."""
+
+import re
+from dataclasses import dataclass
+from hashlib import sha256
+from importlib.resources import files
+
+import asyncpg
+
+from budan.core.errors import Refused, StoreUnavailable
+from budan.core.numbers import LANES_MAX, Environment
+from budan.store.queries import query
+
+_FILE = re.compile(r"^(?P<number>\d{4})_[a-z0-9_]+\.(pre|post)\.sql$")
+
+_MIGRATION_TABLE_MAKE = query("migration_table_make")
+_MIGRATION_LOCK = query("migration_lock")
+_MIGRATION_LIST = query("migration_list")
+_MIGRATION_ADD = query("migration_add")
+_MIGRATION_LIMITS = query("migration_limits")
+_INSTALLATION_ADD = query("installation_add")
+_INSTALLATION_FIND = query("installation_find")
+_LEASES_FILL = query("leases_fill")
+_PARTITIONS_MAKE = query("partitions_make")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Migration:
+    """One file of migrations/."""
+
+    name: str
+    sql: str
+
+    @property
+    def checksum(self) -> str:
+        """SHA-256 of the text, in hex."""
+        return sha256(self.sql.encode()).hexdigest()
+
+
+def all_migrations() -> list[Migration]:
+    """Every migration in order."""
+    folder = files("budan.store").joinpath("migrations")
+    found = [
+        Migration(name=path.name, sql=path.read_text(encoding="utf-8"))
+        for path in folder.iterdir()
+        if _FILE.match(path.name)
+    ]
+    return sorted(found, key=lambda migration: migration.name)
+
+
+async def upgrade(*, dsn: str, environment: Environment, lanes: int = LANES_MAX) -> list[str]:
+    """Bring a database to this version and say which files ran; safe to repeat and to race.
+
+    Raises `Refused` with `migration_changed` when an applied file differs, `environment_mismatch` or `lanes_mismatch`
+    when the database belongs to another installation's settings (I13), `StoreUnavailable` when it is away.
+    """
+    try:
+        connection = await asyncpg.connect(dsn, timeout=10)
+    except (OSError, TimeoutError, asyncpg.PostgresError) as error:
+        raise StoreUnavailable(str(error)) from error
+    try:
+        await connection.execute(_MIGRATION_LIMITS.sql)
+        await connection.execute(_MIGRATION_TABLE_MAKE.sql)
+        ran = [migration.name for migration in all_migrations() if await _apply(connection, migration)]
+        await _settle(connection, environment=environment, lanes=lanes)
+        return ran
+    finally:
+        await connection.close()
+
+
+async def _apply(connection: "asyncpg.Connection[asyncpg.Record]", migration: Migration) -> bool:
+    """Run one file in one transaction unless it ran; the table lock keeps a second runner waiting."""
+    async with connection.transaction():
+        await connection.execute(_MIGRATION_LOCK.sql)
+        applied = {row["name"]: row["checksum"] for row in await connection.fetch(_MIGRATION_LIST.sql)}
+        if migration.name in applied:
+            if applied[migration.name] != migration.checksum:
+                raise Refused("migration_changed", detail=migration.name)
+            return False
+        await connection.execute(migration.sql)
+        await connection.execute(_MIGRATION_ADD.sql, migration.name, migration.checksum)
+    return True
+
+
+async def _settle(
+    connection: "asyncpg.Connection[asyncpg.Record]",
+    *,
+    environment: Environment,
+    lanes: int,
+) -> None:
+    """Say once whose database this is, and make what every start needs."""
+    async with connection.transaction():
+        await connection.execute(_INSTALLATION_ADD.sql, environment.value, lanes)
+        row = await connection.fetchrow(_INSTALLATION_FIND.sql)
+        assert row is not None
+        if row["environment"] != environment.value:
+            raise Refused("environment_mismatch", param="environment", detail=f"the database is {row['environment']}")
+        if row["lanes"] != lanes:
+            raise Refused("lanes_mismatch", param="lanes", detail=f"the database has {row['lanes']}")
+        await connection.execute(_LEASES_FILL.sql, lanes)
+    async with connection.transaction():
+        await connection.fetch(_PARTITIONS_MAKE.sql)
