@@ -27,8 +27,8 @@ class Module:
         return f"{self.path.relative_to(ROOT)}:{line}"
 
     def says(self, node: ast.stmt | ast.expr | ast.arg | ast.excepthandler, word: str) -> bool:
-        """Whether the line on which `node` starts carries `word` in its comment."""
-        return word in self.comments.get(node.lineno, "")
+        """Whether `word` is in the comment on the line where `node` starts, or on the line above it."""
+        return any(word in self.comments.get(line, "") for line in (node.lineno, node.lineno - 1))
 
 
 def expect_none(places: Iterable[str]) -> None:

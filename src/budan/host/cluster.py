@@ -15,6 +15,7 @@ from budan.host.tethered import tethered
 
 # The role owns its database and may make others (tests copy a template); it is no superuser. It may read the server's
 # statistics, which the console and the bench show.
+# sql: constant, and run before there is a database that a named query could be prepared on.
 _FIRST_STATEMENTS: Final = """\
 CREATE ROLE budan LOGIN CREATEDB;
 GRANT pg_monitor, pg_checkpoint TO budan;
