@@ -16,7 +16,7 @@ _CLOSE_TIMEOUT_S: Final = 1.0
 
 
 class FastHttpClient:
-    """Costs a tenth of aiohttp's CPU per call; belongs to one event loop.
+    """Costs a quarter of aiohttp's CPU per call (25 µs to 110); belongs to one event loop.
 
     Beyond `connections_per_host_max` calls wait for a connection, beyond `waiting_per_host_max` they are refused.
     """
