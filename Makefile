@@ -19,7 +19,7 @@ QUERIES = $(sort $(dir $(wildcard src/budan/*/sql/*.sql)))
 COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--custom-compile-command "make lock" $(if $(UPGRADE),--upgrade)
 
-.PHONY: help demo test lint pytest invariants lock clean
+.PHONY: help demo test lint fix pytest invariants lock clean
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -40,6 +40,11 @@ lint: $(DEV_READY) ## what needs no test run
 	@echo "== migrations and queries"
 	@$(if $(MIGRATIONS),$(BIN)/squawk $(MIGRATIONS))
 	@$(if $(QUERIES),$(BIN)/sqlfluff lint $(QUERIES))
+
+fix: $(DEV_READY) ## mend what ruff and sqlfluff can mend by themselves
+	@$(BIN)/ruff check --fix --quiet . || true
+	@$(BIN)/ruff format --quiet .
+	@$(if $(QUERIES),$(BIN)/sqlfluff fix --quiet $(QUERIES))
 
 pytest: $(DEV_READY) chromium ## the tests with branch coverage; ARGS="-k door" chooses
 	@echo "== tests"
