@@ -44,7 +44,7 @@ lint: $(DEV_READY) ## what needs no test run
 fix: $(DEV_READY) ## mend what ruff and sqlfluff can mend by themselves
 	@$(BIN)/ruff check --fix --quiet . || true
 	@$(BIN)/ruff format --quiet .
-	@$(if $(QUERIES),$(BIN)/sqlfluff fix --quiet $(QUERIES))
+	@$(if $(QUERIES),$(BIN)/sqlfluff fix --quiet $(QUERIES) || true)
 
 pytest: $(DEV_READY) chromium ## the tests with branch coverage; ARGS="-k door" chooses
 	@echo "== tests"
