@@ -1,0 +1,95 @@
+"""What a running part of budan counts and measures, on a registry of its own."""
+
+from typing import Final
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    GCCollector,
+    Histogram,
+    Info,
+    ProcessCollector,
+    generate_latest,
+)
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
+CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
+
+# Each running part answers /metrics for itself alone; the fleet's sums are the scraper's.
+REGISTRY: Final = CollectorRegistry(auto_describe=False)
+ProcessCollector(registry=REGISTRY)
+GCCollector(registry=REGISTRY)
+
+_CALL_SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+_BATCH_ROWS: Final = (1, 2, 5, 10, 20, 50, 100, 200)
+# Up to a day: an order that took longer to recover is counted in the last, and told by name in the console.
+_RECOVERY_SECONDS: Final = (1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 7200.0, 86400.0)
+
+BUILD: Final = Info("budan_build", "Version and part of this running instance.", registry=REGISTRY)
+
+HTTP_REQUESTS: Final = Counter(
+    "budan_http_requests", "Requests answered, by route and status.", ["route", "status"], registry=REGISTRY
+)
+HTTP_SECONDS: Final = Histogram(
+    "budan_http_request_seconds",
+    "From a request's first byte to its answer.",
+    ["route"],
+    buckets=_CALL_SECONDS,
+    registry=REGISTRY,
+)
+CHANNEL_CALLS: Final = Counter(
+    "budan_channel_calls",
+    "Calls to channels, by account, operation and outcome.",
+    ["account", "operation", "outcome"],
+    registry=REGISTRY,
+)
+CHANNEL_SECONDS: Final = Histogram(
+    "budan_channel_call_seconds",
+    "From the send decision to the channel's answer, or to giving up waiting.",
+    ["account", "operation"],
+    buckets=_CALL_SECONDS,
+    registry=REGISTRY,
+)
+BREAKER_OPEN: Final = Gauge(
+    "budan_channel_breaker_open", "1 while an account's calls are held back.", ["account"], registry=REGISTRY
+)
+NOTICES: Final = Counter(
+    "budan_notices", "Notices received, by channel and verdict.", ["channel", "verdict"], registry=REGISTRY
+)
+EVIDENCE: Final = Counter(
+    "budan_evidence", "Evidence decided, by source and decision.", ["source", "decision"], registry=REGISTRY
+)
+ORDERS_PAID: Final = Counter("budan_orders_paid", "Orders made paid, by what told us.", ["source"], registry=REGISTRY)
+RECOVERY_SECONDS: Final = Histogram(
+    "budan_recovery_seconds",
+    "From the channel's payment time to our completion.",
+    ["source"],
+    buckets=_RECOVERY_SECONDS,
+    registry=REGISTRY,
+)
+BATCH_ROWS: Final = Histogram(
+    "budan_batch_rows", "Rows of one committed batch.", ["batch"], buckets=_BATCH_ROWS, registry=REGISTRY
+)
+BATCH_SECONDS: Final = Histogram(
+    "budan_batch_seconds", "One batch's transaction.", ["batch"], buckets=_CALL_SECONDS, registry=REGISTRY
+)
+BATCH_REFUSED: Final = Counter(
+    "budan_batch_refused", "Callers refused because the batch's queue was full.", ["batch"], registry=REGISTRY
+)
+DUE_ROWS: Final = Gauge("budan_due_rows", "Rows that are due in the held lanes.", ["work"], registry=REGISTRY)
+DUE_OLDEST_SECONDS: Final = Gauge(
+    "budan_due_oldest_seconds", "How long the oldest due row has been due.", ["work"], registry=REGISTRY
+)
+LANES_HELD: Final = Gauge("budan_lanes_held", "Lanes that this worker holds.", registry=REGISTRY)
+TURN_FAILURES: Final = Counter(
+    "budan_turn_failures", "Turns of a loop that ended in an error.", ["work"], registry=REGISTRY
+)
+DELIVERIES: Final = Counter(
+    "budan_webhook_deliveries", "Attempts to deliver a webhook, by outcome.", ["outcome"], registry=REGISTRY
+)
+
+
+def render() -> bytes:
+    """The body of /metrics; its type is CONTENT_TYPE."""
+    return generate_latest(REGISTRY)
