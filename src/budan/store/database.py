@@ -1,7 +1,7 @@
 """The pool, and transactions whose commits nobody can cancel."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any, cast
@@ -115,7 +115,7 @@ class Database:
             self._pool.terminate()
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[Transaction]:
+    async def transaction(self) -> AsyncGenerator[Transaction]:
         """One transaction, committed at the end of the block.
 
         Raises `RowsFailed` where halving or a later try can help, `StoreUnavailable` where PostgreSQL is away. A

@@ -1,0 +1,287 @@
+"""Merchants, keys, accounts, rates, endpoints, shops and desks."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import cast
+
+import msgspec
+
+from budan.core.numbers import AccountId, Lane, MerchantId, lane_of
+from budan.store.database import Transaction
+from budan.store.queries import query
+
+_MERCHANT_NEXT_ID = query("merchant_next_id")
+_MERCHANT_ADD = query("merchant_add")
+_MERCHANT_LIST = query("merchant_list")
+_MERCHANT_FIND = query("merchant_find")
+_API_KEY_ADD = query("api_key_add")
+_API_KEY_FIND = query("api_key_find")
+_ACCOUNT_ADD = query("account_add")
+_ACCOUNT_RESEAL = query("account_reseal")
+_ACCOUNT_FIND = query("account_find")
+_ACCOUNT_LIST = query("account_list")
+_MERCHANT_ACCOUNT_ADD = query("merchant_account_add")
+_MERCHANT_ACCOUNT_LIST = query("merchant_account_list")
+_RATE_SET = query("rate_set")
+_RATE_LIST = query("rate_list")
+_ENDPOINT_ADD = query("endpoint_add")
+_ENDPOINT_RESEAL = query("endpoint_reseal")
+_SHOP_ADD = query("shop_add")
+_SHOP_FIND = query("shop_find")
+_TERMINAL_ADD = query("terminal_add")
+_TERMINAL_FIND = query("terminal_find")
+_INSTALLATION_FIND = query("installation_find")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstallationRow:
+    """Whose database this is."""
+
+    installation_id: str
+    environment: str
+    lanes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MerchantRow:
+    """A merchant."""
+
+    merchant_id: MerchantId
+    lane: Lane
+    name: str
+    enabled: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiKeyRow:
+    """The stored half of an API key."""
+
+    merchant_id: MerchantId
+    lane: Lane
+    secret_digest: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccountRow:
+    """A channel account, secrets sealed."""
+
+    account_id: AccountId
+    channel: str
+    name: str
+    enabled: bool
+    settings: dict[str, str]
+    sealed_secrets: bytes = b""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RateRow:
+    """A fee rate from a moment on."""
+
+    channel: str
+    effective_from: datetime
+    rate_bp: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShopRow:
+    """A shop with its merchant."""
+
+    shop_id: int
+    name: str
+    merchant_id: MerchantId
+    lane: Lane
+    merchant_name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TerminalRow:
+    """A desk with its shop."""
+
+    terminal_id: int
+    name: str
+    shop_id: int
+    shop_name: str
+    merchant_id: MerchantId
+    lane: Lane
+
+
+async def find_installation(transaction: Transaction) -> InstallationRow | None:
+    """What the database says of itself; None before the first upgrade."""
+    row = await transaction.maybe(_INSTALLATION_FIND)
+    if row is None:
+        return None
+    return InstallationRow(
+        installation_id=str(row["installation_id"]),
+        environment=row["environment"],
+        lanes=row["lanes"],
+    )
+
+
+async def add_merchant(transaction: Transaction, *, name: str, lanes: int) -> MerchantRow:
+    """A new merchant, in the lane of its id."""
+    row = await transaction.one(_MERCHANT_NEXT_ID)
+    merchant_id = cast("MerchantId", row["id"])
+    lane = lane_of(merchant_id, lanes=lanes)
+    await transaction.none(_MERCHANT_ADD, merchant_id, lane, name)
+    return MerchantRow(merchant_id=merchant_id, lane=lane, name=name, enabled=True)
+
+
+async def list_merchants(transaction: Transaction) -> list[MerchantRow]:
+    """All merchants."""
+    return [
+        MerchantRow(merchant_id=row["id"], lane=row["lane"], name=row["name"], enabled=row["enabled"])
+        for row in await transaction.many(_MERCHANT_LIST)
+    ]
+
+
+async def find_merchant(transaction: Transaction, merchant_id: MerchantId) -> MerchantRow | None:
+    """One merchant."""
+    row = await transaction.maybe(_MERCHANT_FIND, merchant_id)
+    if row is None:
+        return None
+    return MerchantRow(merchant_id=row["id"], lane=row["lane"], name=row["name"], enabled=row["enabled"])
+
+
+async def add_api_key(
+    transaction: Transaction,
+    *,
+    key_id: str,
+    merchant_id: MerchantId,
+    secret_digest: bytes,
+) -> None:
+    """Keep a key's public half and the digest of its secret."""
+    await transaction.none(_API_KEY_ADD, key_id, merchant_id, secret_digest)
+
+
+async def find_api_key(transaction: Transaction, key_id: str) -> ApiKeyRow | None:
+    """The enabled key of an enabled merchant."""
+    row = await transaction.maybe(_API_KEY_FIND, key_id)
+    return None if row is None else ApiKeyRow(**dict(row))
+
+
+async def add_account(transaction: Transaction, *, channel: str, name: str, settings: dict[str, str]) -> AccountId:
+    """A channel account without secrets yet: their seal needs the id."""
+    row = await transaction.one(_ACCOUNT_ADD, channel, name, msgspec.json.encode(settings).decode(), b"")
+    return cast("AccountId", row["id"])
+
+
+async def seal_account(transaction: Transaction, *, account_id: AccountId, sealed_secrets: bytes) -> None:
+    """Keep an account's sealed secrets."""
+    await transaction.none(_ACCOUNT_RESEAL, account_id, sealed_secrets)
+
+
+async def find_account(transaction: Transaction, account_id: AccountId) -> AccountRow | None:
+    """One account, disabled ones too."""
+    row = await transaction.maybe(_ACCOUNT_FIND, account_id)
+    if row is None:
+        return None
+    return AccountRow(
+        account_id=row["id"],
+        channel=row["channel"],
+        name=row["name"],
+        enabled=row["enabled"],
+        settings=msgspec.json.decode(row["settings"], type=dict[str, str]),
+        sealed_secrets=row["sealed_secrets"],
+    )
+
+
+async def list_accounts(transaction: Transaction) -> list[AccountRow]:
+    """All accounts, without secrets."""
+    return [
+        AccountRow(
+            account_id=row["id"],
+            channel=row["channel"],
+            name=row["name"],
+            enabled=row["enabled"],
+            settings=msgspec.json.decode(row["settings"], type=dict[str, str]),
+        )
+        for row in await transaction.many(_ACCOUNT_LIST)
+    ]
+
+
+async def allow_account(
+    transaction: Transaction,
+    *,
+    merchant_id: MerchantId,
+    account_id: AccountId,
+    priority: int,
+) -> None:
+    """Let a merchant take payments through an account; safe to repeat."""
+    await transaction.none(_MERCHANT_ACCOUNT_ADD, merchant_id, account_id, priority)
+
+
+async def list_merchant_accounts(transaction: Transaction, merchant_id: MerchantId) -> list[tuple[AccountId, str]]:
+    """The enabled accounts of a merchant with their channels, first choice first."""
+    return [(row["id"], row["channel"]) for row in await transaction.many(_MERCHANT_ACCOUNT_LIST, merchant_id)]
+
+
+async def set_rate(
+    transaction: Transaction,
+    *,
+    merchant_id: MerchantId,
+    channel: str,
+    effective_from: datetime | None,
+    rate_bp: int,
+) -> datetime | None:
+    """A rate from `effective_from`, or from now where None; gives the moment, or None when it is past."""
+    row = await transaction.maybe(_RATE_SET, merchant_id, channel, effective_from, rate_bp)
+    return None if row is None else cast("datetime", row["effective_from"])
+
+
+async def list_rates(transaction: Transaction, merchant_id: MerchantId) -> list[RateRow]:
+    """Present and future rates, newest first within a channel."""
+    return [RateRow(**dict(row)) for row in await transaction.many(_RATE_LIST, merchant_id)]
+
+
+async def add_endpoint(transaction: Transaction, *, merchant_id: MerchantId, url: str) -> int:
+    """A webhook endpoint without its secret yet: the seal needs the id."""
+    row = await transaction.one(_ENDPOINT_ADD, merchant_id, url)
+    return cast("int", row["id"])
+
+
+async def seal_endpoint(transaction: Transaction, *, endpoint_id: int, sealed_secret: bytes) -> None:
+    """Keep an endpoint's sealed secret."""
+    await transaction.none(_ENDPOINT_RESEAL, endpoint_id, sealed_secret)
+
+
+async def add_shop(transaction: Transaction, *, merchant_id: MerchantId, name: str, code: str) -> int:
+    """A shop with its printed code."""
+    row = await transaction.one(_SHOP_ADD, merchant_id, name, code)
+    return cast("int", row["id"])
+
+
+async def find_shop(transaction: Transaction, code: str) -> ShopRow | None:
+    """The shop behind a printed code."""
+    row = await transaction.maybe(_SHOP_FIND, code)
+    if row is None:
+        return None
+    return ShopRow(
+        shop_id=row["id"],
+        name=row["name"],
+        merchant_id=row["merchant_id"],
+        lane=row["lane"],
+        merchant_name=row["merchant_name"],
+    )
+
+
+async def add_terminal(
+    transaction: Transaction,
+    *,
+    shop_id: int,
+    merchant_id: MerchantId,
+    name: str,
+    token_digest: bytes,
+) -> int:
+    """A desk of a shop."""
+    row = await transaction.one(_TERMINAL_ADD, shop_id, merchant_id, name, token_digest)
+    return cast("int", row["id"])
+
+
+async def find_terminal(transaction: Transaction, token_digest: bytes) -> TerminalRow | None:
+    """The desk behind a token."""
+    row = await transaction.maybe(_TERMINAL_FIND, token_digest)
+    if row is None:
+        return None
+    fields = dict(row)
+    fields["terminal_id"] = fields.pop("id")
+    return TerminalRow(**fields)

@@ -1,0 +1,119 @@
+"""Work that is due in held lanes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from budan.core.numbers import AccountId, Lane, MerchantId, OrderId
+from budan.store.database import Transaction, columns
+from budan.store.queries import query
+
+_QUERY_LIST_DUE = query("query_list_due")
+_WEBHOOK_LIST_DUE = query("webhook_list_due")
+_WEBHOOK_WRITE = query("webhook_write")
+_EVIDENCE_LIST_DUE = query("evidence_list_due")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DueQuestion:
+    """A trade to ask about."""
+
+    lane: Lane
+    order_id: OrderId
+    attempt: int
+    attempts: int
+    due_at: datetime
+    account_id: AccountId
+    method: str
+    state: str
+    created_at: datetime
+    channel_reference: str | None
+    merchant_id: MerchantId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DueDelivery:
+    """A webhook to deliver."""
+
+    lane: Lane
+    order_id: OrderId
+    version: int
+    endpoint_id: int
+    attempts: int
+    due_at: datetime
+    event: str
+    body: bytes
+    created_at: datetime
+    url: str
+    sealed_secret: bytes
+    merchant_id: MerchantId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivered:
+    """What one delivery brought; `retry_s` is the wait before the next one when it was not taken."""
+
+    due: DueDelivery
+    fence: int
+    started_at: datetime
+    latency_ms: int
+    status: int | None
+    error: str
+    taken: bool
+    retry_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DueEvidence:
+    """Left-over evidence to try again; `statement` is its JSON text."""
+
+    lane: Lane
+    trade_no: str
+    digest: bytes
+    attempts: int
+    reason: str
+    statement: str
+
+
+async def list_due_questions(transaction: Transaction, *, lanes: Sequence[Lane], rows_max: int) -> list[DueQuestion]:
+    """Questions due now, oldest first."""
+    return [DueQuestion(**dict(row)) for row in await transaction.many(_QUERY_LIST_DUE, lanes, rows_max)]
+
+
+async def list_due_deliveries(
+    transaction: Transaction,
+    *,
+    lanes: Sequence[Lane],
+    endpoints_left_out: Sequence[int],
+    rows_max: int,
+) -> list[DueDelivery]:
+    """Deliveries due now, oldest first, in order within an order."""
+    rows = await transaction.many(_WEBHOOK_LIST_DUE, lanes, endpoints_left_out, rows_max)
+    return [DueDelivery(**dict(row)) for row in rows]
+
+
+async def write_deliveries(transaction: Transaction, delivered: Sequence[Delivered]) -> int:
+    """Write outcomes where the lane is still held under the same fence; gives how many were."""
+    rows = [
+        (
+            item.due.lane,
+            item.due.order_id,
+            item.due.version,
+            item.due.endpoint_id,
+            item.due.attempts + 1,
+            item.started_at,
+            item.latency_ms,
+            item.status,
+            item.error,
+            item.taken,
+            item.retry_s,
+            item.fence,
+        )
+        for item in sorted(delivered, key=lambda item: (item.due.lane, item.due.order_id, item.due.version))
+    ]
+    return len(await transaction.many(_WEBHOOK_WRITE, *columns(rows, 12)))
+
+
+async def list_due_evidence(transaction: Transaction, *, lanes: Sequence[Lane], rows_max: int) -> list[DueEvidence]:
+    """Left-over evidence due now, oldest first."""
+    return [DueEvidence(**dict(row)) for row in await transaction.many(_EVIDENCE_LIST_DUE, lanes, rows_max)]
