@@ -1,0 +1,118 @@
+"""Opens accounts at the channels, with everything that a merchant is given for one."""
+
+import asyncio
+import hashlib
+import secrets
+from collections.abc import Mapping
+from typing import Annotated, Any, Final
+
+import msgspec
+
+from budan.sandbox.keys import make_private_key
+from budan.sandbox.records import Account, AlipayAccount, ChannelName, Opened, WechatAccount
+from budan.sandbox.world import World
+from budan.wire.rsa import BadKey, load_public_key
+
+ACCOUNTS_MAX: Final = 1_000
+_SERIAL_LENGTH: Final = 40
+
+
+class AccountRefused(Exception):  # noqa: N818 - a refusal is an answer, not an error
+    """The account cannot be opened; `code` is stable."""
+
+    def __init__(self, code: str) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+class AccountWish(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a merchant brings."""
+
+    channel: ChannelName
+    merchant_public_key: str
+    name: Annotated[str, msgspec.Meta(min_length=1, max_length=100)]
+    reverse_after_s: Annotated[float, msgspec.Meta(ge=0, le=3_600)] = 15.0
+
+
+async def open_account(world: World, wish: AccountWish) -> Account:
+    """A new account, already recorded."""
+    try:
+        load_public_key(wish.merchant_public_key)
+    except BadKey as error:
+        raise AccountRefused("merchant_public_key_unreadable") from error
+    if len(world.truth.list_accounts()) >= ACCOUNTS_MAX:
+        raise AccountRefused("too_many_accounts")
+    keys = [await asyncio.to_thread(make_private_key) for _ in range(_keys_of(wish.channel))]
+    # Counted after the wait: nobody else may have been given the number meanwhile.
+    count = len(world.truth.list_accounts()) + 1
+    account = (
+        _wechat(world, wish, keys, count)
+        if wish.channel is ChannelName.WECHAT_V3
+        else _alipay(world, wish, keys, count)
+    )
+    world.truth.record(Opened(account=account))
+    return account
+
+
+def render_account(world: World, account: Account) -> Mapping[str, Any]:
+    """Everything that a merchant's side needs; the private keys of the channel stay here."""
+    shown = {
+        "channel": account.CHANNEL.value,
+        "account_id": account.account_id,
+        "name": account.name,
+        "opened_at": account.opened_at,
+        "reverse_after_s": account.reverse_after_s,
+    }
+    keys = world.keys.public_keys(account)
+    match account:
+        case WechatAccount():
+            return shown | {
+                "gateway": world.base_url,
+                "mchid": account.mchid,
+                "appid": account.appid,
+                "merchant_serial": account.merchant_serial,
+                "apiv3_key": account.apiv3_key,
+                "platform_keys": keys,
+            }
+        case AlipayAccount():
+            return shown | {
+                "gateway": f"{world.base_url}/gateway.do",
+                "app_id": account.app_id,
+                "seller_id": account.seller_id,
+                "alipay_public_key": keys["alipay"],
+            }
+
+
+def _keys_of(channel: ChannelName) -> int:
+    # WeChat signs with two keys in turn: its public key and that of a platform certificate.
+    return 2 if channel is ChannelName.WECHAT_V3 else 1
+
+
+def _wechat(world: World, wish: AccountWish, keys: list[str], count: int) -> WechatAccount:
+    mchid = f"19{count:08d}"
+    serials = (f"PUB_KEY_ID_01{mchid}{secrets.randbelow(10**24):024d}", secrets.token_hex(_SERIAL_LENGTH // 2).upper())
+    # The real serial is that of a certificate; here any text that follows from the key will do.
+    merchant_serial = hashlib.sha256(wish.merchant_public_key.encode()).hexdigest()[:_SERIAL_LENGTH].upper()
+    return WechatAccount(
+        name=wish.name,
+        opened_at=world.clock(),
+        merchant_public_key=wish.merchant_public_key,
+        reverse_after_s=wish.reverse_after_s,
+        mchid=mchid,
+        appid=f"wxsandbox{count:07d}",
+        merchant_serial=merchant_serial,
+        apiv3_key=secrets.token_hex(16),
+        platform_private_keys=dict(zip(serials, keys, strict=True)),
+    )
+
+
+def _alipay(world: World, wish: AccountWish, keys: list[str], count: int) -> AlipayAccount:
+    return AlipayAccount(
+        name=wish.name,
+        opened_at=world.clock(),
+        merchant_public_key=wish.merchant_public_key,
+        reverse_after_s=wish.reverse_after_s,
+        app_id=f"2021{count:012d}",
+        seller_id=f"2088{count:012d}",
+        alipay_private_key=keys[0],
+    )

@@ -1,0 +1,219 @@
+"""The sandbox's own JSON interface, for demos, tests, audits and people; for local use only."""
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Final, TypeVar
+from urllib.parse import parse_qs, unquote
+
+import msgspec
+
+from budan.sandbox.accounts import AccountRefused, AccountWish, open_account, render_account
+from budan.sandbox.auth_codes import make_auth_code
+from budan.sandbox.exchange import Answer, Request, json_answer
+from budan.sandbox.faults import FaultOdds, Faults
+from budan.sandbox.payer import PayRefused
+from budan.sandbox.records import ChannelName, Event, OddsSet, Placed, Trade, TradeState
+from budan.sandbox.truth import CODE_LIFE
+from budan.sandbox.world import World
+
+PREFIX: Final = "/sandbox/"
+TRUTH_PAGE_MAX: Final = 10_000
+TRADES_MAX: Final = 1_000
+# A list that filters looks at no more trades than this, the newest first.
+_TRADES_SEARCHED_MAX: Final = 100_000
+_LIMIT_DEFAULT: Final = 100
+_T = TypeVar("_T")
+
+
+class PayWish(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which trade a payer pays, by what he scans or by number; `faults` absent leaves the notice to the odds."""
+
+    code_text: Annotated[str, msgspec.Meta(max_length=1_000)] = ""
+    trade_no: Annotated[str, msgspec.Meta(max_length=64)] = ""
+    account_id: str = ""
+    faults: Faults | None = None
+
+
+class CodeWish(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which wallet shows a code, and what a charge with it meets."""
+
+    channel: ChannelName
+    faults: Faults | None = None
+
+
+class AdminRefusal(Exception):  # noqa: N818 - an answer, not an error
+    """The request cannot be met; `code` is stable."""
+
+    def __init__(self, status: int, code: str, detail: str = "") -> None:
+        super().__init__(code)
+        self.status = status
+        self.code = code
+        self.detail = detail
+
+
+class Admin:
+    """Answers every path under /sandbox/."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    async def answer(self, request: Request) -> Answer:
+        """The answer as JSON; a refusal has `code` and `detail`."""
+        try:
+            return await self._route(request)
+        except AdminRefusal as refusal:
+            return json_answer({"code": refusal.code, "detail": refusal.detail}, status=refusal.status)
+        except PayRefused as refusal:
+            return json_answer({"code": refusal.code, "detail": "the wallet refuses"}, status=409)
+        except AccountRefused as refusal:
+            return json_answer({"code": refusal.code, "detail": "no account was opened"}, status=400)
+
+    async def _route(self, request: Request) -> Answer:
+        name = request.path.removeprefix(PREFIX)
+        if request.method == "GET":
+            return self._get(name, query=parse_qs(request.query))
+        # A page of another site can post forms and plain text to this port, but not JSON.
+        if not request.headers.get("content-type", "").startswith("application/json"):
+            raise AdminRefusal(415, "json_wanted", "Content-Type must be application/json")
+        match request.method, name:
+            case "POST", "accounts":
+                account = await open_account(self._world, _decoded(request.body, AccountWish))
+                return json_answer(render_account(self._world, account), status=201)
+            case "POST", "pay":
+                return self._pay(_decoded(request.body, PayWish))
+            case "POST", "scan":
+                trade = self._world.payer.scan(self._named(_decoded(request.body, PayWish)))
+                return json_answer(render_trade(self._world, trade))
+            case "POST", "auth-codes":
+                return self._auth_code(_decoded(request.body, CodeWish))
+            case "PUT", "faults":
+                odds = _decoded(request.body, FaultOdds)
+                self._world.truth.record(OddsSet(at=self._world.clock(), odds=odds))
+                return json_answer(odds)
+            case _:
+                raise AdminRefusal(404, "not_found", request.path)
+
+    def _get(self, name: str, *, query: Mapping[str, Sequence[str]]) -> Answer:
+        if name == "accounts":
+            accounts = [render_account(self._world, account) for account in self._world.truth.list_accounts()]
+            return json_answer({"accounts": accounts})
+        if name == "faults":
+            return json_answer(self._world.truth.odds)
+        if name == "trades":
+            return json_answer({"trades": self._list(query)})
+        if name == "truth":
+            return self._truth_page(query)
+        if name.startswith("trades/"):
+            trade_no = unquote(name.removeprefix("trades/"))
+            trade = find_trade(self._world, trade_no=trade_no, account_id=_one(query, "account_id"))
+            history = [render_event(event) for event in self._world.truth.history(trade)]
+            return json_answer(render_trade(self._world, trade) | {"events": history})
+        raise AdminRefusal(404, "not_found", name)
+
+    def _pay(self, wish: PayWish) -> Answer:
+        trade = self._world.payer.pay(self._named(wish), faults=wish.faults)
+        return json_answer(render_trade(self._world, trade))
+
+    def _named(self, wish: PayWish) -> Trade:
+        if bool(wish.code_text) == bool(wish.trade_no):
+            raise AdminRefusal(400, "one_of_code_text_and_trade_no")
+        if wish.code_text:
+            return self._world.payer.find_scanned(wish.code_text)
+        return find_trade(self._world, trade_no=wish.trade_no, account_id=wish.account_id)
+
+    def _auth_code(self, wish: CodeWish) -> Answer:
+        code = make_auth_code(self._world, channel=wish.channel, faults=wish.faults)
+        shown = {
+            "auth_code": code.auth_code,
+            "channel": code.channel.value,
+            "payer_id": code.payer_id,
+            "expires_at": code.made_at + CODE_LIFE,
+        }
+        return json_answer(shown, status=201)
+
+    def _list(self, query: Mapping[str, Sequence[str]]) -> list[Mapping[str, Any]]:
+        limit = _count(query, "limit", default=_LIMIT_DEFAULT, most=TRADES_MAX)
+        state_text = _one(query, "state")
+        try:
+            state = TradeState(state_text) if state_text else None
+        except ValueError as error:
+            raise AdminRefusal(400, "state_unknown", state_text) from error
+        found: list[Mapping[str, Any]] = []
+        for trade, _ in zip(self._world.truth.newest_first(), range(_TRADES_SEARCHED_MAX), strict=False):
+            if len(found) == limit:
+                break
+            settled = self._world.payer.settled(trade)
+            if state is None or settled.state is state:
+                found.append(render_trade(self._world, settled))
+        return found
+
+    def _truth_page(self, query: Mapping[str, Sequence[str]]) -> Answer:
+        after = _count(query, "after", default=0, most=1 << 62)
+        limit = _count(query, "limit", default=1_000, most=TRUTH_PAGE_MAX)
+        trades = [self._world.payer.settled(trade) for trade in self._world.truth.list_from(after, limit=limit)]
+        is_last = after + len(trades) >= self._world.truth.trades_count
+        rendered = [render_trade(self._world, trade) for trade in trades]
+        return json_answer({"trades": rendered, "next_after": None if is_last else after + len(trades)})
+
+
+def find_trade(world: World, *, trade_no: str, account_id: str) -> Trade:
+    """The trade of this number; AdminRefusal when there is none, or one at several accounts and none was named."""
+    if account_id:
+        trade = world.truth.find(account_id=account_id, trade_no=trade_no)
+        found = [] if trade is None else [trade]
+    else:
+        found = world.truth.list_by_number(trade_no)
+    if not found:
+        raise AdminRefusal(404, "trade_unknown", trade_no)
+    if len(found) > 1:
+        raise AdminRefusal(409, "account_id_needed", "several accounts have a trade of this number")
+    return world.payer.settled(found[0])
+
+
+def render_trade(world: World, trade: Trade) -> dict[str, Any]:
+    """A trade as the audit reads it."""
+    is_returned = trade.state is TradeState.RETURNED
+    return {
+        "nth": trade.nth,
+        "account_id": trade.account_id,
+        "channel": world.truth.account_of(trade).CHANNEL.value,
+        "trade_no": trade.trade_no,
+        "channel_no": trade.channel_no,
+        "method": trade.method.value,
+        "amount_minor": trade.amount_minor,
+        "currency": "CNY",
+        "subject": trade.subject,
+        "state": trade.state.value,
+        "placed_at": trade.placed_at,
+        "expires_at": trade.expires_at,
+        "paid_at": trade.paid_at,
+        "returned_at": trade.ended_at if is_returned else None,
+        "payer_id": trade.payer_id,
+        "faults": trade.faults,
+        "notice_state": trade.notice_state.value,
+        "notices_sent": trade.notice_sends,
+    }
+
+
+def render_event(event: Event | Placed) -> dict[str, Any]:
+    """One line of a trade's history."""
+    if isinstance(event, Placed):
+        return {"at": event.trade.placed_at, "kind": "placed", "text": event.trade.method.value, "until": None}
+    return {"at": event.at, "kind": event.kind.value, "text": event.text, "until": event.until}
+
+
+def _decoded(body: bytes, wanted: type[_T]) -> _T:
+    try:
+        return msgspec.json.decode(body, type=wanted)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise AdminRefusal(400, "body_unreadable", str(error)) from error
+
+
+def _one(query: Mapping[str, Sequence[str]], name: str) -> str:
+    return query.get(name, [""])[0]
+
+
+def _count(query: Mapping[str, Sequence[str]], name: str, *, default: int, most: int) -> int:
+    text = _one(query, name) or str(default)
+    if not (text.isascii() and text.isdigit()) or int(text) > most:
+        raise AdminRefusal(400, "count_unreadable", f"{name} is a whole number up to {most}")
+    return int(text)

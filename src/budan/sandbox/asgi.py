@@ -1,0 +1,131 @@
+"""The sandbox as one raw ASGI application."""
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from budan.sandbox.admin import PREFIX as ADMIN_PREFIX
+from budan.sandbox.admin import Admin
+from budan.sandbox.alarms import Alarms
+from budan.sandbox.auth_codes import make_payer_id
+from budan.sandbox.exchange import (
+    Answer,
+    Receive,
+    Request,
+    Scope,
+    Send,
+    TooLong,
+    Withheld,
+    json_answer,
+    read_request,
+    send_answer,
+    withhold,
+)
+from budan.sandbox.faults import Dice
+from budan.sandbox.journal import Journal
+from budan.sandbox.keys import KeyRing
+from budan.sandbox.notices import NOTICES_PER_HOST_MAX, Announcer, Notices
+from budan.sandbox.payer import Payer
+from budan.sandbox.records import ChannelName
+from budan.sandbox.truth import Truth
+from budan.sandbox.wechat_v3 import WechatFace
+from budan.sandbox.wechat_v3_notice import WechatAnnouncer
+from budan.sandbox.world import World
+from budan.wire.http_fast import FastHttpClient
+from budan.wire.rsa import Signer
+
+_SIGN_THREADS: Final = 2
+_NONCE_BYTES: Final = 16
+_LOG: Final = logging.getLogger(__name__)
+
+
+class SandboxApp:
+    """Serves until `stop`; `run` must be running beside it."""
+
+    def __init__(self, *, world: World, notices: Notices, client: FastHttpClient) -> None:
+        self._world = world
+        self._notices = notices
+        self._client = client
+        self._stopping = asyncio.Event()
+        self._wechat = WechatFace(world)
+        self._admin = Admin(world)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One HTTP exchange."""
+        assert scope["type"] == "http"
+        request = await read_request(scope, receive)
+        if isinstance(request, TooLong):
+            await send_answer(Answer(status=413), send)
+            return
+        answer = await self._answer(request)
+        if isinstance(answer, Withheld):
+            await withhold(receive, send, stopping=self._stopping)
+        else:
+            await send_answer(answer, send)
+
+    async def run(self) -> None:
+        """Sends notices until it is cancelled."""
+        for trade in self._world.truth.list_unfinished():
+            self._world.payer.arm(trade)
+        await self._notices.run()
+
+    def stop(self) -> None:
+        """Lets go of every connection whose answer is withheld."""
+        self._stopping.set()
+
+    async def close(self) -> None:
+        """Frees what a stopped sandbox holds."""
+        await self._client.close()
+        self._world.signer.close()
+        self._world.truth.close()
+
+    async def _answer(self, request: Request) -> Answer | Withheld:
+        try:
+            return await self._route(request)
+        except Exception:  # noqa: BLE001 - top of a request: it is logged and answered
+            _LOG.exception("%s %s failed in the sandbox itself", request.method, request.path)
+            return json_answer({"code": "sandbox_failed", "detail": "see its log"}, status=500)
+
+    async def _route(self, request: Request) -> Answer | Withheld:
+        path = request.path
+        if path.startswith("/v3/"):
+            return await self._wechat.answer(request)
+        if path.startswith(ADMIN_PREFIX):
+            return await self._admin.answer(request)
+        if path == "/livez":
+            return Answer(status=200, body=b"ok\n", content_type="text/plain; charset=utf-8")
+        return Answer(status=404, body=b"not found\n", content_type="text/plain; charset=utf-8")
+
+
+def build_app(*, folder: Path, base_url: str, time_scale: float, seed: int) -> SandboxApp:
+    """The application on this folder's truth; FolderInUse when another sandbox has it. Needs the running loop."""
+    truth = Truth(journal=Journal(folder=folder))
+    alarms = Alarms(clock=_now)
+    dice = Dice(seed=seed)
+    world = World(
+        truth=truth,
+        payer=Payer(truth=truth, alarms=alarms, dice=dice, clock=_now, payer_id=make_payer_id),
+        alarms=alarms,
+        dice=dice,
+        keys=KeyRing(),
+        signer=Signer(threads=_SIGN_THREADS),
+        clock=_now,
+        nonce=_nonce,
+        base_url=base_url,
+    )
+    client = FastHttpClient(connections_per_host_max=NOTICES_PER_HOST_MAX)
+    announcers: Mapping[ChannelName, Announcer] = {ChannelName.WECHAT_V3: WechatAnnouncer(world)}
+    notices = Notices(world=world, client=client, announcers=announcers, time_scale=time_scale)
+    return SandboxApp(world=world, notices=notices, client=client)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _nonce() -> str:
+    return secrets.token_hex(_NONCE_BYTES)

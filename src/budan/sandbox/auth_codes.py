@@ -1,0 +1,36 @@
+"""The code in a payer's wallet that a shop scans."""
+
+import secrets
+from typing import Final
+
+from budan.sandbox.faults import Faults
+from budan.sandbox.records import ChannelName, CodeMade
+from budan.sandbox.world import World
+
+_LENGTH: Final = 18
+_LEADS: Final = {ChannelName.WECHAT_V3: (10, 15), ChannelName.ALIPAY: (25, 30)}
+
+
+def make_auth_code(world: World, *, channel: ChannelName, faults: Faults | None) -> CodeMade:
+    """A fresh code of 18 digits, recorded; a charge with it meets these faults."""
+    lowest, highest = _LEADS[channel]
+    auth_code = ""
+    while not auth_code or world.truth.has_code(auth_code):
+        lead = lowest + secrets.randbelow(highest - lowest + 1)
+        auth_code = f"{lead}{secrets.randbelow(10 ** (_LENGTH - 2)):0{_LENGTH - 2}d}"
+    code = CodeMade(
+        auth_code=auth_code,
+        channel=channel,
+        made_at=world.clock(),
+        payer_id=make_payer_id(channel),
+        faults=faults,
+    )
+    world.truth.record(code)
+    return code
+
+
+def make_payer_id(channel: ChannelName) -> str:
+    """Who a payer is to this channel's merchants."""
+    if channel is ChannelName.WECHAT_V3:
+        return f"oSandbox{secrets.token_hex(10)}"
+    return f"2088{secrets.randbelow(10**12):012d}"

@@ -1,0 +1,99 @@
+"""What can go wrong on purpose: the faults of one trade, and the odds by which the sandbox chooses them itself."""
+
+import random
+from typing import Annotated, Final, Literal
+
+import msgspec
+
+DELAY_S_MAX: Final = 3_600
+TYPING_S_MAX: Final = 600
+SLOW_MS_MAX: Final = 60_000
+
+DelaySeconds = Annotated[float, msgspec.Meta(ge=0, le=DELAY_S_MAX)]
+TypingSeconds = Annotated[float, msgspec.Meta(ge=0, le=TYPING_S_MAX)]
+SlowMilliseconds = Annotated[int, msgspec.Meta(ge=0, le=SLOW_MS_MAX)]
+Probability = Annotated[float, msgspec.Meta(ge=0, le=1)]
+TypingEnd = Literal["paid", "failed"]
+
+
+class Faults(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True, gc=False):
+    """The faults of one trade; all at rest by default.
+
+    `drop_notice` loses every repeat too. `timeout_after_charge` and `busy` take effect after the order was placed or
+    the money taken, `timeout_before_charge` before anything was recorded. `user_paying_s` is for code payments.
+    `retry_cancel` makes the first cancel answer retry_flag=Y and do nothing.
+    """
+
+    drop_notice: bool = False
+    double_notice: bool = False
+    delay_notice_s: DelaySeconds = 0
+    timeout_before_charge: bool = False
+    timeout_after_charge: bool = False
+    busy: bool = False
+    user_paying_s: TypingSeconds = 0
+    user_paying_ends: TypingEnd = "paid"
+    retry_cancel: bool = False
+    slow_ms: SlowMilliseconds = 0
+
+
+NO_FAULTS: Final = Faults()
+
+
+class FaultOdds(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How likely each fault is for a trade whose faults nobody chose; the `_s` and `_ms` fields say how much.
+
+    `user_paying_fails` is the share of the payers who type and then do not pay.
+    """
+
+    drop_notice: Probability = 0.0
+    double_notice: Probability = 0.0
+    delay_notice: Probability = 0.0
+    delay_notice_s: DelaySeconds = 5
+    timeout_before_charge: Probability = 0.0
+    timeout_after_charge: Probability = 0.0
+    busy: Probability = 0.0
+    user_paying: Probability = 0.0
+    user_paying_s: TypingSeconds = 8
+    user_paying_fails: Probability = 0.0
+    retry_cancel: Probability = 0.0
+    slow: Probability = 0.0
+    slow_ms: SlowMilliseconds = 1_000
+
+
+NO_ODDS: Final = FaultOdds()
+
+
+class Dice:
+    """Draws faults by the odds of the moment; the same seed and the same calls give the same faults."""
+
+    def __init__(self, *, seed: int) -> None:
+        # Chaos must be repeatable, and nothing secret depends on it.
+        self._random = random.Random(seed)  # noqa: S311 - a seeded run is the purpose
+
+    def draw(self, odds: FaultOdds) -> Faults:
+        """The faults of the next trade."""
+        if odds == NO_ODDS:
+            return NO_FAULTS
+        # Each fault has its own number in each draw, so that changing one's odds moves no other.
+        drop, double, delay, before, after, busy, typing, fails, retry, slow = (
+            self._random.random() for _ in range(10)
+        )
+        return Faults(
+            drop_notice=drop < odds.drop_notice,
+            double_notice=double < odds.double_notice,
+            delay_notice_s=odds.delay_notice_s if delay < odds.delay_notice else 0,
+            timeout_before_charge=before < odds.timeout_before_charge,
+            timeout_after_charge=after < odds.timeout_after_charge,
+            busy=busy < odds.busy,
+            user_paying_s=odds.user_paying_s if typing < odds.user_paying else 0,
+            user_paying_ends="failed" if fails < odds.user_paying_fails else "paid",
+            retry_cancel=retry < odds.retry_cancel,
+            slow_ms=odds.slow_ms if slow < odds.slow else 0,
+        )
+
+
+def with_notice_faults(faults: Faults, *, of: Faults) -> Faults:
+    """`faults` with those that concern notices taken from `of`: a notice's fate is drawn when it is due to be sent."""
+    return msgspec.structs.replace(
+        faults, drop_notice=of.drop_notice, double_notice=of.double_notice, delay_notice_s=of.delay_notice_s
+    )

@@ -1,0 +1,77 @@
+"""The channels' private keys: made when an account is opened, loaded once."""
+
+import base64
+
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
+
+from budan.sandbox.records import Account, AlipayAccount, WechatAccount
+from budan.wire.rsa import load_private_key, load_public_key
+
+_KEY_BITS = 2048
+_EXPONENT = 65537
+
+
+def make_private_key() -> str:
+    """A fresh key as bare base64 of PKCS#8; takes some 0.1 s, so call it in a thread."""
+    key = rsa.generate_private_key(public_exponent=_EXPONENT, key_size=_KEY_BITS)
+    der = key.private_bytes(serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    return base64.b64encode(der).decode("ascii")
+
+
+def public_text(private_key: RSAPrivateKey) -> str:
+    """The public half as bare base64 of SPKI."""
+    der = private_key.public_key().public_bytes(
+        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    return base64.b64encode(der).decode("ascii")
+
+
+class KeyRing:
+    """Key objects by account, loaded at first use because loading checks the primes (35 ms)."""
+
+    def __init__(self) -> None:
+        self._merchants: dict[str, RSAPublicKey] = {}
+        self._platforms: dict[str, dict[str, RSAPrivateKey]] = {}
+        self._turns: dict[str, int] = {}
+
+    def merchant_key(self, account: Account) -> RSAPublicKey:
+        """The key that the account's requests must be signed with."""
+        key = self._merchants.get(account.account_id)
+        if key is None:
+            key = self._merchants[account.account_id] = load_public_key(account.merchant_public_key)
+        return key
+
+    def alipay_key(self, account: AlipayAccount) -> RSAPrivateKey:
+        """The key that signs answers and notices to this application."""
+        return self._platform(account)["alipay"]
+
+    def wechat_key(self, account: WechatAccount, *, wanted_serial: str = "") -> tuple[str, RSAPrivateKey]:
+        """A key and its Wechatpay-Serial: the wanted one, else each in turn, as during a migration of keys."""
+        keys = self._platform(account)
+        if wanted_serial in keys:
+            return wanted_serial, keys[wanted_serial]
+        turn = self._turns[account.account_id] = self._turns.get(account.account_id, -1) + 1
+        serials = list(keys)
+        serial = serials[turn % len(serials)]
+        return serial, keys[serial]
+
+    def public_keys(self, account: Account) -> dict[str, str]:
+        """The public halves as the merchant is given them."""
+        return {serial: public_text(key) for serial, key in self._platform(account).items()}
+
+    def _platform(self, account: Account) -> dict[str, RSAPrivateKey]:
+        keys = self._platforms.get(account.account_id)
+        if keys is None:
+            keys = {serial: load_private_key(text) for serial, text in _texts(account).items()}
+            self._platforms[account.account_id] = keys
+        return keys
+
+
+def _texts(account: Account) -> dict[str, str]:
+    match account:
+        case WechatAccount():
+            return dict(account.platform_private_keys)
+        case AlipayAccount():
+            return {"alipay": account.alipay_private_key}

@@ -1,0 +1,153 @@
+"""Sends the notices of payments, again and again on the channel's own schedule until the shop's side takes them."""
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Final, Protocol
+from urllib.parse import urlsplit
+
+from budan.sandbox.records import ChannelName, Event, EventKind, NoticeState, Trade
+from budan.sandbox.world import World
+from budan.wire.errors import WireError
+from budan.wire.http import HttpAnswer, HttpClient
+
+# WeChat waits 5 s for the answer (docs/protocols/wechat_v3.md §4); Alipay states nothing, so it gets the same.
+NOTICE_TIMEOUT_S: Final = 5.0
+NOTICES_PER_HOST_MAX: Final = 32
+_ANSWER_BYTES_MAX: Final = 4_096
+_LOG: Final = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RenderedNotice:
+    """One sending; each repeat is signed anew."""
+
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class Announcer(Protocol):
+    """How one channel writes its notices and reads what they are answered."""
+
+    @property
+    def repeat_after_s(self) -> tuple[float, ...]:
+        """The channel's documented waits before each repeat."""
+        ...
+
+    async def render(self, trade: Trade) -> RenderedNotice:
+        """The notice of this trade's payment."""
+        ...
+
+    def is_acknowledged(self, answer: HttpAnswer) -> bool:
+        """Whether this answer takes the notice."""
+        ...
+
+
+@dataclass(slots=True)
+class _Host:
+    """One receiver: a slow one delays no other."""
+
+    in_flight: int = 0
+    waiting: deque[int] = field(default_factory=deque[int])
+
+
+class Notices:
+    """`time_scale` shortens the schedule's waits; the truth knows what is due, so this holds counts only.
+
+    The queues are bounded by the alarms, which refuse payments before they are full.
+    """
+
+    def __init__(
+        self, *, world: World, client: HttpClient, announcers: Mapping[ChannelName, Announcer], time_scale: float
+    ) -> None:
+        assert time_scale > 0
+        self._world = world
+        self._client = client
+        self._announcers = announcers
+        self._time_scale = time_scale
+        self._hosts: dict[str, _Host] = {}
+        self._started: set[int] = set()
+        self._tasks: asyncio.TaskGroup | None = None
+
+    async def run(self) -> None:
+        """Rings the alarms and sends until it is cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            self._tasks = tasks
+            await self._world.alarms.run(self._ring)
+
+    def _ring(self, nth: int) -> None:
+        trade = self._world.payer.settled(self._world.truth.get(nth))
+        due_at = trade.notice_due_at
+        if trade.notice_state is not NoticeState.DUE or due_at is None or nth in self._started:
+            return
+        if due_at > self._world.clock():
+            return
+        self._started.add(nth)
+        host = self._hosts.setdefault(urlsplit(trade.notify_url).netloc, _Host())
+        host.waiting.append(nth)
+        if host.in_flight < NOTICES_PER_HOST_MAX:
+            assert self._tasks is not None
+            host.in_flight += 1
+            self._tasks.create_task(self._drain(host))
+
+    async def _drain(self, host: _Host) -> None:
+        try:
+            while host.waiting:
+                await self._turn(host.waiting.popleft())
+        finally:
+            host.in_flight -= 1
+
+    async def _turn(self, nth: int) -> None:
+        try:
+            await self._announce(self._world.truth.get(nth))
+        except Exception:  # noqa: BLE001 - top of a turn: the other notices go on
+            _LOG.exception("notice of trade %d failed in the sandbox itself", nth)
+        finally:
+            self._started.discard(nth)
+        # The next time was recorded while this trade still counted as started.
+        self._world.payer.arm(self._world.truth.get(nth))
+
+    async def _announce(self, trade: Trade) -> None:
+        announcer = self._announcers[self._world.truth.account_of(trade).CHANNEL]
+        copies = 2 if trade.faults.double_notice and trade.notice_attempts == 0 else 1
+        if copies == 1:
+            results = [await self._send(trade, announcer)]
+        else:
+            results = await asyncio.gather(*(self._send(trade, announcer) for _ in range(copies)))
+        is_taken = any(taken for taken, _ in results)
+        events = [event for _, event in results]
+        self._world.truth.record(*events, self._outcome(trade, announcer, is_taken=is_taken))
+
+    async def _send(self, trade: Trade, announcer: Announcer) -> tuple[bool, Event]:
+        notice = await announcer.render(trade)
+        started_at = self._world.clock()
+        started_s = time.monotonic()
+        try:
+            answer = await self._client.request(
+                method="POST",
+                url=trade.notify_url,
+                headers=notice.headers,
+                body=notice.body,
+                timeout_s=NOTICE_TIMEOUT_S,
+                body_bytes_max=_ANSWER_BYTES_MAX,
+            )
+        except WireError as error:
+            is_taken, text = False, type(error).__name__
+        else:
+            is_taken, text = announcer.is_acknowledged(answer), str(answer.status)
+        took_ms = round((time.monotonic() - started_s) * 1_000)
+        text = f"{text} after {took_ms} ms"
+        return is_taken, Event(nth=trade.nth, at=started_at, kind=EventKind.NOTICE_SENT, text=text)
+
+    def _outcome(self, trade: Trade, announcer: Announcer, *, is_taken: bool) -> Event:
+        now = self._world.clock()
+        if is_taken:
+            return Event(nth=trade.nth, at=now, kind=EventKind.NOTICE_ACKNOWLEDGED)
+        if trade.notice_attempts >= len(announcer.repeat_after_s):
+            return Event(nth=trade.nth, at=now, kind=EventKind.NOTICE_GIVEN_UP)
+        wait_s = announcer.repeat_after_s[trade.notice_attempts] * self._time_scale
+        return Event(nth=trade.nth, at=now, kind=EventKind.NOTICE_REFUSED, until=now + timedelta(seconds=wait_s))

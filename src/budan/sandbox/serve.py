@@ -1,0 +1,125 @@
+"""Runs the sandbox as a process of its own."""
+
+import asyncio
+import ipaddress
+import socket
+import sys
+from pathlib import Path
+from types import FrameType
+from typing import Final
+
+import uvicorn
+import uvloop
+
+from budan.sandbox.asgi import SandboxApp, build_app
+
+_GRACE_S: Final = 2
+_KEEP_ALIVE_S: Final = 75
+_BACKLOG: Final = 2_048
+
+
+class NotLoopback(Exception):  # noqa: N818 - names what was asked
+    """Anybody who reaches the sandbox may pay and read keys in it, so other addresses must be asked for twice."""
+
+
+def run(
+    *,
+    host: str,
+    port: int,
+    folder: Path,
+    time_scale: float,
+    seed: int,
+    ready_file: Path | None = None,
+    allow_remote: bool = False,
+) -> None:
+    """Serves until SIGTERM or SIGINT; `port` 0 takes a free one.
+
+    When it answers it says so in one line on stdout and writes its address into `ready_file`.
+    Raises NotLoopback, FolderInUse, or OSError when the port is taken.
+    """
+    if not (allow_remote or _is_loopback(host)):
+        raise NotLoopback(host)
+    listener = _listen(host, port)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_serve(listener, folder=folder, time_scale=time_scale, seed=seed, ready_file=ready_file))
+
+
+async def _serve(
+    listener: socket.socket, *, folder: Path, time_scale: float, seed: int, ready_file: Path | None
+) -> None:
+    url = _url(listener)
+    app = build_app(folder=folder, base_url=url, time_scale=time_scale, seed=seed)
+    server = _Server(app, url=url, ready_file=ready_file)
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            running = tasks.create_task(app.run())
+            await server.serve(sockets=[listener])
+            running.cancel()
+    finally:
+        await app.close()
+
+
+class _Server(uvicorn.Server):
+    """Tells when it is ready, and ends without the signal that asked it to."""
+
+    def __init__(self, app: SandboxApp, *, url: str, ready_file: Path | None) -> None:
+        config = uvicorn.Config(
+            app,
+            http="httptools",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            backlog=_BACKLOG,
+            timeout_keep_alive=_KEEP_ALIVE_S,
+            timeout_graceful_shutdown=_GRACE_S,
+        )
+        super().__init__(config)
+        self._app = app
+        self._url = url
+        self._ready_file = ready_file
+        self._loop = asyncio.get_running_loop()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Uvicorn's own, and then the word that it is done."""
+        await super().startup(sockets=sockets)
+        if self._ready_file is not None:
+            draft = self._ready_file.with_suffix(".part")
+            draft.write_text(f"{self._url}\n", "utf-8")
+            draft.replace(self._ready_file)
+        sys.stdout.write(f"sandbox ready {self._url}\n")
+        sys.stdout.flush()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # their name
+        """Stops serving; uvicorn's own would raise the signal again and end the process by it."""
+        assert frame is None or sig > 0
+        self.should_exit = True
+        self._loop.call_soon_threadsafe(self._app.stop)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+    except OSError:
+        listener.close()
+        raise
+    listener.setblocking(False)  # noqa: FBT003 - the standard library's own signature
+    return listener
+
+
+def _url(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,158 @@
+"""Who was asked for how much and who paid: the sandbox's own memory, which any run can be audited against."""
+
+import sys
+from array import array
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from typing import Final
+
+import msgspec
+
+from budan.sandbox.faults import NO_ODDS, FaultOdds
+from budan.sandbox.journal import Journal
+from budan.sandbox.records import (
+    Account,
+    ChannelName,
+    CodeMade,
+    Event,
+    NoticeState,
+    OddsSet,
+    Opened,
+    Placed,
+    Record,
+    Trade,
+    TradeState,
+    changed,
+)
+
+# A wallet renews its code each minute (docs/protocols/wechat_v3.md §5); a person may need two.
+CODE_LIFE: Final = timedelta(minutes=2)
+
+
+class Truth:
+    """Accounts, trades and payers' codes; every change is in the journal before it is seen here."""
+
+    def __init__(self, *, journal: Journal) -> None:
+        self._journal = journal
+        self._accounts: dict[str, Account] = {}
+        self._trades: list[Trade] = []
+        self._places: list[array[int]] = []
+        self._by_number: dict[str, dict[str, int]] = {}
+        self._codes: dict[str, CodeMade] = {}
+        self.odds: FaultOdds = NO_ODDS
+        for place, record in journal.replay():
+            self._apply(record, place=place)
+
+    @property
+    def trades_count(self) -> int:
+        """How many trades were ever placed; the next one's `nth`."""
+        return len(self._trades)
+
+    def record(self, *records: Record) -> None:
+        """Makes these records true and durable, all or none."""
+        for place, record in zip(self._journal.append(records), records, strict=True):
+            self._apply(record, place=place)
+
+    def list_accounts(self) -> list[Account]:
+        """Every account, the oldest first."""
+        return list(self._accounts.values())
+
+    def find_account(self, account_id: str) -> Account | None:
+        """The account that requests name so."""
+        return self._accounts.get(account_id)
+
+    def account_of(self, trade: Trade) -> Account:
+        """The account that the trade was placed on."""
+        return self._accounts[trade.account_id]
+
+    def find(self, *, account_id: str, trade_no: str) -> Trade | None:
+        """The trade that this account gave this number."""
+        nth = self._by_number.get(account_id, {}).get(trade_no)
+        return None if nth is None else self._trades[nth]
+
+    def list_by_number(self, trade_no: str) -> list[Trade]:
+        """The trades of this number at any account."""
+        return [self._trades[numbers[trade_no]] for numbers in self._by_number.values() if trade_no in numbers]
+
+    def get(self, nth: int) -> Trade:
+        """The trade as it is now."""
+        return self._trades[nth]
+
+    def find_nth(self, nth: int) -> Trade | None:
+        """The trade of this count, if there is one."""
+        return self._trades[nth] if 0 <= nth < len(self._trades) else None
+
+    def list_from(self, nth: int, *, limit: int) -> list[Trade]:
+        """Up to `limit` trades from this count on."""
+        return self._trades[nth : nth + limit]
+
+    def newest_first(self) -> Iterator[Trade]:
+        """All trades backwards."""
+        return reversed(self._trades)
+
+    def history(self, trade: Trade) -> list[Event | Placed]:
+        """What happened to the trade, the oldest first."""
+        records = [self._journal.read(place) for place in self._places[trade.nth]]
+        return [record for record in records if isinstance(record, Event | Placed)]
+
+    def find_code(self, auth_code: str, *, channel: ChannelName, now: datetime) -> CodeMade | None:
+        """The payer's code if it is fresh, unused and of this channel."""
+        code = self._codes.get(auth_code)
+        if code is None or code.channel is not channel or code.made_at + CODE_LIFE < now:
+            return None
+        return code
+
+    def has_code(self, auth_code: str) -> bool:
+        """Whether these digits are taken."""
+        return auth_code in self._codes
+
+    def list_unfinished(self) -> list[Trade]:
+        """Trades for which a clock is running: somebody types, or a notice is due."""
+        return [
+            trade for trade in self._trades if trade.state is TradeState.TYPING or trade.notice_state is NoticeState.DUE
+        ]
+
+    def close(self) -> None:
+        """Lets the folder go."""
+        self._journal.close()
+
+    def _apply(self, record: Record, *, place: int) -> None:
+        match record:
+            case Event():
+                self._trades[record.nth] = changed(self._trades[record.nth], record)
+                self._places[record.nth].append(place)
+            case Placed():
+                self._place(record, place=place)
+            case CodeMade():
+                self._keep_code(record)
+            case Opened():
+                self._accounts[record.account.account_id] = record.account
+            case OddsSet():
+                self.odds = record.odds
+
+    def _place(self, placed: Placed, *, place: int) -> None:
+        # The same texts come with every trade of a shop: one in memory serves them all.
+        trade = msgspec.structs.replace(
+            placed.trade,
+            account_id=sys.intern(placed.trade.account_id),
+            notify_url=sys.intern(placed.trade.notify_url),
+            subject=sys.intern(placed.trade.subject),
+        )
+        assert trade.nth == len(self._trades)
+        self._trades.append(trade)
+        self._places.append(array("Q", [place]))
+        self._by_number.setdefault(trade.account_id, {})[trade.trade_no] = trade.nth
+        if placed.auth_code:
+            self._codes.pop(placed.auth_code, None)
+
+    def _keep_code(self, code: CodeMade) -> None:
+        # Codes are kept in the order of their making, so the stale ones are in front.
+        for stale in list(self._stale_codes(code.made_at)):
+            del self._codes[stale]
+        self._codes[code.auth_code] = code
+
+    def _stale_codes(self, now: datetime) -> Iterator[str]:
+        for auth_code, code in self._codes.items():
+            if code.made_at + CODE_LIFE >= now:
+                return
+            yield auth_code

@@ -1,0 +1,351 @@
+"""WeChat Pay's face: APIv3 for JSAPI, native and code payments, query, close and reverse (docs/protocols/wechat_v3.md)."""
+
+import asyncio
+import hashlib
+import re
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any, Final
+from urllib.parse import parse_qs, unquote
+
+import msgspec
+
+from budan.sandbox.exchange import Answer, Request, Withheld
+from budan.sandbox.faults import Faults
+from budan.sandbox.numbers import code_text, nth_of_channel_no, prepay_id
+from budan.sandbox.payer import PayRefused
+from budan.sandbox.records import (
+    ChannelName,
+    Event,
+    EventKind,
+    Method,
+    Placed,
+    Trade,
+    TradeState,
+    WechatAccount,
+)
+from budan.sandbox.wechat_v3_messages import EndFields, OrderFields, transaction
+from budan.sandbox.world import World
+from budan.wire.wechat_v3 import SCHEME, Verdict, answer_sign_string, parse_authorization, verify_request
+
+_PLACE: Final = "/v3/pay/transactions/"
+_METHODS: Final[Mapping[str, Method]] = {
+    "jsapi": Method.JSAPI,
+    "native": Method.NATIVE,
+    "codepay": Method.CODEPAY,
+}
+_TRADE_PATH: Final = re.compile(r"/v3/pay/transactions/out-trade-no/([^/]+)(/close|/reverse)?")
+_ID_PATH: Final = re.compile(r"/v3/pay/transactions/id/([^/]+)")
+# A reverse is possible for this long (docs/protocols/wechat_v3.md §5).
+_REVERSE_LIFE: Final = timedelta(days=7)
+_AUTH_CODE: Final = re.compile(r"1[0-5][0-9]{16}")
+# A poll each second must not make a trade's history endless.
+QUERIES_RECORDED_MAX: Final = 100
+
+
+class _Refusal(Exception):  # noqa: N818 - an answer, not an error
+    def __init__(self, status: int, code: str, message: str) -> None:
+        super().__init__(code)
+        self.status = status
+        self.code = code
+        self.message = message
+
+
+class WechatFace:
+    """Answers every path under /v3/."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._orders = msgspec.json.Decoder(OrderFields)
+        self._ends = msgspec.json.Decoder(EndFields)
+        self._encoder = msgspec.json.Encoder()
+
+    async def answer(self, request: Request) -> Answer | Withheld:
+        """The signed answer; what fails before the account is known is unsigned."""
+        try:
+            account = self._account(request)
+        except _Refusal as refusal:
+            return self._unsigned(refusal)
+        try:
+            return await self._route(request, account)
+        except _Refusal as refusal:
+            if refusal.status >= 500:  # noqa: PLR2004 - HTTP's range; WeChat leaves these unsigned
+                return self._unsigned(refusal)
+            problem = {"code": refusal.code, "message": refusal.message}
+            return await self._signed(request, account, status=refusal.status, fields=problem)
+
+    async def _route(self, request: Request, account: WechatAccount) -> Answer | Withheld:
+        if request.method == "POST" and (method := _METHODS.get(request.path.removeprefix(_PLACE))):
+            return await self._place(request, account, method)
+        if match := _TRADE_PATH.fullmatch(request.path):
+            trade_no, end = unquote(match[1]), match[2]
+            if request.method == "GET" and end is None:
+                return await self._query(request, account, self._find(account, trade_no))
+            if request.method == "POST" and end == "/close":
+                return await self._close(request, account, trade_no)
+            if request.method == "POST" and end == "/reverse":
+                return await self._reverse(request, account, trade_no)
+        if request.method == "GET" and (match := _ID_PATH.fullmatch(request.path)):
+            return await self._query(request, account, self._find_paid(account, match[1]))
+        raise _Refusal(404, "RESOURCE_NOT_EXISTS", "接口不存在")
+
+    def _account(self, request: Request) -> WechatAccount:
+        wrong = _Refusal(401, "SIGN_ERROR", "签名错误,请检查后再试")
+        authorization = parse_authorization(request.headers.get("authorization", ""))
+        account = None if authorization is None else self._world.truth.find_account(authorization.mchid)
+        if authorization is None or not isinstance(account, WechatAccount):
+            raise wrong
+        if authorization.serial_no != account.merchant_serial:
+            raise wrong
+        verdict = verify_request(
+            authorization,
+            public_key=self._world.keys.merchant_key(account),
+            method=request.method,
+            path_and_query=request.path_and_query,
+            body=request.body,
+            now_s=int(self._world.clock().timestamp()),
+        )
+        if verdict is not Verdict.VALID:
+            raise wrong
+        return account
+
+    async def _place(self, request: Request, account: WechatAccount, method: Method) -> Answer | Withheld:
+        order = self._order(request, account, method)
+        digest = hashlib.blake2b(method.value.encode() + msgspec.msgpack.encode(order), digest_size=12).hexdigest()
+        trade = self._world.truth.find(account_id=account.account_id, trade_no=order.out_trade_no)
+        if trade is not None:
+            return await self._place_again(request, account, self._world.payer.settled(trade), digest)
+        if method is Method.CODEPAY:
+            return await self._charge(request, account, order, digest)
+        faults = self._world.dice.draw(self._world.truth.odds)
+        if faults.timeout_before_charge:
+            return Withheld()
+        trade = self._new_trade(account, order, method=method, digest=digest, faults=faults)
+        self._world.truth.record(Placed(trade=trade))
+        return await self._taken(request, account, trade)
+
+    async def _place_again(
+        self, request: Request, account: WechatAccount, trade: Trade, digest: str
+    ) -> Answer | Withheld:
+        if trade.params_digest != digest:
+            raise _Refusal(403, "OUT_TRADE_NO_USED", "商户订单号重复")
+        if trade.state is TradeState.PAID:
+            raise _Refusal(400, "ORDER_PAID", "该订单已支付")
+        if trade.state in {TradeState.CLOSED, TradeState.RETURNED}:
+            raise _Refusal(400, "ORDER_CLOSED", "该订单已关闭")
+        self._note(trade, EventKind.PLACED_AGAIN)
+        await self._slow(trade)
+        return await self._placed_answer(request, account, trade)
+
+    async def _charge(
+        self, request: Request, account: WechatAccount, order: OrderFields, digest: str
+    ) -> Answer | Withheld:
+        code = self._world.truth.find_code(
+            order.payer.auth_code, channel=ChannelName.WECHAT_V3, now=self._world.clock()
+        )
+        if code is None:
+            raise _Refusal(400, "AUTH_CODE_INVALID", "付款码无效,请重新扫码")
+        faults = self._world.dice.draw(self._world.truth.odds) if code.faults is None else code.faults
+        if faults.timeout_before_charge:
+            return Withheld()
+        trade = self._new_trade(account, order, method=Method.CODEPAY, digest=digest, faults=faults)
+        trade = msgspec.structs.replace(trade, payer_id=code.payer_id)
+        trade = self._world.payer.charge(trade, auth_code=code.auth_code)
+        return await self._taken(request, account, trade)
+
+    async def _taken(self, request: Request, account: WechatAccount, trade: Trade) -> Answer | Withheld:
+        """The answer after the order was placed, or its money taken; some of these answers are lost."""
+        await self._slow(trade)
+        if trade.faults.timeout_after_charge:
+            self._note(trade, EventKind.ANSWER_WITHHELD)
+            return Withheld()
+        if trade.faults.busy:
+            self._note(trade, EventKind.ANSWERED_BUSY)
+            raise _Refusal(500, "SYSTEM_ERROR", "系统异常,请用相同参数重新调用")
+        return await self._placed_answer(request, account, trade)
+
+    async def _placed_answer(self, request: Request, account: WechatAccount, trade: Trade) -> Answer:
+        now = self._world.clock()
+        match trade.method:
+            case Method.NATIVE:
+                fields: dict[str, Any] = {"code_url": code_text(trade, now=now)}
+            case Method.JSAPI:
+                fields = {"prepay_id": prepay_id(trade, now=now)}
+            case _:
+                return await self._charged_answer(request, account, trade)
+        return await self._signed(request, account, status=200, fields=fields)
+
+    async def _charged_answer(self, request: Request, account: WechatAccount, trade: Trade) -> Answer:
+        if trade.state is TradeState.TYPING:
+            problem = {"code": "USERPAYING", "message": "用户支付中,需要输入密码"}
+            return await self._signed(request, account, status=202, fields=problem)
+        if trade.state is TradeState.FAILED:
+            raise _Refusal(403, "TRADE_ERROR", "交易错误")
+        return await self._signed(request, account, status=200, fields=transaction(trade, account))
+
+    async def _query(self, request: Request, account: WechatAccount, trade: Trade) -> Answer:
+        if parse_qs(request.query).get("mchid") != [account.mchid]:
+            raise _Refusal(400, "PARAM_ERROR", "mchid 与签名不符")
+        trade = self._world.payer.settled(trade)
+        if trade.queries < QUERIES_RECORDED_MAX:
+            self._note(trade, EventKind.QUERIED, text=trade.state.value)
+        await self._slow(trade)
+        return await self._signed(request, account, status=200, fields=transaction(trade, account))
+
+    async def _close(self, request: Request, account: WechatAccount, trade_no: str) -> Answer:
+        self._end(request, account, needs_appid=False)
+        trade = self._world.payer.settled(self._find(account, trade_no))
+        if trade.method is Method.CODEPAY:
+            raise _Refusal(400, "INVALID_REQUEST", "付款码订单不支持关单,请调用撤销 (268449641)")
+        if trade.state in {TradeState.PAID, TradeState.RETURNED}:
+            raise _Refusal(400, "ORDER_PAID", "该订单已支付")
+        if trade.state is TradeState.WAITING:
+            self._note(trade, EventKind.CLOSED)
+        await self._slow(trade)
+        return await self._signed(request, account, status=204, fields=None)
+
+    async def _reverse(self, request: Request, account: WechatAccount, trade_no: str) -> Answer:
+        self._end(request, account, needs_appid=True)
+        trade = self._world.payer.settled(self._find(account, trade_no))
+        if trade.method is not Method.CODEPAY:
+            raise _Refusal(400, "INVALID_REQUEST", "仅付款码支付支持撤销")
+        age = self._world.clock() - trade.placed_at
+        if age < timedelta(seconds=account.reverse_after_s):
+            raise _Refusal(400, "INVALID_REQUEST", "支付未满15秒,请稍后再撤销")
+        if age > _REVERSE_LIFE:
+            raise _Refusal(400, "INVALID_REQUEST", "超过撤销期限,请使用退款")
+        if trade.state is TradeState.PAID:
+            self._note(trade, EventKind.RETURNED)
+        elif trade.state not in {TradeState.CLOSED, TradeState.RETURNED}:
+            self._note(trade, EventKind.REVERSED)
+        await self._slow(trade)
+        fields = {"appid": account.appid, "mchid": account.mchid, "out_trade_no": trade.trade_no}
+        return await self._signed(request, account, status=200, fields=fields)
+
+    def _order(self, request: Request, account: WechatAccount, method: Method) -> OrderFields:
+        try:
+            order = self._orders.decode(request.body)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise _Refusal(400, "PARAM_ERROR", f"参数错误: {error}") from error
+        if order.mchid != account.mchid:
+            raise _Refusal(400, "PARAM_ERROR", "mchid 与签名不符")
+        if order.appid != account.appid:
+            raise _Refusal(400, "APPID_MCHID_NOT_MATCH", "appid和mch_id不匹配")
+        if wrong := _wrong_field(order, method):
+            raise _Refusal(400, "PARAM_ERROR", f"参数错误: {wrong}")
+        if order.time_expire is not None and order.time_expire <= self._world.clock():
+            known = self._world.truth.find(account_id=account.account_id, trade_no=order.out_trade_no)
+            if known is None:
+                raise _Refusal(400, "PARAM_ERROR", "参数错误: time_expire")
+        return order
+
+    def _end(self, request: Request, account: WechatAccount, *, needs_appid: bool) -> None:
+        try:
+            fields = self._ends.decode(request.body)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise _Refusal(400, "PARAM_ERROR", f"参数错误: {error}") from error
+        if fields.mchid != account.mchid:
+            raise _Refusal(400, "PARAM_ERROR", "mchid 与签名不符")
+        if needs_appid and fields.appid != account.appid:
+            raise _Refusal(400, "APPID_MCHID_NOT_MATCH", "appid和mch_id不匹配")
+
+    def _new_trade(
+        self, account: WechatAccount, order: OrderFields, *, method: Method, digest: str, faults: Faults
+    ) -> Trade:
+        try:
+            self._world.payer.refuse_if_full()
+        except PayRefused as refusal:
+            raise _Refusal(429, "FREQUENCY_LIMITED", "频率超限,请降低请求接口频率") from refusal
+        return Trade(
+            nth=self._world.truth.trades_count,
+            account_id=account.account_id,
+            trade_no=order.out_trade_no,
+            method=method,
+            amount_minor=order.amount.total,
+            subject=order.description,
+            placed_at=self._world.clock(),
+            params_digest=digest,
+            expires_at=order.time_expire,
+            notify_url=order.notify_url,
+            attach=order.attach,
+            payer_id=order.payer.openid,
+            faults=faults,
+        )
+
+    def _find(self, account: WechatAccount, trade_no: str) -> Trade:
+        trade = self._world.truth.find(account_id=account.account_id, trade_no=trade_no)
+        if trade is None:
+            raise _Refusal(404, "ORDER_NOT_EXIST", "订单不存在")
+        return trade
+
+    def _find_paid(self, account: WechatAccount, transaction_id: str) -> Trade:
+        nth = nth_of_channel_no(transaction_id)
+        trade = None if nth is None else self._world.truth.find_nth(nth)
+        if trade is None or trade.account_id != account.account_id or trade.channel_no != transaction_id:
+            raise _Refusal(404, "ORDER_NOT_EXIST", "订单不存在")
+        return trade
+
+    def _note(self, trade: Trade, kind: EventKind, *, text: str = "") -> None:
+        self._world.truth.record(Event(nth=trade.nth, at=self._world.clock(), kind=kind, text=text))
+
+    async def _slow(self, trade: Trade) -> None:
+        if trade.faults.slow_ms:
+            await asyncio.sleep(trade.faults.slow_ms / 1_000)
+
+    async def _signed(
+        self, request: Request, account: WechatAccount, *, status: int, fields: Mapping[str, Any] | None
+    ) -> Answer:
+        body = b"" if fields is None else self._encoder.encode(fields)
+        wanted = request.headers.get("wechatpay-serial", "")
+        headers = await sign_headers(self._world, account, body, wanted_serial=wanted)
+        content_type = "" if fields is None else "application/json; charset=utf-8"
+        return Answer(status=status, body=body, content_type=content_type, headers=headers)
+
+    def _unsigned(self, refusal: _Refusal) -> Answer:
+        body = self._encoder.encode({"code": refusal.code, "message": refusal.message})
+        return Answer(
+            status=refusal.status,
+            body=body,
+            content_type="application/json; charset=utf-8",
+            headers={"Request-ID": self._world.nonce()},
+        )
+
+
+async def sign_headers(world: World, account: WechatAccount, body: bytes, *, wanted_serial: str) -> dict[str, str]:
+    """The headers that sign this answer or notice."""
+    serial, private_key = world.keys.wechat_key(account, wanted_serial=wanted_serial)
+    timestamp = int(world.clock().timestamp())
+    nonce = world.nonce()
+    signed = answer_sign_string(timestamp=timestamp, nonce=nonce, body=body)
+    return {
+        "Request-ID": nonce,
+        "Wechatpay-Timestamp": str(timestamp),
+        "Wechatpay-Nonce": nonce,
+        "Wechatpay-Serial": serial,
+        "Wechatpay-Signature-Type": SCHEME,
+        "Wechatpay-Signature": await world.signer.sign_sha256(private_key, signed),
+    }
+
+
+def _wrong_field(order: OrderFields, method: Method) -> str:
+    """The name of the first field that this method forbids or lacks, or an empty text."""
+    if order.amount.currency != "CNY":
+        return "amount.currency"
+    if order.time_expire is not None and order.time_expire.tzinfo is None:
+        return "time_expire"
+    if method is Method.CODEPAY:
+        return _wrong_charge_field(order)
+    if method is Method.JSAPI and not order.payer.openid:
+        return "payer.openid"
+    # The channel itself wants https; here http is taken too, for everything is on one machine.
+    is_plain = order.notify_url.startswith(("https://", "http://")) and "?" not in order.notify_url
+    return "" if is_plain else "notify_url"
+
+
+def _wrong_charge_field(order: OrderFields) -> str:
+    scene = order.scene_info
+    if not _AUTH_CODE.fullmatch(order.payer.auth_code):
+        return "payer.auth_code"
+    if scene is None or scene.store_info is None or not (scene.store_info.id or scene.store_info.out_id):
+        return "scene_info.store_info"
+    return "notify_url" if order.notify_url else ""
