@@ -137,3 +137,12 @@ async def _administrate(server: TestServer, statement: str) -> None:
         await connection.execute(statement)
     finally:
         await connection.close()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What tests that explore a whole space counted, by `record_property("explored", …)`."""
+    reports = terminalreporter.getreports("passed")
+    for line in sorted(
+        str(value) for report in reports for name, value in report.user_properties if name == "explored"
+    ):
+        terminalreporter.write_line(f"explored {line}")
