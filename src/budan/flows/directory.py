@@ -1,0 +1,145 @@
+"""Who calls, and what a merchant may use: caches that fill themselves from the store."""
+
+import hmac
+from collections.abc import Awaitable, Callable, Hashable
+from dataclasses import dataclass
+from datetime import datetime
+from hashlib import sha256
+from typing import Generic, TypeVar
+
+from budan.core.errors import Refused, StoreUnavailable
+from budan.core.numbers import AccountId, Environment, MerchantId
+from budan.flows.views import AccountChoice, Caller, Shop, Terminal
+from budan.ports.clock import Clock
+from budan.store import directory as stored
+from budan.store.database import Database
+
+# A disabled key, a new rate or another account takes effect within this time.
+CACHE_STALE_S = 2.0
+# While the database is away the last answer serves at most this long.
+CACHE_DEAD_S = 60.0
+CACHE_ENTRIES_MAX = 50_000
+
+Key = TypeVar("Key", bound=Hashable)
+Value = TypeVar("Value")
+
+
+@dataclass(slots=True)
+class _Cached(Generic[Value]):
+    value: Value
+    read_at_s: float
+
+
+class SelfFillingCache(Generic[Key, Value]):
+    """Reads through to `load`, keeps answers briefly, and serves an old one only while the store is away."""
+
+    def __init__(self, load: Callable[[Key], Awaitable[Value]], *, clock: Clock) -> None:
+        self._load = load
+        self._clock = clock
+        self._entries: dict[Key, _Cached[Value]] = {}
+
+    async def get(self, key: Key) -> Value:
+        """The value; raises `StoreUnavailable` when it is not known and the store is away."""
+        now_s = self._clock.monotonic_s()
+        entry = self._entries.get(key)
+        if entry is not None and now_s - entry.read_at_s < CACHE_STALE_S:
+            return entry.value
+        try:
+            value = await self._load(key)
+        except StoreUnavailable:
+            if entry is not None and now_s - entry.read_at_s < CACHE_DEAD_S:
+                return entry.value
+            raise
+        if len(self._entries) >= CACHE_ENTRIES_MAX:
+            self._entries.pop(next(iter(self._entries)))
+        self._entries[key] = _Cached(value, now_s)
+        return value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _MerchantAccounts:
+    accounts: tuple[tuple[AccountId, str], ...]
+    rates: tuple[stored.RateRow, ...]
+
+
+class Directory:
+    """Finds callers, shops, desks and the accounts that take a merchant's orders."""
+
+    def __init__(self, *, database: Database, environment: Environment, clock: Clock) -> None:
+        self._database = database
+        self._environment = environment
+        self._keys: SelfFillingCache[str, stored.ApiKeyRow | None] = SelfFillingCache(self._load_key, clock=clock)
+        self._merchants: SelfFillingCache[MerchantId, _MerchantAccounts] = SelfFillingCache(
+            self._load_merchant,
+            clock=clock,
+        )
+
+    async def authenticate(self, api_key: str) -> Caller | None:
+        """Who holds `bdk_<environment>_<id>_<secret>`, or None; the secret is compared in constant time."""
+        parts = api_key.split("_")
+        if len(parts) != 4 or parts[0] != "bdk" or parts[1] != self._environment.value:  # noqa: PLR2004 - as above
+            return None
+        row = await self._keys.get(parts[2])
+        # An unknown id costs the same comparison, so that its answer takes no other time.
+        expected = bytes(32) if row is None else row.secret_digest
+        same = hmac.compare_digest(sha256(parts[3].encode()).digest(), expected)
+        return Caller(merchant_id=row.merchant_id, lane=row.lane) if same and row is not None else None
+
+    async def find_shop(self, code: str) -> Shop | None:
+        """The shop behind a printed code."""
+        async with self._database.transaction() as transaction:
+            row = await stored.find_shop(transaction, code)
+        if row is None:
+            return None
+        return Shop(
+            shop_id=row.shop_id,
+            name=row.name,
+            merchant_name=row.merchant_name,
+            caller=Caller(merchant_id=row.merchant_id, lane=row.lane),
+        )
+
+    async def find_terminal(self, token: str) -> Terminal | None:
+        """The desk behind a token; only the token's digest is looked up."""
+        async with self._database.transaction() as transaction:
+            row = await stored.find_terminal(transaction, sha256(token.encode()).digest())
+        if row is None:
+            return None
+        return Terminal(
+            terminal_id=row.terminal_id,
+            name=row.name,
+            shop_id=row.shop_id,
+            shop_name=row.shop_name,
+            caller=Caller(merchant_id=row.merchant_id, lane=row.lane),
+        )
+
+    async def list_choices(self, merchant_id: MerchantId, *, now: datetime) -> tuple[AccountChoice, ...]:
+        """The merchant's accounts, first choice first, each with the rate in force at `now`.
+
+        Raises `Refused` with `no_account` when there is none, `rate_missing` when no account's channel has a rate.
+        """
+        merchant = await self._merchants.get(merchant_id)
+        if not merchant.accounts:
+            raise Refused("no_account", detail="the merchant has no channel account")
+        # Rates come newest first, so the first one that is not in the future is in force.
+        in_force: dict[str, int] = {}
+        for rate in merchant.rates:
+            if rate.effective_from <= now:
+                in_force.setdefault(rate.channel, rate.rate_bp)
+        choices = tuple(
+            AccountChoice(account_id=account_id, channel=channel, fee_rate_bp=in_force[channel])
+            for account_id, channel in merchant.accounts
+            if channel in in_force
+        )
+        if not choices:
+            raise Refused("rate_missing", detail="no fee rate is in force for the merchant's channels")
+        return choices
+
+    async def _load_key(self, key_id: str) -> stored.ApiKeyRow | None:
+        async with self._database.transaction() as transaction:
+            return await stored.find_api_key(transaction, key_id)
+
+    async def _load_merchant(self, merchant_id: MerchantId) -> _MerchantAccounts:
+        async with self._database.transaction() as transaction:
+            accounts = await stored.list_merchant_accounts(transaction, merchant_id)
+            rates = await stored.list_rates(transaction, merchant_id)
+        return _MerchantAccounts(accounts=tuple(accounts), rates=tuple(rates))

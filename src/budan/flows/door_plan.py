@@ -1,0 +1,280 @@
+"""From one decision to the rows that its transaction writes."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import assert_never
+
+from budan.core.completion import Consequences, consequences, contradiction_entries
+from budan.core.decide import Contradiction, Decision, Effect, Transition, Unchanged, decide
+from budan.core.evidence import Evidence, Outcome, Source, evidence_digest
+from budan.core.numbers import Environment
+from budan.core.pace import (
+    QUERY_LADDER_B2C_S,
+    QUERY_LADDER_ENDED_S,
+    QUERY_LADDER_S,
+    delay_after,
+    needs_person,
+)
+from budan.core.trade import Direction, Trade, TradeState
+from budan.flows.events import OrderEvent, OrderEventOrder, render_event, render_order_no, render_trade_no
+from budan.store.door import (
+    DoorWrites,
+    Key,
+    LockedOrder,
+    LockedTrade,
+    NewContradiction,
+    NewEvidence,
+    NewRefund,
+    NewRemedy,
+    NewWebhook,
+    NextQuestion,
+    OrderChange,
+    TradeChange,
+)
+
+# Who made a correction, in its remedy; a person's name comes with operator evidence.
+AUTOMATIC = "budan"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subject:
+    """What one evidence is about: a held order, the trade meant, and the order's other trades."""
+
+    locked: LockedOrder
+    trade: LockedTrade
+    siblings: tuple[Trade, ...]
+
+    @property
+    def key(self) -> Key:
+        """Where its rows are."""
+        return self.locked.lane, self.locked.order_id
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Planned:
+    """What was decided, in a word, and the states after."""
+
+    decision: str
+    order_state: str
+    trade_state: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Heard:
+    """An evidence with what came along: the payer's action of a placement, the question's place on its ladder."""
+
+    evidence: Evidence
+    action: str | None = None
+    asked_attempts: int | None = None
+
+
+def plan(subject: Subject, heard: Heard, writes: DoorWrites, *, environment: Environment) -> Planned:
+    """Decide on one evidence and add its rows to `writes`; the caller holds the order."""
+    evidence = heard.evidence
+    decision = decide(subject.locked.order, subject.trade.trade, evidence)
+    match decision:
+        case Transition():
+            planned = _plan_transition(subject, heard, decision, writes, environment=environment)
+        case Unchanged():
+            planned = _plan_unchanged(subject, heard, decision, writes)
+        case Contradiction():
+            planned = _plan_contradiction(subject, heard, decision, writes)
+        case _:
+            assert_never(decision)
+    if evidence.outcome in {Outcome.PAID, Outcome.UNPAID_FINAL}:
+        writes.evidence.append(
+            NewEvidence(
+                key=subject.key,
+                attempt=subject.trade.trade.attempt,
+                evidence=evidence,
+                decision=planned.decision,
+            ),
+        )
+    _plan_question(subject, heard, decision, writes)
+    return planned
+
+
+def _plan_transition(
+    subject: Subject,
+    heard: Heard,
+    decision: Transition,
+    writes: DoorWrites,
+    *,
+    environment: Environment,
+) -> Planned:
+    evidence, locked = heard.evidence, subject.locked
+    follows = consequences(locked.order, subject.trade.trade, subject.siblings, decision)
+    completes = decision.effect is Effect.COMPLETE
+    writes.trades.append(_trade_change(subject, heard, decision.trade))
+    writes.orders.append(
+        OrderChange(
+            locked=locked,
+            state=decision.order_state,
+            hold_reason=decision.hold_reason,
+            paid_at=evidence.paid_at if completes else None,
+            paid_attempt=decision.trade.attempt if completes else None,
+            learned_source=evidence.source.value if completes else None,
+            learned_at=evidence.learned_at if completes else None,
+            fee_rate_bp=decision.trade.fee_rate_bp if completes else None,
+            fee_minor=follows.fee_minor if completes else None,
+        ),
+    )
+    _plan_consequences(subject, evidence, follows, writes)
+    if follows.event is not None:
+        writes.webhooks.append(_webhook(subject, evidence, decision, follows, environment=environment))
+    return Planned(
+        decision=decision.effect.value,
+        order_state=decision.order_state.value,
+        trade_state=decision.trade.state.value,
+    )
+
+
+def _plan_consequences(subject: Subject, evidence: Evidence, follows: Consequences, writes: DoorWrites) -> None:
+    trade = subject.trade.trade
+    writes.entries.extend((subject.key, entry) for entry in follows.entries)
+    writes.closes.extend((subject.key, attempt) for attempt in follows.close_attempts)
+    if follows.remedy is not None:
+        writes.remedies.append(
+            NewRemedy(
+                key=subject.key,
+                attempt=trade.attempt,
+                cause=follows.remedy.value,
+                learned_source=evidence.source.value,
+                paid_at=evidence.paid_at,
+                learned_at=evidence.learned_at,
+                actor=AUTOMATIC,
+            ),
+        )
+    if follows.refund_minor is not None:
+        assert follows.remedy is not None, "money that goes back is always a remedy"
+        writes.refunds.append(
+            NewRefund(
+                key=subject.key,
+                attempt=trade.attempt,
+                amount_minor=follows.refund_minor,
+                currency=trade.currency,
+                reason=follows.remedy.value,
+            ),
+        )
+
+
+def _webhook(
+    subject: Subject,
+    evidence: Evidence,
+    decision: Transition,
+    follows: Consequences,
+    *,
+    environment: Environment,
+) -> NewWebhook:
+    locked, trade = subject.locked, decision.trade
+    assert follows.event is not None
+    event = OrderEvent(
+        type=follows.event,
+        timestamp=locked.now,
+        data=OrderEventOrder(
+            order_no=render_order_no(environment, locked),
+            reference=locked.reference,
+            state=decision.order_state.value,
+            version=locked.version + 1,
+            amount_minor=locked.order.amount_minor,
+            currency=locked.order.currency,
+            subject=locked.subject,
+            paid_at=evidence.paid_at,
+            trade_no=render_trade_no(environment, locked, attempt=trade.attempt),
+            channel=subject.trade.channel,
+            channel_reference=evidence.channel_reference,
+            fee_minor=follows.fee_minor if decision.effect is Effect.COMPLETE else None,
+        ),
+    )
+    return NewWebhook(
+        key=subject.key,
+        version=locked.version + 1,
+        merchant_id=locked.order.merchant_id,
+        event=event.type,
+        body=render_event(event),
+    )
+
+
+def _plan_unchanged(subject: Subject, heard: Heard, decision: Unchanged, writes: DoorWrites) -> Planned:
+    """Nothing moves; a question that was asked is counted, and a placement's action is kept."""
+    trade = subject.trade.trade
+    if heard.action is not None or heard.asked_attempts is not None:
+        writes.trades.append(_trade_change(subject, heard, trade))
+    return Planned(
+        decision=decision.reason,
+        order_state=subject.locked.order.state.value,
+        trade_state=trade.state.value,
+    )
+
+
+def _plan_contradiction(subject: Subject, heard: Heard, decision: Contradiction, writes: DoorWrites) -> Planned:
+    """Recorded, the order held, and money that came booked to suspense; no pay state moves."""
+    trade, evidence = subject.trade.trade, heard.evidence
+    writes.orders.append(
+        OrderChange(locked=subject.locked, state=subject.locked.order.state, hold_reason=decision.mismatch.value),
+    )
+    writes.contradictions.append(
+        NewContradiction(
+            key=subject.key,
+            attempt=trade.attempt,
+            digest=evidence_digest(evidence),
+            mismatch=decision.mismatch.value,
+        ),
+    )
+    writes.entries.extend((subject.key, entry) for entry in contradiction_entries(trade, evidence, decision))
+    return Planned(
+        decision=decision.mismatch.value,
+        order_state=subject.locked.order.state.value,
+        trade_state=trade.state.value,
+    )
+
+
+def _trade_change(subject: Subject, heard: Heard, after: Trade) -> TradeChange:
+    return TradeChange(
+        key=subject.key,
+        trade=after,
+        evidence=heard.evidence,
+        asked=heard.evidence.source is Source.QUERY,
+        action=heard.action,
+    )
+
+
+def _plan_question(subject: Subject, heard: Heard, decision: Decision, writes: DoorWrites) -> None:
+    """When to ask about the trade again (I6). Only an answer to a question from the ladder climbs it."""
+    before = subject.trade.trade
+    after = decision.trade if isinstance(decision, Transition) else before
+    now, attempts = subject.locked.now, heard.asked_attempts
+    match after.state:
+        case TradeState.SUCCEEDED | TradeState.REVERSED:
+            _ask(subject, None, attempts=0, writes=writes)
+        case TradeState.FAILED | TradeState.CLOSED:
+            if before.is_open:
+                _ask(subject, now + delay_after(QUERY_LADDER_ENDED_S, attempts=0), attempts=0, writes=writes)
+            elif attempts is not None:
+                climbed = attempts + 1
+                last = needs_person(QUERY_LADDER_ENDED_S, attempts=climbed)
+                due_at = None if last else now + delay_after(QUERY_LADDER_ENDED_S, attempts=climbed)
+                _ask(subject, due_at, attempts=climbed, writes=writes)
+        case (
+            TradeState.CREATED
+            | TradeState.SUBMITTED
+            | TradeState.USER_PAYING
+            | TradeState.UNKNOWN
+            | TradeState.REVERSING
+        ):
+            if attempts is not None:
+                due_at = now + delay_after(query_ladder(after.direction), attempts=attempts + 1)
+                _ask(subject, due_at, attempts=attempts + 1, writes=writes)
+        case _:
+            assert_never(after.state)
+
+
+def query_ladder(direction: Direction) -> tuple[float, ...]:
+    """How an open trade of this direction is asked about."""
+    return QUERY_LADDER_B2C_S if direction is Direction.B2C else QUERY_LADDER_S
+
+
+def _ask(subject: Subject, due_at: datetime | None, *, attempts: int, writes: DoorWrites) -> None:
+    writes.questions.append(
+        NextQuestion(key=subject.key, attempt=subject.trade.trade.attempt, due_at=due_at, attempts=attempts),
+    )
