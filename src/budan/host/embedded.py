@@ -1,6 +1,5 @@
 """PostgreSQL as our own child: made on first use, recovered with progress, gone when we are gone."""
 
-import asyncio
 import fcntl
 import os
 import signal
@@ -16,6 +15,7 @@ from urllib.parse import quote
 
 from budan.host import folders
 from budan.host.cluster import SERVER_ENVIRONMENT, make_cluster, refuse_other_version
+from budan.host.endings import wait_ended
 from budan.host.errors import FolderInUse, StartFailed
 from budan.host.folders import SOCKET_PORT, ServerUser
 from budan.host.program import server_programs
@@ -62,15 +62,7 @@ class RunningPostgres:
         # Once the code was asked for, the number may belong to another program.
         if (code := self._child.poll()) is not None:
             return code
-        loop = asyncio.get_running_loop()
-        ended = asyncio.Event()
-        watched = os.pidfd_open(self.pid)
-        loop.add_reader(watched, ended.set)
-        try:
-            await ended.wait()
-        finally:
-            loop.remove_reader(watched)
-            os.close(watched)
+        await wait_ended(self.pid)
         return self._child.wait()
 
     def stop(self) -> None:
