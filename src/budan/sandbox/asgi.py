@@ -11,6 +11,9 @@ from typing import Final
 from budan.sandbox.admin import PREFIX as ADMIN_PREFIX
 from budan.sandbox.admin import Admin
 from budan.sandbox.alarms import Alarms
+from budan.sandbox.alipay import PATH as ALIPAY_PATH
+from budan.sandbox.alipay import AlipayFace
+from budan.sandbox.alipay_notice import AlipayAnnouncer
 from budan.sandbox.auth_codes import make_payer_id
 from budan.sandbox.exchange import (
     Answer,
@@ -32,6 +35,8 @@ from budan.sandbox.notices import NOTICES_PER_HOST_MAX, Announcer, Notices
 from budan.sandbox.payer import Payer
 from budan.sandbox.records import ChannelName
 from budan.sandbox.truth import Truth
+from budan.sandbox.wallet import PATH as WALLET_PATH
+from budan.sandbox.wallet import Wallet
 from budan.sandbox.wechat_v3 import WechatFace
 from budan.sandbox.wechat_v3_notice import WechatAnnouncer
 from budan.sandbox.world import World
@@ -52,7 +57,9 @@ class SandboxApp:
         self._client = client
         self._stopping = asyncio.Event()
         self._wechat = WechatFace(world)
+        self._alipay = AlipayFace(world)
         self._admin = Admin(world)
+        self._wallet = Wallet(world)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One HTTP exchange."""
@@ -94,8 +101,12 @@ class SandboxApp:
         path = request.path
         if path.startswith("/v3/"):
             return await self._wechat.answer(request)
+        if path == ALIPAY_PATH:
+            return await self._alipay.answer(request)
         if path.startswith(ADMIN_PREFIX):
             return await self._admin.answer(request)
+        if path == WALLET_PATH or path.startswith(f"{WALLET_PATH}/"):
+            return await self._wallet.answer(request)
         if path == "/livez":
             return Answer(status=200, body=b"ok\n", content_type="text/plain; charset=utf-8")
         return Answer(status=404, body=b"not found\n", content_type="text/plain; charset=utf-8")
@@ -118,7 +129,10 @@ def build_app(*, folder: Path, base_url: str, time_scale: float, seed: int) -> S
         base_url=base_url,
     )
     client = FastHttpClient(connections_per_host_max=NOTICES_PER_HOST_MAX)
-    announcers: Mapping[ChannelName, Announcer] = {ChannelName.WECHAT_V3: WechatAnnouncer(world)}
+    announcers: Mapping[ChannelName, Announcer] = {
+        ChannelName.WECHAT_V3: WechatAnnouncer(world),
+        ChannelName.ALIPAY: AlipayAnnouncer(world),
+    }
     notices = Notices(world=world, client=client, announcers=announcers, time_scale=time_scale)
     return SandboxApp(world=world, notices=notices, client=client)
 

@@ -109,10 +109,6 @@ class Payer:
         """Sets the trade's alarm anew, after a start."""
         self._armed(trade.nth)
 
-    def is_expired(self, trade: Trade, now: datetime) -> bool:
-        """Whether the last moment to pay is over; WeChat shows such an order as unpaid all the same."""
-        return trade.expires_at is not None and trade.expires_at <= now
-
     def _refuse(self, trade: Trade, now: datetime) -> None:
         self.refuse_if_full()
         if trade.state in {TradeState.PAID, TradeState.RETURNED}:
@@ -122,13 +118,15 @@ class Payer:
         self._refuse_expired(trade, now)
 
     def _refuse_expired(self, trade: Trade, now: datetime) -> None:
-        if self.is_expired(trade, now):
+        if is_expired(trade, now):
             raise PayRefused("expired")
 
     def _scanned(self, trade: Trade, now: datetime) -> Event:
         channel = self._truth.account_of(trade).CHANNEL
         payer_id = trade.payer_id or self._payer_id(channel)
-        return Event(nth=trade.nth, at=now, kind=EventKind.SCANNED, payer_id=payer_id)
+        # Alipay makes the trade, and so its number, when the payer scans; WeChat numbers the payment.
+        number = channel_no(trade, channel=channel, now=now) if channel is ChannelName.ALIPAY else ""
+        return Event(nth=trade.nth, at=now, kind=EventKind.SCANNED, payer_id=payer_id, channel_no=number)
 
     def _payment(self, trade: Trade, *, now: datetime, faults: Faults) -> list[Event]:
         channel = self._truth.account_of(trade).CHANNEL
@@ -165,7 +163,7 @@ class Payer:
         if self._truth.account_of(trade).CHANNEL is ChannelName.WECHAT_V3:
             is_over = trade.placed_at + WECHAT_LIFE <= now
         else:
-            is_over = self.is_expired(trade, now)
+            is_over = is_expired(trade, now)
         return [Event(nth=trade.nth, at=now, kind=EventKind.EXPIRED)] if is_over else []
 
     def _armed(self, nth: int) -> Trade:
@@ -174,3 +172,8 @@ class Payer:
             if at is not None:
                 self._alarms.set(nth, at=at)
         return trade
+
+
+def is_expired(trade: Trade, now: datetime) -> bool:
+    """Whether the last moment to pay is over; WeChat shows such an order as unpaid all the same."""
+    return trade.expires_at is not None and trade.expires_at <= now

@@ -201,7 +201,7 @@ def changed(trade: Trade, event: Event) -> Trade:
     changes: dict[str, Any] = {}
     match event.kind:
         case EventKind.SCANNED:
-            changes = {"scanned_at": event.at, "payer_id": event.payer_id}
+            changes = {"scanned_at": event.at, "payer_id": event.payer_id, "channel_no": event.channel_no}
         case EventKind.TYPING:
             changes = {"state": TradeState.TYPING, "typing_until": event.until}
         case EventKind.PAID:

@@ -1,6 +1,5 @@
 """WeChat Pay's face: APIv3 for JSAPI, native and code payments, query, close and reverse (docs/protocols/wechat_v3.md)."""
 
-import asyncio
 import hashlib
 import re
 from collections.abc import Mapping
@@ -16,7 +15,6 @@ from budan.sandbox.numbers import code_text, nth_of_channel_no, prepay_id
 from budan.sandbox.payer import PayRefused
 from budan.sandbox.records import (
     ChannelName,
-    Event,
     EventKind,
     Method,
     Placed,
@@ -39,8 +37,6 @@ _ID_PATH: Final = re.compile(r"/v3/pay/transactions/id/([^/]+)")
 # A reverse is possible for this long (docs/protocols/wechat_v3.md §5).
 _REVERSE_LIFE: Final = timedelta(days=7)
 _AUTH_CODE: Final = re.compile(r"1[0-5][0-9]{16}")
-# A poll each second must not make a trade's history endless.
-QUERIES_RECORDED_MAX: Final = 100
 
 
 class _Refusal(Exception):  # noqa: N818 - an answer, not an error
@@ -117,7 +113,7 @@ class WechatFace:
             return await self._place_again(request, account, self._world.payer.settled(trade), digest)
         if method is Method.CODEPAY:
             return await self._charge(request, account, order, digest)
-        faults = self._world.dice.draw(self._world.truth.odds)
+        faults = self._world.faults_for(None)
         if faults.timeout_before_charge:
             return Withheld()
         trade = self._new_trade(account, order, method=method, digest=digest, faults=faults)
@@ -133,8 +129,8 @@ class WechatFace:
             raise _Refusal(400, "ORDER_PAID", "该订单已支付")
         if trade.state in {TradeState.CLOSED, TradeState.RETURNED}:
             raise _Refusal(400, "ORDER_CLOSED", "该订单已关闭")
-        self._note(trade, EventKind.PLACED_AGAIN)
-        await self._slow(trade)
+        self._world.note(trade, EventKind.PLACED_AGAIN)
+        await self._world.slow_down(trade)
         return await self._placed_answer(request, account, trade)
 
     async def _charge(
@@ -145,7 +141,7 @@ class WechatFace:
         )
         if code is None:
             raise _Refusal(400, "AUTH_CODE_INVALID", "付款码无效,请重新扫码")
-        faults = self._world.dice.draw(self._world.truth.odds) if code.faults is None else code.faults
+        faults = self._world.faults_for(code.faults)
         if faults.timeout_before_charge:
             return Withheld()
         trade = self._new_trade(account, order, method=Method.CODEPAY, digest=digest, faults=faults)
@@ -155,12 +151,12 @@ class WechatFace:
 
     async def _taken(self, request: Request, account: WechatAccount, trade: Trade) -> Answer | Withheld:
         """The answer after the order was placed, or its money taken; some of these answers are lost."""
-        await self._slow(trade)
+        await self._world.slow_down(trade)
         if trade.faults.timeout_after_charge:
-            self._note(trade, EventKind.ANSWER_WITHHELD)
+            self._world.note(trade, EventKind.ANSWER_WITHHELD)
             return Withheld()
         if trade.faults.busy:
-            self._note(trade, EventKind.ANSWERED_BUSY)
+            self._world.note(trade, EventKind.ANSWERED_BUSY)
             raise _Refusal(500, "SYSTEM_ERROR", "系统异常,请用相同参数重新调用")
         return await self._placed_answer(request, account, trade)
 
@@ -187,9 +183,8 @@ class WechatFace:
         if parse_qs(request.query).get("mchid") != [account.mchid]:
             raise _Refusal(400, "PARAM_ERROR", "mchid 与签名不符")
         trade = self._world.payer.settled(trade)
-        if trade.queries < QUERIES_RECORDED_MAX:
-            self._note(trade, EventKind.QUERIED, text=trade.state.value)
-        await self._slow(trade)
+        self._world.note_query(trade)
+        await self._world.slow_down(trade)
         return await self._signed(request, account, status=200, fields=transaction(trade, account))
 
     async def _close(self, request: Request, account: WechatAccount, trade_no: str) -> Answer:
@@ -200,8 +195,8 @@ class WechatFace:
         if trade.state in {TradeState.PAID, TradeState.RETURNED}:
             raise _Refusal(400, "ORDER_PAID", "该订单已支付")
         if trade.state is TradeState.WAITING:
-            self._note(trade, EventKind.CLOSED)
-        await self._slow(trade)
+            self._world.note(trade, EventKind.CLOSED)
+        await self._world.slow_down(trade)
         return await self._signed(request, account, status=204, fields=None)
 
     async def _reverse(self, request: Request, account: WechatAccount, trade_no: str) -> Answer:
@@ -215,10 +210,10 @@ class WechatFace:
         if age > _REVERSE_LIFE:
             raise _Refusal(400, "INVALID_REQUEST", "超过撤销期限,请使用退款")
         if trade.state is TradeState.PAID:
-            self._note(trade, EventKind.RETURNED)
+            self._world.note(trade, EventKind.RETURNED)
         elif trade.state not in {TradeState.CLOSED, TradeState.RETURNED}:
-            self._note(trade, EventKind.REVERSED)
-        await self._slow(trade)
+            self._world.note(trade, EventKind.REVERSED)
+        await self._world.slow_down(trade)
         fields = {"appid": account.appid, "mchid": account.mchid, "out_trade_no": trade.trade_no}
         return await self._signed(request, account, status=200, fields=fields)
 
@@ -284,13 +279,6 @@ class WechatFace:
         if trade is None or trade.account_id != account.account_id or trade.channel_no != transaction_id:
             raise _Refusal(404, "ORDER_NOT_EXIST", "订单不存在")
         return trade
-
-    def _note(self, trade: Trade, kind: EventKind, *, text: str = "") -> None:
-        self._world.truth.record(Event(nth=trade.nth, at=self._world.clock(), kind=kind, text=text))
-
-    async def _slow(self, trade: Trade) -> None:
-        if trade.faults.slow_ms:
-            await asyncio.sleep(trade.faults.slow_ms / 1_000)
 
     async def _signed(
         self, request: Request, account: WechatAccount, *, status: int, fields: Mapping[str, Any] | None

@@ -1,15 +1,21 @@
 """What every face of the sandbox shares."""
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
 from budan.sandbox.alarms import Alarms
-from budan.sandbox.faults import Dice
+from budan.sandbox.faults import Dice, Faults
 from budan.sandbox.keys import KeyRing
 from budan.sandbox.payer import Payer
+from budan.sandbox.records import Event, EventKind, Trade
 from budan.sandbox.truth import Truth
 from budan.wire.rsa import Signer
+
+# A poll each second must not make a trade's history endless.
+QUERIES_RECORDED_MAX: Final = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,3 +31,23 @@ class World:
     clock: Callable[[], datetime]
     nonce: Callable[[], str]
     base_url: str
+
+    def note(self, trade: Trade, kind: EventKind) -> Trade:
+        """Records that this happened to the trade now, and returns the trade after it."""
+        self.truth.record(Event(nth=trade.nth, at=self.clock(), kind=kind))
+        return self.truth.get(trade.nth)
+
+    def note_query(self, trade: Trade) -> None:
+        """Records that the merchant asked, and what it was told; not for ever."""
+        if trade.queries < QUERIES_RECORDED_MAX:
+            asked = Event(nth=trade.nth, at=self.clock(), kind=EventKind.QUERIED, text=trade.state.value)
+            self.truth.record(asked)
+
+    def faults_for(self, chosen: Faults | None) -> Faults:
+        """The faults that somebody chose, else those that the odds of the moment give."""
+        return self.dice.draw(self.truth.odds) if chosen is None else chosen
+
+    async def slow_down(self, trade: Trade) -> None:
+        """Waits as long as the trade's faults say."""
+        if trade.faults.slow_ms:
+            await asyncio.sleep(trade.faults.slow_ms / 1_000)

@@ -1,0 +1,52 @@
+"""How Alipay announces a payment (docs/protocols/alipay.md §4)."""
+
+import hashlib
+from typing import Final
+
+from budan.sandbox.alipay_messages import notice_fields
+from budan.sandbox.notices import RenderedNotice
+from budan.sandbox.records import AlipayAccount, Trade
+from budan.sandbox.world import World
+from budan.wire.alipay import notify_sign_string, render_form
+from budan.wire.http import HttpAnswer
+
+_MINUTE_S: Final = 60.0
+_HOUR_S: Final = 3_600.0
+_OK: Final = 200
+_NOTIFY_ID_LENGTH: Final = 34
+
+
+class AlipayAnnouncer:
+    """Writes signed forms."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    @property
+    def repeat_after_s(self) -> tuple[float, ...]:
+        """7 repeats in about 25 hours."""
+        minutes = tuple(count * _MINUTE_S for count in (4, 10, 10))
+        return (*minutes, *(count * _HOUR_S for count in (1, 2, 6, 15)))
+
+    async def render(self, trade: Trade) -> RenderedNotice:
+        """The same notify_id each time, with a fresh time and signature."""
+        account = self._world.truth.account_of(trade)
+        assert isinstance(account, AlipayAccount)
+        fields = dict(
+            notice_fields(
+                trade,
+                app_id=account.app_id,
+                seller_id=account.seller_id,
+                notify_id=hashlib.sha256(trade.channel_no.encode()).hexdigest()[:_NOTIFY_ID_LENGTH],
+                now=self._world.clock(),
+            )
+        )
+        private_key = self._world.keys.alipay_key(account)
+        signature = await self._world.signer.sign_sha256(private_key, notify_sign_string(fields))
+        body = render_form(fields | {"sign_type": "RSA2", "sign": signature})
+        content_type = "application/x-www-form-urlencoded; charset=utf-8"
+        return RenderedNotice(headers={"Content-Type": content_type}, body=body)
+
+    def is_acknowledged(self, answer: HttpAnswer) -> bool:
+        """200 with exactly `success`."""
+        return answer.status == _OK and answer.body == b"success"

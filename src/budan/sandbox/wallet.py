@@ -1,0 +1,233 @@
+"""The wallet's pages, on which a person plays the payer."""
+
+from collections.abc import Mapping
+from importlib import resources
+from typing import Any, Final
+from urllib.parse import parse_qs, quote, unquote, urlencode, urlsplit
+
+import jinja2
+import segno
+
+from budan.sandbox.admin import AdminRefusal, find_trade, render_event
+from budan.sandbox.alipay import return_address
+from budan.sandbox.alipay_messages import yuan
+from budan.sandbox.auth_codes import make_auth_code
+from budan.sandbox.exchange import Answer, Request
+from budan.sandbox.faults import Faults
+from budan.sandbox.numbers import BEIJING
+from budan.sandbox.payer import PayRefused, is_expired
+from budan.sandbox.records import ChannelName, Event, Method, Placed, Trade, TradeState
+from budan.sandbox.wallet_texts import TEXTS, language
+from budan.sandbox.world import World
+
+PATH: Final = "/wallet"
+_STYLE_PATH: Final = "/wallet/wallet.css"
+_CODE_PATH: Final = "/wallet/code"
+_LISTED_MAX: Final = 20
+_SEARCHED_MAX: Final = 2_000
+_NOTICE_DELAY_S: Final = 10
+_TYPING_S: Final = 10
+_QR_SCALE: Final = 6
+_PAY_TICKS: Final = ("drop_notice", "double_notice", "delay_notice")
+_CODE_TICKS: Final = (
+    "timeout_after_charge",
+    "timeout_before_charge",
+    "busy",
+    "types_then_pays",
+    "types_then_fails",
+    *_PAY_TICKS,
+)
+
+
+class Wallet:
+    """Answers /wallet and every path under it."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        folder = resources.files("budan.sandbox")
+        self._style = folder.joinpath("static", "wallet.css").read_bytes()
+        self._pages = jinja2.Environment(
+            loader=jinja2.PackageLoader("budan.sandbox"),
+            autoescape=True,
+            undefined=jinja2.StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+
+    async def answer(self, request: Request) -> Answer:
+        """A page; a refusal is shown as one."""
+        if request.path == _STYLE_PATH:
+            return Answer(status=200, body=self._style, content_type="text/css; charset=utf-8")
+        query = {name: values[0] for name, values in parse_qs(request.query).items()}
+        view = _View(query=query, accepted=request.headers.get("accept-language", ""))
+        try:
+            return await self._route(request, view)
+        except PayRefused as refusal:
+            return self._refusal(view, refusal.code, status=409)
+        except AdminRefusal as refusal:
+            return self._refusal(view, refusal.code, status=refusal.status)
+
+    async def _route(self, request: Request, view: "_View") -> Answer:
+        if request.path == PATH and request.method == "GET":
+            return self._home(view)
+        if request.path == _CODE_PATH and request.method == "GET":
+            return self._code(view)
+        trade_no = unquote(request.path.removeprefix(f"{PATH}/"))
+        trade = find_trade(self._world, trade_no=trade_no, account_id=view.query.get("account_id", ""))
+        if request.method == "POST":
+            return await self._pay(view, trade, form=parse_qs(request.body.decode("latin-1")))
+        return self._trade(view, trade)
+
+    def _home(self, view: "_View") -> Answer:
+        if code := view.query.get("code"):
+            trade = self._world.payer.find_scanned(code)
+            back = {"return_url": view.query["return_url"]} if "return_url" in view.query else {}
+            return Answer(status=303, headers={"Location": view.trade_path(trade, **back)})
+        unpaid = [self._shown(trade, view) for trade in self._unpaid()]
+        return self._page("wallet_home.html", view, {"unpaid": unpaid})
+
+    def _unpaid(self) -> list[Trade]:
+        now = self._world.clock()
+        found: list[Trade] = []
+        for trade, _ in zip(self._world.truth.newest_first(), range(_SEARCHED_MAX), strict=False):
+            if trade.state is TradeState.WAITING and not is_expired(trade, now):
+                found.append(trade)
+            if len(found) == _LISTED_MAX:
+                break
+        return found
+
+    def _trade(self, view: "_View", trade: Trade, *, refused: str = "") -> Answer:
+        now = self._world.clock()
+        is_payable = trade.state is TradeState.WAITING and not is_expired(trade, now)
+        if is_payable:
+            trade = self._world.payer.scan(trade)
+        back = self._return_url(view, trade)
+        shown = self._shown(trade, view) | {
+            "events": [_shown_event(event) for event in self._world.truth.history(trade)],
+            "is_payable": is_payable,
+            "ticks": _PAY_TICKS,
+            "action": view.trade_path(trade, **({"return_url": back} if back and not trade.return_url else {})),
+            "refused": refused,
+        }
+        origins = _origin(back)
+        return self._page("wallet_trade.html", view, shown, form_action=origins, status=409 if refused else 200)
+
+    async def _pay(self, view: "_View", trade: Trade, *, form: Mapping[str, list[str]]) -> Answer:
+        faults = Faults(
+            drop_notice="drop_notice" in form,
+            double_notice="double_notice" in form,
+            delay_notice_s=_NOTICE_DELAY_S if "delay_notice" in form else 0,
+        )
+        try:
+            # Nobody ticked anything: then the odds may.
+            trade = self._world.payer.pay(trade, faults=faults if form else None)
+        except PayRefused as refusal:
+            return self._trade(view, trade, refused=refusal.code)
+        where = self._return_url(view, trade)
+        if where and trade.method is Method.WAP:
+            where = await return_address(self._world, trade, now=self._world.clock())
+        return Answer(status=303, headers={"Location": where or view.trade_path(trade)})
+
+    def _code(self, view: "_View") -> Answer:
+        try:
+            channel = ChannelName(view.query.get("channel", ChannelName.WECHAT_V3.value))
+        except ValueError as error:
+            raise AdminRefusal(404, "trade_unknown") from error
+        ticked = [tick for tick in _CODE_TICKS if tick in view.query]
+        code = make_auth_code(self._world, channel=channel, faults=_code_faults(ticked) if ticked else None)
+        drawing = segno.make(code.auth_code, error="m", micro=False)
+        shown = {
+            "digits": " ".join(code.auth_code[at : at + 4] for at in range(0, len(code.auth_code), 4)),
+            "drawing": drawing.svg_inline(scale=_QR_SCALE),
+            "channels": [name.value for name in ChannelName],
+            "chosen": channel.value,
+            "ticks": _CODE_TICKS,
+            "ticked": ticked,
+        }
+        return self._page("wallet_code.html", view, shown)
+
+    def _refusal(self, view: "_View", code: str, *, status: int) -> Answer:
+        return self._page("wallet_refusal.html", view, {"refused": code}, status=status)
+
+    def _return_url(self, view: "_View", trade: Trade) -> str:
+        """Where the shop wants the payer back: its signed address, or one on the host of its callbacks."""
+        if trade.return_url:
+            return trade.return_url
+        wanted = urlsplit(view.query.get("return_url", ""))
+        is_the_shops = wanted.hostname is not None and wanted.hostname == urlsplit(trade.notify_url).hostname
+        return wanted.geturl() if is_the_shops and wanted.scheme in {"http", "https"} else ""
+
+    def _shown(self, trade: Trade, view: "_View") -> dict[str, Any]:
+        expires = trade.expires_at
+        return {
+            "subject": trade.subject,
+            "trade_no": trade.trade_no,
+            "amount": f"¥{yuan(trade.amount_minor)}",
+            "channel": self._world.truth.account_of(trade).CHANNEL.value,
+            "state": trade.state.value,
+            "expires": None if expires is None else expires.astimezone(BEIJING).strftime("%Y-%m-%d %H:%M:%S"),
+            "path": view.trade_path(trade),
+        }
+
+    def _page(
+        self, name: str, view: "_View", values: Mapping[str, Any], *, form_action: str = "", status: int = 200
+    ) -> Answer:
+        html = self._pages.get_template(name).render(
+            texts=TEXTS[view.language], language=view.language, view=view, **values
+        )
+        policy = (
+            "default-src 'none'; style-src 'self'; base-uri 'none'; frame-ancestors 'none'; "
+            # A browser holds a form's redirect to this too, and the payer goes back to the shop by one.
+            f"form-action 'self' {form_action}"
+        )
+        headers = {
+            "Content-Security-Policy": policy.strip(),
+            "Cache-Control": "no-store",
+            "Referrer-Policy": "no-referrer",
+            "X-Content-Type-Options": "nosniff",
+        }
+        return Answer(status=status, body=html.encode(), content_type="text/html; charset=utf-8", headers=headers)
+
+
+class _View:
+    """Who looks: the page's query and the reader's language, which every link keeps."""
+
+    def __init__(self, *, query: Mapping[str, str], accepted: str) -> None:
+        self.query = query
+        self.language = language(asked=query.get("lang", ""), accepted=accepted)
+
+    def trade_path(self, trade: Trade, **more: str) -> str:
+        """The address of the trade's page."""
+        query = urlencode({"account_id": trade.account_id, "lang": self.language, **more})
+        return f"{PATH}/{quote(trade.trade_no, safe='')}?{query}"
+
+    @property
+    def other_language_path(self) -> str:
+        """This page in the other language."""
+        kept = {name: value for name, value in self.query.items() if name != "lang"}
+        return "?" + urlencode({**kept, "lang": "en" if self.language == "zh" else "zh"})
+
+
+def _shown_event(event: Event | Placed) -> dict[str, Any]:
+    fields = render_event(event)
+    at = fields["at"].astimezone(BEIJING)
+    return fields | {"at": at.strftime("%H:%M:%S.%f")[:-3]}
+
+
+def _code_faults(ticked: list[str]) -> Faults:
+    is_typing = "types_then_pays" in ticked or "types_then_fails" in ticked
+    return Faults(
+        timeout_after_charge="timeout_after_charge" in ticked,
+        timeout_before_charge="timeout_before_charge" in ticked,
+        busy="busy" in ticked,
+        user_paying_s=_TYPING_S if is_typing else 0,
+        user_paying_ends="failed" if "types_then_fails" in ticked else "paid",
+        drop_notice="drop_notice" in ticked,
+        double_notice="double_notice" in ticked,
+        delay_notice_s=_NOTICE_DELAY_S if "delay_notice" in ticked else 0,
+    )
+
+
+def _origin(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}" if parts.netloc else ""
