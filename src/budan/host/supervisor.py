@@ -98,7 +98,9 @@ class Supervisor:
     def stop_all(self) -> None:
         """Every program begins to end; leaving the block waits for it."""
         for task in self._tasks.values():
-            task.cancel()
+            # A second cancellation would cut short the grace that the first one gives.
+            if not task.cancelling():
+                task.cancel()
 
     def pids(self) -> dict[str, int]:
         """The programs that run at this moment. Between a crash and the restart a program has none."""
@@ -136,8 +138,10 @@ class Supervisor:
                 await wait_ended(child.pid)
         finally:
             del self._running[program.name]
-            code = await _end(child)
-            await lines.finish()
+            try:
+                code = await _end(child)
+            finally:
+                await lines.finish()
         return code
 
 
