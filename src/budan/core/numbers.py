@@ -90,6 +90,27 @@ def render_number(number: Number) -> str:
     return body + _check_character(body)
 
 
+def trade_number(
+    *,
+    environment: Environment,
+    lane: Lane,
+    merchant_id: MerchantId,
+    order_id: OrderId,
+    attempt: int,
+) -> str:
+    """The number of an order's trade; attempt 0 is the order itself."""
+    return render_number(
+        Number(
+            environment=environment,
+            kind=NumberKind.ORDER,
+            lane=lane,
+            merchant_id=merchant_id,
+            order_id=order_id,
+            ordinal=attempt,
+        ),
+    )
+
+
 def parse_number(text: str) -> Number:
     """The parts of a number; raises `BadNumber` unless every part agrees with the others."""
     if len(text) != NUMBER_LENGTH or any(character not in _VALUES for character in text):

@@ -16,7 +16,7 @@ from budan.core.pace import (
     needs_person,
 )
 from budan.core.trade import Direction, Trade, TradeState
-from budan.flows.events import OrderEvent, OrderEventOrder, render_event, render_order_no, render_trade_no
+from budan.flows.events import OrderEvent, OrderEventOrder, render_event, render_trade_no
 from budan.store.door import (
     DoorWrites,
     Key,
@@ -172,7 +172,7 @@ def _webhook(
         type=follows.event,
         timestamp=locked.now,
         data=OrderEventOrder(
-            order_no=render_order_no(environment, locked),
+            order_no=render_trade_no(environment, locked, attempt=0),
             reference=locked.reference,
             state=decision.order_state.value,
             version=locked.version + 1,

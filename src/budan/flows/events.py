@@ -4,7 +4,7 @@ from datetime import datetime
 
 import msgspec
 
-from budan.core.numbers import Environment, Number, NumberKind, render_number
+from budan.core.numbers import Environment, trade_number
 from budan.store.door import LockedOrder
 
 
@@ -41,20 +41,12 @@ def render_event(event: OrderEvent) -> bytes:
     return _ENCODER.encode(event)
 
 
-def render_order_no(environment: Environment, locked: LockedOrder) -> str:
-    """The number of a locked order."""
-    return render_trade_no(environment, locked, attempt=0)
-
-
 def render_trade_no(environment: Environment, locked: LockedOrder, *, attempt: int) -> str:
-    """The number of one of its trades."""
-    return render_number(
-        Number(
-            environment=environment,
-            kind=NumberKind.ORDER,
-            lane=locked.lane,
-            merchant_id=locked.order.merchant_id,
-            order_id=locked.order_id,
-            ordinal=attempt,
-        ),
+    """The number of a locked order's trade; attempt 0 is the order itself."""
+    return trade_number(
+        environment=environment,
+        lane=locked.lane,
+        merchant_id=locked.order.merchant_id,
+        order_id=locked.order_id,
+        attempt=attempt,
     )

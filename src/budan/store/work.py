@@ -16,7 +16,7 @@ _EVIDENCE_LIST_DUE = query("evidence_list_due")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DueQuestion:
-    """A trade to ask about."""
+    """A trade to ask about; `now` is the database's clock when the row was read."""
 
     lane: Lane
     order_id: OrderId
@@ -29,6 +29,7 @@ class DueQuestion:
     created_at: datetime
     channel_reference: str | None
     merchant_id: MerchantId
+    now: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,8 @@ SELECT
     t.state,
     t.created_at,
     t.channel_reference,
-    o.merchant_id
+    o.merchant_id,
+    clock_timestamp() AS now
 FROM query_due AS q
 INNER JOIN trade AS t ON q.lane = t.lane AND q.order_id = t.order_id AND q.attempt = t.attempt
 INNER JOIN orders AS o ON q.lane = o.lane AND q.order_id = o.id

@@ -1,0 +1,138 @@
+"""Calls to channels between two transactions: intent before, evidence after (I11)."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from secrets import token_hex
+
+import msgspec
+
+from budan.core.evidence import Outcome, Source
+from budan.core.numbers import AccountId
+from budan.flows.door import Door, DoorItem
+from budan.flows.door_plan import Planned
+from budan.flows.intents import decode_intent
+from budan.flows.stamp import stamp
+from budan.ports.channel import (
+    Call,
+    ChannelAccounts,
+    Method,
+    PayAction,
+    PayResult,
+    TradeRef,
+    direction_of,
+)
+from budan.ports.clock import Clock
+
+# WeChat asks for an answer of its own callback in 5 s, so a call that takes longer than this is no help to a payer.
+CALL_TIMEOUT_S = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sending:
+    """A committed intent that may be sent: `window` is what was left of its send window at `read_at_s`, monotonic."""
+
+    account_id: AccountId
+    intent: str
+    window: timedelta
+    read_at_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asking:
+    """A trade to ask about; `asked_at` is the database's clock right before the question leaves.
+
+    `attempts` is the question's place on its ladder, None for one that a payer's page or a waiting caller brings.
+    """
+
+    account_id: AccountId
+    trade_no: str
+    method: Method
+    created_at: datetime
+    channel_reference: str | None
+    asked_at: datetime
+    attempts: int | None
+
+
+class ChannelCalls:
+    """Sends intents and questions, and brings what comes back to the door."""
+
+    def __init__(self, *, accounts: ChannelAccounts, door: Door, clock: Clock) -> None:
+        self._accounts = accounts
+        self._door = door
+        self._clock = clock
+
+    async def place(self, sending: Sending) -> tuple[Planned, PayResult, PayAction | None]:
+        """Place a committed C2B trade and record the answer. Safe to repeat with the same intent."""
+        intent = decode_intent(sending.intent)
+        account = await self._accounts.find(sending.account_id)
+        if account is None:
+            return _nothing_sent(), _not_sent(intent.trade_no, "account_unknown"), None
+        created = await account.adapter.create(intent, call=self._call(sending))
+        action = None if created.action is None else msgspec.json.encode(created.action).decode()
+        planned = await self._record(account.account_id, created.result, Source.REPLY, action=action)
+        return planned, created.result, created.action
+
+    async def charge(self, sending: Sending, auth_code: str) -> tuple[Planned, PayResult]:
+        """Charge a committed B2C trade, once: the code is neither stored nor sent again."""
+        intent = decode_intent(sending.intent)
+        account = await self._accounts.find(sending.account_id)
+        if account is None:
+            return _nothing_sent(), _not_sent(intent.trade_no, "account_unknown")
+        result = await account.adapter.charge(intent, auth_code=auth_code, call=self._call(sending))
+        return await self._record(account.account_id, result, Source.REPLY), result
+
+    async def ask(self, asking: Asking) -> tuple[Planned, PayResult]:
+        """Ask a channel for a trade and record the answer. Safe to repeat."""
+        account = await self._accounts.find(asking.account_id)
+        ref = TradeRef(
+            trade_no=asking.trade_no,
+            direction=direction_of(asking.method),
+            created_at=asking.created_at,
+            channel_reference=asking.channel_reference,
+        )
+        call = Call(now=self._clock.now(), nonce=token_hex(16), deadline_s=CALL_TIMEOUT_S)
+        # An account that cannot be found climbs the ladder like one that cannot be reached: its trades stay due.
+        result = await account.adapter.query(ref, call=call) if account else _not_sent(ref.trade_no, "account_unknown")
+        planned = await self._record(
+            asking.account_id,
+            result,
+            Source.QUERY,
+            asked_at=asking.asked_at,
+            attempts=asking.attempts,
+        )
+        return planned, result
+
+    async def _record(
+        self,
+        account_id: AccountId,
+        result: PayResult,
+        source: Source,
+        *,
+        action: str | None = None,
+        asked_at: datetime | None = None,
+        attempts: int | None = None,
+    ) -> Planned:
+        evidence = stamp(
+            result,
+            account_id=account_id,
+            source=source,
+            learned_at=self._clock.now(),
+            asked_at=asked_at,
+        )
+        return await self._door.record(DoorItem(evidence=evidence, action=action, asked_attempts=attempts))
+
+    def _call(self, sending: Sending) -> Call:
+        return Call(
+            now=self._clock.now(),
+            nonce=token_hex(16),
+            deadline_s=CALL_TIMEOUT_S,
+            send_before_s=sending.read_at_s + sending.window.total_seconds(),
+        )
+
+
+def _nothing_sent() -> Planned:
+    return Planned(decision="not_sent", order_state="", trade_state="")
+
+
+def _not_sent(trade_no: str, code: str) -> PayResult:
+    return PayResult(outcome=Outcome.UNPAID_OPEN, trade_no=trade_no, sent=False, code=code)

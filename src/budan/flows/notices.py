@@ -1,0 +1,117 @@
+"""Notices: verified before they count, stored raw, acknowledged after the commit."""
+
+from collections.abc import Mapping
+from hashlib import sha256
+
+import msgspec
+
+from budan.core.errors import StoreUnavailable
+from budan.core.evidence import Source
+from budan.core.numbers import AccountId, Environment
+from budan.flows.door import ArrivedNotice, Door, DoorItem
+from budan.flows.ids import IdSource
+from budan.flows.stamp import stamp
+from budan.ports.channel import Ack, BadNotice, ChannelAccounts, Notice, RawNotice
+from budan.ports.clock import Clock
+from budan.store import door as stored
+from budan.store.database import Database, RowsFailed
+from budan.telemetry import metrics
+
+# A forger can fill no more than this of the disk: a digest each, and so many samples an hour and account.
+SAMPLES_PER_HOUR_MAX = 20
+SAMPLE_BYTES_MAX = 4_096
+# What is kept of the headers: enough to verify the notice again.
+_HEADERS_KEPT = ("content-type", "user-agent")
+_HEADER_PREFIXES_KEPT = ("wechatpay-",)
+
+
+class Notices:
+    """Takes what channels tell us."""
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        environment: Environment,
+        accounts: ChannelAccounts,
+        door: Door,
+        ids: IdSource,
+        clock: Clock,
+    ) -> None:
+        self._database = database
+        self._environment = environment
+        self._accounts = accounts
+        self._door = door
+        self._ids = ids
+        self._clock = clock
+
+    async def receive(
+        self,
+        *,
+        environment: str,
+        channel: str,
+        account_id: int,
+        headers: Mapping[str, str],
+        body: bytes,
+    ) -> Ack | None:
+        """What to answer to a notice; None where the address names no account of this environment.
+
+        A success answer is given only after the commit (I1), also when the trade is unknown or the notice contradicts
+        what we know: it is kept then. A notice that is not provably the channel's is counted and answered with failure.
+        Header names come in lower case. Raises `Overloaded` or `StoreUnavailable`: the channel will send it again.
+        """
+        if environment != self._environment.value:
+            return None
+        account = await self._accounts.find(AccountId(account_id))
+        if account is None or account.channel != channel:
+            return None
+        raw = RawNotice(headers=headers, body=body)
+        try:
+            notice = account.adapter.parse_notice(raw, now=self._clock.now())
+        except BadNotice as bad:
+            await self._reject(account.account_id, channel, body, reason=str(bad))
+            return account.adapter.acknowledge(accepted=False)
+        metrics.NOTICES.labels(channel=channel, verdict="verified").inc()
+        await self._accept(account.account_id, notice, raw)
+        return account.adapter.acknowledge(accepted=True)
+
+    async def _accept(self, account_id: AccountId, notice: Notice, raw: RawNotice) -> None:
+        """A payment notice goes through the door; one of a refund is stored and kept as evidence of the payment."""
+        evidence = stamp(
+            notice.result,
+            account_id=account_id,
+            source=Source.NOTICE,
+            learned_at=self._clock.now(),
+            asked_at=None,
+        )
+        arrived = ArrivedNotice(
+            notice_id=await self._ids.next(),
+            received_at=self._clock.now(),
+            headers=msgspec.json.encode(_kept_headers(raw.headers)).decode(),
+            body=raw.body,
+        )
+        await self._door.record(DoorItem(evidence=evidence, notice=arrived))
+
+    async def _reject(self, account_id: AccountId, channel: str, body: bytes, *, reason: str) -> None:
+        metrics.NOTICES.labels(channel=channel, verdict="rejected").inc()
+        try:
+            async with self._database.transaction() as transaction:
+                await stored.reject_notice(
+                    transaction,
+                    account_id=account_id,
+                    digest=sha256(body).digest(),
+                    reason=reason[:200],
+                    sample=body[:SAMPLE_BYTES_MAX],
+                    samples_per_hour_max=SAMPLES_PER_HOUR_MAX,
+                )
+        except (StoreUnavailable, RowsFailed):
+            # The answer is a failure either way, and a forged notice must not cost more than a count.
+            return
+
+
+def _kept_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    return {
+        name: value
+        for name, value in headers.items()
+        if name in _HEADERS_KEPT or name.startswith(_HEADER_PREFIXES_KEPT)
+    }

@@ -1,0 +1,273 @@
+"""From a wish to a payment under way: create, place, charge."""
+
+import asyncio
+from dataclasses import dataclass
+
+from budan.core.errors import Overloaded, Refused, StoreUnavailable
+from budan.core.evidence import Outcome
+from budan.core.numbers import Environment, Number, trade_number
+from budan.core.order import OrderState
+from budan.core.pace import QUERY_LADDER_B2C_S
+from budan.core.trade import OPEN_STATES, TradeState
+from budan.flows.asking import asking_of
+from budan.flows.calling import ChannelCalls, Sending
+from budan.flows.choosing import Chooser
+from budan.flows.intake import OrderIntake, Replayed, Taken, check_wish
+from budan.flows.intents import IntentMaker, OrderFacts, TradePlan
+from budan.flows.reading import Reading, own_number
+from budan.flows.views import Caller, ChargeOrder, CreateOrder, OrderView, PaymentStatus, PaymentWish
+from budan.ports.channel import Method
+from budan.ports.clock import Clock
+from budan.store import door as gate
+from budan.store import intake as stored
+from budan.store.database import Database, RowsFailed
+from budan.store.rows import NewTrade, OrderRow, TradeRow
+
+TRADES_MAX = 31
+# A caller who waits longer is better served by the webhook.
+WAIT_S_MAX = 15.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Charging:
+    """A payer's code for an order that is there already; `wait_s` bounds the caller's wait."""
+
+    auth_code: str
+    device_id: str
+    device_ip: str
+    wait_s: float
+
+
+class Payments:
+    """The use cases of shops and payers. Nothing here completes an order: the door does."""
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        environment: Environment,
+        clock: Clock,
+        chooser: Chooser,
+        intake: OrderIntake,
+        intents: IntentMaker,
+        calls: ChannelCalls,
+        reading: Reading,
+    ) -> None:
+        self._database = database
+        self._environment = environment
+        self._clock = clock
+        self._chooser = chooser
+        self._intake = intake
+        self._intents = intents
+        self._calls = calls
+        self._reading = reading
+
+    async def create_order(self, wish: CreateOrder) -> OrderView:
+        """Take an order and, where a payment is wished, place its trade.
+
+        Safe to repeat under one idempotency key: a replay resumes the same order and answers with its present state.
+        Raises `Refused` as `check_wish`, `Chooser.choose` and `OrderIntake.take` do, `channel_unavailable` when nothing
+        could be sent, `Overloaded`, `StoreUnavailable`.
+        """
+        check_wish(wish)
+        plan = None
+        if wish.payment is not None:
+            chosen = await self._chooser.choose(wish.caller, wish.payment, now=self._clock.now())
+            plan = TradePlan(chosen=chosen, wish=wish.payment)
+        read_at_s = self._clock.monotonic_s()
+        answer = await self._intake.take(wish, plan)
+        if isinstance(answer, Replayed):
+            return await self._resume(wish, answer)
+        if answer.trade is not None:
+            await self._place(answer.trade, read_at_s=read_at_s)
+        return await self._reading.get_order(wish.caller, self._order_no(answer))
+
+    async def start_payment(self, caller: Caller, order_no: str, wish: PaymentWish) -> OrderView:
+        """Start a C2B payment of an order: an open trade of this method and channel goes on, else a new one is placed.
+
+        Safe to repeat. Raises `Refused` with the codes of `own_number`, `order_not_payable`, `order_expired`,
+        `too_many_attempts`, those of `Chooser.choose`, and `channel_unavailable`.
+        """
+        number = own_number(caller, order_no, environment=self._environment)
+        order, trades = await self._reading.get_rows(number)
+        chosen = await self._chooser.choose(caller, wish, now=self._clock.now())
+        for trade in trades:
+            same = trade.account_id == chosen.account.account_id and trade.method == wish.method.value
+            if same and TradeState(trade.state) in OPEN_STATES:
+                await self._place_again(trade)
+                return await self._reading.get_order(caller, order_no)
+        read_at_s = self._clock.monotonic_s()
+        opened = await self._open_trade(number, order, TradePlan(chosen=chosen, wish=wish))
+        await self._place(opened, read_at_s=read_at_s)
+        return await self._reading.get_order(caller, order_no)
+
+    async def charge(self, wish: ChargeOrder) -> OrderView:
+        """Take an order and charge the payer's code; answers within `wait_s` with paid, unpaid or pending.
+
+        Under one idempotency key a repeat never charges again. Raises `Refused` as `create_order` does, and with
+        `auth_code_unknown`.
+        """
+        check_wish(wish.order)
+        caller = wish.order.caller
+        chosen = await self._chooser.choose_by_code(caller, wish.auth_code, now=self._clock.now())
+        plan = TradePlan(chosen=chosen, device_id=wish.device_id, device_ip=wish.device_ip)
+        read_at_s = self._clock.monotonic_s()
+        answer = await self._intake.take(wish.order, plan)
+        if isinstance(answer, Replayed):
+            return await self._wait(caller, self._replayed_no(wish.order, answer), wait_s=wish.wait_s)
+        assert answer.trade is not None, "a charge plans its trade"
+        await self._calls.charge(_sending(answer.trade, read_at_s=read_at_s), wish.auth_code)
+        return await self._wait(caller, self._order_no(answer), wait_s=self._left_s(wish.wait_s, since_s=read_at_s))
+
+    async def charge_again(self, caller: Caller, order_no: str, charging: Charging) -> OrderView:
+        """Charge another code for an unpaid order.
+
+        Not safe to repeat by itself: each call sends its code once. Raises `Refused` with `charge_open` while an
+        earlier charge may still take money, else as `start_payment` and `charge` do.
+        """
+        number = own_number(caller, order_no, environment=self._environment)
+        chosen = await self._chooser.choose_by_code(caller, charging.auth_code, now=self._clock.now())
+        order, _ = await self._reading.get_rows(number)
+        plan = TradePlan(chosen=chosen, device_id=charging.device_id, device_ip=charging.device_ip)
+        read_at_s = self._clock.monotonic_s()
+        opened = await self._open_trade(number, order, plan)
+        await self._calls.charge(_sending(opened, read_at_s=read_at_s), charging.auth_code)
+        return await self._wait(caller, order_no, wait_s=self._left_s(charging.wait_s, since_s=read_at_s))
+
+    async def _open_trade(self, number: Number, order: OrderRow, plan: TradePlan) -> NewTrade:
+        """Commit one more trade intent behind the gate; raises `Refused` in the order of `_refuse_new_trade`."""
+        key = (number.lane, number.order_id)
+        try:
+            async with self._database.transaction() as transaction:
+                locked = (await gate.lock_orders(transaction, [key])).get(key)
+                if locked is None:
+                    raise Refused("order_not_found", param="order_no")
+                siblings = (await gate.list_trades(transaction, [key])).get(key, [])
+                _refuse_new_trade(locked, siblings, charges=plan.chosen.method is Method.CODE)
+                attempt = await stored.open_trade(
+                    transaction,
+                    lane=number.lane,
+                    order_id=number.order_id,
+                    version=locked.version,
+                )
+                assert attempt is not None, "the order is locked and was found payable"
+                trade = self._intents.make(_facts(order), plan, attempt=attempt, now=locked.now)
+                await stored.add(transaction, orders=[], trades=[trade])
+        except RowsFailed as failed:
+            raise StoreUnavailable(str(failed)) from failed
+        return trade
+
+    async def _resume(self, wish: CreateOrder, replayed: Replayed) -> OrderView:
+        """A replay answers with the present state; a trade that never reached its channel is placed now."""
+        order_no = self._replayed_no(wish, replayed)
+        number = own_number(wish.caller, order_no, environment=self._environment)
+        _, trades = await self._reading.get_rows(number)
+        for trade in trades:
+            await self._place_again(trade)
+        return await self._reading.get_order(wish.caller, order_no)
+
+    async def _place_again(self, trade: TradeRow) -> None:
+        """Repeat a placement whose answer is missing, with the same intent and inside its send window only."""
+        read_at_s = self._clock.monotonic_s()
+        may_send = trade.state in {TradeState.CREATED.value, TradeState.UNKNOWN.value} and trade.now < trade.send_until
+        if trade.action is not None or trade.method == Method.CODE.value or not may_send:
+            return
+        sending = Sending(
+            account_id=trade.account_id,
+            intent=trade.intent,
+            # The row was read before this moment, so the window can only be shorter than it was.
+            window=trade.send_until - trade.now,
+            read_at_s=read_at_s,
+        )
+        await self._calls.place(sending)
+
+    async def _place(self, trade: NewTrade, *, read_at_s: float) -> None:
+        _, result, action = await self._calls.place(_sending(trade, read_at_s=read_at_s))
+        if action is None and result.outcome is Outcome.UNPAID_OPEN and not result.sent:
+            raise Refused("channel_unavailable", detail="nothing was sent; repeat with the same Idempotency-Key")
+
+    async def _wait(self, caller: Caller, order_no: str, *, wait_s: float) -> OrderView:
+        """Ask on the B2C ladder until the trade is decided or the caller's time is over."""
+        number = own_number(caller, order_no, environment=self._environment)
+        until_s = self._clock.monotonic_s() + min(wait_s, WAIT_S_MAX)
+        for pause_s in QUERY_LADDER_B2C_S:
+            view = await self._reading.get_order(caller, order_no)
+            left_s = until_s - self._clock.monotonic_s()
+            if view.payment_status is not PaymentStatus.PENDING or left_s <= pause_s:
+                return view
+            await asyncio.sleep(pause_s)
+            _, trades = await self._reading.get_rows(number)
+            await asyncio.gather(*(self._ask(number, trade) for trade in trades if _is_open(trade)))
+        return await self._reading.get_order(caller, order_no)
+
+    async def _ask(self, number: Number, trade: TradeRow) -> None:
+        try:
+            await self._calls.ask(asking_of(number, trade, environment=self._environment))
+        except (Overloaded, StoreUnavailable):
+            # The question stays due; the caller hears "pending", which is true.
+            return
+
+    def _left_s(self, wait_s: float, *, since_s: float) -> float:
+        return max(0.0, wait_s - (self._clock.monotonic_s() - since_s))
+
+    def _order_no(self, taken: Taken) -> str:
+        order = taken.order
+        return trade_number(
+            environment=self._environment,
+            lane=order.lane,
+            merchant_id=order.merchant_id,
+            order_id=order.order_id,
+            attempt=0,
+        )
+
+    def _replayed_no(self, wish: CreateOrder, replayed: Replayed) -> str:
+        return trade_number(
+            environment=self._environment,
+            lane=wish.caller.lane,
+            merchant_id=wish.caller.merchant_id,
+            order_id=replayed.order_id,
+            attempt=0,
+        )
+
+
+def _refuse_new_trade(locked: gate.LockedOrder, siblings: list[gate.LockedTrade], *, charges: bool) -> None:
+    """Raises `Refused` with `order_not_payable`, `order_expired`, `charge_open` or `too_many_attempts`, in this order.
+
+    At most one open B2C trade per order, and none beside it: its money is on the way (docs/design.md section 5).
+    """
+    if locked.order.state not in {OrderState.CREATED, OrderState.PAYING}:
+        raise Refused("order_not_payable", param="order_no", detail=f"the order is {locked.order.state.value}")
+    if locked.now >= locked.expires_at:
+        raise Refused("order_expired", param="order_no")
+    opened = [sibling for sibling in siblings if sibling.trade.is_open]
+    if any(sibling.method == Method.CODE.value for sibling in opened) or (charges and opened):
+        raise Refused("charge_open", param="order_no")
+    if locked.trade_count >= TRADES_MAX:
+        raise Refused("too_many_attempts", param="order_no", detail=f"at most {TRADES_MAX}")
+
+
+def _is_open(trade: TradeRow) -> bool:
+    return TradeState(trade.state) in OPEN_STATES
+
+
+def _sending(trade: NewTrade, *, read_at_s: float) -> Sending:
+    """What may be sent of a trade that was just committed; `read_at_s` was read before its `created_at`."""
+    return Sending(
+        account_id=trade.account_id,
+        intent=trade.intent,
+        window=trade.send_until - trade.created_at,
+        read_at_s=read_at_s,
+    )
+
+
+def _facts(order: OrderRow) -> OrderFacts:
+    return OrderFacts(
+        lane=order.lane,
+        order_id=order.order_id,
+        merchant_id=order.merchant_id,
+        amount_minor=order.amount_minor,
+        currency=order.currency,
+        subject=order.subject,
+        expires_at=order.expires_at,
+        shop_id=order.shop_id,
+    )

@@ -1,0 +1,180 @@
+"""Orders as merchants see them."""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from budan.core.errors import Refused
+from budan.core.numbers import BadNumber, Environment, Number, NumberKind, OrderId, parse_number, trade_number
+from budan.core.order import OrderState
+from budan.core.trade import OPEN_STATES, TradeState
+from budan.flows.views import Caller, OrderPage, OrderView, PaymentStatus, TradeView
+from budan.ports.channel import PayAction
+from budan.store import reading as stored
+from budan.store.database import Database
+from budan.store.rows import OrderRow, TradeRow
+
+PAGE_ROWS_MAX = 100
+_NEWEST = OrderId((1 << 63) - 1)
+
+
+def own_number(caller: Caller, order_no: str, *, environment: Environment) -> Number:
+    """The parts of a merchant's own order number.
+
+    Raises `Refused` with `order_no_malformed`, `wrong_environment` (I13) or `order_not_found`, in this order; another
+    merchant's order is "not found", so that nobody learns which numbers exist.
+    """
+    try:
+        number = parse_number(order_no)
+    except BadNumber as error:
+        raise Refused("order_no_malformed", param="order_no") from error
+    if number.environment is not environment:
+        raise Refused("wrong_environment", param="order_no", detail=f"a number of {number.environment.value}")
+    own = number.merchant_id == caller.merchant_id and number.lane == caller.lane
+    if not own or number.kind is not NumberKind.ORDER or number.ordinal != 0:
+        raise Refused("order_not_found", param="order_no")
+    return number
+
+
+class Reading:
+    """Answers questions about orders; changes nothing."""
+
+    def __init__(self, *, database: Database, environment: Environment) -> None:
+        self._database = database
+        self._environment = environment
+
+    async def get_order(self, caller: Caller, order_no: str) -> OrderView:
+        """One order with its trades; raises `Refused` as `own_number` does."""
+        number = own_number(caller, order_no, environment=self._environment)
+        row, trades = await self.get_rows(number)
+        return view_order(row, trades, environment=self._environment)
+
+    async def get_rows(self, number: Number) -> tuple[OrderRow, list[TradeRow]]:
+        """The rows behind a view; raises `Refused` with `order_not_found`."""
+        key = (number.lane, number.order_id)
+        async with self._database.transaction() as transaction:
+            rows = await stored.find_orders(transaction, [key])
+            trades = await stored.list_trades(transaction, [key])
+        row = rows.get(key)
+        if row is None or row.merchant_id != number.merchant_id:
+            raise Refused("order_not_found", param="order_no")
+        return row, trades.get(key, [])
+
+    async def list_orders(
+        self,
+        caller: Caller,
+        *,
+        cursor: str | None,
+        limit: int,
+        state: str | None,
+        reference: str | None,
+    ) -> OrderPage:
+        """A page of the caller's orders, newest first.
+
+        Raises `Refused` with `limit_out_of_range`, `state_unknown` or `cursor_malformed`. With `reference` the page has
+        at most the one order that the merchant calls so.
+        """
+        if not 1 <= limit <= PAGE_ROWS_MAX:
+            raise Refused("limit_out_of_range", param="limit", detail=f"1 to {PAGE_ROWS_MAX}")
+        if state is not None and state not in {known.value for known in OrderState}:
+            raise Refused("state_unknown", param="state")
+        before = self._cursor(caller, cursor)
+        async with self._database.transaction() as transaction:
+            if reference is not None:
+                found = await stored.find_reference(
+                    transaction,
+                    lane=caller.lane,
+                    merchant_id=caller.merchant_id,
+                    reference=reference,
+                )
+                keys = [] if found is None else [(caller.lane, found)]
+                rows = list((await stored.find_orders(transaction, keys)).values())
+            else:
+                rows = await stored.list_orders(
+                    transaction,
+                    lane=caller.lane,
+                    merchant_id=caller.merchant_id,
+                    before=before,
+                    rows_max=limit + 1,
+                    state=state,
+                )
+            shown = rows[:limit]
+            trades = await stored.list_trades(transaction, [(row.lane, row.order_id) for row in shown])
+        views = tuple(
+            view_order(row, trades.get((row.lane, row.order_id), []), environment=self._environment) for row in shown
+        )
+        return OrderPage(orders=views, next_cursor=views[-1].order_no if len(rows) > limit else None)
+
+    def _cursor(self, caller: Caller, cursor: str | None) -> OrderId:
+        if cursor is None:
+            return _NEWEST
+        try:
+            return own_number(caller, cursor, environment=self._environment).order_id
+        except Refused as refused:
+            raise Refused("cursor_malformed", param="cursor") from refused
+
+
+def view_order(row: OrderRow, trades: Sequence[TradeRow], *, environment: Environment) -> OrderView:
+    """An order row and its trades as merchants see them."""
+    return OrderView(
+        order_no=_render(row, 0, environment=environment),
+        reference=row.reference,
+        state=row.state,
+        payment_status=payment_status(row.state, [trade.state for trade in trades]),
+        version=row.version,
+        amount_minor=row.amount_minor,
+        currency=row.currency,
+        subject=row.subject,
+        created_at=row.created_at,
+        expires_at=row.expires_at,
+        hold_reason=row.hold_reason,
+        paid_at=row.paid_at,
+        learned_source=row.learned_source,
+        completed_at=row.completed_at,
+        fee_minor=row.fee_minor,
+        trades=tuple(view_trade(trade, _render(row, trade.attempt, environment=environment)) for trade in trades),
+    )
+
+
+def view_trade(trade: TradeRow, trade_no: str) -> TradeView:
+    """A trade row as merchants see it."""
+    action = PayAction() if trade.action is None else decode_action(trade.action)
+    return TradeView(
+        trade_no=trade_no,
+        channel=trade.channel,
+        method=trade.method,
+        state=trade.state,
+        created_at=trade.created_at,
+        qr_text=action.qr_text,
+        jsapi_parameters=action.jsapi_parameters,
+        redirect_url=action.redirect_url,
+        channel_reference=trade.channel_reference,
+        code=trade.code,
+        message=trade.message,
+    )
+
+
+def payment_status(order_state: str, trade_states: Sequence[str]) -> PaymentStatus:
+    """The answer that a shop needs: pending while a trade may still bring money."""
+    if order_state == OrderState.PAID.value:
+        return PaymentStatus.PAID
+    may_pay = any(TradeState(state) in OPEN_STATES for state in trade_states)
+    return PaymentStatus.PENDING if may_pay else PaymentStatus.UNPAID
+
+
+_ACTION_DECODER = msgspec.json.Decoder(PayAction)
+
+
+def decode_action(text: str) -> PayAction:
+    """The action that a placement brought, from its stored JSON."""
+    return _ACTION_DECODER.decode(text)
+
+
+def _render(row: OrderRow, attempt: int, *, environment: Environment) -> str:
+    return trade_number(
+        environment=environment,
+        lane=row.lane,
+        merchant_id=row.merchant_id,
+        order_id=row.order_id,
+        attempt=attempt,
+    )
