@@ -1,0 +1,213 @@
+"""Alipay's OpenAPI (RSA2) for a direct merchant, behind the `Channel` port."""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Final
+
+from budan.channels.alipay import mapping, messages
+from budan.channels.alipay.mapping import Proof, Said
+from budan.channels.alipay.settings import AlipaySettings
+from budan.channels.silence import silent_end_result, silent_pay_result, unsent_pay_result, unsupported_end_result
+from budan.core.evidence import Outcome
+from budan.core.trade import Direction
+from budan.ports.channel import (
+    Ack,
+    BadNotice,
+    Call,
+    Capabilities,
+    CreateResult,
+    EndResult,
+    Method,
+    Notice,
+    PayAction,
+    PayResult,
+    RawNotice,
+    TradeIntent,
+    TradeRef,
+)
+from budan.wire import alipay
+from budan.wire.errors import BadAnswer, NoAnswer, NotSent, WireError
+from budan.wire.http import HttpClient
+from budan.wire.rsa import Signer
+
+CAPABILITIES: Final = Capabilities(
+    methods=frozenset({Method.NATIVE, Method.WAP, Method.CODE}),
+    # 16 to 24 digits that start with 25 to 30 (docs/protocols/alipay.md section 5).
+    auth_code_pattern=r"(2[5-9]|30)[0-9]{14,22}",
+    close=True,
+    reverse=True,
+    reverse_returns_money=True,
+    own_number_max=64,
+    # Shorter than the life of anything that a payer waits for, longer than a garbage collection or a full queue.
+    send_window=timedelta(seconds=10),
+    call_timeout=timedelta(seconds=10),
+)
+
+# A trade with all its funds and goods stays below 32 kB.
+ANSWER_BYTES_MAX: Final = 131_072
+_HTTP_OK: Final = 200
+_NOTIFY_TYPE: Final = "trade_status_sync"
+_ACCEPTED: Final = Ack(status=200, content_type="text/plain", body=b"success")
+_REFUSED: Final = Ack(status=200, content_type="text/plain", body=b"fail")
+_FORM_HEADERS: Final = {
+    "Accept": "application/json",
+    "Content-Type": "application/x-www-form-urlencoded;charset=utf-8",
+    "User-Agent": "budan",
+}
+
+
+class AlipayChannel:
+    """One application and seller. `monotonic_s` is only compared with `Call.send_before_s`."""
+
+    def __init__(
+        self, *, settings: AlipaySettings, http: HttpClient, signer: Signer, monotonic_s: Callable[[], float]
+    ) -> None:
+        self._settings = settings
+        self._http = http
+        self._signer = signer
+        self._monotonic_s = monotonic_s
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """See Channel.capabilities."""
+        return CAPABILITIES
+
+    async def create(self, intent: TradeIntent, *, call: Call) -> CreateResult:
+        """See Channel.create."""
+        if intent.method is Method.WAP and intent.return_url:
+            return await self._wap(intent, return_url=intent.return_url, call=call)
+        if intent.method is not Method.NATIVE:
+            message = f"{intent.method.value} needs what this trade lacks"
+            return CreateResult(result=unsent_pay_result("not_supported", trade_no=intent.trade_no, message=message))
+        content = messages.render_precreate(intent, product_code=self._settings.precreate_product_code)
+        try:
+            said = await self._ask(messages.PRECREATE, content, call=call, notify_url=intent.notify_url)
+        except WireError as error:
+            return CreateResult(result=silent_pay_result(error, trade_no=intent.trade_no))
+        result, qr_text = mapping.placed(said, trade_no=intent.trade_no)
+        return CreateResult(result=result, action=PayAction(qr_text=qr_text) if qr_text else None)
+
+    async def charge(self, intent: TradeIntent, *, auth_code: str, call: Call) -> PayResult:
+        """See Channel.charge."""
+        content = messages.render_pay(intent, auth_code=auth_code)
+        try:
+            said = await self._ask(messages.PAY, content, call=call, notify_url=intent.notify_url)
+        except WireError as error:
+            return silent_pay_result(error, trade_no=intent.trade_no)
+        return mapping.charged(said, trade_no=intent.trade_no)
+
+    async def query(self, ref: TradeRef, *, call: Call) -> PayResult:
+        """See Channel.query."""
+        try:
+            said = await self._ask(messages.QUERY, messages.render_number(ref.trade_no), call=call)
+        except WireError as error:
+            return silent_pay_result(error, trade_no=ref.trade_no)
+        return mapping.queried(said, trade_no=ref.trade_no, is_b2c=ref.direction is Direction.B2C)
+
+    async def close(self, ref: TradeRef, *, call: Call) -> EndResult:
+        """See Channel.close. Before anybody scanned there is nothing to close: NOT_FOUND."""
+        if ref.direction is not Direction.C2B:
+            return unsupported_end_result("a charge is cancelled, not closed")
+        try:
+            said = await self._ask(messages.CLOSE, messages.render_number(ref.trade_no), call=call)
+        except WireError as error:
+            return silent_end_result(error)
+        return mapping.closed(said, trade_no=ref.trade_no)
+
+    async def reverse(self, ref: TradeRef, *, call: Call) -> EndResult:
+        """See Channel.reverse. Alipay calls it cancel, and takes it for both directions within 24 h."""
+        try:
+            said = await self._ask(messages.CANCEL, messages.render_number(ref.trade_no), call=call)
+        except WireError as error:
+            return silent_end_result(error)
+        return mapping.cancelled(said, trade_no=ref.trade_no)
+
+    def parse_notice(self, notice: RawNotice, *, now: datetime) -> Notice:  # noqa: ARG002 - RSA2 notices carry no time to judge
+        """See Channel.parse_notice."""
+        try:
+            fields = alipay.parse_form(notice.body)
+            if not alipay.verify_notify(fields, public_key=self._settings.alipay_public_key):
+                raise BadNotice("signature_wrong")
+            told = messages.read(fields, messages.Told)
+            kind, result = mapping.told(told)
+        except BadAnswer as error:
+            raise BadNotice(str(error)) from error
+        # Alipay signs for every merchant with one key, so only the numbers tell whose notice it is.
+        if (told.app_id, told.seller_id) != (self._settings.app_id, self._settings.seller_id):
+            raise BadNotice(mapping.FOREIGN_CODE)
+        if told.notify_type != _NOTIFY_TYPE:
+            raise BadNotice("tells of what we do not know")
+        return Notice(kind=kind, result=result)
+
+    def acknowledge(self, *, accepted: bool) -> Ack:
+        """See Channel.acknowledge."""
+        return _ACCEPTED if accepted else _REFUSED
+
+    async def end_session(self) -> None:
+        """See SessionChannel.end_session."""
+        await self._http.close()
+
+    async def _wap(self, intent: TradeIntent, *, return_url: str, call: Call) -> CreateResult:
+        """The signed address of the page. Nothing is called; once the address is given out, the payer may pay."""
+        # The payer who gives up goes where the one who paid goes: the page there asks us how the order stands.
+        content = messages.render_wap(intent, quit_url=return_url)
+        parameters = await self._signed(
+            messages.WAP_PAY, content, call=call, notify_url=intent.notify_url, return_url=return_url
+        )
+        address = f"{self._settings.gateway}?{alipay.render_form(parameters).decode('ascii')}"
+        result = PayResult(outcome=Outcome.UNPAID_OPEN, trade_no=intent.trade_no)
+        return CreateResult(result=result, action=PayAction(redirect_url=address))
+
+    async def _ask(self, method: str, content: str, *, call: Call, notify_url: str = "") -> Said:
+        """What Alipay said and whether it is proven; raises the errors of `HttpClient.request`."""
+        parameters = await self._signed(method, content, call=call, notify_url=notify_url)
+        # The gateway decodes the form by the charset, which it must therefore know beforehand.
+        charset = parameters.pop("charset")
+        answer = await self._http.request(
+            method="POST",
+            url=f"{self._settings.gateway}?charset={charset}",
+            headers=_FORM_HEADERS,
+            body=alipay.render_form(parameters),
+            timeout_s=call.deadline_s,
+            body_bytes_max=ANSWER_BYTES_MAX,
+            send_within_s=self._send_within_s(call),
+        )
+        if answer.status != _HTTP_OK:
+            # Alipay answers 200 always: this is a gateway on the way, and the request may have passed it.
+            raise NoAnswer(f"http_{answer.status}")
+        said = alipay.parse_answer(answer.body, method=method)
+        return Said(payload=said.payload, proof=self._proof(said))
+
+    async def _signed(
+        self, method: str, content: str, *, call: Call, notify_url: str = "", return_url: str = ""
+    ) -> dict[str, str]:
+        parameters = {
+            "app_id": self._settings.app_id,
+            "method": method,
+            "format": "JSON",
+            "charset": "utf-8",
+            "sign_type": "RSA2",
+            "timestamp": messages.render_moment(call.now),
+            "version": "1.0",
+            "notify_url": notify_url,
+            "return_url": return_url,
+            "biz_content": content,
+        }
+        sent = {name: value for name, value in parameters.items() if value}
+        sent["sign"] = await self._signer.sign_sha256(self._settings.app_private_key, alipay.request_sign_string(sent))
+        return sent
+
+    def _proof(self, answer: alipay.Answer) -> Proof:
+        if not answer.is_signed:
+            return Proof.UNSIGNED
+        is_valid = alipay.verify_answer(answer, public_key=self._settings.alipay_public_key)
+        return Proof.VALID if is_valid else Proof.WRONG
+
+    def _send_within_s(self, call: Call) -> float | None:
+        """Read after the signature was made, right before the client takes over (I11)."""
+        if call.send_before_s is None:
+            return None
+        left_s = call.send_before_s - self._monotonic_s()
+        if left_s <= 0:
+            raise NotSent("the time to send is over")
+        return left_s

@@ -1,0 +1,433 @@
+"""What Alipay's answers and notices say of a trade: pure functions over the tables of docs/protocols/alipay.md section 3."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum
+from typing import Any, Final, assert_never
+
+from budan.channels.alipay.messages import (
+    Cancelled,
+    Closed,
+    Head,
+    Paid,
+    Precreated,
+    Queried,
+    Told,
+    find_moment,
+    read,
+)
+from budan.channels.alipay.yuan import parse_optional_yuan, parse_yuan
+from budan.channels.silence import BAD_ANSWER_CODE, shortened
+from budan.core.evidence import Outcome
+from budan.ports.channel import EndResult, EndState, NoticeKind, PayResult
+from budan.wire.errors import BadAnswer
+
+WALLET: Final = "alipay"
+FOREIGN_CODE: Final = "foreign_answer"
+# Domestic contracts know one currency; `trans_currency` is sent by others only.
+_CURRENCY: Final = "CNY"
+
+
+class Proof(Enum):
+    """What an answer's signature is worth."""
+
+    VALID = "valid"
+    UNSIGNED = "unsigned"
+    WRONG = "wrong"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Said:
+    """The object inside an answer, and whether Alipay's signature covers it."""
+
+    payload: Mapping[str, Any]
+    proof: Proof
+
+
+class Word(Enum):
+    """What an answer comes to, whichever call it answers."""
+
+    DONE = "done"  # signed 10000
+    PAYER_TYPING = "payer_typing"
+    BUSY = "busy"  # not executed: too many calls
+    NOT_EXECUTED = "not_executed"  # not executed: our request or our contract is at fault
+    REFUSED = "refused"  # this payment is refused
+    NO_TRADE = "no_trade"
+    ALREADY_PAID = "already_paid"
+    CLOSED = "closed"  # the number is closed and was not paid
+    IN_USE = "in_use"  # the number was used with other values
+    FINISHED = "finished"  # paid, and past any return
+    OUT_OF_TIME = "out_of_time"  # a cancel is not possible any more, or not under this contract
+    POOR = "poor"  # money must go back and the seller has none just now
+    SYSTEM_ERROR = "system_error"  # safe calls are repeated
+    UNCLEAR = "unclear"  # anything else, 20000, and everything that is not signed as it must be
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Heard:
+    """A word with Alipay's own code and text; `is_signed` says whether they are proven."""
+
+    word: Word
+    is_signed: bool
+    code: str = ""
+    message: str = ""
+
+
+_CODES: Final[Mapping[str, Word]] = {
+    "10000": Word.DONE,
+    "10003": Word.PAYER_TYPING,
+    "20001": Word.NOT_EXECUTED,
+    "40001": Word.NOT_EXECUTED,
+    "40002": Word.NOT_EXECUTED,
+    "40003": Word.NOT_EXECUTED,
+    "40005": Word.BUSY,
+    "40006": Word.NOT_EXECUTED,
+}
+_BUSINESS_FAILURE: Final = "40004"
+
+_SUB_CODES: Final[Mapping[str, Word]] = {
+    "SYSTEM_ERROR": Word.SYSTEM_ERROR,
+    "TRADE_HAS_SUCCESS": Word.ALREADY_PAID,
+    "TRADE_HAS_CLOSE": Word.CLOSED,
+    "TRADE_NOT_EXIST": Word.NO_TRADE,
+    "CONTEXT_INCONSISTENT": Word.IN_USE,
+    "TRADE_HAS_FINISHED": Word.FINISHED,
+    "TRADE_CANCEL_TIME_OUT": Word.OUT_OF_TIME,
+    "CANCEL_NOT_ALLOWED": Word.OUT_OF_TIME,
+    "SELLER_BALANCE_NOT_ENOUGH": Word.POOR,
+    "REASON_TRADE_BEEN_FREEZEN": Word.POOR,
+    "PAYMENT_AUTH_CODE_INVALID": Word.REFUSED,
+    "BUYER_BALANCE_NOT_ENOUGH": Word.REFUSED,
+    "BUYER_BANKCARD_BALANCE_NOT_ENOUGH": Word.REFUSED,
+    "ERROR_BALANCE_PAYMENT_DISABLE": Word.REFUSED,
+    "BUYER_SELLER_EQUAL": Word.REFUSED,
+    "TRADE_BUYER_NOT_MATCH": Word.REFUSED,
+    "BUYER_ENABLE_STATUS_FORBID": Word.REFUSED,
+    "PULL_MOBILE_CASHIER_FAIL": Word.REFUSED,
+    "MOBILE_PAYMENT_SWITCH_OFF": Word.REFUSED,
+    "PAYMENT_FAIL": Word.REFUSED,
+    "BEYOND_PAY_RESTRICTION": Word.REFUSED,
+    "SELLER_BEEN_BLOCKED": Word.REFUSED,
+    "PAYMENT_REQUEST_HAS_RISK": Word.REFUSED,
+    "NO_PAYMENT_INSTRUMENTS_AVAILABLE": Word.REFUSED,
+    "TOTAL_FEE_EXCEED": Word.REFUSED,
+    "INVALID_PARAMETER": Word.REFUSED,
+    "ACCESS_FORBIDDEN": Word.REFUSED,
+    "EXIST_FORBIDDEN_WORD": Word.REFUSED,
+    "PARTNER_ERROR": Word.REFUSED,
+    "APPLY_PC_MERCHANT_CODE_ERROR": Word.REFUSED,
+}
+_LIMIT_SUFFIX: Final = "_LIMIT_ERROR"
+
+
+def hear(said: Said) -> Heard:
+    """The word of an answer.
+
+    A wrong signature voids it. Alipay leaves early failures unsigned: their word is passed on as unproven, and no call
+    ends a trade on it. Success, a typing payer and business failures count only when signed; 20000 counts never.
+    """
+    try:
+        head = read(said.payload, Head)
+    except BadAnswer as error:
+        return Heard(word=Word.UNCLEAR, is_signed=False, code=BAD_ANSWER_CODE, message=shortened(str(error)))
+    is_signed = said.proof is Proof.VALID
+    if said.proof is Proof.WRONG:
+        return Heard(word=Word.UNCLEAR, is_signed=False, code="signature_wrong")
+    word = _word(head)
+    if not is_signed and word not in {Word.NOT_EXECUTED, Word.BUSY}:
+        word = Word.UNCLEAR
+    return Heard(
+        word=word,
+        is_signed=is_signed,
+        code=shortened(head.sub_code or head.code),
+        message=shortened(head.sub_msg or head.msg),
+    )
+
+
+def placed(said: Said, *, trade_no: str) -> tuple[PayResult, str]:
+    """The answer to a precreate, and its code's text or "".
+
+    A refused precreate made no code, so this call takes no money: UNPAID_OPEN, in case an earlier copy arrived.
+    """
+    heard = hear(said)
+    match heard.word:
+        case Word.DONE:
+            return _placed_done(said, trade_no=trade_no)
+        case Word.BUSY | Word.NOT_EXECUTED | Word.REFUSED:
+            outcome = Outcome.UNPAID_OPEN
+        case Word.CLOSED:
+            outcome = Outcome.UNPAID_FINAL
+        case (
+            Word.PAYER_TYPING
+            | Word.NO_TRADE
+            | Word.ALREADY_PAID
+            | Word.IN_USE
+            | Word.FINISHED
+            | Word.OUT_OF_TIME
+            | Word.POOR
+            | Word.SYSTEM_ERROR
+            | Word.UNCLEAR
+        ):
+            outcome = Outcome.UNKNOWN
+        case _:
+            assert_never(heard.word)
+    return _result(outcome, heard, trade_no=trade_no), ""
+
+
+def charged(said: Said, *, trade_no: str) -> PayResult:
+    """The answer to a charge, which is sent once and never again; whatever is not proven is left to a query."""
+    heard = hear(said)
+    match heard.word:
+        case Word.DONE:
+            return _charged_done(said, trade_no=trade_no)
+        case Word.PAYER_TYPING:
+            return PayResult(
+                outcome=Outcome.UNPAID_OPEN,
+                trade_no=trade_no,
+                user_paying=True,
+                code=heard.code,
+                message=heard.message,
+            )
+        case Word.REFUSED | Word.CLOSED | Word.NOT_EXECUTED:
+            outcome = Outcome.UNPAID_FINAL if heard.is_signed else Outcome.UNKNOWN
+        case (
+            Word.BUSY
+            | Word.NO_TRADE
+            | Word.ALREADY_PAID
+            | Word.IN_USE
+            | Word.FINISHED
+            | Word.OUT_OF_TIME
+            | Word.POOR
+            | Word.SYSTEM_ERROR
+            | Word.UNCLEAR
+        ):
+            outcome = Outcome.UNKNOWN
+        case _:
+            assert_never(heard.word)
+    return _result(outcome, heard, trade_no=trade_no)
+
+
+def queried(said: Said, *, trade_no: str, is_b2c: bool) -> PayResult:
+    """The answer to a query; "no such trade" only says that nobody has scanned yet (I5)."""
+    heard = hear(said)
+    if heard.word is Word.DONE:
+        return _queried_done(said, trade_no=trade_no, is_b2c=is_b2c)
+    if heard.word is Word.NO_TRADE:
+        return PayResult(
+            outcome=Outcome.UNPAID_OPEN, trade_no=trade_no, not_found=True, code=heard.code, message=heard.message
+        )
+    return _result(Outcome.UNKNOWN, heard, trade_no=trade_no)
+
+
+def closed(said: Said, *, trade_no: str) -> EndResult:
+    """The answer to a close, which is safe to repeat and gives no money back."""
+    heard = hear(said)
+    match heard.word:
+        case Word.DONE:
+            return _closed_done(said, trade_no=trade_no)
+        case Word.CLOSED:
+            return EndResult(state=EndState.ENDED, money_returned=False, code=heard.code, message=heard.message)
+        case Word.ALREADY_PAID | Word.FINISHED:
+            state = EndState.ALREADY_PAID
+        case Word.NO_TRADE:
+            state = EndState.NOT_FOUND
+        case Word.BUSY | Word.NOT_EXECUTED | Word.SYSTEM_ERROR:
+            state = EndState.RETRY
+        case Word.PAYER_TYPING | Word.REFUSED | Word.IN_USE | Word.OUT_OF_TIME | Word.POOR | Word.UNCLEAR:
+            # TRADE_STATUS_ERROR and its like are here: the state forbids it, perhaps because it is paid.
+            state = EndState.UNKNOWN
+        case _:
+            assert_never(heard.word)
+    return _end(state, heard)
+
+
+def cancelled(said: Said, *, trade_no: str) -> EndResult:
+    """The answer to a cancel, which is safe to repeat and may give money back.
+
+    OUT_OF_TIME is NOT_SUPPORTED: this trade can no longer be cancelled, and only a query tells whether it is paid.
+    """
+    heard = hear(said)
+    match heard.word:
+        case Word.DONE:
+            return _cancelled_done(said, trade_no=trade_no)
+        case Word.FINISHED:
+            state = EndState.ALREADY_PAID
+        case Word.NO_TRADE:
+            state = EndState.NOT_FOUND
+        case Word.OUT_OF_TIME:
+            state = EndState.NOT_SUPPORTED
+        case Word.BUSY | Word.NOT_EXECUTED | Word.SYSTEM_ERROR | Word.POOR:
+            state = EndState.RETRY
+        case Word.PAYER_TYPING | Word.REFUSED | Word.ALREADY_PAID | Word.CLOSED | Word.IN_USE | Word.UNCLEAR:
+            # An unknown failure may say itself that the same call shall be made again.
+            state = EndState.RETRY if heard.is_signed and said.payload.get("retry_flag") == "Y" else EndState.UNKNOWN
+        case _:
+            assert_never(heard.word)
+    return _end(state, heard)
+
+
+def told(notice: Told) -> tuple[NoticeKind, PayResult]:
+    """What a verified notice says of the trade that it names; raises `BadAnswer` for an amount that is none.
+
+    A refund is told by a repeated TRADE_SUCCESS or a TRADE_CLOSED that names it: the payment is proven by it, once more.
+    """
+    is_refund = bool(notice.gmt_refund or notice.refund_fee)
+    outcome, refunded_hint = _meaning(notice.trade_status, has_paid_time=bool(notice.gmt_payment))
+    result = PayResult(
+        outcome=outcome,
+        trade_no=notice.out_trade_no,
+        order_minor=parse_yuan(notice.total_amount),
+        payer_minor=parse_optional_yuan(notice.buyer_pay_amount),
+        settle_minor=parse_optional_yuan(notice.receipt_amount),
+        currency=_CURRENCY,
+        channel_reference=notice.trade_no,
+        paid_at=find_moment(notice.gmt_payment),
+        payer_id=notice.buyer_id or notice.buyer_open_id,
+        wallet=WALLET,
+        refunded_hint=refunded_hint or (is_refund and outcome is Outcome.PAID),
+        code=shortened(notice.trade_status),
+    )
+    return (NoticeKind.REFUND if is_refund else NoticeKind.PAYMENT), result
+
+
+def _word(head: Head) -> Word:
+    if head.code != _BUSINESS_FAILURE:
+        return _CODES.get(head.code, Word.UNCLEAR)
+    sub_code = head.sub_code.removeprefix("ACQ.")
+    if sub_code.endswith(_LIMIT_SUFFIX):
+        return Word.REFUSED
+    return _SUB_CODES.get(sub_code, Word.UNCLEAR)
+
+
+def _meaning(trade_status: str, *, has_paid_time: bool) -> tuple[Outcome, bool]:
+    """The outcome and whether the payment was given back; TRADE_CLOSED is told apart by the time of its payment."""
+    match trade_status:
+        case "TRADE_SUCCESS" | "TRADE_FINISHED":
+            return Outcome.PAID, False
+        case "TRADE_CLOSED":
+            return (Outcome.PAID, True) if has_paid_time else (Outcome.UNPAID_FINAL, False)
+        case "WAIT_BUYER_PAY":
+            return Outcome.UNPAID_OPEN, False
+        case _:
+            return Outcome.UNKNOWN, False
+
+
+def _placed_done(said: Said, *, trade_no: str) -> tuple[PayResult, str]:
+    try:
+        answer = read(said.payload, Precreated)
+    except BadAnswer as error:
+        return _unknown(BAD_ANSWER_CODE, str(error), trade_no=trade_no), ""
+    if answer.out_trade_no != trade_no:
+        return _foreign(trade_no), ""
+    return PayResult(outcome=Outcome.UNPAID_OPEN, trade_no=trade_no), answer.qr_code
+
+
+def _charged_done(said: Said, *, trade_no: str) -> PayResult:
+    try:
+        answer = read(said.payload, Paid)
+        return _foreign(trade_no) if answer.out_trade_no != trade_no else _charged_paid(answer)
+    except BadAnswer as error:
+        return _unknown(BAD_ANSWER_CODE, str(error), trade_no=trade_no)
+
+
+def _charged_paid(answer: Paid) -> PayResult:
+    return PayResult(
+        outcome=Outcome.PAID,
+        trade_no=answer.out_trade_no,
+        order_minor=parse_yuan(answer.total_amount),
+        payer_minor=parse_optional_yuan(answer.buyer_pay_amount),
+        settle_minor=parse_optional_yuan(answer.receipt_amount),
+        currency=answer.trans_currency or _CURRENCY,
+        channel_reference=answer.trade_no,
+        paid_at=find_moment(answer.gmt_payment),
+        payer_id=answer.buyer_user_id or answer.buyer_open_id,
+        wallet=WALLET,
+        code="10000",
+    )
+
+
+def _queried_done(said: Said, *, trade_no: str, is_b2c: bool) -> PayResult:
+    try:
+        answer = read(said.payload, Queried)
+        return _foreign(trade_no) if answer.out_trade_no != trade_no else _standing(answer, is_b2c=is_b2c)
+    except BadAnswer as error:
+        return _unknown(BAD_ANSWER_CODE, str(error), trade_no=trade_no)
+
+
+def _standing(answer: Queried, *, is_b2c: bool) -> PayResult:
+    outcome, refunded_hint = _meaning(answer.trade_status, has_paid_time=bool(answer.send_pay_date))
+    order_minor = parse_optional_yuan(answer.total_amount)
+    if outcome is Outcome.PAID and order_minor is None:
+        return _unknown("amount_missing", "paid, but of what amount", trade_no=answer.out_trade_no)
+    return PayResult(
+        outcome=outcome,
+        trade_no=answer.out_trade_no,
+        order_minor=order_minor,
+        payer_minor=parse_optional_yuan(answer.buyer_pay_amount),
+        settle_minor=parse_optional_yuan(answer.receipt_amount),
+        currency=answer.trans_currency or _CURRENCY,
+        channel_reference=answer.trade_no,
+        paid_at=_paid_at(answer.send_pay_date, outcome),
+        payer_id=answer.buyer_user_id or answer.buyer_open_id,
+        wallet=WALLET,
+        # A scanned code of the shop's may lie in the payer's hand for long; a charge waits for a password just now.
+        user_paying=is_b2c and outcome is Outcome.UNPAID_OPEN,
+        refunded_hint=refunded_hint,
+        code=shortened(answer.trade_status),
+    )
+
+
+def _paid_at(text: str | None, outcome: Outcome) -> datetime | None:
+    return find_moment(text) if outcome is Outcome.PAID else None
+
+
+def _closed_done(said: Said, *, trade_no: str) -> EndResult:
+    try:
+        answer = read(said.payload, Closed)
+    except BadAnswer as error:
+        return EndResult(state=EndState.UNKNOWN, code=BAD_ANSWER_CODE, message=shortened(str(error)))
+    if answer.out_trade_no != trade_no:
+        return EndResult(state=EndState.UNKNOWN, code=FOREIGN_CODE)
+    return EndResult(state=EndState.ENDED, money_returned=False, code="10000")
+
+
+def _cancelled_done(said: Said, *, trade_no: str) -> EndResult:
+    try:
+        answer = read(said.payload, Cancelled)
+    except BadAnswer as error:
+        return EndResult(state=EndState.UNKNOWN, code=BAD_ANSWER_CODE, message=shortened(str(error)))
+    if answer.out_trade_no != trade_no:
+        return EndResult(state=EndState.UNKNOWN, code=FOREIGN_CODE)
+    return _cancel_done(answer)
+
+
+def _cancel_done(answer: Cancelled) -> EndResult:
+    if answer.retry_flag == "Y":
+        return EndResult(state=EndState.RETRY, code="retry_flag")
+    match answer.action:
+        case "refund":
+            return EndResult(state=EndState.ENDED, money_returned=True, code="refund")
+        case "close":
+            return EndResult(state=EndState.ENDED, money_returned=False, code="close")
+        case "":
+            # Alipay answers so for a number that it does not know: nothing was ended.
+            return EndResult(state=EndState.NOT_FOUND, code="no_action")
+        case _:
+            return EndResult(state=EndState.UNKNOWN, code="action_unknown", message=shortened(answer.action))
+
+
+def _result(outcome: Outcome, heard: Heard, *, trade_no: str) -> PayResult:
+    return PayResult(outcome=outcome, trade_no=trade_no, code=heard.code, message=heard.message)
+
+
+def _end(state: EndState, heard: Heard) -> EndResult:
+    return EndResult(state=state, code=heard.code, message=heard.message)
+
+
+def _foreign(trade_no: str) -> PayResult:
+    return _unknown(FOREIGN_CODE, "the answer is about another trade", trade_no=trade_no)
+
+
+def _unknown(code: str, message: str, *, trade_no: str) -> PayResult:
+    return PayResult(outcome=Outcome.UNKNOWN, trade_no=trade_no, code=code, message=shortened(message))

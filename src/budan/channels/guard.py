@@ -1,0 +1,284 @@
+"""What stands between the flows and any channel: a deadline, a bound and a breaker for each account."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Generator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime
+from enum import Enum
+from typing import Final, TypeVar
+
+from budan.channels.breaker import Admission, Breaker, BreakerState
+from budan.channels.session import SessionChannel
+from budan.channels.silence import NOT_SENT_CODE, unsent_pay_result
+from budan.core.evidence import Outcome
+from budan.core.numbers import AccountId
+from budan.ports.channel import (
+    Ack,
+    Call,
+    Capabilities,
+    CreateResult,
+    EndResult,
+    EndState,
+    Notice,
+    PayResult,
+    RawNotice,
+    TradeIntent,
+    TradeRef,
+)
+from budan.ports.clock import Clock
+from budan.telemetry import metrics
+
+BUSY_CODE: Final = "account_busy"
+BREAKER_CODE: Final = "breaker_open"
+DEADLINE_CODE: Final = "deadline"
+
+# The adapter gives up at the deadline itself and knows better whether a byte had left; this is for one that does not.
+OWN_WORD_S: Final = 0.2
+
+
+class Kind(Enum):
+    """Calls that share a fate: a channel may take no charges and still answer queries and reverses."""
+
+    PLACE = "place"  # create, charge
+    QUERY = "query"
+    END = "end"  # close, reverse
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GuardLimits:
+    """The numbers of one account."""
+
+    place_calls_max: int = 200
+    query_calls_max: int = 100
+    end_calls_max: int = 50
+    failures_to_open: int = 5
+    # A charge that probes risks a payer's patience, a query risks nothing.
+    place_probe_every_s: float = 5.0
+    query_probe_every_s: float = 1.0
+    end_probe_every_s: float = 2.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GateHealth:
+    """One kind of calls as a console shows it."""
+
+    breaker: BreakerState
+    failures_in_row: int
+    calls_out: int
+    calls_max: int
+
+
+@dataclass(slots=True, kw_only=True)
+class _Gate:
+    calls_max: int
+    breaker: Breaker
+    calls_out: int = 0
+
+
+@dataclass(slots=True)
+class _Passage:
+    """What came of asking to pass: refused with a code, or passed and to be told whether the channel answered."""
+
+    refused_code: str | None = None
+    answered: bool | None = None
+
+
+Result = TypeVar("Result", PayResult, CreateResult, EndResult)
+
+
+class GuardedChannel:
+    """Any channel, for one account: no call waits for another, none runs for ever, none goes to a dead channel.
+
+    Over the bound or while the breaker is open a call is refused at once, and nothing is sent. Past its deadline a call
+    is UNKNOWN: it may have been sent. Cancellation passes through.
+    """
+
+    def __init__(
+        self, inner: SessionChannel, *, account_id: AccountId, clock: Clock, limits: GuardLimits | None = None
+    ) -> None:
+        self._inner = inner
+        self._account = str(account_id)
+        self._clock = clock
+        self._gates = _gates(limits or GuardLimits())
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """See Channel.capabilities."""
+        return self._inner.capabilities
+
+    @property
+    def health(self) -> Mapping[Kind, GateHealth]:
+        """How each kind of calls stands."""
+        return {
+            kind: GateHealth(
+                breaker=gate.breaker.state,
+                failures_in_row=gate.breaker.failures_in_row,
+                calls_out=gate.calls_out,
+                calls_max=gate.calls_max,
+            )
+            for kind, gate in self._gates.items()
+        }
+
+    async def create(self, intent: TradeIntent, *, call: Call) -> CreateResult:
+        """See Channel.create."""
+
+        def silent(result: PayResult) -> CreateResult:
+            return CreateResult(result=result)
+
+        return await self._run(
+            Kind.PLACE,
+            "create",
+            call,
+            lambda bounded: self._inner.create(intent, call=bounded),
+            refused=lambda code: silent(unsent_pay_result(code, trade_no=intent.trade_no)),
+            overdue=lambda: silent(_overdue(intent.trade_no)),
+        )
+
+    async def charge(self, intent: TradeIntent, *, auth_code: str, call: Call) -> PayResult:
+        """See Channel.charge."""
+        return await self._run(
+            Kind.PLACE,
+            "charge",
+            call,
+            lambda bounded: self._inner.charge(intent, auth_code=auth_code, call=bounded),
+            refused=lambda code: unsent_pay_result(code, trade_no=intent.trade_no),
+            overdue=lambda: _overdue(intent.trade_no),
+        )
+
+    async def query(self, ref: TradeRef, *, call: Call) -> PayResult:
+        """See Channel.query."""
+        return await self._run(
+            Kind.QUERY,
+            "query",
+            call,
+            lambda bounded: self._inner.query(ref, call=bounded),
+            refused=lambda code: unsent_pay_result(code, trade_no=ref.trade_no),
+            overdue=lambda: _overdue(ref.trade_no),
+        )
+
+    async def close(self, ref: TradeRef, *, call: Call) -> EndResult:
+        """See Channel.close."""
+        return await self._end("close", call, lambda bounded: self._inner.close(ref, call=bounded))
+
+    async def reverse(self, ref: TradeRef, *, call: Call) -> EndResult:
+        """See Channel.reverse."""
+        return await self._end("reverse", call, lambda bounded: self._inner.reverse(ref, call=bounded))
+
+    def parse_notice(self, notice: RawNotice, *, now: datetime) -> Notice:
+        """See Channel.parse_notice; never refused, whatever the calls do."""
+        return self._inner.parse_notice(notice, now=now)
+
+    def acknowledge(self, *, accepted: bool) -> Ack:
+        """See Channel.acknowledge."""
+        return self._inner.acknowledge(accepted=accepted)
+
+    async def end_session(self) -> None:
+        """See SessionChannel.end_session."""
+        await self._inner.end_session()
+
+    async def _end(self, operation: str, call: Call, attempt: Callable[[Call], Awaitable[EndResult]]) -> EndResult:
+        return await self._run(
+            Kind.END,
+            operation,
+            call,
+            attempt,
+            refused=lambda code: EndResult(state=EndState.RETRY, sent=False, code=code),
+            overdue=lambda: EndResult(state=EndState.UNKNOWN, code=DEADLINE_CODE),
+        )
+
+    async def _run(
+        self,
+        kind: Kind,
+        operation: str,
+        call: Call,
+        attempt: Callable[[Call], Awaitable[Result]],
+        *,
+        refused: Callable[[str], Result],
+        overdue: Callable[[], Result],
+    ) -> Result:
+        started_s = self._clock.monotonic_s()
+        with self._passing(kind) as passage:
+            if passage.refused_code is not None:
+                result = refused(passage.refused_code)
+            else:
+                result = await self._attempt(call, attempt, overdue=overdue)
+                passage.answered = _is_answered(result)
+                metrics.CHANNEL_SECONDS.labels(self._account, operation).observe(self._clock.monotonic_s() - started_s)
+        metrics.CHANNEL_CALLS.labels(self._account, operation, _outcome_label(result)).inc()
+        return result
+
+    async def _attempt(
+        self, call: Call, attempt: Callable[[Call], Awaitable[Result]], *, overdue: Callable[[], Result]
+    ) -> Result:
+        deadline_s = min(call.deadline_s, self.capabilities.call_timeout.total_seconds())
+        timer = asyncio.timeout(deadline_s + OWN_WORD_S)
+        try:
+            async with timer:
+                return await attempt(replace(call, deadline_s=deadline_s))
+        except TimeoutError:
+            # Another's TimeoutError would be a bug of the adapter, not our deadline.
+            if not timer.expired():
+                raise
+            return overdue()
+
+    @contextmanager
+    def _passing(self, kind: Kind) -> Generator[_Passage]:
+        """Holds one place of the gate; a call that ends by an exception or is cancelled says nothing of the channel."""
+        gate, passage = self._gates[kind], _Passage()
+        if gate.calls_out >= gate.calls_max:
+            passage.refused_code = BUSY_CODE
+            yield passage
+            return
+        admission = gate.breaker.admit(now_s=self._clock.monotonic_s())
+        if admission is Admission.REFUSED:
+            passage.refused_code = BREAKER_CODE
+            yield passage
+            return
+        gate.calls_out += 1
+        try:
+            yield passage
+        finally:
+            gate.calls_out -= 1
+            gate.breaker.settle(admission, answered=passage.answered, now_s=self._clock.monotonic_s())
+            self._show_breakers()
+
+    def _show_breakers(self) -> None:
+        is_open = any(gate.breaker.state is not BreakerState.CLOSED for gate in self._gates.values())
+        metrics.BREAKER_OPEN.labels(self._account).set(int(is_open))
+
+
+def _gates(limits: GuardLimits) -> dict[Kind, _Gate]:
+    def gate(calls_max: int, probe_every_s: float) -> _Gate:
+        breaker = Breaker(failures_to_open=limits.failures_to_open, probe_every_s=probe_every_s)
+        return _Gate(calls_max=calls_max, breaker=breaker)
+
+    return {
+        Kind.PLACE: gate(limits.place_calls_max, limits.place_probe_every_s),
+        Kind.QUERY: gate(limits.query_calls_max, limits.query_probe_every_s),
+        Kind.END: gate(limits.end_calls_max, limits.end_probe_every_s),
+    }
+
+
+def _overdue(trade_no: str) -> PayResult:
+    return PayResult(outcome=Outcome.UNKNOWN, trade_no=trade_no, code=DEADLINE_CODE)
+
+
+def _is_answered(result: PayResult | CreateResult | EndResult) -> bool | None:
+    """Whether the channel gave a word; None when the adapter itself refused, which says nothing of the channel."""
+    if isinstance(result, CreateResult):
+        result = result.result
+    if not result.sent:
+        return False if result.code == NOT_SENT_CODE else None
+    if isinstance(result, EndResult):
+        return result.state is not EndState.UNKNOWN
+    return result.outcome is not Outcome.UNKNOWN
+
+
+def _outcome_label(result: PayResult | CreateResult | EndResult) -> str:
+    if isinstance(result, CreateResult):
+        result = result.result
+    if not result.sent:
+        # Our own refusals are few and named; a channel's code never becomes a label.
+        return result.code if result.code in {BUSY_CODE, BREAKER_CODE} else NOT_SENT_CODE
+    return result.state.value if isinstance(result, EndResult) else result.outcome.value

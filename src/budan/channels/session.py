@@ -1,0 +1,13 @@
+"""A channel that holds an HTTP session of its own."""
+
+from typing import Protocol
+
+from budan.ports.channel import Channel
+
+
+class SessionChannel(Channel, Protocol):
+    """What `accounts` builds, keeps and gives back."""
+
+    async def end_session(self) -> None:
+        """Ends the connections; a call still waiting gets its error. Safe to repeat."""
+        ...
