@@ -50,7 +50,6 @@ class RunningPostgres:
     pid: int
     folder: Path
     socket_dir: Path
-    durable: bool
     _child: "subprocess.Popen[bytes]" = field(repr=False)
 
     def exit_code(self) -> int | None:
@@ -118,9 +117,7 @@ def start(*, folder: Path, durable: bool, progress: Progress) -> RunningPostgres
         # From here on the server and its backends hold the lock, until the last of them is gone.
         os.close(lock)
     _wait_until_ready(child, cluster=cluster, log=folder / "server.log", begin=begin, progress=progress)
-    return RunningPostgres(
-        dsn=_dsn(socket_dir), pid=child.pid, folder=folder, socket_dir=socket_dir, durable=durable, _child=child
-    )
+    return RunningPostgres(dsn=_dsn(socket_dir), pid=child.pid, folder=folder, socket_dir=socket_dir, _child=child)
 
 
 def find_running_dsn(folder: Path) -> str | None:
