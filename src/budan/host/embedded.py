@@ -98,6 +98,8 @@ def start(*, folder: Path, durable: bool, progress: Progress) -> RunningPostgres
     """
     folder = folder.resolve()
     user = folders.server_user(folder)
+    # Before, so that a refusal leaves nothing behind; after, for a umask that closes what we make.
+    folders.refuse_barrier(folder, user=user)
     folders.make_private(folder, user=user)
     folders.refuse_barrier(folder, user=user)
     lock = _lock(folder, progress=progress)

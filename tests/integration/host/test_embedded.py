@@ -141,6 +141,7 @@ def test_a_folder_out_of_reach_is_named_with_its_remedy_and_left_as_it_is(open_f
     with pytest.raises(FolderUnusable, match=rf"{closed}.*[cC]hoose a"):
         _start(closed / "db")
     assert closed.stat().st_mode == before
+    assert list(closed.iterdir()) == []
 
 
 def test_files_in_the_place_of_the_folder_are_refused(open_folder: Path) -> None:
