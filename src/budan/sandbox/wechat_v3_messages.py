@@ -45,7 +45,7 @@ class SceneFields(msgspec.Struct, frozen=True):
     device_id: str = ""
     device_ip: str = ""
     payer_client_ip: str = ""
-    store_info: StoreFields | None = None
+    store_info: StoreFields | None = None  # their name
 
 
 class OrderFields(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,7 +60,7 @@ class OrderFields(msgspec.Struct, frozen=True, kw_only=True):
     time_expire: datetime | None = None
     attach: Annotated[str, msgspec.Meta(max_length=128)] = ""
     payer: PayerFields = PayerFields()
-    scene_info: SceneFields | None = None
+    scene_info: SceneFields | None = None  # their name
 
 
 class EndFields(msgspec.Struct, frozen=True):
