@@ -8,9 +8,9 @@ from typing import Annotated, Any, Final
 
 import msgspec
 
-from budan.sandbox.keys import make_private_key
 from budan.sandbox.records import Account, AlipayAccount, ChannelName, Opened, WechatAccount
 from budan.sandbox.world import World
+from budan.wire.key_pairs import make_private_key
 from budan.wire.rsa import BadKey, load_public_key
 
 ACCOUNTS_MAX: Final = 1_000

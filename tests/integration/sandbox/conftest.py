@@ -1,9 +1,11 @@
-"""One sandbox per test process, and accounts of its own for each test."""
+"""One sandbox per test process, with an account at each channel."""
 
+import asyncio
 import json
 import signal
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
@@ -38,17 +40,29 @@ async def caller(sandbox: RunningSandbox) -> AsyncIterator[Caller]:
         yield caller
 
 
-@pytest.fixture
-async def wechat_shop(caller: Caller, merchant_key: RSAPrivateKey, merchant_texts: dict[str, str]) -> WechatShop:
-    return await a_wechat_shop(caller, merchant_key, merchant_texts, reverse_after_s=0)
+@pytest.fixture(scope="session")
+def accounts(sandbox: RunningSandbox, merchant_texts: dict[str, str]) -> dict[str, Any]:
+    """Opened once: making an account's keys takes longer than most tests."""
+
+    async def opened() -> dict[str, Any]:
+        async with calling(sandbox.url) as caller:
+            text = merchant_texts["public_spki_b64"]
+            return {
+                "wechat_v3": await caller.open_account("wechat_v3", text, reverse_after_s=0),
+                "alipay": await caller.open_account("alipay", text),
+            }
+
+    return asyncio.run(opened())
 
 
 @pytest.fixture
-async def alipay_shop(caller: Caller, merchant_key: RSAPrivateKey, merchant_texts: dict[str, str]) -> AlipayShop:
-    wish = {"channel": "alipay", "name": "一号店", "merchant_public_key": merchant_texts["public_spki_b64"]}
-    status, account = await caller.admin("POST", "/sandbox/accounts", wish)
-    assert status == 201, account
-    return AlipayShop(caller=caller, account=account, key=merchant_key)
+def wechat_shop(caller: Caller, accounts: dict[str, Any], merchant_key: RSAPrivateKey) -> WechatShop:
+    return WechatShop(caller=caller, account=accounts["wechat_v3"], key=merchant_key)
+
+
+@pytest.fixture
+def alipay_shop(caller: Caller, accounts: dict[str, Any], merchant_key: RSAPrivateKey) -> AlipayShop:
+    return AlipayShop(caller=caller, account=accounts["alipay"], key=merchant_key)
 
 
 @pytest.fixture
@@ -61,17 +75,3 @@ async def receiver() -> AsyncIterator[Receiver]:
 async def form_receiver() -> AsyncIterator[Receiver]:
     async with receiving(http_answer("200 OK", b"success")) as receiver:
         yield receiver
-
-
-async def a_wechat_shop(
-    caller: Caller, key: RSAPrivateKey, texts: dict[str, str], *, reverse_after_s: float
-) -> WechatShop:
-    wish = {
-        "channel": "wechat_v3",
-        "name": "一号店",
-        "merchant_public_key": texts["public_spki_b64"],
-        "reverse_after_s": reverse_after_s,
-    }
-    status, account = await caller.admin("POST", "/sandbox/accounts", wish)
-    assert status == 201, account
-    return WechatShop(caller=caller, account=account, key=key)

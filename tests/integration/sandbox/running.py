@@ -82,6 +82,13 @@ class Caller:
         answer = await self.send(method, path, body=body, headers={"Content-Type": "application/json"})
         return answer.status, json.loads(answer.body)
 
+    async def open_account(self, channel: str, public_key: str, **more: object) -> dict[str, Any]:
+        """A new account, as the shop is given it."""
+        wish = {"channel": channel, "name": "一号店", "merchant_public_key": public_key, **more}
+        status, account = await self.admin("POST", "/sandbox/accounts", wish)
+        assert status == 201, account
+        return account
+
     async def pay(self, **wish: object) -> dict[str, Any]:
         """The payer pays; the trade after it."""
         status, trade = await self.admin("POST", "/sandbox/pay", wish)

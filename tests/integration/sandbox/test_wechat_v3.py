@@ -3,12 +3,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 
 from budan.wire.errors import NoAnswer
 from budan.wire.http import HttpAnswer
 from budan.wire.wechat_v3 import Verdict
-from integration.sandbox.conftest import a_wechat_shop
 from integration.sandbox.running import Caller, Receiver
 from integration.sandbox.shops import AMOUNT_FEN, WechatShop, new_trade_no
 
@@ -70,20 +69,14 @@ async def test_a_request_under_another_name_is_refused(wechat_shop: WechatShop, 
     assert (answer.status, _code_of(answer)) == (401, "SIGN_ERROR")
 
 
-async def test_a_forged_signature_is_refused_and_changes_nothing(
-    wechat_shop: WechatShop, caller: Caller, merchant_texts: dict[str, str]
-) -> None:
+async def test_a_forged_signature_is_refused_and_changes_nothing(wechat_shop: WechatShop, caller: Caller) -> None:
     trade_no = new_trade_no()
-    stranger = WechatShop(caller=caller, account=wechat_shop.account, key=_another_key())
+    stranger = WechatShop(
+        caller=caller, account=wechat_shop.account, key=generate_private_key(public_exponent=65537, key_size=2048)
+    )
     answer = await stranger.place(trade_no)
     assert (answer.status, _code_of(answer)) == (401, "SIGN_ERROR")
     assert (await wechat_shop.query(trade_no)).status == 404
-
-
-def _another_key() -> RSAPrivateKey:
-    from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key  # noqa: PLC0415 - used here only
-
-    return generate_private_key(public_exponent=65537, key_size=2048)
 
 
 async def test_a_merchant_whose_clock_is_off_is_refused(wechat_shop: WechatShop) -> None:
@@ -172,7 +165,8 @@ async def test_a_code_payment_is_paid_at_once_and_never_announced(wechat_shop: W
 async def test_a_reverse_returns_the_money_but_not_in_the_first_seconds(
     wechat_shop: WechatShop, caller: Caller, merchant_texts: dict[str, str]
 ) -> None:
-    slow_shop = await a_wechat_shop(caller, wechat_shop.key, merchant_texts, reverse_after_s=15)
+    account = await caller.open_account("wechat_v3", merchant_texts["public_spki_b64"])
+    slow_shop = WechatShop(caller=caller, account=account, key=wechat_shop.key)
     for shop, status in ((slow_shop, 400), (wechat_shop, 200)):
         trade_no = new_trade_no()
         await shop.charge(trade_no, await caller.auth_code("wechat_v3"))
