@@ -1,0 +1,107 @@
+"""What every command shares: settings from flags, JSON or text out, errors as exit codes."""
+
+import asyncio
+import functools
+import sys
+from collections.abc import Callable, Coroutine
+from typing import Any, Final, ParamSpec, TypeVar
+
+import click
+import msgspec
+from rich.console import Console
+
+from budan.cli.settings import SETTINGS, Settings, load_settings
+from budan.core.errors import Refused, StoreUnavailable
+from budan.host import embedded
+from budan.host.errors import DatabaseNotStarted
+from budan.telemetry.log import configure_logging
+
+EXIT_BROKEN: Final = 1
+EXIT_WRONG_USE: Final = 2
+
+# rich honours NO_COLOR and a pipe by itself.
+OUT: Final = Console(highlight=False, soft_wrap=True)
+ERR: Final = Console(stderr=True, highlight=False, soft_wrap=True)
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def with_settings(*names: str) -> Callable[[Callable[..., R]], Callable[..., R]]:
+    """Adds a flag for each named setting to a command and gives it all settings as `settings`."""
+    known = {setting.name: setting for setting in SETTINGS}
+
+    def decorate(command: Callable[..., R]) -> Callable[..., R]:
+        @functools.wraps(command)
+        def run(*arguments: Any, **options: Any) -> R:
+            flags = {name: options.pop(f"setting_{name}") for name in names}
+            return command(*arguments, settings=load_settings(flags), **options)
+
+        for name in reversed(names):
+            flag = f"--{name.replace('_', '-')}"
+            text = f"{known[name].purpose} [env BUDAN_{name.upper()}]"
+            run = click.option(flag, f"setting_{name}", default=None, help=text)(run)
+        return run
+
+    return decorate
+
+
+def json_option(command: Callable[P, R]) -> Callable[P, R]:
+    """Adds `--json`."""
+    return click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")(command)
+
+
+def print_json(value: object) -> None:
+    """One line of JSON on stdout."""
+    sys.stdout.write(msgspec.json.encode(value).decode() + "\n")
+
+
+def run_async(work: Coroutine[None, None, R]) -> R:
+    """Run a command's work to its end; refusals and an absent database become clear lines and exit codes."""
+    try:
+        return asyncio.run(work)
+    except* Refused as group:
+        refused = _first(group)
+        assert isinstance(refused, Refused)
+        named = f" ({refused.param})" if refused.param else ""
+        _fail(f"refused: {refused.code}{named} {refused.detail}".rstrip(), EXIT_WRONG_USE)
+    except* StoreUnavailable as group:
+        _fail(f"the database is not available: {_first(group)}", EXIT_BROKEN)
+    except* DatabaseNotStarted as group:
+        _fail(str(_first(group)), EXIT_BROKEN)
+    raise AssertionError("every branch above returns or exits")
+
+
+def begin_process(settings: Settings, role: str) -> None:
+    """Logging of a long-running process; it refuses to run without its assertions."""
+    if not __debug__:
+        _fail("budan does not run under -O: its assertions guard money", EXIT_WRONG_USE)
+    style, level = settings.text("log_style"), settings.text("log_level")
+    if style not in {"console", "json"}:
+        raise Refused("setting_malformed", param="log_style", detail="console or json")
+    if level not in {"debug", "info", "warning", "error"}:
+        raise Refused("setting_malformed", param="log_level", detail="debug, info, warning or error")
+    configure_logging(style=style, level=level, role=role, stream=sys.stderr)  # pyright: ignore[reportArgumentType] - checked above
+
+
+def database_dsn(settings: Settings) -> str:
+    """The DSN of the settings, or of the embedded server that `budan up` runs on this machine.
+
+    Raises `Refused` with `database_unknown`.
+    """
+    dsn = settings.text("database") or embedded.find_running_dsn(settings.folder / "postgres")
+    if not dsn:
+        raise Refused("database_unknown", param="database", detail="set BUDAN_DATABASE, or run: budan up")
+    return dsn
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+def _fail(line: str, code: int) -> None:
+    ERR.print(f"budan: {line}", style="red", markup=False)
+    raise SystemExit(code)

@@ -1,0 +1,68 @@
+"""Opens an account at the sandbox, as a person would in a channel's console."""
+
+import asyncio
+from dataclasses import dataclass, field
+
+import msgspec
+
+from budan.core.errors import Refused
+from budan.wire.errors import WireError
+from budan.wire.http_fast import FastHttpClient
+from budan.wire.key_pairs import make_private_key, public_text
+from budan.wire.rsa import load_private_key
+
+TIMEOUT_S = 10.0
+BODY_BYTES_MAX = 65_536
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SandboxAccount:
+    """What the sandbox gave, in the form that `channel_account` keeps."""
+
+    sandbox_account_id: str
+    settings: dict[str, str]
+    secrets: dict[str, str] = field(repr=False)
+
+
+async def open_sandbox_account(*, sandbox_url: str, channel: str, name: str) -> SandboxAccount:
+    """A new account with a fresh key of ours; raises `Refused` with `sandbox_unavailable` or `sandbox_refused`."""
+    private_key = await asyncio.to_thread(make_private_key)
+    wish = {"channel": channel, "merchant_public_key": public_text(load_private_key(private_key)), "name": name}
+    client = FastHttpClient(connections_per_host_max=1)
+    try:
+        answer = await client.request(
+            method="POST",
+            url=f"{sandbox_url.rstrip('/')}/sandbox/accounts",
+            headers={"content-type": "application/json"},
+            body=msgspec.json.encode(wish),
+            timeout_s=TIMEOUT_S,
+            body_bytes_max=BODY_BYTES_MAX,
+        )
+    except WireError as error:
+        raise Refused("sandbox_unavailable", param="sandbox_url", detail=f"{sandbox_url}: {error}") from error
+    finally:
+        await client.close()
+    if answer.status != 201:  # noqa: PLR2004 - HTTP's Created
+        raise Refused("sandbox_refused", detail=answer.body[:200].decode(errors="replace"))
+    given = msgspec.json.decode(answer.body, type=dict[str, object])
+    return _wechat_v3(given, private_key) if channel == "wechat_v3" else _alipay(given, private_key)
+
+
+def _wechat_v3(given: dict[str, object], private_key: str) -> SandboxAccount:
+    return SandboxAccount(
+        sandbox_account_id=str(given["account_id"]),
+        settings={name: str(given[name]) for name in ("gateway", "mchid", "appid", "merchant_serial")},
+        secrets={
+            "merchant_private_key": private_key,
+            "apiv3_key": str(given["apiv3_key"]),
+            "platform_keys": msgspec.json.encode(given["platform_keys"]).decode(),
+        },
+    )
+
+
+def _alipay(given: dict[str, object], private_key: str) -> SandboxAccount:
+    return SandboxAccount(
+        sandbox_account_id=str(given["account_id"]),
+        settings={name: str(given[name]) for name in ("gateway", "app_id", "seller_id")},
+        secrets={"app_private_key": private_key, "alipay_public_key": str(given["alipay_public_key"])},
+    )

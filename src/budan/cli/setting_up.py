@@ -1,0 +1,313 @@
+"""Commands that set an instance up: db, merchant, key, channel, rate, config."""
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import asdict
+from datetime import UTC, datetime
+
+import click
+from rich.table import Table
+
+from budan.cli.frame import OUT, database_dsn, json_option, print_json, run_async, with_settings
+from budan.cli.sandbox_account import open_sandbox_account
+from budan.cli.settings import Settings
+from budan.cli.wiring import open_database
+from budan.core.errors import Refused
+from budan.flows.administering import AddedMerchant, Administration, MerchantWish
+from budan.store.upgrade import upgrade
+
+_STORE = ("environment", "folder", "database")
+
+
+@click.group()
+def db() -> None:
+    """The database."""
+
+
+@db.command("upgrade")
+@with_settings(*_STORE)
+@json_option
+def db_upgrade(*, settings: Settings, as_json: bool) -> None:
+    """Bring the database to this version. Safe to repeat."""
+    ran = run_async(upgrade(dsn=database_dsn(settings), environment=settings.environment))
+    if as_json:
+        print_json({"ran": ran})
+    else:
+        OUT.print("\n".join(ran) if ran else "nothing to do")
+
+
+@click.group()
+def config() -> None:
+    """Settings."""
+
+
+@config.command("show")
+@with_settings("environment", "folder")
+@json_option
+def config_show(*, settings: Settings, as_json: bool) -> None:
+    """Every setting with its value and where it comes from; secrets are not shown."""
+    rows = [
+        {
+            "name": value.setting.name,
+            "value": "(set)" if value.setting.secret and value.text else value.text,
+            "source": value.source,
+            "purpose": value.setting.purpose,
+        }
+        for value in settings.values.values()
+    ]
+    if as_json:
+        print_json({"settings": rows})
+        return
+    table = Table("setting", "value", "source", "purpose")
+    for row in rows:
+        table.add_row(*(row[column] for column in ("name", "value", "source", "purpose")))
+    OUT.print(table)
+
+
+@click.group()
+def merchant() -> None:
+    """Who gets paid."""
+
+
+@merchant.command("add")
+@click.argument("names", nargs=-1, required=True)
+@click.option("--webhook", default=None, help="Where these merchants take webhooks.")
+@click.option("--account", "account_ids", type=int, multiple=True, help="Channel account, first choice first.")
+@click.option("--rate", "rates", multiple=True, help="CHANNEL=BASIS_POINTS, from now on.")
+@click.option("--with-key", is_flag=True, help="Issue an API key and print it, this once.")
+@click.option("--with-shop", is_flag=True, help="Add a shop with a printed code and a desk.")
+@with_settings(*_STORE, "public_url", "listen")
+@json_option
+def merchant_add(
+    *,
+    names: tuple[str, ...],
+    webhook: str | None,
+    account_ids: tuple[int, ...],
+    rates: tuple[str, ...],
+    with_key: bool,
+    with_shop: bool,
+    settings: Settings,
+    as_json: bool,
+) -> None:
+    """Add merchants with all that the options say, or none of them."""
+    rates_bp = dict(_parse_rate(rate) for rate in rates)
+    wishes = [
+        MerchantWish(
+            name=name,
+            webhook_url=webhook,
+            account_ids=account_ids,
+            rates_bp=rates_bp,
+            with_key=with_key,
+            with_shop=with_shop,
+        )
+        for name in names
+    ]
+    added = run_async(_add_merchants(settings, wishes))
+    rows = [show_merchant(one, public_url=settings.public_url) for one in added]
+    if as_json:
+        print_json({"merchants": rows})
+        return
+    for row in rows:
+        for name, value in row.items():
+            OUT.print(f"{name}: {value}", markup=False)
+
+
+def show_merchant(added: AddedMerchant, *, public_url: str) -> dict[str, object]:
+    """A merchant just added, with the addresses of its pages."""
+    shop_url = None if added.shop_code is None else f"{public_url}/s/{added.shop_code}"
+    terminal_url = None if added.terminal_token is None else f"{public_url}/terminal/{added.terminal_token}"
+    fields = asdict(added) | {"shop_url": shop_url, "terminal_url": terminal_url}
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+@merchant.command("list")
+@with_settings(*_STORE)
+@json_option
+def merchant_list(*, settings: Settings, as_json: bool) -> None:
+    """All merchants."""
+
+    async def read() -> list[dict[str, object]]:
+        async with open_administration(settings) as administration:
+            return [asdict(row) for row in await administration.list_merchants()]
+
+    _print_rows("merchants", run_async(read()), as_json=as_json)
+
+
+@click.group()
+def key() -> None:
+    """API keys."""
+
+
+@key.command("issue")
+@click.argument("merchant_id", type=int)
+@with_settings(*_STORE)
+@json_option
+def key_issue(*, merchant_id: int, settings: Settings, as_json: bool) -> None:
+    """Issue an API key and print it, this once."""
+
+    async def issue() -> str:
+        async with open_administration(settings) as administration:
+            return await administration.issue_key(merchant_id)
+
+    api_key = run_async(issue())
+    if as_json:
+        print_json({"merchant_id": merchant_id, "api_key": api_key})
+    else:
+        OUT.print(f"api_key: {api_key}", markup=False)
+
+
+@click.group()
+def channel() -> None:
+    """Channel accounts."""
+
+
+@channel.command("add")
+@click.argument("channel_name", metavar="CHANNEL")
+@click.option("--sandbox", is_flag=True, required=True, help="Open the account at the sandbox.")
+@click.option("--name", required=True, help="What people call the account.")
+@with_settings(*_STORE, "sandbox_url")
+@json_option
+def channel_add(*, channel_name: str, sandbox: bool, name: str, settings: Settings, as_json: bool) -> None:
+    """Add an account of wechat_v3 or alipay, opened at the sandbox with a fresh key."""
+    assert sandbox, "click asks for it: real accounts need their keys, which this version cannot take in yet"
+    account_id, sandbox_id = run_async(_add_sandbox_account(settings, channel=channel_name, name=name))
+    row = {"account_id": account_id, "channel": channel_name, "name": name, "sandbox_account_id": sandbox_id}
+    if as_json:
+        print_json(row)
+    else:
+        OUT.print(f"account {account_id}: {channel_name}, {name}", markup=False)
+
+
+@channel.command("list")
+@with_settings(*_STORE)
+@json_option
+def channel_list(*, settings: Settings, as_json: bool) -> None:
+    """All channel accounts, without secrets."""
+
+    async def read() -> list[dict[str, object]]:
+        async with open_administration(settings) as administration:
+            return [
+                {
+                    "account_id": row.account_id,
+                    "channel": row.channel,
+                    "name": row.name,
+                    "enabled": row.enabled,
+                    "settings": row.settings,
+                }
+                for row in await administration.list_accounts()
+            ]
+
+    _print_rows("accounts", run_async(read()), as_json=as_json)
+
+
+@click.group()
+def rate() -> None:
+    """Fee rates."""
+
+
+@rate.command("set")
+@click.argument("merchant_id", type=int)
+@click.argument("channel_name", metavar="CHANNEL")
+@click.argument("rate_bp", type=int)
+@click.option("--from", "effective_from", default=None, help="RFC 3339 moment in the future; now where absent.")
+@with_settings(*_STORE)
+@json_option
+def rate_set(
+    *,
+    merchant_id: int,
+    channel_name: str,
+    rate_bp: int,
+    effective_from: str | None,
+    settings: Settings,
+    as_json: bool,
+) -> None:
+    """Set a merchant's fee on a channel, in basis points. A rate in the past is never changed."""
+    moment = None if effective_from is None else _parse_moment(effective_from)
+
+    async def set_rate() -> datetime:
+        async with open_administration(settings) as administration:
+            return await administration.set_rate(
+                merchant_id=merchant_id,
+                channel=channel_name,
+                rate_bp=rate_bp,
+                effective_from=moment,
+            )
+
+    begins = run_async(set_rate())
+    row = {"merchant_id": merchant_id, "channel": channel_name, "rate_bp": rate_bp, "effective_from": begins}
+    if as_json:
+        print_json(row)
+    else:
+        OUT.print(f"{channel_name}: {rate_bp} bp from {begins:%Y-%m-%dT%H:%M:%SZ}")
+
+
+@asynccontextmanager
+async def open_administration(settings: Settings) -> AsyncGenerator[Administration]:
+    """The administration of the settings' database."""
+    async with open_database(settings, dsn=database_dsn(settings)) as opened:
+        yield Administration(
+            database=opened.database,
+            environment=settings.environment,
+            box=opened.keys.box,
+            lanes=opened.lanes,
+        )
+
+
+async def _add_merchants(settings: Settings, wishes: list[MerchantWish]) -> list[AddedMerchant]:
+    async with open_administration(settings) as administration:
+        return await administration.add_merchants(wishes)
+
+
+async def _add_sandbox_account(settings: Settings, *, channel: str, name: str) -> tuple[int, str]:
+    async with open_administration(settings) as administration:
+        return await add_sandbox_account(administration, settings.text("sandbox_url"), channel=channel, name=name)
+
+
+async def add_sandbox_account(
+    administration: Administration,
+    sandbox_url: str,
+    *,
+    channel: str,
+    name: str,
+) -> tuple[int, str]:
+    """Open an account at the sandbox and keep it; gives our id and the sandbox's."""
+    if not sandbox_url:
+        raise Refused("sandbox_unknown", param="sandbox_url", detail="set BUDAN_SANDBOX_URL")
+    opened = await open_sandbox_account(sandbox_url=sandbox_url, channel=channel, name=name)
+    account_id = await administration.add_account(
+        channel=channel,
+        name=name,
+        settings=opened.settings,
+        account_secrets=opened.secrets,
+    )
+    return account_id, opened.sandbox_account_id
+
+
+def _parse_rate(text: str) -> tuple[str, int]:
+    name, equals, points = text.partition("=")
+    if not equals or not points.isdigit():
+        raise click.BadParameter(f"{text!r} is not CHANNEL=BASIS_POINTS", param_hint="--rate")
+    return name, int(points)
+
+
+def _parse_moment(text: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise click.BadParameter(f"{text!r} is no RFC 3339 moment", param_hint="--from") from error
+    if moment.tzinfo is None:
+        raise click.BadParameter("a moment needs its offset, as in 2026-12-01T00:00:00+08:00", param_hint="--from")
+    return moment.astimezone(UTC)
+
+
+def _print_rows(name: str, rows: list[dict[str, object]], *, as_json: bool) -> None:
+    if as_json:
+        print_json({name: rows})
+        return
+    if not rows:
+        OUT.print(f"no {name}")
+        return
+    table = Table(*rows[0])
+    for row in rows:
+        table.add_row(*(str(value) for value in row.values()))
+    OUT.print(table)

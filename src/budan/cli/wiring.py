@@ -1,0 +1,202 @@
+"""Builds everything and names the adapters; no container, no globals."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from time import monotonic
+
+import msgspec
+
+from budan.channels.accounts import AccountCache
+from budan.channels.alipay.adapter import AlipayChannel
+from budan.channels.alipay.settings import parse_settings as parse_alipay
+from budan.channels.guard import GuardedChannel
+from budan.channels.session import SessionChannel
+from budan.channels.wechat_v3.adapter import WechatV3Channel
+from budan.channels.wechat_v3.settings import parse_settings as parse_wechat_v3
+from budan.cli.secret_keys import InstanceKeys, load_keys
+from budan.cli.settings import Settings
+from budan.core.errors import Refused
+from budan.core.numbers import AccountId
+from budan.flows.administering import account_context
+from budan.flows.asking import Questions
+from budan.flows.calling import ChannelCalls
+from budan.flows.cashier_link import CashierLinks
+from budan.flows.choosing import Chooser
+from budan.flows.directory import Directory
+from budan.flows.door import Door
+from budan.flows.ids import IdSource
+from budan.flows.intake import OrderIntake
+from budan.flows.intents import IntentMaker
+from budan.flows.notices import Notices
+from budan.flows.paying import Payments
+from budan.flows.reading import Reading
+from budan.flows.wired import Flows
+from budan.ports.channel import AccountConfig
+from budan.store import directory as stored
+from budan.store.database import Database
+from budan.wire.http_fast import FastHttpClient
+from budan.wire.rsa import Signer
+
+# One session per channel account; the guard's bounds are smaller.
+CONNECTIONS_PER_ACCOUNT_MAX = 64
+# RSA releases the GIL: two threads use two cores, and the event loop is left to the rest.
+SIGNER_THREADS = 2
+
+
+class SystemClock:
+    """The machine's clocks: the one implementation of `ports.clock.Clock` outside tests."""
+
+    def now(self) -> datetime:
+        """See Clock.now."""
+        return datetime.now(UTC)
+
+    def monotonic_s(self) -> float:
+        """See Clock.monotonic_s."""
+        return monotonic()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opened:
+    """A database that belongs to this environment, with what the process needs beside it."""
+
+    settings: Settings
+    database: Database
+    keys: InstanceKeys
+    lanes: int
+    clock: SystemClock
+
+
+@asynccontextmanager
+async def open_database(settings: Settings, *, dsn: str) -> AsyncGenerator[Opened]:
+    """The database of `dsn`; raises `Refused` when it is of another environment (I13) or not upgraded yet."""
+    database = await Database.connect(dsn)
+    try:
+        async with database.transaction() as transaction:
+            installation = await stored.find_installation(transaction)
+        if installation is None:
+            raise Refused("database_not_upgraded", param="database", detail="run: budan db upgrade")
+        if installation.environment != settings.environment.value:
+            raise Refused(
+                "environment_mismatch",
+                param="environment",
+                detail=f"the database is {installation.environment}, the settings say {settings.environment.value}",
+            )
+        yield Opened(
+            settings=settings,
+            database=database,
+            keys=load_keys(settings),
+            lanes=installation.lanes,
+            clock=SystemClock(),
+        )
+    finally:
+        await database.close()
+
+
+@asynccontextmanager
+async def open_flows(opened: Opened) -> AsyncGenerator[Flows]:
+    """The use cases of this process; leaving drains what was promised."""
+    settings, database, clock = opened.settings, opened.database, opened.clock
+    async with AsyncExitStack() as stack:
+        signer = Signer(threads=SIGNER_THREADS)
+        stack.callback(signer.close)
+        accounts = AccountCache(
+            load=_account_loader(opened),
+            builders={
+                "wechat_v3": lambda config: _guarded(config, _wechat_v3(config, signer), clock),
+                "alipay": lambda config: _guarded(config, _alipay(config, signer), clock),
+            },
+            clock=clock,
+        )
+        stack.push_async_callback(accounts.close)
+        ids = IdSource(database=database, clock=clock)
+        await ids.start()
+        await stack.enter_async_context(_running(ids.keep()))
+        intents = IntentMaker(environment=settings.environment, public_url=settings.public_url)
+        intake = await stack.enter_async_context(OrderIntake(database=database, ids=ids, intents=intents))
+        door = await stack.enter_async_context(
+            Door(database=database, environment=settings.environment, lanes=opened.lanes),
+        )
+        directory = Directory(database=database, environment=settings.environment, clock=clock)
+        reading = Reading(database=database, environment=settings.environment)
+        calls = ChannelCalls(accounts=accounts, door=door, clock=clock)
+        yield Flows(
+            environment=settings.environment,
+            public_url=settings.public_url,
+            database=database,
+            directory=directory,
+            payments=Payments(
+                database=database,
+                environment=settings.environment,
+                clock=clock,
+                chooser=Chooser(directory=directory, accounts=accounts),
+                intake=intake,
+                intents=intents,
+                calls=calls,
+                reading=reading,
+            ),
+            questions=Questions(
+                database=database,
+                environment=settings.environment,
+                clock=clock,
+                calls=calls,
+                reading=reading,
+            ),
+            reading=reading,
+            notices=Notices(
+                database=database,
+                environment=settings.environment,
+                accounts=accounts,
+                door=door,
+                ids=ids,
+                clock=clock,
+            ),
+            door=door,
+            cashier_links=CashierLinks(secret=opened.keys.cashier_key),
+        )
+
+
+def _account_loader(opened: Opened) -> Callable[[AccountId], Awaitable[AccountConfig | None]]:
+    async def load(account_id: AccountId) -> AccountConfig | None:
+        async with opened.database.transaction() as transaction:
+            row = await stored.find_account(transaction, account_id)
+        if row is None:
+            return None
+        secrets = opened.keys.box.open(row.sealed_secrets, context=account_context(account_id))
+        return AccountConfig(
+            account_id=account_id,
+            channel=row.channel,
+            name=row.name,
+            enabled=row.enabled,
+            settings=row.settings,
+            secrets=msgspec.json.decode(secrets, type=dict[str, str]),
+        )
+
+    return load
+
+
+def _wechat_v3(config: AccountConfig, signer: Signer) -> SessionChannel:
+    http = FastHttpClient(connections_per_host_max=CONNECTIONS_PER_ACCOUNT_MAX)
+    return WechatV3Channel(settings=parse_wechat_v3(config), http=http, signer=signer, monotonic_s=monotonic)
+
+
+def _alipay(config: AccountConfig, signer: Signer) -> SessionChannel:
+    http = FastHttpClient(connections_per_host_max=CONNECTIONS_PER_ACCOUNT_MAX)
+    return AlipayChannel(settings=parse_alipay(config), http=http, signer=signer, monotonic_s=monotonic)
+
+
+def _guarded(config: AccountConfig, inner: SessionChannel, clock: SystemClock) -> SessionChannel:
+    return GuardedChannel(inner, account_id=config.account_id, clock=clock)
+
+
+@asynccontextmanager
+async def _running(work: Coroutine[None, None, None]) -> AsyncGenerator[None]:
+    """Work beside the block, ended with it."""
+    async with asyncio.TaskGroup() as tasks:
+        task = tasks.create_task(work)
+        try:
+            yield
+        finally:
+            task.cancel()

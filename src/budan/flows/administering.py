@@ -1,0 +1,245 @@
+"""What an operator sets up: merchants, keys, accounts, rates, shops, desks, endpoints."""
+
+import base64
+import re
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from hashlib import sha256
+
+import msgspec
+
+from budan.core.errors import Refused
+from budan.core.money import FEE_RATE_BP_MAX
+from budan.core.numbers import AccountId, Environment, MerchantId
+from budan.flows.choosing import CHANNELS
+from budan.store import directory as stored
+from budan.store.database import Database, RowsFailed, Transaction
+from budan.wire.secret_box import SecretBox
+from budan.wire.webhook import new_secret
+
+_NAME_LENGTH_MAX = 80
+_URL = re.compile(r"https?://[!-~]{1,2000}")
+_KEY_ID_BYTES = 6
+_SECRET_BYTES = 24
+_TOKEN_BYTES = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MerchantWish:
+    """A merchant to add: where it takes webhooks, which accounts take its orders at which rates."""
+
+    name: str
+    webhook_url: str | None
+    account_ids: tuple[int, ...]
+    rates_bp: Mapping[str, int]
+    with_key: bool
+    with_shop: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AddedMerchant:
+    """A merchant just added. The secrets in it are shown this once and cannot be read again."""
+
+    merchant_id: MerchantId
+    lane: int
+    name: str
+    webhook_endpoint_id: int | None = None
+    webhook_secret: str | None = field(default=None, repr=False)
+    api_key: str | None = field(default=None, repr=False)
+    shop_code: str | None = None
+    terminal_token: str | None = field(default=None, repr=False)
+
+
+class Administration:
+    """Sets up who takes part; every act is one transaction."""
+
+    def __init__(self, *, database: Database, environment: Environment, box: SecretBox, lanes: int) -> None:
+        self._database = database
+        self._environment = environment
+        self._box = box
+        self._lanes = lanes
+
+    async def add_merchants(self, wishes: Sequence[MerchantWish]) -> list[AddedMerchant]:
+        """Add merchants with all that their wishes name, or none of them.
+
+        Not safe to repeat: each call adds. Raises `Refused` with `name_malformed`, `url_malformed`, `channel_unknown`,
+        `rate_out_of_range` or `account_unknown`, and `StoreUnavailable`.
+        """
+        for wish in wishes:
+            _check_merchant(wish)
+        try:
+            async with self._database.transaction() as transaction:
+                return [await self._add_merchant(transaction, wish) for wish in wishes]
+        except RowsFailed as failed:
+            raise Refused("account_unknown", param="account", detail=str(failed)) from failed
+
+    async def _add_merchant(self, transaction: Transaction, wish: MerchantWish) -> AddedMerchant:
+        merchant = await stored.add_merchant(transaction, name=wish.name, lanes=self._lanes)
+        merchant_id = merchant.merchant_id
+        for priority, account_id in enumerate(wish.account_ids):
+            await stored.allow_account(
+                transaction,
+                merchant_id=merchant_id,
+                account_id=AccountId(account_id),
+                priority=priority,
+            )
+        for channel, rate_bp in wish.rates_bp.items():
+            await stored.set_rate(
+                transaction,
+                merchant_id=merchant_id,
+                channel=channel,
+                effective_from=None,
+                rate_bp=rate_bp,
+            )
+        endpoint_id, secret = None, None
+        if wish.webhook_url is not None:
+            endpoint_id, secret = await self._add_endpoint(transaction, merchant_id, wish.webhook_url)
+        shop_code, token = None, None
+        if wish.with_shop:
+            shop_code, token = await self._add_shop(transaction, merchant_id, wish.name)
+        return AddedMerchant(
+            merchant_id=merchant_id,
+            lane=merchant.lane,
+            name=merchant.name,
+            webhook_endpoint_id=endpoint_id,
+            webhook_secret=secret,
+            api_key=await self._issue_key(transaction, merchant_id) if wish.with_key else None,
+            shop_code=shop_code,
+            terminal_token=token,
+        )
+
+    async def _add_endpoint(self, transaction: Transaction, merchant_id: MerchantId, url: str) -> tuple[int, str]:
+        secret = new_secret()
+        endpoint_id = await stored.add_endpoint(transaction, merchant_id=merchant_id, url=url)
+        sealed = self._box.seal(secret.encode(), context=endpoint_context(endpoint_id))
+        await stored.seal_endpoint(transaction, endpoint_id=endpoint_id, sealed_secret=sealed)
+        return endpoint_id, secret
+
+    async def _add_shop(self, transaction: Transaction, merchant_id: MerchantId, name: str) -> tuple[str, str]:
+        code, token = _token(), _token()
+        shop_id = await stored.add_shop(transaction, merchant_id=merchant_id, name=name, code=code)
+        await stored.add_terminal(
+            transaction,
+            shop_id=shop_id,
+            merchant_id=merchant_id,
+            name="1",
+            token_digest=sha256(token.encode()).digest(),
+        )
+        return code, token
+
+    async def issue_key(self, merchant_id: int) -> str:
+        """A new API key, shown this once; raises `Refused` with `merchant_unknown`."""
+        async with self._database.transaction() as transaction:
+            if await stored.find_merchant(transaction, MerchantId(merchant_id)) is None:
+                raise Refused("merchant_unknown", param="merchant")
+            return await self._issue_key(transaction, MerchantId(merchant_id))
+
+    async def _issue_key(self, transaction: Transaction, merchant_id: MerchantId) -> str:
+        key_id, secret = secrets.token_hex(_KEY_ID_BYTES), secrets.token_hex(_SECRET_BYTES)
+        await stored.add_api_key(
+            transaction,
+            key_id=key_id,
+            merchant_id=merchant_id,
+            secret_digest=sha256(secret.encode()).digest(),
+        )
+        return f"bdk_{self._environment.value}_{key_id}_{secret}"
+
+    async def add_account(
+        self,
+        *,
+        channel: str,
+        name: str,
+        settings: dict[str, str],
+        account_secrets: Mapping[str, str],
+    ) -> AccountId:
+        """A channel account, its secrets sealed; raises `Refused` with `channel_unknown` or `name_used`."""
+        if channel not in CHANNELS:
+            raise Refused("channel_unknown", param="channel", detail=f"one of {sorted(CHANNELS)}")
+        _check_name(name)
+        try:
+            async with self._database.transaction() as transaction:
+                account_id = await stored.add_account(transaction, channel=channel, name=name, settings=settings)
+                plain = msgspec.json.encode(dict(account_secrets))
+                sealed = self._box.seal(plain, context=account_context(account_id))
+                await stored.seal_account(transaction, account_id=account_id, sealed_secrets=sealed)
+        except RowsFailed as failed:
+            raise Refused("name_used", param="name", detail=name) from failed
+        return account_id
+
+    async def set_rate(
+        self,
+        *,
+        merchant_id: int,
+        channel: str,
+        rate_bp: int,
+        effective_from: datetime | None,
+    ) -> datetime:
+        """A fee rate from a moment on, now where None.
+
+        Raises `Refused` with `channel_unknown`, `rate_out_of_range`, `merchant_unknown`, `effective_from_past`, or
+        `rate_exists` where a rate begins at that very moment.
+        """
+        _check_rate(channel, rate_bp)
+        try:
+            async with self._database.transaction() as transaction:
+                if await stored.find_merchant(transaction, MerchantId(merchant_id)) is None:
+                    raise Refused("merchant_unknown", param="merchant")
+                moment = await stored.set_rate(
+                    transaction,
+                    merchant_id=MerchantId(merchant_id),
+                    channel=channel,
+                    effective_from=effective_from,
+                    rate_bp=rate_bp,
+                )
+        except RowsFailed as failed:
+            raise Refused("rate_exists", param="effective_from") from failed
+        if moment is None:
+            raise Refused("effective_from_past", param="effective_from", detail="a rate in the past is never changed")
+        return moment
+
+    async def list_merchants(self) -> list[stored.MerchantRow]:
+        """All merchants."""
+        async with self._database.transaction() as transaction:
+            return await stored.list_merchants(transaction)
+
+    async def list_accounts(self) -> list[stored.AccountRow]:
+        """All channel accounts, without secrets."""
+        async with self._database.transaction() as transaction:
+            return await stored.list_accounts(transaction)
+
+
+def account_context(account_id: int) -> str:
+    """What the seal of an account's secrets names, so that they open for this account only."""
+    return f"channel_account:{account_id}"
+
+
+def endpoint_context(endpoint_id: int) -> str:
+    """What the seal of an endpoint's secret names, so that it opens for this endpoint only."""
+    return f"webhook_endpoint:{endpoint_id}"
+
+
+def _check_merchant(wish: MerchantWish) -> None:
+    _check_name(wish.name)
+    if wish.webhook_url is not None and not _URL.fullmatch(wish.webhook_url):
+        raise Refused("url_malformed", param="webhook", detail="an http or https address")
+    for channel, rate_bp in wish.rates_bp.items():
+        _check_rate(channel, rate_bp)
+
+
+def _check_name(name: str) -> None:
+    if not 1 <= len(name) <= _NAME_LENGTH_MAX or not name.isprintable():
+        raise Refused("name_malformed", param="name", detail=f"1 to {_NAME_LENGTH_MAX} printable characters")
+
+
+def _check_rate(channel: str, rate_bp: int) -> None:
+    if channel not in CHANNELS:
+        raise Refused("channel_unknown", param="channel", detail=f"one of {sorted(CHANNELS)}")
+    if not 0 <= rate_bp <= FEE_RATE_BP_MAX:
+        raise Refused("rate_out_of_range", param="rate", detail=f"0 to {FEE_RATE_BP_MAX} basis points")
+
+
+def _token() -> str:
+    """128 random bits in letters and digits that survive an address and a label."""
+    return base64.b32encode(secrets.token_bytes(_TOKEN_BYTES)).decode().rstrip("=").lower()

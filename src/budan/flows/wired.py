@@ -1,0 +1,42 @@
+"""The use cases of one process, as wiring built them."""
+
+from dataclasses import dataclass
+
+from budan.core.errors import StoreUnavailable
+from budan.core.numbers import Environment
+from budan.flows.asking import Questions
+from budan.flows.cashier_link import CashierLinks
+from budan.flows.directory import Directory
+from budan.flows.door import Door
+from budan.flows.notices import Notices
+from budan.flows.paying import Payments
+from budan.flows.reading import Reading
+from budan.store import directory as stored
+from budan.store.database import Database, RowsFailed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flows:
+    """What surfaces and workers are given."""
+
+    environment: Environment
+    public_url: str
+    database: Database
+    directory: Directory
+    payments: Payments
+    questions: Questions
+    reading: Reading
+    notices: Notices
+    door: Door
+    cashier_links: CashierLinks
+
+    async def problems(self) -> list[str]:
+        """Why this process must not be given work just now; empty when it is ready."""
+        try:
+            async with self.database.transaction() as transaction:
+                installation = await stored.find_installation(transaction)
+        except (StoreUnavailable, RowsFailed) as error:
+            return [f"database: {error}"]
+        if installation is None or installation.environment != self.environment.value:
+            return ["database: of another environment"]
+        return []
