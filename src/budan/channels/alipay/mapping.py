@@ -272,7 +272,7 @@ def told(notice: Told) -> tuple[NoticeKind, PayResult]:
 
     A refund is told by a repeated TRADE_SUCCESS or a TRADE_CLOSED that names it: the payment is proven by it, once more.
     """
-    is_refund = bool(notice.gmt_refund or notice.refund_fee)
+    is_refund = bool(notice.gmt_refund or parse_optional_yuan(notice.refund_fee))
     outcome, refunded_hint = _meaning(notice.trade_status, has_paid_time=bool(notice.gmt_payment))
     result = PayResult(
         outcome=outcome,

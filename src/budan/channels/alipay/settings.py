@@ -1,14 +1,4 @@
-"""What an Alipay account must be set to, as `AccountConfig` keeps it.
-
-| field | where | what |
-|---|---|---|
-| `gateway` | settings | `https://openapi.alipay.com/gateway.do`, or a sandbox's address |
-| `app_id` | settings | the application |
-| `seller_id` | settings | the merchant's PID, 2088 and more digits; notices name it |
-| `precreate_product_code` | settings, may be absent | `QR_CODE_OFFLINE` or `FACE_TO_FACE_PAYMENT`, as the contract says |
-| `app_private_key` | secrets | the application's key: PKCS#8 or PKCS#1, base64 or PEM |
-| `alipay_public_key` | secrets | Alipay's key, not the application's: SPKI, base64 or PEM |
-"""
+"""What an Alipay account must be set to, as `AccountConfig` keeps it."""
 
 from dataclasses import dataclass, field
 
@@ -27,7 +17,17 @@ from budan.ports.channel import AccountConfig
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AlipaySettings:
-    """An account's settings, checked, with its keys loaded."""
+    """An account's settings, checked, with its keys loaded.
+
+    | field | where | what |
+    |---|---|---|
+    | `gateway` | settings | `https://openapi.alipay.com/gateway.do`, or a sandbox's address |
+    | `app_id` | settings | the application |
+    | `seller_id` | settings | the merchant's PID, 2088 and more digits; notices name it |
+    | `precreate_product_code` | settings, may be absent | `QR_CODE_OFFLINE` or `FACE_TO_FACE_PAYMENT`, as the contract says |
+    | `app_private_key` | secrets | the application's key: PKCS#8 or PKCS#1, base64 or PEM |
+    | `alipay_public_key` | secrets | Alipay's key, not the application's: SPKI, base64 or PEM |
+    """
 
     gateway: str
     app_id: str

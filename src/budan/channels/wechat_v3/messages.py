@@ -68,7 +68,7 @@ class SceneSent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     device_id: str | None = None
     device_ip: str | None = None
-    store_info: StoreSent
+    store_info: StoreSent  # their name
 
 
 class ChargeSent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -81,7 +81,7 @@ class ChargeSent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     time_expire: str | None = None
     amount: AmountSent
     payer: AuthCodeSent
-    scene_info: SceneSent
+    scene_info: SceneSent  # their name
 
 
 class CloseSent(msgspec.Struct, frozen=True):

@@ -1,15 +1,4 @@
-"""What a WeChat Pay v3 account must be set to, as `AccountConfig` keeps it.
-
-| field | where | what |
-|---|---|---|
-| `gateway` | settings | `https://api.mch.weixin.qq.com`, or a sandbox's address |
-| `mchid` | settings | the merchant number |
-| `appid` | settings | the app or official account that the merchant number is bound to |
-| `merchant_serial` | settings | serial of the merchant's API certificate, upper hex |
-| `merchant_private_key` | secrets | PKCS#8, base64 or PEM |
-| `apiv3_key` | secrets | 32 characters; opens notices |
-| `platform_keys` | secrets | JSON object: what `Wechatpay-Serial` may say → SPKI in base64; two while keys migrate |
-"""
+"""What a WeChat Pay v3 account must be set to, as `AccountConfig` keeps it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -26,7 +15,18 @@ _PUBLIC_KEY_PREFIX: Final = "PUB_KEY_ID_"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WechatV3Settings:
-    """An account's settings, checked, with its keys loaded."""
+    """An account's settings, checked, with its keys loaded.
+
+    | field | where | what |
+    |---|---|---|
+    | `gateway` | settings | `https://api.mch.weixin.qq.com`, or a sandbox's address |
+    | `mchid` | settings | the merchant number |
+    | `appid` | settings | the app or official account that the merchant number is bound to |
+    | `merchant_serial` | settings | serial of the merchant's API certificate, upper hex |
+    | `merchant_private_key` | secrets | PKCS#8, base64 or PEM |
+    | `apiv3_key` | secrets | 32 characters; opens notices |
+    | `platform_keys` | secrets | JSON object: what `Wechatpay-Serial` may say → SPKI in base64; two while keys migrate |
+    """
 
     gateway: str
     mchid: str
