@@ -143,6 +143,9 @@ def _paid_while_reversing(order: Order, trade: Trade, evidence: Evidence) -> Dec
     """From the reverse's intent on a success completes nothing by itself; the order waits for the reverse's word."""
     if evidence.irreversible:
         return _succeed(order, trade, evidence)
+    if evidence.refunded_hint:
+        # Alipay tells of a trade that a cancel paid back as paid and refunded, and a second cancel finds nothing to do.
+        return _end_reversed(order, trade, money_returned=True)
     if trade.paid_seen:
         return Unchanged(reason="waits_for_reverse")
     return _moved(order, replace(trade, paid_seen=True))
@@ -211,34 +214,53 @@ def _decide_unpaid_final(order: Order, trade: Trade, evidence: Evidence) -> Deci
         case TradeState.SUCCEEDED:
             mismatch = Mismatch.RETURNED_ELSEWHERE if evidence.money_returned else Mismatch.PAYMENT_DENIED
             return Contradiction(mismatch=mismatch, to_suspense=False)
-        case TradeState.REVERSING:
-            return _end_reversed(order, trade, evidence)
         case TradeState.FAILED | TradeState.CLOSED | TradeState.REVERSED:
-            if evidence.money_returned and not trade.paid_seen:
-                return _end_reversed(order, trade, evidence)
+            # An end that a reverse overtook: a payment that is heard later was before it, and went back with it.
+            first_word = evidence.reversed_here and trade.state is not TradeState.REVERSED
+            if first_word or (evidence.money_returned and not trade.paid_seen):
+                return _end_reversed(order, trade, money_returned=evidence.money_returned)
             return Unchanged(reason="already_ended")
-        case TradeState.CREATED | TradeState.SUBMITTED | TradeState.USER_PAYING | TradeState.UNKNOWN:
+        case (
+            TradeState.CREATED
+            | TradeState.SUBMITTED
+            | TradeState.USER_PAYING
+            | TradeState.UNKNOWN
+            | TradeState.REVERSING
+        ):
             if evidence.reversed_here:
-                return _end_reversed(order, trade, evidence)
-            return _moved(order, replace(trade, state=_unpaid_end(trade)))
+                return _end_reversed(order, trade, money_returned=evidence.money_returned)
+            if trade.paid_seen:
+                # Heard to be paid while we reverse: a plain no, perhaps from before, is not the reverse's word.
+                return Contradiction(mismatch=Mismatch.PAYMENT_DENIED, to_suspense=False)
+            return _end_unpaid(order, trade)
         case _:
             assert_never(trade.state)
 
 
-def _unpaid_end(trade: Trade) -> TradeState:
-    """A charge that was refused failed; a code that nobody paid was closed."""
-    return TradeState.FAILED if trade.direction is Direction.B2C else TradeState.CLOSED
+def _end_unpaid(order: Order, trade: Trade) -> Transition:
+    """A charge that was refused failed; a code that nobody paid was closed.
+
+    That is no word of a reverse: what is paid later all the same did not go back, and is a late payment.
+    """
+    state = TradeState.FAILED if trade.direction is Direction.B2C else TradeState.CLOSED
+    order_state = _after_reverse(order, trade) if trade.state is TradeState.REVERSING else order.state
+    return Transition(order_state=order_state, trade=replace(trade, state=state))
 
 
-def _end_reversed(order: Order, trade: Trade, evidence: Evidence) -> Transition:
+def _end_reversed(order: Order, trade: Trade, *, money_returned: bool) -> Transition:
     """The reverse's word: whatever was paid is back with the payer, and an unpaid order ends here."""
-    returned = trade.paid_seen or evidence.money_returned
-    ends = order.state in {OrderState.CREATED, OrderState.PAYING, OrderState.CLOSING}
+    returned = trade.paid_seen or money_returned
     return Transition(
-        order_state=OrderState.CLOSED if ends else order.state,
+        order_state=_after_reverse(order, trade),
         trade=replace(trade, state=TradeState.REVERSED, paid_seen=returned),
         effect=Effect.BOOK_RETURNED if returned else Effect.NOTHING,
     )
+
+
+def _after_reverse(order: Order, trade: Trade) -> OrderState:
+    """An order that waited for this trade ends with it; one that went on to another attempt does not."""
+    waits = trade.is_open and order.state in {OrderState.CREATED, OrderState.PAYING, OrderState.CLOSING}
+    return OrderState.CLOSED if waits else order.state
 
 
 def _decide_unpaid_open(order: Order, trade: Trade, evidence: Evidence) -> Decision:
@@ -268,9 +290,7 @@ def _decide_not_found(order: Order, trade: Trade, evidence: Evidence) -> Decisio
     counted = replace(trade, not_found_count=trade.not_found_count + 1)
     if counted.not_found_count < NOT_FOUND_ANSWERS_NEEDED:
         return _moved(order, counted)
-    if trade.state is TradeState.REVERSING:
-        return _end_reversed(order, counted, evidence)
-    return _moved(order, replace(counted, state=TradeState.CLOSED))
+    return _end_unpaid(order, counted)
 
 
 def _not_found_counts(trade: Trade, evidence: Evidence) -> bool:

@@ -103,18 +103,25 @@ ENDINGS: list[Row] = [
     (TOLD, b2c(T.REVERSING), reversed_empty(), CLOSED, T.REVERSED, NOTHING, None),
     (TOLD, b2c(T.REVERSING, seen=True), reversed_empty(), CLOSED, T.REVERSED, RETURNED, None),
     (TOLD, b2c(T.REVERSING), returned(), CLOSED, T.REVERSED, RETURNED, None),
-    (order(CLOSING, told=True), c2b(T.REVERSING), refused(), CLOSED, T.REVERSED, NOTHING, None),
+    # Alipay's way to tell of a cancel that paid back.
+    (TOLD, b2c(T.REVERSING), paid(refunded_hint=True), CLOSED, T.REVERSED, RETURNED, None),
+    # A plain no ends it too, but it is no word of a return: a payment after it is a late one.
+    (order(CLOSING, told=True), c2b(T.REVERSING), refused(), CLOSED, T.CLOSED, NOTHING, None),
+    (TOLD, b2c(T.REVERSING), refused(), CLOSED, T.FAILED, NOTHING, None),
+    (order(CLOSED, told=True), b2c(T.FAILED), paid(source=QUERY), CLOSED, T.SUCCEEDED, LATE, TOO_LATE),
     (order(EXPIRED, told=True), c2b(T.REVERSING), returned(), EXPIRED, T.REVERSED, RETURNED, None),
     (order(PAID), c2b(T.REVERSING), returned(), PAID, T.REVERSED, RETURNED, None),
     (order(CLOSED, told=True), b2c(T.REVERSED), returned(), CLOSED, T.REVERSED, RETURNED, None),
     # Somebody else reversed it.
     (order(PAYING), c2b(T.SUBMITTED), returned(), CLOSED, T.REVERSED, RETURNED, None),
-    (order(PAYING), c2b(T.CLOSED), returned(), CLOSED, T.REVERSED, RETURNED, None),
+    # … after it had ended, when the order may have gone on to another attempt.
+    (order(PAYING), c2b(T.CLOSED), returned(), PAYING, T.REVERSED, RETURNED, None),
+    (order(PAYING), b2c(T.FAILED), reversed_empty(), PAYING, T.REVERSED, NOTHING, None),
     # "No such trade", when it counts, for the second time.
     (order(PAYING), c2b(T.CREATED, count=1), not_found(asked_at=AFTER_EXPIRY), PAYING, T.CLOSED, NOTHING, None),
     (order(PAYING), c2b(T.UNKNOWN, count=1), not_found(asked_at=AFTER_EXPIRY), PAYING, T.CLOSED, NOTHING, None),
-    (TOLD, c2b(T.REVERSING, count=1), not_found(asked_at=AFTER_EXPIRY), CLOSED, T.REVERSED, NOTHING, None),
-    (TOLD, b2c(T.REVERSING, count=1), not_found(asked_at=AFTER_WINDOW), CLOSED, T.REVERSED, NOTHING, None),
+    (TOLD, c2b(T.REVERSING, count=1), not_found(asked_at=AFTER_EXPIRY), CLOSED, T.CLOSED, NOTHING, None),
+    (TOLD, b2c(T.REVERSING, count=1), not_found(asked_at=AFTER_WINDOW), CLOSED, T.FAILED, NOTHING, None),
 ]
 
 MOVES: list[Row] = [
@@ -187,6 +194,7 @@ CONTRADICTIONS: list[tuple[Trade, Evidence, Mismatch, bool]] = [
     (c2b(T.SUCCEEDED, seen=True), paid(order_minor=999), Mismatch.WRONG_AMOUNT, True),
     (c2b(T.SUCCEEDED, seen=True), refused(), Mismatch.PAYMENT_DENIED, False),
     (c2b(T.SUCCEEDED, seen=True), reversed_empty(), Mismatch.PAYMENT_DENIED, False),
+    (b2c(T.REVERSING, seen=True), refused(), Mismatch.PAYMENT_DENIED, False),
     (c2b(T.SUCCEEDED, seen=True), returned(), Mismatch.RETURNED_ELSEWHERE, False),
     (c2b(T.SUCCEEDED, seen=True), paid(refunded_hint=True), Mismatch.RETURNED_ELSEWHERE, False),
 ]

@@ -199,7 +199,7 @@ def test_a_b2c_trade_that_was_never_reversed_is_never_ended_by_no_such_trade() -
     for _, trade, _, statement, decision in transitions():
         if statement.not_found and trade.direction is Direction.B2C:
             assert trade.state is TradeState.REVERSING
-            assert decision.trade.state in {TradeState.REVERSING, TradeState.REVERSED}
+            assert decision.trade.state in {TradeState.REVERSING, TradeState.FAILED}
 
 
 @pytest.mark.invariant("I7")
@@ -224,6 +224,19 @@ def test_a_success_during_a_reverse_waits_for_the_reverses_word() -> None:
                 assert isinstance(decision, Unchanged)
             else:
                 assert decision == Transition(order_state=order.state, trade=replace(trade, paid_seen=True))
+
+
+@pytest.mark.invariant("I4")
+def test_a_return_is_booked_only_where_a_payment_was_heard_or_told_of() -> None:
+    for _, trade, _, statement, decision in transitions():
+        if decision.effect is Effect.BOOK_RETURNED:
+            paid_and_gone = statement.outcome is Outcome.PAID and (
+                trade.state is TradeState.REVERSED or statement.refunded_hint
+            )
+            gone = statement.reversed_here and (trade.paid_seen or statement.money_returned)
+            assert paid_and_gone or gone
+        if decision.trade.state is TradeState.REVERSED and not decision.trade.paid_seen:
+            assert statement.reversed_here, "else a later payment would be booked as returned, and it was not"
 
 
 @pytest.mark.invariant("I9")
@@ -264,7 +277,7 @@ def test_whatever_was_not_learned_the_normal_way_leaves_a_remedy() -> None:
 @pytest.mark.invariant("I3")
 def test_states_and_effect_always_agree() -> None:
     returns = {Effect.RETURN_SECOND, Effect.RETURN_LATE}
-    for order, _, _, _, decision in transitions():
+    for order, trade, _, _, decision in transitions():
         after = decision.trade.state
         assert (decision.effect in returns | {Effect.COMPLETE}) == (after is TradeState.SUCCEEDED)
         if decision.effect is Effect.BOOK_RETURNED:
@@ -273,17 +286,18 @@ def test_states_and_effect_always_agree() -> None:
         if after is TradeState.SUCCEEDED:
             assert decision.trade.paid_seen
         if decision.order_state is not order.state:
-            reversed_here = after is TradeState.REVERSED and decision.order_state is OrderState.CLOSED
-            assert reversed_here or decision.effect is Effect.COMPLETE
+            ended_here = trade.is_open and not decision.trade.is_open and decision.order_state is OrderState.CLOSED
+            assert ended_here or decision.effect is Effect.COMPLETE
 
 
 def test_nothing_leads_out_of_succeeded_and_an_ended_trade_never_opens_again() -> None:
+    young = {TradeState.CREATED, TradeState.SUBMITTED, TradeState.USER_PAYING}
     onward = {
         TradeState.FAILED: {TradeState.SUCCEEDED, TradeState.REVERSED},
         TradeState.CLOSED: {TradeState.SUCCEEDED, TradeState.REVERSED},
         TradeState.REVERSED: {TradeState.REVERSED},
         TradeState.SUCCEEDED: set(),
-        TradeState.REVERSING: {TradeState.REVERSING, TradeState.REVERSED, TradeState.SUCCEEDED},
+        TradeState.REVERSING: set(TradeState) - young - {TradeState.UNKNOWN},
     }
     for _, trade, _, _, decision in transitions():
         if trade.state in onward:
