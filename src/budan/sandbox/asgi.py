@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import secrets
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -31,6 +30,7 @@ from budan.sandbox.exchange import (
 from budan.sandbox.faults import Dice
 from budan.sandbox.journal import Journal
 from budan.sandbox.keys import KeyRing
+from budan.sandbox.nonces import Nonces
 from budan.sandbox.notices import NOTICES_PER_HOST_MAX, Announcer, Notices
 from budan.sandbox.payer import Payer
 from budan.sandbox.records import ChannelName
@@ -44,7 +44,6 @@ from budan.wire.http_fast import FastHttpClient
 from budan.wire.rsa import Signer
 
 _SIGN_THREADS: Final = 2
-_NONCE_BYTES: Final = 16
 _LOG: Final = logging.getLogger(__name__)
 
 
@@ -117,15 +116,22 @@ def build_app(*, folder: Path, base_url: str, time_scale: float, seed: int) -> S
     truth = Truth(journal=Journal(folder=folder))
     alarms = Alarms(clock=_now)
     dice = Dice(seed=seed)
+    nonces = Nonces()
     world = World(
         truth=truth,
-        payer=Payer(truth=truth, alarms=alarms, dice=dice, clock=_now, payer_id=make_payer_id),
+        payer=Payer(
+            truth=truth,
+            alarms=alarms,
+            dice=dice,
+            clock=_now,
+            payer_id=lambda channel: make_payer_id(channel, nonce=nonces()),
+        ),
         alarms=alarms,
         dice=dice,
         keys=KeyRing(),
         signer=Signer(threads=_SIGN_THREADS),
         clock=_now,
-        nonce=_nonce,
+        nonce=nonces,
         base_url=base_url,
     )
     client = FastHttpClient(connections_per_host_max=NOTICES_PER_HOST_MAX)
@@ -139,7 +145,3 @@ def build_app(*, folder: Path, base_url: str, time_scale: float, seed: int) -> S
 
 def _now() -> datetime:
     return datetime.now(UTC)
-
-
-def _nonce() -> str:
-    return secrets.token_hex(_NONCE_BYTES)

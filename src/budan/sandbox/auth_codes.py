@@ -8,6 +8,8 @@ from budan.sandbox.records import ChannelName, CodeMade
 from budan.sandbox.world import World
 
 _LENGTH: Final = 18
+_OPENID_DIGITS: Final = 20
+_USER_ID_DIGITS: Final = 12
 _LEADS: Final = {ChannelName.WECHAT_V3: (10, 15), ChannelName.ALIPAY: (25, 30)}
 
 
@@ -22,15 +24,15 @@ def make_auth_code(world: World, *, channel: ChannelName, faults: Faults | None)
         auth_code=auth_code,
         channel=channel,
         made_at=world.clock(),
-        payer_id=make_payer_id(channel),
+        payer_id=make_payer_id(channel, nonce=world.nonce()),
         faults=faults,
     )
     world.truth.record(code)
     return code
 
 
-def make_payer_id(channel: ChannelName) -> str:
+def make_payer_id(channel: ChannelName, *, nonce: str) -> str:
     """Who a payer is to this channel's merchants."""
     if channel is ChannelName.WECHAT_V3:
-        return f"oSandbox{secrets.token_hex(10)}"
-    return f"2088{secrets.randbelow(10**12):012d}"
+        return f"oSandbox{nonce[:_OPENID_DIGITS]}"
+    return f"2088{int(nonce, 16) % 10**_USER_ID_DIGITS:0{_USER_ID_DIGITS}d}"

@@ -4,6 +4,7 @@ import asyncio
 import ipaddress
 import socket
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 from typing import Final
@@ -30,26 +31,35 @@ def run(
     time_scale: float,
     seed: int,
     ready_file: Path | None = None,
+    on_ready: Callable[[], None] | None = None,
     allow_remote: bool = False,
 ) -> None:
     """Serves until SIGTERM or SIGINT; `port` 0 takes a free one.
 
-    When it answers it says so in one line on stdout and writes its address into `ready_file`.
+    When it answers it says so in one line on stdout, writes its address into `ready_file` and calls `on_ready`.
     Raises NotLoopback, FolderInUse, or OSError when the port is taken.
     """
     if not (allow_remote or _is_loopback(host)):
         raise NotLoopback(host)
     listener = _listen(host, port)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(listener, folder=folder, time_scale=time_scale, seed=seed, ready_file=ready_file))
+        runner.run(
+            _serve(listener, folder=folder, time_scale=time_scale, seed=seed, ready_file=ready_file, on_ready=on_ready)
+        )
 
 
 async def _serve(
-    listener: socket.socket, *, folder: Path, time_scale: float, seed: int, ready_file: Path | None
+    listener: socket.socket,
+    *,
+    folder: Path,
+    time_scale: float,
+    seed: int,
+    ready_file: Path | None,
+    on_ready: Callable[[], None] | None,
 ) -> None:
     url = _url(listener)
     app = build_app(folder=folder, base_url=url, time_scale=time_scale, seed=seed)
-    server = _Server(app, url=url, ready_file=ready_file)
+    server = _Server(app, url=url, ready_file=ready_file, on_ready=on_ready)
     try:
         async with asyncio.TaskGroup() as tasks:
             running = tasks.create_task(app.run())
@@ -62,7 +72,9 @@ async def _serve(
 class _Server(uvicorn.Server):
     """Tells when it is ready, and ends without the signal that asked it to."""
 
-    def __init__(self, app: SandboxApp, *, url: str, ready_file: Path | None) -> None:
+    def __init__(
+        self, app: SandboxApp, *, url: str, ready_file: Path | None, on_ready: Callable[[], None] | None
+    ) -> None:
         config = uvicorn.Config(
             app,
             http="httptools",
@@ -70,6 +82,7 @@ class _Server(uvicorn.Server):
             lifespan="off",
             log_config=None,
             access_log=False,
+            proxy_headers=False,
             server_header=False,
             backlog=_BACKLOG,
             timeout_keep_alive=_KEEP_ALIVE_S,
@@ -79,6 +92,7 @@ class _Server(uvicorn.Server):
         self._app = app
         self._url = url
         self._ready_file = ready_file
+        self._on_ready = on_ready
         self._loop = asyncio.get_running_loop()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -90,6 +104,8 @@ class _Server(uvicorn.Server):
             draft.replace(self._ready_file)
         sys.stdout.write(f"sandbox ready {self._url}\n")
         sys.stdout.flush()
+        if self._on_ready is not None:
+            self._on_ready()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # their name
         """Stops serving; uvicorn's own would raise the signal again and end the process by it."""

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
+from budan.sandbox.records import EventKind, TradeState
 from budan.sandbox.serve import NotLoopback, run
 from budan.sandbox.wallet_texts import TEXTS
 from budan.wire.errors import BadAnswer, NoAnswer
@@ -93,3 +94,5 @@ async def test_a_body_beyond_its_bound_is_refused(caller: Caller) -> None:
 
 def test_both_languages_say_the_same_things() -> None:
     assert TEXTS["zh"].keys() == TEXTS["en"].keys()
+    assert {f"event_{kind.value}" for kind in EventKind} < TEXTS["zh"].keys()
+    assert {f"state_{state.value}" for state in TradeState} < TEXTS["zh"].keys()

@@ -55,7 +55,7 @@ async def test_a_person_pastes_a_code_and_pays(wechat_shop: WechatShop, caller: 
     for _ in range(2):
         assert wechat_shop.read_notice(await receiver.next())["out_trade_no"] == trade_no
     await caller.trade_when(trade_no, lambda trade: trade["notice_state"] == "acknowledged")
-    assert "notice_acknowledged" in (await caller.send("GET", paid.headers["location"])).body.decode()
+    assert "Notice taken by the shop" in (await caller.send("GET", paid.headers["location"])).body.decode()
 
 
 async def test_a_tick_loses_the_notice(wechat_shop: WechatShop, caller: Caller, receiver: Receiver) -> None:
