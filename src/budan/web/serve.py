@@ -1,0 +1,187 @@
+"""Runs the application in this process: uvicorn with httptools on the running loop."""
+
+import asyncio
+import signal
+import socket
+from asyncio import TimerHandle
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from typing import Any, Protocol, cast
+
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from budan.web.exchange import Receive, Scope, Send
+
+# What is under way when the end comes has this long; the supervisor waits a little longer before it kills.
+DRAIN_S_MAX = 5
+# A request's head has to be here this long after its connection, or it is somebody who only holds the line.
+HEAD_TIMEOUT_S = 10.0
+HEAD_BYTES_MAX = 32 * 1024
+# Load balancers keep their lines for a minute; we close after them, never before.
+KEEP_ALIVE_S = 75
+BACKLOG = 2_048
+_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+# Above this a new line is answered 503 by uvicorn itself.
+CONNECTIONS_MAX = 10_000
+
+
+class Drainable(Protocol):
+    """An ASGI application that can say that it is about to go."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request."""
+        ...
+
+    def begin_drain(self) -> None:
+        """From here on /readyz says no."""
+        ...
+
+
+def listen_at(*, host: str, port: int, is_shared: bool) -> socket.socket:
+    """A listening socket; port 0 takes a free one. `is_shared` lets several serve processes listen at one port."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if is_shared:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        listener.bind((host, port))
+        listener.listen(BACKLOG)
+        listener.settimeout(0)
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+async def serve(
+    app: Drainable,
+    *,
+    host: str,
+    port: int,
+    on_ready: Callable[[], None],
+    is_shared: bool = True,
+) -> None:
+    """Serve until SIGTERM, SIGINT or cancellation; several processes share the port unless `is_shared` is False."""
+    await serve_on(app, listener=listen_at(host=host, port=port, is_shared=is_shared), on_ready=on_ready)
+
+
+async def serve_on(app: Drainable, *, listener: socket.socket, on_ready: Callable[[], None]) -> None:
+    """Serve until SIGTERM, SIGINT or cancellation; then take no new line and end what is under way in `DRAIN_S_MAX`.
+
+    `on_ready` is called once requests are taken. The listener is closed at the end.
+    """
+    server = _Server(_configure(app), on_ready=on_ready)
+
+    def stop() -> None:
+        app.begin_drain()
+        server.should_exit = True
+
+    loop = asyncio.get_running_loop()
+    for number in _STOP_SIGNALS:
+        loop.add_signal_handler(number, stop)
+    running = asyncio.ensure_future(server.serve(sockets=[listener]))
+    try:
+        await asyncio.shield(running)
+    except asyncio.CancelledError:
+        stop()
+        await running
+        raise
+    finally:
+        for number in _STOP_SIGNALS:
+            loop.remove_signal_handler(number)
+
+
+def _configure(app: Drainable) -> uvicorn.Config:
+    return uvicorn.Config(
+        cast("Any", app),
+        http=BoundedHttp,
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        # What stands before us is not known here, so nobody's word on the client's address is taken.
+        proxy_headers=False,
+        server_header=False,
+        backlog=BACKLOG,
+        limit_concurrency=CONNECTIONS_MAX,
+        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_graceful_shutdown=DRAIN_S_MAX,
+    )
+
+
+class _Server(uvicorn.Server):
+    """Leaves signals to `serve_on`, and says when it is ready."""
+
+    def __init__(self, config: uvicorn.Config, *, on_ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._on_ready = on_ready
+
+    @contextmanager
+    def capture_signals(self) -> Generator[None]:
+        """Uvicorn would raise the signal again at the end, and the exit code would say that we were killed."""
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """See uvicorn; then requests are taken."""
+        await super().startup(sockets)
+        self._on_ready()
+
+
+class BoundedHttp(HttpToolsProtocol):
+    """uvicorn's protocol with bounds for the head of a request, which it leaves open."""
+
+    _head_timer: TimerHandle | None = None
+    _head_bytes = 0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride] - as uvicorn declares it
+        """A line is open; its first request has to come."""
+        super().connection_made(transport)
+        self._watch_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """A line is gone."""
+        self._unwatch_head()
+        super().connection_lost(exc)
+
+    def on_message_begin(self) -> None:
+        """The first byte of a request; between two of them the line's idle time counts instead."""
+        super().on_message_begin()
+        self._head_bytes = 0
+        if self._head_timer is None:
+            self._watch_head()
+
+    def on_url(self, url: bytes) -> None:
+        """A part of the address."""
+        self._count_head(len(url))
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """One header."""
+        self._count_head(len(name) + len(value))
+        super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        """The head is whole."""
+        self._unwatch_head()
+        super().on_headers_complete()
+
+    def _count_head(self, size: int) -> None:
+        self._head_bytes += size
+        if self._head_bytes > HEAD_BYTES_MAX:
+            # What the parser sees as an error it answers with 400 and ends the line.
+            raise ValueError("the head of the request is too long")
+
+    def _watch_head(self) -> None:
+        self._head_timer = self.loop.call_later(HEAD_TIMEOUT_S, self._give_up_head)
+
+    def _unwatch_head(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _give_up_head(self) -> None:
+        self._head_timer = None
+        if not self.transport.is_closing():
+            self.transport.close()
