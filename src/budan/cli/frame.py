@@ -3,7 +3,8 @@
 import asyncio
 import functools
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Generator
+from contextlib import contextmanager
 from typing import Any, Final, ParamSpec, TypeVar
 
 import click
@@ -25,6 +26,7 @@ ERR: Final = Console(stderr=True, highlight=False, soft_wrap=True)
 
 P = ParamSpec("P")
 R = TypeVar("R")
+E = TypeVar("E", bound=Exception)
 
 
 def with_settings(*names: str) -> Callable[[Callable[..., R]], Callable[..., R]]:
@@ -57,25 +59,30 @@ def print_json(value: object) -> None:
 
 
 def run_async(work: Coroutine[None, None, R]) -> R:
-    """Run a command's work to its end; refusals and an absent database become clear lines and exit codes."""
+    """Run a command's work to its end; what it refuses is told by `exit_codes`."""
+    return asyncio.run(work)
+
+
+@contextmanager
+def exit_codes() -> Generator[None]:
+    """Refusals end as wrong use (2), an absent database as a broken promise (1), each with one clear line."""
     try:
-        return asyncio.run(work)
+        yield
     except* Refused as group:
-        refused = _first(group)
-        assert isinstance(refused, Refused)
-        named = f" ({refused.param})" if refused.param else ""
-        _fail(f"refused: {refused.code}{named} {refused.detail}".rstrip(), EXIT_WRONG_USE)
-    except* StoreUnavailable as group:
-        _fail(f"the database is not available: {_first(group)}", EXIT_BROKEN)
-    except* DatabaseNotStarted as group:
-        _fail(str(_first(group)), EXIT_BROKEN)
-    raise AssertionError("every branch above returns or exits")
+        for refused in _leaves(group):
+            named = f" ({refused.param})" if refused.param else ""
+            ERR.print(f"budan: refused: {refused.code}{named} {refused.detail}".rstrip(), style="red", markup=False)
+        raise SystemExit(EXIT_WRONG_USE) from None
+    except* (StoreUnavailable, DatabaseNotStarted) as group:
+        for error in _leaves(group):
+            ERR.print(f"budan: {error}", style="red", markup=False)
+        raise SystemExit(EXIT_BROKEN) from None
 
 
 def begin_process(settings: Settings, role: str) -> None:
     """Logging of a long-running process; it refuses to run without its assertions."""
     if not __debug__:
-        _fail("budan does not run under -O: its assertions guard money", EXIT_WRONG_USE)
+        raise Refused("assertions_off", param="-O", detail="budan's assertions guard money")
     style, level = settings.text("log_style"), settings.text("log_level")
     if style not in {"console", "json"}:
         raise Refused("setting_malformed", param="log_style", detail="console or json")
@@ -95,13 +102,8 @@ def database_dsn(settings: Settings) -> str:
     return dsn
 
 
-def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
-
-
-def _fail(line: str, code: int) -> None:
-    ERR.print(f"budan: {line}", style="red", markup=False)
-    raise SystemExit(code)
+def _leaves(group: ExceptionGroup[E]) -> list[E]:
+    found: list[E] = []
+    for error in group.exceptions:
+        found.extend(_leaves(error) if isinstance(error, ExceptionGroup) else [error])
+    return found

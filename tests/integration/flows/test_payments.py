@@ -1,0 +1,102 @@
+"""An order's life through the real flows, the real adapters and the sandbox over HTTP."""
+
+from secrets import token_hex
+
+import asyncpg
+import pytest
+
+from budan.core.errors import Refused
+from budan.flows.views import ChargeOrder, CreateOrder, PaymentStatus, PaymentWish
+from budan.ports.channel import Method
+from integration.flows.conftest import House
+from integration.sandbox.running import calling
+
+
+def a_wish(house: House, **changes) -> CreateOrder:
+    fields = {
+        "caller": house.caller,
+        "reference": f"ref-{token_hex(6)}",
+        "amount_minor": 1280,
+        "currency": "CNY",
+        "subject": "Latte",
+        "request_digest": bytes(32),
+        "payment": PaymentWish(method=Method.NATIVE, channel="wechat_v3"),
+    }
+    return CreateOrder(**(fields | changes))
+
+
+async def pay(house: House, code_text: str, **faults) -> None:
+    async with calling(house.sandbox.url) as caller:
+        await caller.pay(code_text=code_text, faults=faults)
+
+
+@pytest.mark.parametrize("channel", ["wechat_v3", "alipay"])
+async def test_a_paid_order_whose_notice_is_lost_is_healed_by_a_question(house: House, channel: str):
+    wish = a_wish(house, payment=PaymentWish(method=Method.NATIVE, channel=channel))
+    order = await house.flows.payments.create_order(wish)
+    assert order.state == "paying"
+    qr_text = order.trades[0].qr_text
+    assert qr_text
+
+    await pay(house, qr_text, drop_notice=True)
+    (due,) = await _due(house)
+    await house.flows.questions.ask_due(due)
+
+    healed = await house.flows.reading.get_order(house.caller, order.order_no)
+    assert (healed.state, healed.payment_status, healed.learned_source) == ("paid", PaymentStatus.PAID, "query")
+    connection = await asyncpg.connect(house.dsn)
+    remedies = await connection.fetch("SELECT cause, learned_source FROM remedy")
+    postings = await connection.fetch("SELECT account, amount_minor FROM posting ORDER BY line")
+    webhooks = await connection.fetch("SELECT event FROM webhook")
+    left = await connection.fetchval("SELECT count(*) FROM query_due")
+    await connection.close()
+    assert [tuple(row) for row in remedies] == [("notice_missing", "query")]
+    assert sum(row["amount_minor"] for row in postings) == 0
+    assert len(postings) == 3
+    assert [row["event"] for row in webhooks] == ["order.paid"]
+    assert left == 0
+
+
+async def test_a_charge_is_paid_by_its_reply(house: House):
+    async with calling(house.sandbox.url) as caller:
+        code = await caller.auth_code("wechat_v3")
+    order = await house.flows.payments.charge(a_charge(house, code))
+    assert (order.payment_status, order.learned_source) == (PaymentStatus.PAID, "reply")
+
+
+async def test_a_charge_that_times_out_after_the_money_moved_is_found_by_asking(house: House):
+    async with calling(house.sandbox.url) as caller:
+        code = await caller.auth_code("wechat_v3", timeout_after_charge=True)
+    order = await house.flows.payments.charge(a_charge(house, code, wait_s=12.0))
+    assert (order.payment_status, order.learned_source) == (PaymentStatus.PAID, "query")
+
+
+async def test_a_replay_answers_with_the_present_state_and_another_body_is_refused(house: House):
+    wish = a_wish(house, idempotency_key="key-1")
+    first = await house.flows.payments.create_order(wish)
+    again = await house.flows.payments.create_order(wish)
+    assert again.order_no == first.order_no
+    assert len(again.trades) == 1
+    with pytest.raises(Refused, match="idempotency_key_reused"):
+        await house.flows.payments.create_order(
+            a_wish(house, idempotency_key="key-1", reference=wish.reference, request_digest=b"x" * 32),
+        )
+    with pytest.raises(Refused, match="reference_used"):
+        await house.flows.payments.create_order(a_wish(house, reference=wish.reference))
+
+
+def a_charge(house: House, auth_code: str, *, wait_s: float = 5.0) -> ChargeOrder:
+    return ChargeOrder(
+        order=a_wish(house, payment=None),
+        auth_code=auth_code,
+        device_id="POS1",
+        device_ip="127.0.0.1",
+        wait_s=wait_s,
+    )
+
+
+async def _due(house: House):
+    connection = await asyncpg.connect(house.dsn)
+    await connection.execute("UPDATE query_due SET due_at = now()")
+    await connection.close()
+    return await house.flows.questions.list_due(lanes=list(range(64)), rows_max=10)
