@@ -1,10 +1,15 @@
 """Every named query is prepared on the migrated schema, and the catalogue keeps the rules of docs/design.md section 6."""
 
+from collections.abc import AsyncIterator
+
 import asyncpg
 import pytest
+
 from budan.core.numbers import Environment
 from budan.store.queries import all_queries
 from budan.store.upgrade import upgrade
+
+Connection = asyncpg.Connection
 
 PER_ORDER_TABLES = {
     "orders",
@@ -23,13 +28,13 @@ DUE_TABLES = {"query_due", "webhook_due", "close_due", "refund_due", "evidence_d
 
 
 @pytest.fixture
-async def connection(database_dsn: str):  # noqa: ANN201 - pytest gives the type
+async def connection(database_dsn: str) -> AsyncIterator[Connection]:
     opened = await asyncpg.connect(database_dsn)
     yield opened
     await opened.close()
 
 
-async def test_every_query_is_prepared_on_the_schema(connection):
+async def test_every_query_is_prepared_on_the_schema(connection: Connection) -> None:
     for statement in all_queries().values():
         # SET and LOCK cannot be prepared with parameters and return nothing.
         if statement.sql.startswith(("SET ", "LOCK ")):
@@ -37,11 +42,11 @@ async def test_every_query_is_prepared_on_the_schema(connection):
         await connection.prepare(statement.sql)
 
 
-async def test_an_upgrade_is_safe_to_repeat(database_dsn):
+async def test_an_upgrade_is_safe_to_repeat(database_dsn: str) -> None:
     assert await upgrade(dsn=database_dsn, environment=Environment.LOCAL) == []
 
 
-async def test_the_lane_leads_every_key_of_per_order_tables(connection):
+async def test_the_lane_leads_every_key_of_per_order_tables(connection: Connection) -> None:
     rows = await connection.fetch(
         """
         SELECT c.relname, i.indexrelid::regclass::text AS index_name, a.attname
@@ -56,7 +61,7 @@ async def test_the_lane_leads_every_key_of_per_order_tables(connection):
     assert {row["relname"] for row in rows if row["attname"] != "lane"} == set()
 
 
-async def test_children_are_partitioned_by_the_order_they_belong_to(connection):
+async def test_children_are_partitioned_by_the_order_they_belong_to(connection: Connection) -> None:
     rows = await connection.fetch(
         """
         SELECT c.relname, a.attname
@@ -70,7 +75,7 @@ async def test_children_are_partitioned_by_the_order_they_belong_to(connection):
     assert partitioned == {name: "id" if name == "orders" else "order_id" for name in PER_ORDER_TABLES}
 
 
-async def test_due_tables_are_narrow(connection):
+async def test_due_tables_are_narrow(connection: Connection) -> None:
     rows = await connection.fetch(
         """
         SELECT table_name, count(*) AS width FROM information_schema.columns
@@ -81,7 +86,7 @@ async def test_due_tables_are_narrow(connection):
     assert {row["table_name"]: row["width"] for row in rows if row["width"] > 6} == {}
 
 
-async def test_there_are_no_triggers_and_no_keys_that_leave_the_lane(connection):
+async def test_there_are_no_triggers_and_no_keys_that_leave_the_lane(connection: Connection) -> None:
     assert await connection.fetchval("SELECT count(*) FROM pg_trigger WHERE NOT tgisinternal") == 0
     foreign = await connection.fetch(
         "SELECT conrelid::regclass::text AS table_name FROM pg_constraint WHERE contype = 'f'",
@@ -89,16 +94,14 @@ async def test_there_are_no_triggers_and_no_keys_that_leave_the_lane(connection)
     assert {row["table_name"] for row in foreign} & (PER_ORDER_TABLES | UNIQUENESS_TABLES | DUE_TABLES) == set()
 
 
-async def test_money_is_bigint_and_moments_carry_a_zone(connection):
+async def test_money_is_bigint_and_moments_carry_a_zone(connection: Connection) -> None:
     rows = await connection.fetch(
         """
         SELECT table_name, column_name, data_type FROM information_schema.columns
         WHERE table_schema = 'public'
         """,
     )
-    wrong_money = [
-        tuple(row) for row in rows if row["column_name"].endswith("_minor") and row["data_type"] != "bigint"
-    ]
+    wrong_money = [tuple(row) for row in rows if row["column_name"].endswith("_minor") and row["data_type"] != "bigint"]
     wrong_time = [
         tuple(row)
         for row in rows
@@ -108,7 +111,7 @@ async def test_money_is_bigint_and_moments_carry_a_zone(connection):
     assert wrong_time == []
 
 
-async def test_partitions_are_there_at_least_a_week_ahead(connection):
+async def test_partitions_are_there_at_least_a_week_ahead(connection: Connection) -> None:
     ahead = await connection.fetchval(
         """
         SELECT count(*) FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhrelid

@@ -8,11 +8,12 @@ import pytest
 from budan.core.errors import Refused
 from budan.flows.views import ChargeOrder, CreateOrder, PaymentStatus, PaymentWish
 from budan.ports.channel import Method
+from budan.store.work import DueQuestion
 from integration.flows.conftest import House
 from integration.sandbox.running import calling
 
 
-def a_wish(house: House, **changes) -> CreateOrder:
+def a_wish(house: House, **changes: object) -> CreateOrder:
     fields = {
         "caller": house.caller,
         "reference": f"ref-{token_hex(6)}",
@@ -25,13 +26,13 @@ def a_wish(house: House, **changes) -> CreateOrder:
     return CreateOrder(**(fields | changes))
 
 
-async def pay(house: House, code_text: str, **faults) -> None:
+async def pay(house: House, code_text: str, **faults: object) -> None:
     async with calling(house.sandbox.url) as caller:
         await caller.pay(code_text=code_text, faults=faults)
 
 
 @pytest.mark.parametrize("channel", ["wechat_v3", "alipay"])
-async def test_a_paid_order_whose_notice_is_lost_is_healed_by_a_question(house: House, channel: str):
+async def test_a_paid_order_whose_notice_is_lost_is_healed_by_a_question(house: House, channel: str) -> None:
     wish = a_wish(house, payment=PaymentWish(method=Method.NATIVE, channel=channel))
     order = await house.flows.payments.create_order(wish)
     assert order.state == "paying"
@@ -57,21 +58,21 @@ async def test_a_paid_order_whose_notice_is_lost_is_healed_by_a_question(house: 
     assert left == 0
 
 
-async def test_a_charge_is_paid_by_its_reply(house: House):
+async def test_a_charge_is_paid_by_its_reply(house: House) -> None:
     async with calling(house.sandbox.url) as caller:
         code = await caller.auth_code("wechat_v3")
     order = await house.flows.payments.charge(a_charge(house, code))
     assert (order.payment_status, order.learned_source) == (PaymentStatus.PAID, "reply")
 
 
-async def test_a_charge_that_times_out_after_the_money_moved_is_found_by_asking(house: House):
+async def test_a_charge_that_times_out_after_the_money_moved_is_found_by_asking(house: House) -> None:
     async with calling(house.sandbox.url) as caller:
         code = await caller.auth_code("wechat_v3", timeout_after_charge=True)
     order = await house.flows.payments.charge(a_charge(house, code, wait_s=12.0))
     assert (order.payment_status, order.learned_source) == (PaymentStatus.PAID, "query")
 
 
-async def test_a_replay_answers_with_the_present_state_and_another_body_is_refused(house: House):
+async def test_a_replay_answers_with_the_present_state_and_another_body_is_refused(house: House) -> None:
     wish = a_wish(house, idempotency_key="key-1")
     first = await house.flows.payments.create_order(wish)
     again = await house.flows.payments.create_order(wish)
@@ -95,7 +96,7 @@ def a_charge(house: House, auth_code: str, *, wait_s: float = 5.0) -> ChargeOrde
     )
 
 
-async def _due(house: House):
+async def _due(house: House) -> list[DueQuestion]:
     connection = await asyncpg.connect(house.dsn)
     await connection.execute("UPDATE query_due SET due_at = now()")
     await connection.close()

@@ -110,7 +110,7 @@ SELECT
     rate_bp
 FROM fee_rate
 WHERE merchant_id = $1
-ORDER BY channel, effective_from DESC;
+ORDER BY channel ASC, effective_from DESC;
 
 -- name: endpoint_add :one
 -- Where a merchant takes webhooks; the secret is sealed when the id is known.

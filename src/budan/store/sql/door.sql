@@ -19,7 +19,7 @@ SELECT
     o.trade_count,
     clock_timestamp() AS now
 FROM orders AS o
-INNER JOIN unnest($1::smallint [], $2::bigint []) AS w (lane, id) ON o.lane = w.lane AND o.id = w.id
+INNER JOIN unnest($1::smallint[], $2::bigint[]) AS w (lane, id) ON o.lane = w.lane AND o.id = w.id
 WHERE o.lane = any($1)
 ORDER BY o.lane, o.id
 FOR NO KEY UPDATE OF o;
@@ -43,7 +43,7 @@ SELECT
     t.paid_seen,
     t.not_found_count
 FROM trade AS t
-INNER JOIN unnest($1::smallint [], $2::bigint []) AS w (lane, id) ON t.lane = w.lane AND t.order_id = w.id
+INNER JOIN unnest($1::smallint[], $2::bigint[]) AS w (lane, id) ON t.lane = w.lane AND t.order_id = w.id
 WHERE t.lane = any($1)
 ORDER BY t.lane, t.order_id, t.attempt;
 
@@ -57,7 +57,8 @@ WITH changed_order AS ( -- compare-and-set on version; paid columns are written 
         version = o.version + 1,
         told_unpaid = w.told_unpaid,
         hold_reason = coalesce(o.hold_reason, w.hold_reason),
-        hold_since = CASE WHEN coalesce(o.hold_reason, w.hold_reason) IS NULL THEN NULL ELSE coalesce(o.hold_since, $9) END,
+        hold_since
+        = CASE WHEN coalesce(o.hold_reason, w.hold_reason) IS NULL THEN NULL ELSE coalesce(o.hold_since, $9) END,
         paid_at = coalesce(o.paid_at, w.paid_at),
         paid_attempt = coalesce(o.paid_attempt, w.paid_attempt),
         learned_source = coalesce(o.learned_source, w.learned_source),
@@ -67,8 +68,8 @@ WITH changed_order AS ( -- compare-and-set on version; paid columns are written 
         fee_minor = coalesce(o.fee_minor, w.fee_minor)
     FROM
         unnest(
-            $1::smallint [], $2::bigint [], $3::integer [], $4::text [], $5::boolean [], $6::text [],
-            $7::timestamptz [], $8::smallint [], $10::text [], $11::timestamptz [], $12::integer [], $13::bigint []
+            $1::smallint[], $2::bigint[], $3::integer[], $4::text[], $5::boolean[], $6::text[],
+            $7::timestamptz[], $8::smallint[], $10::text[], $11::timestamptz[], $12::integer[], $13::bigint[]
         ) AS w (
             lane, id, version, state, told_unpaid, hold_reason, paid_at, paid_attempt, learned_source, learned_at,
             fee_rate_bp, fee_minor
@@ -96,9 +97,9 @@ changed_trade AS ( -- facts of a payment are kept once known; "not yet" is count
         message = w.message
     FROM
         unnest(
-            $14::smallint [], $15::bigint [], $16::smallint [], $17::text [], $18::boolean [], $19::smallint [],
-            $20::integer [], $21::jsonb [], $22::text [], $23::text [], $24::text [], $25::text [], $26::bigint [],
-            $27::bigint [], $28::timestamptz [], $29::text [], $30::text []
+            $14::smallint[], $15::bigint[], $16::smallint[], $17::text[], $18::boolean[], $19::smallint[],
+            $20::integer[], $21::jsonb[], $22::text[], $23::text[], $24::text[], $25::text[], $26::bigint[],
+            $27::bigint[], $28::timestamptz[], $29::text[], $30::text[]
         ) AS w (
             lane, order_id, attempt, state, paid_seen, not_found_count, asked, action, channel_reference,
             wallet_reference, payer_id, wallet, payer_minor, settle_minor, paid_at, code, message
@@ -130,9 +131,9 @@ new_evidence AS ( -- the same statement twice is one row; it was decided again a
         w.learned_at
     FROM
         unnest(
-            $31::smallint [], $32::bigint [], $33::smallint [], $34::bytea [], $35::text [], $36::text [],
-            $37::text [], $38::integer [], $39::bigint [], $40::bigint [], $41::bigint [], $42::text [],
-            $43::text [], $44::timestamptz [], $45::timestamptz [], $46::timestamptz []
+            $31::smallint[], $32::bigint[], $33::smallint[], $34::bytea[], $35::text[], $36::text[],
+            $37::text[], $38::integer[], $39::bigint[], $40::bigint[], $41::bigint[], $42::text[],
+            $43::text[], $44::timestamptz[], $45::timestamptz[], $46::timestamptz[]
         ) AS w (
             lane, order_id, attempt, digest, outcome, source, decision, account_id, order_minor, payer_minor,
             settle_minor, currency, channel_reference, paid_at, asked_at, learned_at
@@ -154,8 +155,8 @@ new_notice AS ( -- raw, as it came, in the lane of its order
         w.decision
     FROM
         unnest(
-            $47::smallint [], $48::bigint [], $49::bigint [], $50::integer [], $51::text [], $52::timestamptz [],
-            $53::jsonb [], $54::bytea [], $55::text []
+            $47::smallint[], $48::bigint[], $49::bigint[], $50::integer[], $51::text[], $52::timestamptz[],
+            $53::jsonb[], $54::bytea[], $55::text[]
         ) AS w (lane, order_id, id, account_id, trade_no, received_at, headers, body, decision)
 ),
 
@@ -172,7 +173,7 @@ new_posting AS ( -- the entry's key stops a second booking of one event
         $9
     FROM
         unnest(
-            $56::smallint [], $57::bigint [], $58::text [], $59::smallint [], $60::text [], $61::bigint [], $62::text []
+            $56::smallint[], $57::bigint[], $58::text[], $59::smallint[], $60::text[], $61::bigint[], $62::text[]
         ) AS w (lane, order_id, entry_key, line, account, amount_minor, currency)
     ON CONFLICT (lane, order_id, entry_key, line) DO NOTHING
 ),
@@ -189,7 +190,7 @@ new_webhook AS ( -- one for each endpoint that the merchant has enabled at this 
         $9
     FROM
         unnest(
-            $63::smallint [], $64::bigint [], $65::integer [], $66::integer [], $67::text [], $68::bytea []
+            $63::smallint[], $64::bigint[], $65::integer[], $66::integer[], $67::text[], $68::bytea[]
         ) AS w (lane, order_id, version, merchant_id, event, body)
     INNER JOIN webhook_endpoint AS e ON w.merchant_id = e.merchant_id AND e.enabled
     RETURNING lane, order_id, version, endpoint_id
@@ -215,14 +216,14 @@ asked AS ( -- when to ask about a trade again
         w.due_at,
         w.attempts
     FROM
-        unnest($69::smallint [], $70::bigint [], $71::smallint [], $72::timestamptz [], $73::integer [])
-        AS w (lane, order_id, attempt, due_at, attempts)
+        unnest($69::smallint[], $70::bigint[], $71::smallint[], $72::timestamptz[], $73::integer[])
+            AS w (lane, order_id, attempt, due_at, attempts)
     ON CONFLICT (lane, order_id, attempt) DO UPDATE SET due_at = excluded.due_at, attempts = excluded.attempts
 ),
 
 answered AS ( -- nothing more to ask
     DELETE FROM query_due AS q
-    USING unnest($74::smallint [], $75::bigint [], $76::smallint []) AS w (lane, order_id, attempt)
+    USING unnest($74::smallint[], $75::bigint[], $76::smallint[]) AS w (lane, order_id, attempt)
     WHERE q.lane = any($74) AND q.lane = w.lane AND q.order_id = w.order_id AND q.attempt = w.attempt
 )
 
@@ -243,8 +244,8 @@ WITH new_contradiction AS ( -- one for each statement that does not fit
         w.mismatch,
         $1::timestamptz
     FROM
-        unnest($2::smallint [], $3::bigint [], $4::smallint [], $5::bytea [], $6::text [])
-        AS w (lane, order_id, attempt, digest, mismatch)
+        unnest($2::smallint[], $3::bigint[], $4::smallint[], $5::bytea[], $6::text[])
+            AS w (lane, order_id, attempt, digest, mismatch)
     ON CONFLICT (lane, order_id, attempt, digest) DO NOTHING
 ),
 
@@ -264,8 +265,8 @@ new_remedy AS ( -- original times are kept (I12)
         w.actor
     FROM
         unnest(
-            $7::smallint [], $8::bigint [], $9::smallint [], $10::text [], $11::text [], $12::timestamptz [],
-            $13::timestamptz [], $14::text []
+            $7::smallint[], $8::bigint[], $9::smallint[], $10::text[], $11::text[], $12::timestamptz[],
+            $13::timestamptz[], $14::text[]
         ) AS w (lane, order_id, attempt, cause, learned_source, paid_at, learned_at, actor)
 ),
 
@@ -274,7 +275,7 @@ new_refund AS ( -- the intent to give back a payment that completes nothing (I9)
     SELECT
         w.lane,
         w.order_id,
-        w.attempt,
+        w.attempt AS ordinal,
         w.attempt,
         'created',
         w.amount_minor,
@@ -282,8 +283,8 @@ new_refund AS ( -- the intent to give back a payment that completes nothing (I9)
         w.reason,
         $1::timestamptz
     FROM
-        unnest($15::smallint [], $16::bigint [], $17::smallint [], $18::bigint [], $19::text [], $20::text [])
-        AS w (lane, order_id, attempt, amount_minor, currency, reason)
+        unnest($15::smallint[], $16::bigint[], $17::smallint[], $18::bigint[], $19::text[], $20::text[])
+            AS w (lane, order_id, attempt, amount_minor, currency, reason)
     RETURNING lane, order_id, ordinal
 ),
 
@@ -304,7 +305,7 @@ SELECT
     w.attempt,
     $1::timestamptz
 FROM
-    unnest($21::smallint [], $22::bigint [], $23::smallint []) AS w (lane, order_id, attempt)
+    unnest($21::smallint[], $22::bigint[], $23::smallint[]) AS w (lane, order_id, attempt)
 ON CONFLICT (lane, order_id, attempt) DO NOTHING;
 
 -- name: evidence_keep :none
@@ -321,15 +322,18 @@ SELECT
     clock_timestamp()
 FROM
     unnest(
-        $1::smallint [], $2::text [], $3::bytea [], $4::timestamptz [], $5::integer [], $6::text [], $7::jsonb []
+        $1::smallint[], $2::text[], $3::bytea[], $4::timestamptz[], $5::integer[], $6::text[], $7::jsonb[]
     ) AS w (lane, trade_no, digest, due_at, attempts, reason, statement)
 ON CONFLICT (lane, trade_no, digest) DO UPDATE
-SET due_at = excluded.due_at, attempts = greatest(evidence_due.attempts, excluded.attempts), reason = excluded.reason;
+    SET
+        due_at = excluded.due_at,
+        attempts = greatest(evidence_due.attempts, excluded.attempts),
+        reason = excluded.reason;
 
 -- name: evidence_release :none
 -- Evidence that has had its effect.
 DELETE FROM evidence_due AS d
-USING unnest($1::smallint [], $2::text [], $3::bytea []) AS w (lane, trade_no, digest)
+USING unnest($1::smallint[], $2::text[], $3::bytea[]) AS w (lane, trade_no, digest)
 WHERE d.lane = any($1) AND d.lane = w.lane AND d.trade_no = w.trade_no AND d.digest = w.digest;
 
 -- name: notice_reject :none

@@ -2,9 +2,11 @@
 -- The database's clock is the `now` of every decision.
 SELECT clock_timestamp() AS now;
 
--- name: migration_limits :none
+-- name: migration_limits :one
 -- A migration waits for nobody long; see docs/house-style.md section 6.
-SET lock_timeout = '4s';
+SELECT
+    set_config('lock_timeout', '4s', false) AS lock_timeout,
+    set_config('statement_timeout', '5s', false) AS statement_timeout;
 
 -- name: migration_table_make :none
 -- Which files ran, with their checksums.

@@ -11,7 +11,7 @@ WITH item AS ( -- the batch as rows
         w.request_digest
     FROM
         unnest(
-            $1::smallint [], $2::integer [], $3::bigint [], $4::text [], $5::text [], $6::bytea []
+            $1::smallint[], $2::integer[], $3::bigint[], $4::text[], $5::text[], $6::bytea[]
         ) AS w (lane, merchant_id, order_id, reference, key, request_digest)
 ),
 
@@ -62,7 +62,7 @@ SELECT
     i.order_id
 FROM idempotency AS i
 INNER JOIN
-    unnest($1::smallint [], $2::integer [], $3::text []) AS w (lane, merchant_id, key)
+    unnest($1::smallint[], $2::integer[], $3::text[]) AS w (lane, merchant_id, key)
     ON i.lane = w.lane AND i.merchant_id = w.merchant_id AND i.key = w.key
 WHERE i.lane = any($1);
 
@@ -76,8 +76,8 @@ WITH refused AS ( -- the refused items
         w.reference,
         w.key
     FROM
-        unnest($1::smallint [], $2::integer [], $3::bigint [], $4::text [], $5::text [])
-        AS w (lane, merchant_id, order_id, reference, key)
+        unnest($1::smallint[], $2::integer[], $3::bigint[], $4::text[], $5::text[])
+            AS w (lane, merchant_id, order_id, reference, key)
 ),
 
 released_key AS ( -- only the key that this very item claimed
@@ -121,8 +121,8 @@ WITH new_order AS ( -- every order of the batch
         w.trade_count
     FROM
         unnest(
-            $1::smallint [], $2::bigint [], $3::integer [], $4::text [], $5::text [], $6::bigint [], $7::text [],
-            $8::text [], $9::integer [], $10::integer [], $11::timestamptz [], $12::timestamptz [], $13::smallint []
+            $1::smallint[], $2::bigint[], $3::integer[], $4::text[], $5::text[], $6::bigint[], $7::text[],
+            $8::text[], $9::integer[], $10::integer[], $11::timestamptz[], $12::timestamptz[], $13::smallint[]
         ) AS w (
             lane, id, merchant_id, reference, state, amount_minor, currency, subject, shop_id, terminal_id,
             created_at, expires_at, trade_count
@@ -151,9 +151,9 @@ new_trade AS ( -- the trade intents, every value of the request in them (I11)
         w.intent
     FROM
         unnest(
-            $14::smallint [], $15::bigint [], $16::smallint [], $17::integer [], $18::text [], $19::text [],
-            $20::bigint [], $21::text [], $22::integer [], $23::timestamptz [], $24::timestamptz [],
-            $25::timestamptz [], $26::jsonb []
+            $14::smallint[], $15::bigint[], $16::smallint[], $17::integer[], $18::text[], $19::text[],
+            $20::bigint[], $21::text[], $22::integer[], $23::timestamptz[], $24::timestamptz[],
+            $25::timestamptz[], $26::jsonb[]
         ) AS w (
             lane, order_id, attempt, account_id, channel, method, amount_minor, currency, fee_rate_bp,
             created_at, send_until, expires_at, intent
@@ -167,8 +167,8 @@ SELECT
     w.attempt,
     w.due_at
 FROM
-    unnest($14::smallint [], $15::bigint [], $16::smallint [], $27::timestamptz [])
-    AS w (lane, order_id, attempt, due_at);
+    unnest($14::smallint[], $15::bigint[], $16::smallint[], $27::timestamptz[])
+        AS w (lane, order_id, attempt, due_at);
 
 -- name: trade_open :maybe
 -- Counts a further trade on the order row, which the caller holds by the gate.
@@ -176,7 +176,7 @@ UPDATE orders
 SET
     state = 'paying',
     trade_count = trade_count + 1,
-    told_unpaid = false,
+    told_unpaid = FALSE,
     version = version + 1
 WHERE lane = $1 AND id = $2 AND version = $3 AND state IN ('created', 'paying')
 RETURNING trade_count;

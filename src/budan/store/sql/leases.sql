@@ -40,7 +40,7 @@ RETURNING l.lane, l.fence;
 -- Frees lanes at once, on shutdown or above the fair share; the fence rises so that nothing in flight writes.
 UPDATE lane_lease
 SET holder = NULL, fence = fence + 1, expires_at = '-infinity'
-WHERE holder = $1 AND lane = any($2::smallint []);
+WHERE holder = $1 AND lane = any($2::smallint[]);
 
 -- name: worker_gone :none
 -- On shutdown.

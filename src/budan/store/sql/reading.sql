@@ -23,7 +23,7 @@ SELECT
     o.fee_rate_bp,
     o.fee_minor
 FROM orders AS o
-INNER JOIN unnest($1::smallint [], $2::bigint []) AS w (lane, id) ON o.lane = w.lane AND o.id = w.id
+INNER JOIN unnest($1::smallint[], $2::bigint[]) AS w (lane, id) ON o.lane = w.lane AND o.id = w.id
 WHERE o.lane = any($1);
 
 -- name: order_list :many
@@ -85,6 +85,6 @@ SELECT
     t.message,
     clock_timestamp() AS now
 FROM trade AS t
-INNER JOIN unnest($1::smallint [], $2::bigint []) AS w (lane, id) ON t.lane = w.lane AND t.order_id = w.id
+INNER JOIN unnest($1::smallint[], $2::bigint[]) AS w (lane, id) ON t.lane = w.lane AND t.order_id = w.id
 WHERE t.lane = any($1)
 ORDER BY t.lane, t.order_id, t.attempt;

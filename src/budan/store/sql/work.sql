@@ -1,5 +1,5 @@
 -- name: query_list_due :many
--- Questions due in the held lanes, oldest first. Leans on query_due_due_at.
+-- Questions due in the held lanes, oldest first, less the accounts that are at their bound. Leans on query_due_due_at.
 SELECT
     q.lane,
     q.order_id,
@@ -16,9 +16,9 @@ SELECT
 FROM query_due AS q
 INNER JOIN trade AS t ON q.lane = t.lane AND q.order_id = t.order_id AND q.attempt = t.attempt
 INNER JOIN orders AS o ON q.lane = o.lane AND q.order_id = o.id
-WHERE q.lane = any($1::smallint []) AND q.due_at <= clock_timestamp()
+WHERE q.lane = any($1::smallint[]) AND q.due_at <= clock_timestamp() AND t.account_id <> all($2::integer[])
 ORDER BY q.due_at
-LIMIT $2;
+LIMIT $3;
 
 -- name: webhook_list_due :many
 -- Deliveries due in the held lanes, less the endpoints that are at their bound or behind an open breaker; of one order
@@ -41,9 +41,9 @@ INNER JOIN webhook AS w
     ON d.lane = w.lane AND d.order_id = w.order_id AND d.version = w.version AND d.endpoint_id = w.endpoint_id
 INNER JOIN webhook_endpoint AS e ON d.endpoint_id = e.id
 WHERE
-    d.lane = any($1::smallint [])
+    d.lane = any($1::smallint[])
     AND d.due_at <= clock_timestamp()
-    AND d.endpoint_id <> all($2::integer [])
+    AND d.endpoint_id <> all($2::integer[])
     AND e.enabled
     AND NOT EXISTS (
         SELECT 1 FROM webhook_due AS earlier
@@ -73,8 +73,8 @@ WITH w AS ( -- the outcomes whose fence holds
         u.retry_s
     FROM
         unnest(
-            $1::smallint [], $2::bigint [], $3::integer [], $4::integer [], $5::integer [], $6::timestamptz [],
-            $7::integer [], $8::smallint [], $9::text [], $10::boolean [], $11::double precision [], $12::bigint []
+            $1::smallint[], $2::bigint[], $3::integer[], $4::integer[], $5::integer[], $6::timestamptz[],
+            $7::integer[], $8::smallint[], $9::text[], $10::boolean[], $11::double precision[], $12::bigint[]
         ) AS u (
             lane, order_id, version, endpoint_id, attempt, started_at, latency_ms, status, error, taken, retry_s, fence
         )
@@ -139,7 +139,9 @@ later AS ( -- not taken: the next rung of the ladder
 
 SELECT
     lane,
-    order_id
+    order_id,
+    version,
+    endpoint_id
 FROM w;
 
 -- name: evidence_list_due :many
@@ -152,6 +154,45 @@ SELECT
     reason,
     statement::text AS statement
 FROM evidence_due
-WHERE lane = any($1::smallint []) AND due_at <= clock_timestamp()
+WHERE lane = any($1::smallint[]) AND due_at <= clock_timestamp()
 ORDER BY due_at
 LIMIT $2;
+
+-- name: work_count_due :many
+-- What is due in the held lanes, for the metrics: only entries that are due are read, by the five due_at indexes.
+SELECT
+    w.work,
+    count(*) AS rows_due,
+    coalesce(extract(EPOCH FROM clock_timestamp() - min(w.due_at)), 0)::double precision AS oldest_s
+FROM (
+    SELECT
+        'query' AS work,
+        due_at
+    FROM query_due
+    WHERE lane = any($1::smallint []) AND due_at <= clock_timestamp()
+    UNION ALL
+    SELECT
+        'deliver' AS work,
+        due_at
+    FROM webhook_due
+    WHERE lane = any($1) AND due_at <= clock_timestamp()
+    UNION ALL
+    SELECT
+        'evidence' AS work,
+        due_at
+    FROM evidence_due
+    WHERE lane = any($1) AND due_at <= clock_timestamp()
+    UNION ALL
+    SELECT
+        'close' AS work,
+        due_at
+    FROM close_due
+    WHERE lane = any($1) AND due_at <= clock_timestamp()
+    UNION ALL
+    SELECT
+        'refund' AS work,
+        due_at
+    FROM refund_due
+    WHERE lane = any($1) AND due_at <= clock_timestamp()
+) AS w
+GROUP BY w.work;
