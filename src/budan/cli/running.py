@@ -35,7 +35,7 @@ def serve(*, settings: Settings) -> None:
 
 async def _serve(settings: Settings) -> None:
     host, port = settings.listen
-    wallet_url = f"{settings.text('sandbox_url')}/wallet" if settings.text("sandbox_url") else None
+    wallet_url = settings.text("sandbox_url") or None
     async with open_database(settings, dsn=database_dsn(settings)) as opened, open_flows(opened) as flows:
         app = build_app(flows=flows, wallet_url=wallet_url)
         listener = listen_at(host=host, port=port, shared=True)
