@@ -2,8 +2,9 @@
 
 import asyncio
 from collections import OrderedDict
+from collections.abc import Sequence
 
-from budan.core.numbers import Environment, Lane, Number, trade_number
+from budan.core.numbers import AccountId, Environment, Lane, Number, trade_number
 from budan.core.trade import OPEN_STATES, TradeState
 from budan.flows.calling import Asking, ChannelCalls
 from budan.flows.door_plan import Planned
@@ -81,10 +82,21 @@ class Questions:
             )
         return await self._reading.get_order(caller, order_no)
 
-    async def list_due(self, *, lanes: list[Lane], rows_max: int) -> list[DueQuestion]:
+    async def list_due(
+        self,
+        *,
+        lanes: Sequence[Lane],
+        accounts_left_out: Sequence[AccountId],
+        rows_max: int,
+    ) -> list[DueQuestion]:
         """Questions due in held lanes, oldest first."""
         async with self._database.transaction() as transaction:
-            return await stored.list_due_questions(transaction, lanes=lanes, rows_max=rows_max)
+            return await stored.list_due_questions(
+                transaction,
+                lanes=lanes,
+                accounts_left_out=accounts_left_out,
+                rows_max=rows_max,
+            )
 
     async def ask_due(self, due: DueQuestion) -> Planned:
         """Ask a due question and let the answer climb or end its ladder. Safe to repeat."""

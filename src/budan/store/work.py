@@ -12,6 +12,7 @@ _QUERY_LIST_DUE = query("query_list_due")
 _WEBHOOK_LIST_DUE = query("webhook_list_due")
 _WEBHOOK_WRITE = query("webhook_write")
 _EVIDENCE_LIST_DUE = query("evidence_list_due")
+_WORK_COUNT_DUE = query("work_count_due")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +33,9 @@ class DueQuestion:
     now: datetime
 
 
+DeliveryKey = tuple[Lane, OrderId, int, int]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DueDelivery:
     """A webhook to deliver."""
@@ -48,6 +52,11 @@ class DueDelivery:
     url: str
     sealed_secret: bytes
     merchant_id: MerchantId
+
+    @property
+    def key(self) -> DeliveryKey:
+        """Its row."""
+        return self.lane, self.order_id, self.version, self.endpoint_id
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,9 +85,16 @@ class DueEvidence:
     statement: str
 
 
-async def list_due_questions(transaction: Transaction, *, lanes: Sequence[Lane], rows_max: int) -> list[DueQuestion]:
+async def list_due_questions(
+    transaction: Transaction,
+    *,
+    lanes: Sequence[Lane],
+    accounts_left_out: Sequence[AccountId],
+    rows_max: int,
+) -> list[DueQuestion]:
     """Questions due now, oldest first."""
-    return [DueQuestion(**dict(row)) for row in await transaction.many(_QUERY_LIST_DUE, lanes, rows_max)]
+    rows = await transaction.many(_QUERY_LIST_DUE, lanes, accounts_left_out, rows_max)
+    return [DueQuestion(**dict(row)) for row in rows]
 
 
 async def list_due_deliveries(
@@ -93,8 +109,8 @@ async def list_due_deliveries(
     return [DueDelivery(**dict(row)) for row in rows]
 
 
-async def write_deliveries(transaction: Transaction, delivered: Sequence[Delivered]) -> int:
-    """Write outcomes where the lane is still held under the same fence; gives how many were."""
+async def write_deliveries(transaction: Transaction, delivered: Sequence[Delivered]) -> set[DeliveryKey]:
+    """Write outcomes where the lane is still held under the same fence; gives those that were."""
     rows = [
         (
             item.due.lane,
@@ -110,11 +126,28 @@ async def write_deliveries(transaction: Transaction, delivered: Sequence[Deliver
             item.retry_s,
             item.fence,
         )
-        for item in sorted(delivered, key=lambda item: (item.due.lane, item.due.order_id, item.due.version))
+        for item in sorted(delivered, key=lambda item: item.due.key)
     ]
-    return len(await transaction.many(_WEBHOOK_WRITE, *columns(rows, 12)))
+    return {
+        (row["lane"], row["order_id"], row["version"], row["endpoint_id"])
+        for row in await transaction.many(_WEBHOOK_WRITE, *columns(rows, 12))
+    }
 
 
 async def list_due_evidence(transaction: Transaction, *, lanes: Sequence[Lane], rows_max: int) -> list[DueEvidence]:
     """Left-over evidence due now, oldest first."""
     return [DueEvidence(**dict(row)) for row in await transaction.many(_EVIDENCE_LIST_DUE, lanes, rows_max)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DueCount:
+    """How much of one kind of work is due, and for how long the oldest of it."""
+
+    work: str
+    rows_due: int
+    oldest_s: float
+
+
+async def count_due(transaction: Transaction, *, lanes: Sequence[Lane]) -> list[DueCount]:
+    """What is due in held lanes, one count for each kind of work."""
+    return [DueCount(**dict(row)) for row in await transaction.many(_WORK_COUNT_DUE, lanes)]

@@ -81,6 +81,11 @@ DUE_ROWS: Final = Gauge("budan_due_rows", "Rows that are due in the held lanes."
 DUE_OLDEST_SECONDS: Final = Gauge(
     "budan_due_oldest_seconds", "How long the oldest due row has been due.", ["work"], registry=REGISTRY
 )
+DEFAULT_PARTITION_ROWS: Final = Gauge(
+    "budan_default_partition_rows",
+    "Orders that found no partition of their own: partitions were late.",
+    registry=REGISTRY,
+)
 LANES_HELD: Final = Gauge("budan_lanes_held", "Lanes that this worker holds.", registry=REGISTRY)
 TURN_FAILURES: Final = Counter(
     "budan_turn_failures", "Turns of a loop that ended in an error.", ["work"], registry=REGISTRY

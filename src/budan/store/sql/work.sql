@@ -169,7 +169,7 @@ FROM (
         'query' AS work,
         due_at
     FROM query_due
-    WHERE lane = any($1::smallint []) AND due_at <= clock_timestamp()
+    WHERE lane = any($1::smallint[]) AND due_at <= clock_timestamp()
     UNION ALL
     SELECT
         'deliver' AS work,

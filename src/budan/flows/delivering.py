@@ -1,0 +1,204 @@
+"""Webhook deliveries: what is due, one signed call each, and what it brought."""
+
+from collections.abc import Callable, Hashable, Sequence
+from datetime import datetime
+from types import TracebackType
+from typing import Self, TypeVar
+
+from budan.core.errors import StoreUnavailable
+from budan.core.numbers import Lane
+from budan.core.pace import DELIVERY_LADDER_S, delay_after
+from budan.flows.administering import endpoint_context
+from budan.flows.coalesce import Coalescer
+from budan.ports.clock import Clock
+from budan.store import work as stored
+from budan.store.database import Database, RowsFailed
+from budan.store.work import Delivered, DueDelivery
+from budan.telemetry import metrics
+from budan.wire.address import resolve_public
+from budan.wire.errors import WireError
+from budan.wire.http import HttpClient
+from budan.wire.secret_box import CannotOpen, SecretBox
+from budan.wire.webhook import parse_secret, sign
+
+DELIVERY_TIMEOUT_S = 10.0
+RESOLVE_TIMEOUT_S = 5.0
+# A merchant that answers 2xx with a page of its own has taken the event all the same.
+ANSWER_BYTES_MAX = 262_144
+# A name that changes its address is followed within this time.
+ADDRESS_STALE_S = 10.0
+ADDRESSES_MAX = 10_000
+SECRETS_MAX = 10_000
+ERROR_LENGTH_MAX = 200
+# Endpoints that failed together do not come back together: each wait is spread by a tenth to either side.
+JITTER_SHARE = 0.1
+USER_AGENT = "budan-webhooks/1"
+
+Name = TypeVar("Name", bound=Hashable)
+Kept = TypeVar("Kept")
+
+_TAKEN = metrics.DELIVERIES.labels("taken")
+_REFUSED = metrics.DELIVERIES.labels("refused")
+_UNREACHED = metrics.DELIVERIES.labels("unreached")
+_UNWRITTEN = metrics.DELIVERIES.labels("unwritten")
+
+
+class Deliveries:
+    """Sends due webhooks and writes the outcomes in batches. Use as an async context manager; leaving drains.
+
+    `allowed` lists the private `host:port` that webhooks may go to. `jitter` gives random numbers from 0 to 1.
+    """
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        clock: Clock,
+        client: HttpClient,
+        box: SecretBox,
+        allowed: frozenset[str],
+        jitter: Callable[[], float],
+        ladder: Sequence[float] = DELIVERY_LADDER_S,
+    ) -> None:
+        self._database = database
+        self._clock = clock
+        self._client = client
+        self._box = box
+        self._allowed = allowed
+        self._jitter = jitter
+        self._ladder = ladder
+        self._outcomes: Coalescer[Delivered, bool] = Coalescer(self._write, key=_row_key)
+        self._addresses: dict[str, tuple[tuple[str, int], float]] = {}
+        self._keys: dict[bytes, bytes] = {}
+
+    async def __aenter__(self) -> Self:
+        await self._outcomes.__aenter__()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self._outcomes.__aexit__(kind, error, traceback)
+
+    async def list_due(
+        self,
+        *,
+        lanes: Sequence[Lane],
+        endpoints_left_out: Sequence[int],
+        rows_max: int,
+    ) -> list[DueDelivery]:
+        """Deliveries due in held lanes, oldest first; of one order and endpoint the oldest event only."""
+        async with self._database.transaction() as transaction:
+            return await stored.list_due_deliveries(
+                transaction,
+                lanes=lanes,
+                endpoints_left_out=endpoints_left_out,
+                rows_max=rows_max,
+            )
+
+    async def deliver(self, due: DueDelivery, *, fence: int) -> bool:
+        """Send one webhook and write what came of it; True when the merchant took it.
+
+        Safe to repeat: every try of an event has the same `webhook-id`. An outcome whose lane was lost meanwhile is not
+        written, and the lane's new holder delivers again. Raises `Overloaded` or `StoreUnavailable` when the outcome
+        could not be written; the delivery stays due then.
+        """
+        started_at, began_s = self._clock.now(), self._clock.monotonic_s()
+        status, error = await self._send(due, now=started_at)
+        taken = status is not None and 200 <= status < 300  # noqa: PLR2004 - every 2xx is a yes
+        (_TAKEN if taken else _UNREACHED if status is None else _REFUSED).inc()
+        outcome = Delivered(
+            due=due,
+            fence=fence,
+            started_at=started_at,
+            latency_ms=int((self._clock.monotonic_s() - began_s) * 1000),
+            status=status,
+            error=error,
+            taken=taken,
+            retry_s=0.0 if taken else self._retry_s(due.attempts),
+        )
+        try:
+            written = await self._outcomes.submit(outcome)
+        except RowsFailed as failed:
+            raise StoreUnavailable(str(failed)) from failed
+        if not written:
+            _UNWRITTEN.inc()
+        return taken
+
+    async def _send(self, due: DueDelivery, *, now: datetime) -> tuple[int | None, str]:
+        """The status of the answer, or None with what stood in the way."""
+        try:
+            headers = sign(
+                due.body,
+                event_id=render_event_id(due),
+                timestamp=int(now.timestamp()),
+                keys=(self._key(due),),
+            )
+            headers["content-type"] = "application/json"
+            headers["user-agent"] = USER_AGENT
+            answer = await self._client.request(
+                method="POST",
+                url=due.url,
+                headers=headers,
+                body=due.body,
+                timeout_s=DELIVERY_TIMEOUT_S,
+                body_bytes_max=ANSWER_BYTES_MAX,
+                connect_to=await self._address(due.url),
+            )
+        except CannotOpen:
+            return None, "the endpoint's secret cannot be used with this instance's keys"
+        except WireError as error:
+            return None, f"{type(error).__name__}: {error}"[:ERROR_LENGTH_MAX]
+        if 300 <= answer.status < 400:  # noqa: PLR2004 - a merchant that moved tells us by the console
+            return answer.status, "redirects are not followed"
+        return answer.status, ""
+
+    async def _address(self, url: str) -> tuple[str, int]:
+        """Where to connect; raises `NotSent` for an address that is private or cannot be found."""
+        known = self._addresses.get(url)
+        now_s = self._clock.monotonic_s()
+        if known is not None and now_s - known[1] < ADDRESS_STALE_S:
+            return known[0]
+        address = await resolve_public(url, allowed=self._allowed, timeout_s=RESOLVE_TIMEOUT_S)
+        _remember(self._addresses, url, (address, now_s), entries_max=ADDRESSES_MAX)
+        return address
+
+    def _key(self, due: DueDelivery) -> bytes:
+        """The signing key; raises `CannotOpen`. A changed secret is sealed anew, so it is found under new bytes."""
+        key = self._keys.get(due.sealed_secret)
+        if key is None:
+            opened = self._box.open(due.sealed_secret, context=endpoint_context(due.endpoint_id))
+            try:
+                key = parse_secret(opened.decode())
+            except ValueError as error:
+                raise CannotOpen(str(error)) from error
+            _remember(self._keys, due.sealed_secret, key, entries_max=SECRETS_MAX)
+        return key
+
+    def _retry_s(self, attempts: int) -> float:
+        rung_s = delay_after(self._ladder, attempts=attempts).total_seconds()
+        return rung_s * (1 - JITTER_SHARE + 2 * JITTER_SHARE * self._jitter())
+
+    async def _write(self, outcomes: Sequence[Delivered]) -> Sequence[bool]:
+        async with self._database.transaction() as transaction:
+            written = await stored.write_deliveries(transaction, outcomes)
+        return [_row_key(outcome) in written for outcome in outcomes]
+
+
+def render_event_id(due: DueDelivery) -> str:
+    """The `webhook-id`: one for each event and endpoint, the same at every try."""
+    return f"evt_{due.order_id:x}_{due.version}_{due.endpoint_id}"
+
+
+def _row_key(outcome: Delivered) -> stored.DeliveryKey:
+    return outcome.due.key
+
+
+def _remember(entries: dict[Name, Kept], name: Name, kept: Kept, *, entries_max: int) -> None:
+    """Keep one more; the oldest goes first."""
+    if name not in entries and len(entries) >= entries_max:
+        del entries[next(iter(entries))]
+    entries[name] = kept

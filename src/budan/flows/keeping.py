@@ -1,0 +1,30 @@
+"""What the database needs in time: partitions ahead, and counts of what is due."""
+
+from collections.abc import Sequence
+
+from budan.core.numbers import Lane
+from budan.store import partitions, work
+from budan.store.database import Database
+from budan.store.work import DueCount
+
+
+class Housekeeping:
+    """Keeps partitions ahead of the orders and counts what waits."""
+
+    def __init__(self, *, database: Database) -> None:
+        self._database = database
+
+    async def make_partitions(self) -> int:
+        """Make the partitions of the next two weeks where they are missing; gives how many. Safe to repeat."""
+        async with self._database.transaction() as transaction:
+            return await partitions.make_partitions(transaction)
+
+    async def count_default_rows(self) -> int:
+        """Orders that found no partition of their own; above 0 partitions were late."""
+        async with self._database.transaction() as transaction:
+            return await partitions.count_default_rows(transaction)
+
+    async def count_due(self, *, lanes: Sequence[Lane]) -> list[DueCount]:
+        """How much is due in the held lanes, by kind of work."""
+        async with self._database.transaction() as transaction:
+            return await work.count_due(transaction, lanes=lanes)

@@ -1,0 +1,99 @@
+"""How much of a worker one endpoint or account may have: a bound, a smaller one when it is slow, none when it is dead."""
+
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+
+# Only groups with work in flight or failures are remembered; what is forgotten is learned again by failing.
+GROUPS_REMEMBERED_MAX = 10_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GateLimits:
+    """The numbers of every gate of one kind of work.
+
+    While its oldest row in flight is older than `slow_after_s`, a group has `slow_rows_max` instead of `rows_max`. After
+    `failures_to_open` failures in a row it has none for a pause, then one probe; each failed probe doubles the pause.
+    """
+
+    rows_max: int
+    slow_rows_max: int
+    slow_after_s: float
+    failures_to_open: int
+    pause_s_first: float
+    pause_s_max: float
+
+
+@dataclass(slots=True)
+class _Gate:
+    in_flight: dict[Hashable, float] = field(default_factory=dict[Hashable, float])
+    failures_in_row: int = 0
+    pause_s: float = 0.0
+    probe_at_s: float | None = None
+    probe: Hashable | None = None
+
+
+class Gates:
+    """One gate for each group that has work in flight or failed lately."""
+
+    def __init__(self, limits: GateLimits) -> None:
+        self._limits = limits
+        self._gates: dict[int, _Gate] = {}
+
+    def left_out(self, *, now_s: float) -> list[int]:
+        """The groups that take nothing more now: their rows need not be listed."""
+        return [group for group, gate in self._gates.items() if self._free(gate, now_s=now_s) <= 0]
+
+    def admit(self, group: int, key: Hashable, *, now_s: float) -> bool:
+        """Whether this row may start now; what is admitted must be followed by `settle`."""
+        gate = self._gates.get(group)
+        if gate is None:
+            gate = self._gates[group] = _Gate()
+        elif self._free(gate, now_s=now_s) <= 0:
+            return False
+        gate.in_flight[key] = now_s
+        if gate.probe_at_s is not None:
+            gate.probe = key
+        return True
+
+    def settle(self, group: int, key: Hashable, *, succeeded: bool | None, now_s: float) -> None:
+        """End an admitted row; None where its end says nothing about the group."""
+        gate = self._gates[group]
+        del gate.in_flight[key]
+        is_probe = gate.probe == key
+        if is_probe:
+            gate.probe = None
+        if succeeded:
+            gate.failures_in_row, gate.pause_s, gate.probe_at_s = 0, 0.0, None
+        elif succeeded is False:
+            self._count_failure(gate, is_probe=is_probe, now_s=now_s)
+        if not gate.in_flight and (gate.failures_in_row == 0 or len(self._gates) > GROUPS_REMEMBERED_MAX):
+            del self._gates[group]
+
+    def is_open(self, group: int) -> bool:
+        """Whether the group is held back because it failed."""
+        gate = self._gates.get(group)
+        return gate is not None and gate.probe_at_s is not None
+
+    def in_flight(self, group: int) -> int:
+        """How many rows of the group are in flight."""
+        gate = self._gates.get(group)
+        return 0 if gate is None else len(gate.in_flight)
+
+    def _free(self, gate: _Gate, *, now_s: float) -> int:
+        limits = self._limits
+        if gate.probe_at_s is not None:
+            return 0 if gate.in_flight or now_s < gate.probe_at_s else 1
+        oldest_s = next(iter(gate.in_flight.values()), now_s)
+        rows_max = limits.slow_rows_max if now_s - oldest_s > limits.slow_after_s else limits.rows_max
+        return rows_max - len(gate.in_flight)
+
+    def _count_failure(self, gate: _Gate, *, is_probe: bool, now_s: float) -> None:
+        """Rows that left before the gate opened fail after it; only the probe's failure makes the pause longer."""
+        limits = self._limits
+        gate.failures_in_row += 1
+        if is_probe:
+            gate.pause_s = min(gate.pause_s * 2, limits.pause_s_max)
+            gate.probe_at_s = now_s + gate.pause_s
+        elif gate.probe_at_s is None and gate.failures_in_row >= limits.failures_to_open:
+            gate.pause_s = limits.pause_s_first
+            gate.probe_at_s = now_s + gate.pause_s

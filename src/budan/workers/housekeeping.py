@@ -1,0 +1,57 @@
+"""What no order waits for: partitions ahead of time, and the metrics of what is due."""
+
+import asyncio
+from typing import Final
+
+import structlog
+
+from budan.flows.keeping import Housekeeping
+from budan.flows.lanes import LaneKeeper
+from budan.ports.clock import Clock
+from budan.telemetry import metrics
+from budan.workers.loop import Failures, attempt, stopped_within
+
+COUNT_EVERY_S: Final = 5.0
+PARTITIONS_EVERY_S: Final = 3_600.0
+KINDS: Final = ("query", "deliver", "evidence", "close", "refund")
+
+_log = structlog.get_logger(__name__)
+
+
+class HousekeepingTurns:
+    """Takes turns of its own pace; lanes do not depend on it."""
+
+    def __init__(self, *, housekeeping: Housekeeping, lanes: LaneKeeper, clock: Clock) -> None:
+        self._housekeeping = housekeeping
+        self._lanes = lanes
+        self._clock = clock
+        self._partitions_at_s = float("-inf")
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Take turns until `stop`."""
+        failures = Failures(work="housekeeping")
+        while not stop.is_set():
+            await attempt(self.turn, failures)
+            await stopped_within(COUNT_EVERY_S, stop)
+
+    async def turn(self) -> None:
+        """Count what is due; each hour see to the partitions."""
+        held = list(self._lanes.held())
+        counts = {count.work: count for count in await self._housekeeping.count_due(lanes=held)} if held else {}
+        for kind in KINDS:
+            count = counts.get(kind)
+            metrics.DUE_ROWS.labels(kind).set(count.rows_due if count else 0)
+            metrics.DUE_OLDEST_SECONDS.labels(kind).set(count.oldest_s if count else 0.0)
+        # One worker is enough, and two would wait for each other's locks.
+        if 0 in held and self._clock.monotonic_s() >= self._partitions_at_s:
+            await self._see_to_partitions()
+            self._partitions_at_s = self._clock.monotonic_s() + PARTITIONS_EVERY_S
+
+    async def _see_to_partitions(self) -> None:
+        made = await self._housekeeping.make_partitions()
+        if made:
+            _log.info("partitions_made", count=made)
+        late = await self._housekeeping.count_default_rows()
+        metrics.DEFAULT_PARTITION_ROWS.set(late)
+        if late:
+            _log.error("partitions_were_late", orders=late)

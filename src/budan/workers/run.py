@@ -1,0 +1,76 @@
+"""All loops of a worker, from the first lane to the last row in flight."""
+
+import asyncio
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+import structlog
+
+from budan.flows.asking import Questions
+from budan.flows.delivering import Deliveries
+from budan.flows.keeping import Housekeeping
+from budan.flows.lanes import LaneKeeper
+from budan.flows.leftovers import Leftovers
+from budan.ports.clock import Clock
+from budan.workers.deliver import DELIVERIES_MAX, DELIVERY_LIMITS, DeliverWork
+from budan.workers.evidence import EVIDENCE_LIMITS, EVIDENCE_MAX, EvidenceWork
+from budan.workers.gates import GateLimits, Gates
+from budan.workers.housekeeping import HousekeepingTurns
+from budan.workers.in_flight import InFlight
+from budan.workers.loop import Failures, Turns, attempt, run_loop
+from budan.workers.query import QUERY_LIMITS, QUESTIONS_MAX, QueryWork
+from budan.workers.sweep import Sweep, Work
+
+# Within one lease, so that what drains is still ours to write.
+DRAIN_S: Final = 4.0
+
+Row = TypeVar("Row")
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workers:
+    """What a worker runs on, as wiring built it."""
+
+    lanes: LaneKeeper
+    questions: Questions
+    deliveries: Deliveries
+    leftovers: Leftovers
+    housekeeping: Housekeeping
+    clock: Clock
+
+
+async def run_workers(workers: Workers, *, stop: asyncio.Event) -> None:
+    """Run every loop until `stop`, then drain what is in flight and give the lanes back.
+
+    Killed at any moment it loses nothing: what was not written is still due, and the lanes are free when their leases
+    end.
+    """
+    failures = Failures(work="lanes")
+    async with (
+        InFlight(work="deliver", rows_max=DELIVERIES_MAX, stop=stop) as delivering,
+        InFlight(work="query", rows_max=QUESTIONS_MAX, stop=stop) as asking,
+        InFlight(work="evidence", rows_max=EVIDENCE_MAX, stop=stop) as retrying,
+    ):
+        sweeps: tuple[Turns, ...] = (
+            _sweep(workers, DeliverWork(deliveries=workers.deliveries), DELIVERY_LIMITS, delivering),
+            _sweep(workers, QueryWork(questions=workers.questions), QUERY_LIMITS, asking),
+            _sweep(workers, EvidenceWork(leftovers=workers.leftovers), EVIDENCE_LIMITS, retrying),
+        )
+        housekeeping = HousekeepingTurns(housekeeping=workers.housekeeping, lanes=workers.lanes, clock=workers.clock)
+        await attempt(workers.lanes.renew, failures)
+        async with asyncio.TaskGroup() as loops:
+            for turns in sweeps:
+                loops.create_task(run_loop(turns, lanes=workers.lanes, stop=stop))
+            loops.create_task(housekeeping.run(stop))
+        # A whole lease from here, for what drains.
+        await attempt(workers.lanes.renew, failures)
+        flying = (delivering, asking, retrying)
+        cut_off = sum(await asyncio.gather(*(rows.drain(timeout_s=DRAIN_S) for rows in flying)))
+    await attempt(workers.lanes.release, failures)
+    _log.info("worker_stopped", rows_cut_off=cut_off)
+
+
+def _sweep(workers: Workers, work: Work[Row], limits: GateLimits, in_flight: InFlight) -> Sweep[Row]:
+    workers.lanes.watch(work.name)
+    return Sweep(work=work, lanes=workers.lanes, clock=workers.clock, gates=Gates(limits), in_flight=in_flight)
