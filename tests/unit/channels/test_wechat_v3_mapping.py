@@ -247,6 +247,7 @@ def test_a_placement_gives_the_payer_something_only_when_it_is_signed() -> None:
 def test_a_close_is_done_by_its_signature_alone() -> None:
     done = mapping.closed(Said(status=204, body=b"", verdict=Verdict.VALID))
     assert (done.state, done.money_returned) == (EndState.ENDED, False)
+    assert mapping.closed(transaction("SUCCESS")).state is EndState.UNKNOWN
     for verdict in UNTRUSTED:
         assert mapping.closed(Said(status=204, body=b"", verdict=verdict)).state is EndState.UNKNOWN
 

@@ -215,6 +215,9 @@ def queried(said: Said, *, ours: Ours) -> PayResult:
 def closed(said: Said) -> EndResult:
     """The answer to a close, which is safe to repeat and gives no money back."""
     heard = hear(said)
+    if heard.word is Word.DONE and said.status != _HTTP_NO_CONTENT:
+        # A close is answered without a body, and so without our number: at least it is not the answer to another call.
+        return EndResult(state=EndState.UNKNOWN, code=FOREIGN_CODE, message="the answer is to another call")
     match heard.word:
         case Word.DONE | Word.CLOSED:
             return _ended_unpaid(heard)

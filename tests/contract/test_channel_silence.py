@@ -1,0 +1,250 @@
+"""Every way in which a channel can fail to answer, for both adapters over real sockets: nothing ends, nothing is paid."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from budan.channels.alipay import settings as alipay_settings
+from budan.channels.alipay.adapter import AlipayChannel
+from budan.channels.guard import GuardedChannel
+from budan.channels.session import SessionChannel
+from budan.channels.wechat_v3 import settings as wechat_settings
+from budan.channels.wechat_v3.adapter import WechatV3Channel
+from budan.core.evidence import Outcome
+from budan.core.numbers import AccountId
+from budan.core.trade import Direction
+from budan.ports.channel import Call, EndResult, EndState, Method, PayResult
+from budan.wire.http import HttpClient
+from budan.wire.http_aiohttp import AiohttpClient
+from budan.wire.http_fast import FastHttpClient
+from budan.wire.rsa import Signer
+from contract.canned import (
+    CannedServer,
+    alipay_answer,
+    alipay_unsigned,
+    http,
+    wechat_answer,
+    wechat_headers,
+)
+from unit.channels.builders import (
+    APPID,
+    MCHID,
+    NOW_S,
+    TRADE_NO,
+    HandClock,
+    a_call,
+    a_ref,
+    a_wechat_config,
+    an_alipay_config,
+    an_intent,
+    merchant_key,
+)
+
+# What each channel says of a paid trade, and of one that it ended: the two answers that must never be believed wrongly.
+WECHAT_PAID = {
+    "mchid": MCHID,
+    "appid": APPID,
+    "out_trade_no": TRADE_NO,
+    "trade_state": "SUCCESS",
+    "amount": {"total": 1280},
+}
+ALIPAY_PAID = {"code": "10000", "out_trade_no": TRADE_NO, "trade_status": "TRADE_SUCCESS", "total_amount": "12.80"}
+QUERY = "alipay.trade.query"
+
+
+def wechat_lies() -> dict[str, bytes]:
+    paid = wechat_answer(200, WECHAT_PAID)
+    body = json.dumps(WECHAT_PAID).encode()
+    refused = {"code": "TRADE_ERROR", "message": "x"}
+    return {
+        "unsigned": http(200, body),
+        "forged": wechat_answer(200, WECHAT_PAID, key=merchant_key()),
+        "unknown key": wechat_answer(200, WECHAT_PAID, serial="5A3F"),
+        "replayed, old": wechat_answer(200, WECHAT_PAID, timestamp=NOW_S - 301),
+        "from the future": wechat_answer(200, WECHAT_PAID, timestamp=NOW_S + 301),
+        "replayed, of another trade": wechat_answer(200, WECHAT_PAID | {"out_trade_no": "T20260101000002"}),
+        "of another merchant": wechat_answer(200, WECHAT_PAID | {"mchid": "1900000110"}),
+        "changed": paid.replace(b"1280", b"1281"),
+        "truncated and signed": (wechat_answer(200, None).replace(b"Content-Length: 0", b"Content-Length: 9")),
+        "half a body": http(200, body[:40], wechat_headers(body[:40])),
+        "unsigned server error": http(500, b'{"code":"SYSTEM_ERROR","message":"x"}'),
+        "signed server error": wechat_answer(500, {"code": "BANK_ERROR", "message": "x"}),
+        "unsigned refusal": http(403, json.dumps(refused).encode()),
+        "forged refusal": wechat_answer(403, refused, key=merchant_key()),
+        "unsigned no such trade": http(404, b'{"code":"ORDER_NOT_EXIST","message":"x"}'),
+        "unsigned close": http(204, b""),
+        "a redirect": http(302, b"", {"Location": "http://127.0.0.1:1/"}),
+        "a page": http(200, b"<html>maintenance</html>", wechat_headers(b"<html>maintenance</html>")),
+    }
+
+
+def alipay_lies() -> dict[str, bytes]:
+    paid = alipay_answer(QUERY, ALIPAY_PAID)
+    return {
+        "unsigned": alipay_unsigned(QUERY, ALIPAY_PAID),
+        "forged": alipay_answer(QUERY, ALIPAY_PAID, key=merchant_key()),
+        "replayed, of another trade": alipay_answer(QUERY, ALIPAY_PAID | {"out_trade_no": "T20260101000002"}),
+        "changed": paid.replace(b"12.80", b"12.81"),
+        "unsigned, closed": alipay_unsigned(QUERY, ALIPAY_PAID | {"trade_status": "TRADE_CLOSED"}),
+        "unsigned, unavailable": alipay_unsigned(QUERY, {"code": "20000", "sub_code": "isp.unknow-error"}),
+        "signed, unavailable": alipay_answer(QUERY, {"code": "20000", "sub_code": "aop.unknow-error"}),
+        "unsigned no such trade": alipay_unsigned(QUERY, {"code": "40004", "sub_code": "ACQ.TRADE_NOT_EXIST"}),
+        "wrong member": alipay_answer("alipay.trade.elsewhere", ALIPAY_PAID),
+        "half a body": http(200, b'{"alipay_trade_query_response":{"code":"100'),
+        "a page": http(200, b"<html>maintenance</html>"),
+        "not an object": http(200, b"[]"),
+        "not text": http(200, b"\xff\xfe"),
+        "a server error": http(500, b""),
+        "a redirect": http(302, b"", {"Location": "http://127.0.0.1:1/"}),
+        "no amount": alipay_answer(QUERY, {**ALIPAY_PAID, "total_amount": "12,80"}),
+    }
+
+
+BROKEN = {
+    "nothing and the end": b"",
+    "half a head": b"HTTP/1.1 200 OK\r\nConte",
+    "not http": b"hello\r\n\r\n",
+    "half of the body": http(200, b"x" * 100)[:-50],
+    "too long": http(200, b" " * 200_000),
+    "compressed unasked": http(200, b"\x1f\x8b", {"Content-Encoding": "gzip"}),
+}
+LIES = {"wechat_v3": wechat_lies() | BROKEN, "alipay": alipay_lies() | BROKEN}
+
+
+@dataclass(frozen=True)
+class Party:
+    """An adapter, the server that it talks to, and every call that there is."""
+
+    channel: SessionChannel
+    server: CannedServer
+
+    async def ask_everything(self, **call: Any) -> tuple[list[PayResult], list[EndResult]]:
+        how: Call = a_call(**call)
+        created = await self.channel.create(an_intent(), call=how)
+        assert created.action is None
+        charge = an_intent(method=Method.CODE)
+        paid = [
+            created.result,
+            await self.channel.charge(charge, auth_code="280000000000000000", call=how),
+            await self.channel.query(a_ref(), call=how),
+        ]
+        b2c = a_ref(direction=Direction.B2C)
+        return paid, [await self.channel.close(a_ref(), call=how), await self.channel.reverse(b2c, call=how)]
+
+
+def a_channel(name: str, *, port: int, http_client: HttpClient, signer: Signer, clock: HandClock) -> SessionChannel:
+    gateway = f"http://127.0.0.1:{port}"
+    if name == "wechat_v3":
+        wechat = wechat_settings.parse_settings(a_wechat_config(gateway=gateway))
+        return WechatV3Channel(settings=wechat, http=http_client, signer=signer, monotonic_s=clock.monotonic_s)
+    ali = alipay_settings.parse_settings(an_alipay_config(gateway=f"{gateway}/gateway.do"))
+    return AlipayChannel(settings=ali, http=http_client, signer=signer, monotonic_s=clock.monotonic_s)
+
+
+@pytest.fixture
+def clock() -> HandClock:
+    return HandClock()
+
+
+@pytest.fixture(params=[FastHttpClient, AiohttpClient], ids=["fast", "aiohttp"])
+def http_client(request: pytest.FixtureRequest) -> HttpClient:
+    return request.param(connections_per_host_max=4)
+
+
+@pytest.fixture(params=["wechat_v3", "alipay"])
+def name(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture
+async def party(name: str, http_client: HttpClient, clock: HandClock) -> AsyncIterator[Party]:
+    server, signer = CannedServer(), Signer(threads=1)
+    await server.start()
+    channel = a_channel(name, port=server.port, http_client=http_client, signer=signer, clock=clock)
+    yield Party(channel, server)
+    await channel.end_session()
+    await server.stop()
+    signer.close()
+
+
+@pytest.mark.invariant("I4", "I5")
+async def test_no_lie_and_no_broken_answer_pays_or_ends_anything(party: Party, name: str) -> None:
+    # What is cut short ends with its connection, as a dying server's answer does.
+    party.server.closes = True
+    for lie, answer in LIES[name].items():
+        party.server.answer = answer
+        paid, ended = await party.ask_everything()
+        outcomes = [result.outcome for result in paid]
+        # A refused placement took no money and ends nothing; to a charge or a query it is silence.
+        assert outcomes[0] in {Outcome.UNKNOWN, Outcome.UNPAID_OPEN}, lie
+        assert outcomes[1:] == [Outcome.UNKNOWN] * 2, lie
+        assert {result.state for result in ended} <= {EndState.UNKNOWN, EndState.RETRY}, lie
+        assert all(result.sent for result in (*paid, *ended)), lie
+        assert not any(result.not_found or result.user_paying for result in paid), lie
+
+
+async def test_the_truth_beside_the_lies_is_believed(party: Party, name: str) -> None:
+    """Without this, a server that no adapter understands would pass all of the above."""
+    answers = {"wechat_v3": wechat_answer(200, WECHAT_PAID), "alipay": alipay_answer(QUERY, ALIPAY_PAID)}
+    party.server.answer = answers[name]
+    result = await party.channel.query(a_ref(), call=a_call())
+    assert (result.outcome, result.order_minor, result.currency) == (Outcome.PAID, 1280, "CNY")
+
+
+@pytest.mark.invariant("I5")
+async def test_a_channel_that_never_answers_leaves_everything_unknown(party: Party) -> None:
+    party.server.answer = None
+    paid, ended = await party.ask_everything(deadline_s=0.1)
+    assert [(result.outcome, result.sent, result.code) for result in paid] == [(Outcome.UNKNOWN, True, "no_answer")] * 3
+    assert [(result.state, result.sent) for result in ended] == [(EndState.UNKNOWN, True)] * 2
+
+
+async def test_a_channel_that_cannot_be_reached_was_sent_nothing(party: Party) -> None:
+    await party.server.stop()
+    paid, ended = await party.ask_everything()
+    assert [(result.outcome, result.sent, result.code) for result in paid] == [
+        (Outcome.UNPAID_OPEN, False, "not_sent")
+    ] * 3
+    assert [(result.state, result.sent) for result in ended] == [(EndState.RETRY, False)] * 2
+    await party.server.start()
+
+
+@pytest.mark.invariant("I11")
+async def test_past_its_send_window_nothing_leaves(party: Party, clock: HandClock) -> None:
+    """A request that leaves later could be paid after everybody was told that it was not."""
+    for send_before_s in (clock.seconds, clock.seconds - 100):
+        paid, ended = await party.ask_everything(send_before_s=send_before_s)
+        assert [(result.outcome, result.sent) for result in paid] == [(Outcome.UNPAID_OPEN, False)] * 3
+        assert [(result.state, result.sent) for result in ended] == [(EndState.RETRY, False)] * 2
+    assert party.server.asked == []
+
+
+async def test_inside_its_send_window_a_call_leaves(party: Party, clock: HandClock) -> None:
+    party.server.answer = http(500, b"")
+    await party.ask_everything(send_before_s=clock.seconds + 5)
+    assert len(party.server.asked) == 5
+
+
+async def test_a_guarded_adapter_knows_what_was_sent_when_its_deadline_strikes(party: Party, clock: HandClock) -> None:
+    """The adapter's own word comes before the guard's: it knows whether a byte had left."""
+    guard = GuardedChannel(party.channel, account_id=AccountId(1), clock=clock)
+    party.server.answer = None
+    result = await guard.query(a_ref(), call=a_call(deadline_s=0.05))
+    assert (result.outcome, result.code) == (Outcome.UNKNOWN, "no_answer")
+    await party.server.stop()
+    result = await guard.query(a_ref(), call=a_call(deadline_s=0.05))
+    assert (result.outcome, result.sent, result.code) == (Outcome.UNPAID_OPEN, False, "not_sent")
+    await party.server.start()
+
+
+async def test_a_cancelled_call_ends_as_cancelled(party: Party) -> None:
+    party.server.answer = None
+    task = asyncio.create_task(party.channel.query(a_ref(), call=a_call()))
+    await party.server.arrived()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
