@@ -29,7 +29,7 @@ class Docs:
         """GET /openapi.json and /docs."""
 
         @get(path_of("openapi"), name="openapi")
-        async def openapi(_request: PageRequest) -> Response[bytes]:
+        async def openapi() -> Response[bytes]:
             return respond(self._json)
 
         @get(path_of("docs"), name="docs")
