@@ -1,0 +1,302 @@
+"""A whole private platform: embedded database, sandbox, serve, worker, merchant; nothing is left of it afterwards."""
+
+import asyncio
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, TextIO
+
+import msgspec
+
+from budan.host import embedded
+from budan.host.embedded import RunningPostgres
+from budan.host.errors import DatabaseNotStarted
+from budan.host.ports import LOOPBACK, held_ports
+from budan.host.supervisor import Exit, OnExit, Program, Supervisor, supervise
+from budan.proof.merchant import WEBHOOK_PATH
+from budan.proof.steps import CLI, run_cli
+
+Progress = Callable[[str], None]
+
+READY_S_MAX: Final = 60.0
+STEP_S_MAX: Final = 60.0
+TAIL_LINES: Final = 12
+RATES_BP: Final = {"wechat_v3": 60, "alipay": 55}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shape:
+    """How big an instance is, and how its sandbox behaves; `webhook_query` asks the merchant for misbehaviour."""
+
+    serves: int = 1
+    workers: int = 1
+    merchants: int = 1
+    time_scale: float = 1.0
+    seed: int = 1
+    webhook_query: str = ""
+    log_level: str = "warning"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shop:
+    """A merchant with its key, as the command line told them once."""
+
+    merchant_id: int
+    lane: int
+    api_key: str = field(repr=False)
+    shop_url: str = ""
+    terminal_url: str = ""
+
+    @property
+    def headers(self) -> str:
+        """The lines that authenticate a request."""
+        return f"Authorization: Bearer {self.api_key}\r\n"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Instance:
+    """A running platform: addresses, the merchants' keys, and where its three records are."""
+
+    folder: Path
+    dsn: str
+    public_url: str
+    sandbox_url: str
+    accounts: Mapping[str, int]
+    shops: tuple[Shop, ...]
+    supervisor: Supervisor
+    database_pid: int | None
+    # Programs that ended by themselves; a proof that saw one says so.
+    exits: list[Exit]
+
+    @property
+    def events_file(self) -> Path:
+        """The merchants' own file of webhooks."""
+        return self.folder / "merchant.jsonl"
+
+    @property
+    def truth_file(self) -> Path:
+        """The sandbox's own file."""
+        return self.folder / "sandbox" / "truth.jsonl"
+
+    def pids(self) -> dict[str, int]:
+        """Every program of the instance that runs now."""
+        database = {} if self.database_pid is None else {"postgres": self.database_pid}
+        return database | self.supervisor.pids()
+
+
+@contextmanager
+def private_folder() -> Generator[Path]:
+    """A fresh folder that is gone afterwards."""
+    folder = Path(tempfile.mkdtemp(prefix="budan-"))
+    # As root the database runs unprivileged and must get through; it cannot list what is here.
+    folder.chmod(0o711)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@asynccontextmanager
+async def starting_postgres(folder: Path, *, progress: Progress) -> AsyncGenerator["asyncio.Task[RunningPostgres]"]:
+    """An embedded server while it starts, flushing like the product; shield it when you wait for it."""
+    start = asyncio.to_thread(embedded.start, folder=folder, durable=True, progress=progress)
+    starting = asyncio.create_task(start)
+    try:
+        yield starting
+    finally:
+        # A thread cannot be cancelled, so what it starts is waited for and stopped. Whoever shielded it got its error.
+        with suppress(DatabaseNotStarted):
+            server = await starting
+            server.stop()
+
+
+@asynccontextmanager
+async def private_instance(
+    *, folder: Path, dsn: str | None, shape: Shape, progress: Progress
+) -> AsyncGenerator[Instance]:
+    """A platform in `folder`, on `dsn` or a database of its own, that answers when this is entered.
+
+    A program that crashes is brought back, and told of in `exits`. Leaving stops everything within 10 s.
+    """
+    exits: list[Exit] = []
+    logs = _Logs(folder / "logs")
+
+    def report(exit_: Exit) -> None:
+        exits.append(exit_)
+        progress(f"{exit_.name} ended with {exit_.code} after {exit_.ran_s:.1f} s: {logs.tail(exit_.name)}")
+
+    async with AsyncExitStack() as stack:
+        stack.callback(logs.close)
+        numbers = [port.number for port in stack.enter_context(held_ports(3))]
+        ports = _Ports(public=numbers[0], sandbox=numbers[1], merchant=numbers[2])
+        starting = None
+        if dsn is None:
+            starting = await stack.enter_async_context(starting_postgres(folder / "postgres", progress=progress))
+        supervisor = await stack.enter_async_context(supervise(on_line=logs.write, on_exit=report))
+        async with asyncio.TaskGroup() as tasks:
+            outside = tasks.create_task(
+                _start_outside(supervisor, folder=folder, ports=ports, shape=shape, progress=progress)
+            )
+            server = None if starting is None else await asyncio.shield(starting)
+            url = dsn if server is None else server.dsn
+            assert url is not None
+            environment = _environment(folder, dsn=url, ports=ports, shape=shape)
+            await run_cli("db", "upgrade", environment=environment, timeout_s=STEP_S_MAX)
+            progress("database: has its tables")
+            tasks.create_task(_start_inside(supervisor, shape=shape, environment=environment, progress=progress))
+            await outside
+            accounts = await _add_accounts(environment, progress=progress)
+            shops = await _add_shops(
+                folder, accounts=accounts, ports=ports, shape=shape, environment=environment, progress=progress
+            )
+        yield Instance(
+            folder=folder,
+            dsn=url,
+            public_url=f"http://{LOOPBACK}:{ports.public}",
+            sandbox_url=f"http://{LOOPBACK}:{ports.sandbox}",
+            accounts=accounts,
+            shops=shops,
+            supervisor=supervisor,
+            database_pid=None if server is None else server.pid,
+            exits=exits,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Ports:
+    public: int
+    sandbox: int
+    merchant: int
+
+
+class _Logs:
+    """What the programs print, a file each."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._folder = folder
+        self._files: dict[str, TextIO] = {}
+
+    def write(self, name: str, line: str) -> None:
+        if name not in self._files:
+            self._files[name] = (self._folder / f"{name}.log").open("a", encoding="utf-8", buffering=1)
+        self._files[name].write(line + "\n")
+
+    def tail(self, name: str) -> str:
+        path = self._folder / f"{name}.log"
+        lines = path.read_text("utf-8", "replace").splitlines() if path.exists() else []
+        return " | ".join(lines[-TAIL_LINES:]) or "it printed nothing"
+
+    def close(self) -> None:
+        for file in self._files.values():
+            file.close()
+
+
+def _environment(folder: Path, *, dsn: str, ports: _Ports, shape: Shape) -> dict[str, str]:
+    settings = {
+        "environment": "local",
+        "database": dsn,
+        "folder": str(folder),
+        "public_url": f"http://{LOOPBACK}:{ports.public}",
+        "listen": f"{LOOPBACK}:{ports.public}",
+        "webhook_allow": f"{LOOPBACK}:{ports.merchant}",
+        "sandbox_url": f"http://{LOOPBACK}:{ports.sandbox}",
+        "log_style": "json",
+        "log_level": shape.log_level,
+    }
+    # Nothing of our caller's settings: a key of a real instance has no business here.
+    theirs = {name: text for name, text in os.environ.items() if not name.startswith("BUDAN_")}
+    return theirs | {f"BUDAN_{name.upper()}": text for name, text in settings.items()}
+
+
+async def _start_outside(
+    supervisor: Supervisor, *, folder: Path, ports: _Ports, shape: Shape, progress: Progress
+) -> None:
+    """Those who stand outside of budan: the channels and the merchant."""
+    sandbox_flags = ("--port", str(ports.sandbox), "--time-scale", str(shape.time_scale), "--seed", str(shape.seed))
+    sandbox = Program(
+        name="sandbox",
+        argv=(*CLI, "sandbox", *sandbox_flags),
+        environment={"BUDAN_ENVIRONMENT": "local", "BUDAN_FOLDER": str(folder)},
+        on_exit=OnExit.RESTART,
+        tells_ready=True,
+    )
+    merchant_flags = ("--events-file", str(folder / "merchant.jsonl"), "--secrets-file", str(folder / "merchant.json"))
+    merchant = Program(
+        name="merchant",
+        argv=(
+            sys.executable,
+            "-m",
+            "budan.proof.merchant",
+            "--listen",
+            f"{LOOPBACK}:{ports.merchant}",
+            *merchant_flags,
+        ),
+        environment={},
+        on_exit=OnExit.RESTART,
+        tells_ready=True,
+    )
+    await asyncio.gather(*(_start(supervisor, program, progress=progress) for program in (sandbox, merchant)))
+
+
+async def _start_inside(
+    supervisor: Supervisor, *, shape: Shape, environment: Mapping[str, str], progress: Progress
+) -> None:
+    """Budan's own programs."""
+    names = [*(("serve", number) for number in range(1, shape.serves + 1))]
+    names += [*(("worker", number) for number in range(1, shape.workers + 1))]
+    programs = [
+        Program(
+            name=f"{command}-{number}",
+            argv=(*CLI, command),
+            environment=environment,
+            on_exit=OnExit.RESTART,
+            tells_ready=True,
+        )
+        for command, number in names
+    ]
+    await asyncio.gather(*(_start(supervisor, program, progress=progress) for program in programs))
+
+
+async def _start(supervisor: Supervisor, program: Program, *, progress: Progress) -> None:
+    await supervisor.start(program, ready_s_max=READY_S_MAX)
+    progress(f"{program.name}: ready")
+
+
+async def _add_accounts(environment: Mapping[str, str], *, progress: Progress) -> dict[str, int]:
+    async def add(channel: str) -> int:
+        arguments = ("channel", "add", channel, "--sandbox", "--name", f"sandbox {channel}")
+        added = await run_cli(*arguments, environment=environment, timeout_s=STEP_S_MAX)
+        return int(added["account_id"])
+
+    accounts = dict(zip(RATES_BP, await asyncio.gather(*map(add, RATES_BP)), strict=True))
+    progress(f"accounts at the sandbox: {', '.join(accounts)}")
+    return accounts
+
+
+async def _add_shops(
+    folder: Path,
+    *,
+    accounts: Mapping[str, int],
+    ports: _Ports,
+    shape: Shape,
+    environment: Mapping[str, str],
+    progress: Progress,
+) -> tuple[Shop, ...]:
+    query = f"?{shape.webhook_query}" if shape.webhook_query else ""
+    webhook = f"http://{LOOPBACK}:{ports.merchant}{WEBHOOK_PATH}{query}"
+    names = [f"Shop {number}" for number in range(1, shape.merchants + 1)]
+    flags = ["--webhook", webhook, "--with-key", "--with-shop"]
+    for channel, account_id in accounts.items():
+        flags += ["--account", str(account_id), "--rate", f"{channel}={RATES_BP[channel]}"]
+    added = await run_cli("merchant", "add", *names, *flags, environment=environment, timeout_s=STEP_S_MAX)
+    rows: list[dict[str, Any]] = added["merchants"]
+    secrets = {str(row["merchant_id"]): row["webhook_secret"] for row in rows}
+    (folder / "merchant.json").write_bytes(msgspec.json.encode(secrets))
+    progress(f"merchants: {len(rows)}, each with a key, a shop and a secret of its own")
+    return tuple(msgspec.convert(row, Shop) for row in rows)
