@@ -5,7 +5,7 @@ import functools
 import sys
 from collections.abc import Callable, Coroutine, Generator
 from contextlib import contextmanager
-from typing import Any, Final, ParamSpec, TypeVar
+from typing import Any, Final, ParamSpec, TypeVar, cast
 
 import click
 import msgspec
@@ -26,7 +26,6 @@ ERR: Final = Console(stderr=True, highlight=False, soft_wrap=True)
 
 P = ParamSpec("P")
 R = TypeVar("R")
-E = TypeVar("E", bound=Exception)
 
 
 def with_settings(*names: str) -> Callable[[Callable[..., R]], Callable[..., R]]:
@@ -70,6 +69,7 @@ def exit_codes() -> Generator[None]:
         yield
     except* Refused as group:
         for refused in _leaves(group):
+            assert isinstance(refused, Refused)
             named = f" ({refused.param})" if refused.param else ""
             ERR.print(f"budan: refused: {refused.code}{named} {refused.detail}".rstrip(), style="red", markup=False)
         raise SystemExit(EXIT_WRONG_USE) from None
@@ -102,8 +102,11 @@ def database_dsn(settings: Settings) -> str:
     return dsn
 
 
-def _leaves(group: ExceptionGroup[E]) -> list[E]:
-    found: list[E] = []
+def _leaves(group: ExceptionGroup[Exception]) -> list[Exception]:
+    found: list[Exception] = []
     for error in group.exceptions:
-        found.extend(_leaves(error) if isinstance(error, ExceptionGroup) else [error])
+        if isinstance(error, ExceptionGroup):
+            found.extend(_leaves(cast("ExceptionGroup[Exception]", error)))
+        else:
+            found.append(error)
     return found

@@ -2,11 +2,9 @@
 
 import asyncio
 import signal
-from contextlib import suppress
 from pathlib import Path
 
 import click
-import structlog
 import uvloop
 
 from budan.cli.frame import begin_process, database_dsn, with_settings
@@ -17,7 +15,6 @@ from budan.host.readiness import tell_ready
 from budan.sandbox.serve import NotLoopback
 from budan.sandbox.serve import run as run_sandbox
 from budan.web.asgi import build_app
-from budan.web.serve import listen_at
 from budan.web.serve import serve as serve_http
 from budan.workers.run import run_workers
 
@@ -37,18 +34,7 @@ async def _serve(settings: Settings) -> None:
     host, port = settings.listen
     wallet_url = settings.text("sandbox_url") or None
     async with open_database(settings, dsn=database_dsn(settings)) as opened, open_flows(opened) as flows:
-        app = build_app(flows=flows, wallet_url=wallet_url)
-        listener = listen_at(host=host, port=port, shared=True)
-        serving = asyncio.create_task(serve_http(app, listener=listener, on_ready=_tell_serving))
-        for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, serving.cancel)
-        with suppress(asyncio.CancelledError):
-            await serving
-
-
-def _tell_serving(host: str, port: int) -> None:
-    structlog.get_logger().info("serving", host=host, port=port)
-    tell_ready()
+        await serve_http(build_app(flows, wallet_url=wallet_url), host=host, port=port, on_ready=tell_ready)
 
 
 @click.command()

@@ -5,6 +5,8 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from random import random
+from secrets import token_hex
 from time import monotonic
 
 import msgspec
@@ -25,11 +27,15 @@ from budan.flows.asking import Questions
 from budan.flows.calling import ChannelCalls
 from budan.flows.cashier_link import CashierLinks
 from budan.flows.choosing import Chooser
+from budan.flows.delivering import Deliveries
 from budan.flows.directory import Directory
 from budan.flows.door import Door
 from budan.flows.ids import IdSource
 from budan.flows.intake import OrderIntake
 from budan.flows.intents import IntentMaker
+from budan.flows.keeping import Housekeeping
+from budan.flows.lanes import LaneKeeper
+from budan.flows.leftovers import Leftovers
 from budan.flows.notices import Notices
 from budan.flows.paying import Payments
 from budan.flows.reading import Reading
@@ -39,11 +45,14 @@ from budan.store import directory as stored
 from budan.store.database import Database
 from budan.wire.http_fast import FastHttpClient
 from budan.wire.rsa import Signer
+from budan.workers.run import Workers
 
 # One session per channel account; the guard's bounds are smaller.
 CONNECTIONS_PER_ACCOUNT_MAX = 64
 # RSA releases the GIL: two threads use two cores, and the event loop is left to the rest.
 SIGNER_THREADS = 2
+# Several endpoints may share a host; each has its own bound in the worker.
+DELIVERIES_PER_HOST_MAX = 256
 
 
 class SystemClock:
@@ -156,6 +165,36 @@ async def open_flows(opened: Opened) -> AsyncGenerator[Flows]:
             door=door,
             cashier_links=CashierLinks(secret=opened.keys.cashier_key),
         )
+
+
+@asynccontextmanager
+async def open_workers(opened: Opened, flows: Flows) -> AsyncGenerator[Workers]:
+    """What this process's loops run on; leaving writes what was delivered."""
+    client = FastHttpClient(connections_per_host_max=DELIVERIES_PER_HOST_MAX)
+    try:
+        async with Deliveries(
+            database=opened.database,
+            clock=opened.clock,
+            client=client,
+            box=opened.keys.box,
+            allowed=opened.settings.webhook_allow,
+            jitter=random,
+        ) as deliveries:
+            yield Workers(
+                lanes=LaneKeeper(
+                    database=opened.database,
+                    clock=opened.clock,
+                    worker=f"worker-{token_hex(8)}",
+                    lanes=opened.lanes,
+                ),
+                questions=flows.questions,
+                deliveries=deliveries,
+                leftovers=Leftovers(database=opened.database, door=flows.door),
+                housekeeping=Housekeeping(database=opened.database),
+                clock=opened.clock,
+            )
+    finally:
+        await client.close()
 
 
 def _account_loader(opened: Opened) -> Callable[[AccountId], Awaitable[AccountConfig | None]]:
