@@ -9,7 +9,7 @@ import structlog
 
 from budan.channels.session import SessionChannel
 from budan.channels.settings import BadSettings
-from budan.core.errors import Overloaded
+from budan.core.errors import Overloaded, StoreUnavailable
 from budan.core.numbers import AccountId
 from budan.ports.channel import AccountConfig, ChannelAccount
 from budan.ports.clock import Clock
@@ -75,8 +75,8 @@ class AccountCache:
     async def find(self, account_id: AccountId) -> ChannelAccount | None:
         """See ChannelAccounts.find.
 
-        Waits only for an account that was never found yet; raises what the store raised then, TimeoutError, or
-        `Overloaded` when too many are being looked for.
+        Waits only for an account that was never found yet; raises then what the store raised, `StoreUnavailable` when
+        it took too long, or `Overloaded` when too many are being looked for.
         """
         entry = self._entries.get(account_id)
         if entry is None:
@@ -127,8 +127,11 @@ class AccountCache:
             self._try_later(account_id)
 
     async def _refresh(self, account_id: AccountId) -> None:
-        async with asyncio.timeout(self._pace.load_timeout_s):
-            config = await self._load(account_id)
+        try:
+            async with asyncio.timeout(self._pace.load_timeout_s):
+                config = await self._load(account_id)
+        except TimeoutError as error:
+            raise StoreUnavailable("the channel account was not loaded in time") from error
         now_s = self._clock.monotonic_s()
         old = self._entries.get(account_id)
         if config is None:

@@ -195,6 +195,13 @@ async def test_the_first_caller_is_told_what_the_store_said() -> None:
         assert await world.find() is not None
 
 
+async def test_a_store_that_hangs_is_away() -> None:
+    async with a_world(replace(PACE, load_timeout_s=0.01)) as world:
+        world.store.open.clear()
+        with pytest.raises(StoreUnavailable):
+            await world.find()
+
+
 async def test_an_unknown_id_is_remembered_for_a_short_time() -> None:
     async with a_world() as world:
         stranger = AccountId(99)

@@ -287,6 +287,8 @@ def test_each_refused_end_has_its_meaning(sub_code: str, close: EndState, cancel
         ({"retry_flag": "Y", "action": "refund"}, EndState.RETRY, None),
         ({"retry_flag": "N"}, EndState.NOT_FOUND, None),
         ({}, EndState.NOT_FOUND, None),
+        ({"retry_flag": "N", "trade_no": ""}, EndState.NOT_FOUND, None),
+        ({"retry_flag": "N", "trade_no": "2026"}, EndState.ENDED, None),
         ({"retry_flag": "N", "action": "burn"}, EndState.UNKNOWN, None),
         ({"retry_flag": 1}, EndState.UNKNOWN, None),
     ],

@@ -410,9 +410,12 @@ def _cancel_done(answer: Cancelled) -> EndResult:
             return EndResult(state=EndState.ENDED, money_returned=True, code="refund")
         case "close":
             return EndResult(state=EndState.ENDED, money_returned=False, code="close")
-        case "":
+        case "" if answer.trade_no is None:
             # Alipay answers so for a number that it does not know: nothing was ended.
-            return EndResult(state=EndState.NOT_FOUND, code="no_action")
+            return EndResult(state=EndState.NOT_FOUND, code="no_trade")
+        case "":
+            # The trade is there and had ended before this call: a repeat of a cancel whose first answer was lost.
+            return EndResult(state=EndState.ENDED, code="nothing_to_do")
         case _:
             return EndResult(state=EndState.UNKNOWN, code="action_unknown", message=shortened(answer.action))
 

@@ -121,9 +121,10 @@ class Closed(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Cancelled(msgspec.Struct, frozen=True, kw_only=True):
-    """What a cancel did: `action` is close, refund or absent."""
+    """What a cancel did: `action` is close, refund or absent; `trade_no` is there when the trade is."""
 
     out_trade_no: str
+    trade_no: Reference | None = None
     retry_flag: str = ""
     action: str = ""
 

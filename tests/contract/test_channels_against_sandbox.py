@@ -1,0 +1,450 @@
+"""One suite that both adapters pass against the sandbox: two processes, real HTTP, each side with its own keys only."""
+
+import json
+import signal
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from secrets import token_hex
+from typing import Any
+
+import pytest
+
+from budan.channels.accounts import AccountCache
+from budan.channels.alipay import settings as alipay_settings
+from budan.channels.alipay.adapter import AlipayChannel
+from budan.channels.guard import GuardedChannel
+from budan.channels.session import SessionChannel
+from budan.channels.wechat_v3 import settings as wechat_settings
+from budan.channels.wechat_v3.adapter import WechatV3Channel
+from budan.core.evidence import Outcome
+from budan.core.numbers import AccountId
+from budan.core.trade import Direction
+from budan.ports.channel import (
+    AccountConfig,
+    BadNotice,
+    Call,
+    EndState,
+    Method,
+    Notice,
+    NoticeKind,
+    PayResult,
+    RawNotice,
+    TradeIntent,
+    TradeRef,
+)
+from budan.wire.http_fast import FastHttpClient
+from budan.wire.rsa import Signer
+from integration.sandbox.running import (
+    Caller,
+    Receiver,
+    RunningSandbox,
+    calling,
+    http_answer,
+    receiving,
+    start_sandbox,
+)
+from unit.channels.builders import HandClock, vectors, with_secret
+
+AMOUNT_MINOR = 1280
+SHORT_S = 0.3
+PATIENCE_S = 10.0
+
+
+@pytest.fixture(scope="module")
+def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSandbox]:
+    running = start_sandbox(tmp_path_factory.mktemp("sandbox"))
+    yield running
+    assert running.end(by=signal.SIGTERM) == 0
+
+
+@pytest.fixture
+async def caller(sandbox: RunningSandbox) -> AsyncIterator[Caller]:
+    async with calling(sandbox.url) as caller:
+        yield caller
+
+
+@pytest.fixture(params=["wechat_v3", "alipay"])
+def name(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture
+async def config(name: str, caller: Caller) -> AccountConfig:
+    return await an_account(caller, name)
+
+
+async def an_account(caller: Caller, name: str) -> AccountConfig:
+    """A fresh account at the sandbox, as the store would keep it."""
+    keys = vectors()["keys"]["merchant"]
+    opened = await caller.open_account(name, keys["public_spki_b64"], reverse_after_s=0)
+    if name == "wechat_v3":
+        settings = {field: opened[field] for field in ("gateway", "mchid", "appid", "merchant_serial")}
+        secrets = {
+            "merchant_private_key": keys["private_pkcs8_b64"],
+            "apiv3_key": opened["apiv3_key"],
+            "platform_keys": json.dumps(opened["platform_keys"]),
+        }
+    else:
+        settings = {field: opened[field] for field in ("gateway", "app_id", "seller_id")}
+        secrets = {"app_private_key": keys["private_pkcs8_b64"], "alipay_public_key": opened["alipay_public_key"]}
+    return AccountConfig(
+        account_id=AccountId(1), channel=name, name="一号店", enabled=True, settings=settings, secrets=secrets
+    )
+
+
+def built(config: AccountConfig, signer: Signer) -> SessionChannel:
+    http = FastHttpClient(connections_per_host_max=4)
+    if config.channel == "wechat_v3":
+        wechat = wechat_settings.parse_settings(config)
+        return WechatV3Channel(settings=wechat, http=http, signer=signer, monotonic_s=time.monotonic)
+    ali = alipay_settings.parse_settings(config)
+    return AlipayChannel(settings=ali, http=http, signer=signer, monotonic_s=time.monotonic)
+
+
+def a_call(*, deadline_s: float = PATIENCE_S) -> Call:
+    return Call(
+        now=datetime.now(UTC),
+        nonce=token_hex(16).upper(),
+        deadline_s=deadline_s,
+        send_before_s=time.monotonic() + deadline_s,
+    )
+
+
+def an_intent(*, method: Method = Method.NATIVE, notify_url: str = "http://127.0.0.1:9/nobody") -> TradeIntent:
+    now = datetime.now(UTC)
+    return TradeIntent(
+        trade_no=f"D{token_hex(12).upper()}",
+        method=method,
+        amount_minor=AMOUNT_MINOR,
+        currency="CNY",
+        subject="门店点单-拿铁",
+        notify_url=notify_url,
+        created_at=now,
+        expires_at=now + timedelta(minutes=10),
+        payer_openid="oSandbox" if method is Method.JSAPI else None,
+        return_url="https://pay.example.com/back" if method is Method.WAP else None,
+    )
+
+
+@dataclass(frozen=True)
+class Desk:
+    """A shop at one channel, and the payer's side of it."""
+
+    name: str
+    channel: SessionChannel
+    caller: Caller
+
+    async def place(self, intent: TradeIntent) -> PayResult:
+        return (await self.channel.create(intent, call=a_call())).result
+
+    async def charge(self, *, deadline_s: float = PATIENCE_S, **faults: Any) -> tuple[TradeIntent, PayResult]:
+        intent = an_intent(method=Method.CODE)
+        auth_code = await self.caller.auth_code(self.name, **faults)
+        call = a_call(deadline_s=deadline_s)
+        return intent, await self.channel.charge(intent, auth_code=auth_code, call=call)
+
+    async def query(self, intent: TradeIntent) -> PayResult:
+        return await self.channel.query(ref_of(intent), call=a_call())
+
+    async def query_until(self, intent: TradeIntent, outcome: Outcome) -> PayResult:
+        """Asks until the payer's fingers are done; each look is one round over the wire."""
+        ends_s = time.monotonic() + PATIENCE_S
+        while (result := await self.query(intent)).outcome is not outcome:
+            assert time.monotonic() < ends_s, result
+        return result
+
+    async def placed(self, *, scanned: bool = True, notify_url: str = "http://127.0.0.1:9/nobody") -> TradeIntent:
+        """A placed trade; Alipay makes one only when its code is scanned."""
+        intent = an_intent(notify_url=notify_url)
+        created = await self.channel.create(intent, call=a_call())
+        assert created.result.outcome is Outcome.UNPAID_OPEN
+        assert created.action is not None
+        if scanned:
+            await self.caller.admin("POST", "/sandbox/scan", {"code_text": created.action.qr_text})
+        return intent
+
+    async def paid(self, *, notify_url: str = "http://127.0.0.1:9/nobody", **faults: Any) -> TradeIntent:
+        intent = await self.placed(notify_url=notify_url)
+        await self.caller.pay(trade_no=intent.trade_no, faults=faults)
+        return intent
+
+    async def close(self, intent: TradeIntent) -> EndState:
+        return (await self.channel.close(ref_of(intent), call=a_call())).state
+
+
+def ref_of(intent: TradeIntent) -> TradeRef:
+    direction = Direction.B2C if intent.method is Method.CODE else Direction.C2B
+    return TradeRef(trade_no=intent.trade_no, direction=direction, created_at=intent.created_at)
+
+
+@asynccontextmanager
+async def a_desk(config: AccountConfig, caller: Caller) -> AsyncIterator[Desk]:
+    signer = Signer(threads=1)
+    channel = built(config, signer)
+    try:
+        yield Desk(config.channel, channel, caller)
+    finally:
+        await channel.end_session()
+        signer.close()
+
+
+@pytest.fixture
+async def desk(config: AccountConfig, caller: Caller) -> AsyncIterator[Desk]:
+    async with a_desk(config, caller) as desk:
+        yield desk
+
+
+@pytest.fixture
+async def receiver(name: str) -> AsyncIterator[Receiver]:
+    answers = {"wechat_v3": http_answer("204 No Content"), "alipay": http_answer("200 OK", b"success")}
+    async with receiving(answers[name]) as receiver:
+        yield receiver
+
+
+async def heard(desk: Desk, receiver: Receiver) -> Notice:
+    received = await receiver.next()
+    return desk.channel.parse_notice(RawNotice(headers=received.headers, body=received.body), now=datetime.now(UTC))
+
+
+def expect_paid(result: PayResult, intent: TradeIntent) -> None:
+    assert (result.outcome, result.trade_no) == (Outcome.PAID, intent.trade_no)
+    assert (result.order_minor, result.currency) == (AMOUNT_MINOR, "CNY")
+    assert result.channel_reference
+    assert result.payer_id
+    assert result.paid_at is not None
+    assert abs(result.paid_at - datetime.now(UTC)) < timedelta(minutes=1)
+
+
+async def test_a_customer_scans_and_pays_and_query_and_notice_say_so(desk: Desk, receiver: Receiver) -> None:
+    intent = await desk.placed(notify_url=receiver.url)
+    assert (await desk.query(intent)).outcome is Outcome.UNPAID_OPEN
+    await desk.caller.pay(trade_no=intent.trade_no)
+    expect_paid(await desk.query(intent), intent)
+    notice = await heard(desk, receiver)
+    assert notice.kind is NoticeKind.PAYMENT
+    expect_paid(notice.result, intent)
+
+
+async def test_a_notice_that_comes_twice_says_the_same_twice(desk: Desk, receiver: Receiver) -> None:
+    intent = await desk.paid(notify_url=receiver.url, double_notice=True)
+    first, second = await heard(desk, receiver), await heard(desk, receiver)
+    assert first == second
+    expect_paid(first.result, intent)
+
+
+@pytest.mark.invariant("I4")
+async def test_a_notice_for_another_account_is_no_notice_for_ours(desk: Desk, receiver: Receiver) -> None:
+    await desk.paid(notify_url=receiver.url)
+    received = await receiver.next()
+    notice = RawNotice(headers=received.headers, body=received.body)
+    async with a_desk(await an_account(desk.caller, desk.name), desk.caller) as other:
+        with pytest.raises(BadNotice):
+            other.channel.parse_notice(notice, now=datetime.now(UTC))
+    changed = RawNotice(headers=received.headers, body=received.body.replace(b"T", b"U"))
+    with pytest.raises(BadNotice):
+        desk.channel.parse_notice(changed, now=datetime.now(UTC))
+
+
+async def test_an_acknowledged_notice_is_not_repeated(desk: Desk, receiver: Receiver) -> None:
+    """The channel reads our form of yes as yes."""
+    ack = desk.channel.acknowledge(accepted=True)
+    receiver.answers[:] = [http_answer(f"{ack.status} OK", ack.body)]
+    intent = await desk.paid(notify_url=receiver.url)
+    trade = await desk.caller.trade_when(intent.trade_no, lambda trade: trade["notice_state"] == "acknowledged")
+    assert trade["notices_sent"] == 1
+
+
+async def test_a_refused_notice_is_repeated(desk: Desk, receiver: Receiver) -> None:
+    """The channel reads our form of no as no."""
+    no = desk.channel.acknowledge(accepted=False)
+    receiver.answers.insert(0, http_answer(f"{no.status} X", no.body))
+    intent = await desk.paid(notify_url=receiver.url)
+    expect_paid((await heard(desk, receiver)).result, intent)
+    expect_paid((await heard(desk, receiver)).result, intent)
+
+
+async def test_placing_again_is_safe_until_the_trade_has_ended(desk: Desk) -> None:
+    intent = await desk.placed()
+    assert (await desk.place(intent)).outcome is Outcome.UNPAID_OPEN
+    await desk.caller.pay(trade_no=intent.trade_no)
+    assert (await desk.place(intent)).outcome is Outcome.UNKNOWN
+    closed = await desk.placed()
+    assert await desk.close(closed) is EndState.ENDED
+    assert (await desk.place(closed)).outcome is Outcome.UNPAID_FINAL
+    other = replace(intent, amount_minor=1)
+    assert (await desk.place(other)).outcome is Outcome.UNKNOWN
+
+
+async def test_a_number_that_the_channel_never_heard_of_is_not_found_and_ends_nothing(desk: Desk) -> None:
+    for intent in (an_intent(), an_intent(method=Method.CODE)):
+        result = await desk.query(intent)
+        assert (result.outcome, result.not_found) == (Outcome.UNPAID_OPEN, True)
+    assert await desk.close(an_intent()) is EndState.NOT_FOUND
+    reversed_ = await desk.channel.reverse(ref_of(an_intent(method=Method.CODE)), call=a_call())
+    assert reversed_.state is EndState.NOT_FOUND
+
+
+async def test_a_closed_trade_is_unpaid_for_good(desk: Desk) -> None:
+    intent = await desk.placed()
+    assert await desk.close(intent) is EndState.ENDED
+    assert (await desk.query(intent)).outcome is Outcome.UNPAID_FINAL
+
+
+async def test_closing_what_is_paid_leaves_it_to_a_query(desk: Desk) -> None:
+    intent = await desk.paid()
+    expected = {"wechat_v3": EndState.ALREADY_PAID, "alipay": EndState.UNKNOWN}
+    assert await desk.close(intent) is expected[desk.name]
+    expect_paid(await desk.query(intent), intent)
+
+
+async def test_a_charge_is_paid_at_once(desk: Desk) -> None:
+    intent, result = await desk.charge()
+    expect_paid(result, intent)
+    expect_paid(await desk.query(intent), intent)
+
+
+async def test_a_code_that_nobody_showed_is_refused(desk: Desk) -> None:
+    leads = {"wechat_v3": "10", "alipay": "25"}
+    intent = an_intent(method=Method.CODE)
+    code = leads[desk.name] + "0" * 16
+    assert (await desk.channel.charge(intent, auth_code=code, call=a_call())).outcome is Outcome.UNPAID_FINAL
+
+
+@pytest.mark.parametrize(("ends", "outcome"), [("paid", Outcome.PAID), ("failed", Outcome.UNPAID_FINAL)])
+async def test_a_payer_who_types_is_waited_for(desk: Desk, ends: str, outcome: Outcome) -> None:
+    intent, result = await desk.charge(user_paying_s=0.5, user_paying_ends=ends)
+    assert (result.outcome, result.user_paying) == (Outcome.UNPAID_OPEN, True)
+    first = await desk.query(intent)
+    assert (first.outcome, first.user_paying) == (Outcome.UNPAID_OPEN, True)
+    await desk.query_until(intent, outcome)
+
+
+@pytest.mark.invariant("I5")
+async def test_a_charge_without_an_answer_is_unknown_whether_or_not_money_was_taken(desk: Desk) -> None:
+    taken, result = await desk.charge(deadline_s=SHORT_S, timeout_after_charge=True)
+    assert (result.outcome, result.sent) == (Outcome.UNKNOWN, True)
+    expect_paid(await desk.query(taken), taken)
+    lost, result = await desk.charge(deadline_s=SHORT_S, timeout_before_charge=True)
+    assert (result.outcome, result.sent) == (Outcome.UNKNOWN, True)
+    assert (await desk.query(lost)).not_found
+
+
+@pytest.mark.invariant("I5")
+async def test_a_channel_that_says_it_is_busy_may_have_taken_the_money(desk: Desk) -> None:
+    intent, result = await desk.charge(busy=True)
+    assert (result.outcome, result.sent) == (Outcome.UNKNOWN, True)
+    expect_paid(await desk.query(intent), intent)
+
+
+async def test_a_reversed_payment_is_with_the_payer_and_a_repeat_changes_nothing(desk: Desk) -> None:
+    intent, _ = await desk.charge()
+    results = [await desk.channel.reverse(ref_of(intent), call=a_call()) for _ in range(2)]
+    assert [result.state for result in results] == [EndState.ENDED] * 2
+    # WeChat never says whether money went back; Alipay says it once.
+    assert [result.money_returned for result in results] == [desk.name == "alipay" or None, None]
+    after = await desk.query(intent)
+    if desk.name == "wechat_v3":
+        assert (after.outcome, after.reversed_here) == (Outcome.UNPAID_FINAL, True)
+    else:
+        assert (after.outcome, after.refunded_hint) == (Outcome.PAID, True)
+
+
+async def test_a_charge_that_still_waits_is_reversed_without_money(desk: Desk) -> None:
+    intent, _ = await desk.charge(user_paying_s=60)
+    result = await desk.channel.reverse(ref_of(intent), call=a_call())
+    assert (result.state, result.money_returned) == (EndState.ENDED, None if desk.name == "wechat_v3" else False)
+    assert (await desk.query(intent)).outcome is Outcome.UNPAID_FINAL
+
+
+@pytest.mark.parametrize("name", ["alipay"])
+async def test_a_cancel_that_is_put_off_is_repeated(desk: Desk) -> None:
+    intent, _ = await desk.charge(retry_cancel=True)
+    first = await desk.channel.reverse(ref_of(intent), call=a_call())
+    assert first.state is EndState.RETRY
+    expect_paid(await desk.query(intent), intent)
+    second = await desk.channel.reverse(ref_of(intent), call=a_call())
+    assert (second.state, second.money_returned) == (EndState.ENDED, True)
+
+
+@pytest.mark.parametrize("name", ["alipay"])
+async def test_a_code_that_nobody_scanned_is_no_trade_yet(desk: Desk) -> None:
+    intent = await desk.placed(scanned=False)
+    assert (await desk.query(intent)).not_found
+    assert await desk.close(intent) is EndState.NOT_FOUND
+
+
+@pytest.mark.parametrize("name", ["alipay"])
+async def test_a_wap_page_leads_to_the_wallet_and_can_be_paid(desk: Desk) -> None:
+    intent = an_intent(method=Method.WAP)
+    created = await desk.channel.create(intent, call=a_call())
+    assert created.action is not None
+    assert created.action.redirect_url is not None
+    answer = await desk.caller.send("GET", created.action.redirect_url.removeprefix(desk.caller.url))
+    assert answer.status == 303
+    await desk.caller.pay(trade_no=intent.trade_no)
+    expect_paid(await desk.query(intent), intent)
+
+
+@pytest.mark.parametrize("name", ["wechat_v3"])
+async def test_a_jsapi_trade_is_placed_and_paid(desk: Desk) -> None:
+    intent = an_intent(method=Method.JSAPI)
+    created = await desk.channel.create(intent, call=a_call())
+    assert created.action is not None
+    assert created.action.jsapi_parameters is not None
+    await desk.caller.pay(trade_no=intent.trade_no)
+    expect_paid(await desk.query(intent), intent)
+
+
+@pytest.mark.invariant("I4", "I5")
+async def test_answers_under_keys_that_are_not_ours_to_trust_are_no_answers(
+    config: AccountConfig, caller: Caller
+) -> None:
+    """The money was taken; we cannot prove who says so, so it stays unknown until the keys are put right."""
+    other = await an_account(caller, config.channel)
+    name = "platform_keys" if config.channel == "wechat_v3" else "alipay_public_key"
+    async with a_desk(with_secret(config, name, other.secrets[name]), caller) as mistaken:
+        intent, result = await mistaken.charge()
+        assert result.outcome is Outcome.UNKNOWN
+        assert (await mistaken.query(intent)).outcome is Outcome.UNKNOWN
+        assert await mistaken.close(replace(intent, method=Method.NATIVE)) is EndState.UNKNOWN
+    async with a_desk(config, caller) as desk:
+        expect_paid(await desk.query(intent), intent)
+
+
+@pytest.mark.invariant("I5")
+async def test_requests_under_a_wrong_key_of_ours_leave_everything_unknown(
+    config: AccountConfig, caller: Caller
+) -> None:
+    name = "merchant_private_key" if config.channel == "wechat_v3" else "app_private_key"
+    wrong = vectors()["keys"]["platform"]["private_pkcs8_b64"]
+    async with a_desk(with_secret(config, name, wrong), caller) as mistaken:
+        intent, result = await mistaken.charge()
+        assert result.outcome is Outcome.UNKNOWN
+        assert (await mistaken.query(intent)).outcome is Outcome.UNKNOWN
+        refused = await mistaken.channel.create(an_intent(), call=a_call())
+        assert (refused.result.outcome, refused.action) == (Outcome.UNPAID_OPEN, None)
+
+
+async def test_an_account_from_the_cache_is_guarded_and_works(config: AccountConfig, caller: Caller) -> None:
+    signer, clock = Signer(threads=1), HandClock(time.monotonic())
+
+    async def load(account_id: AccountId) -> AccountConfig | None:
+        return config if account_id == config.account_id else None
+
+    def build(loaded: AccountConfig) -> GuardedChannel:
+        return GuardedChannel(built(loaded, signer), account_id=loaded.account_id, clock=clock)
+
+    cache = AccountCache(load=load, builders={config.channel: build}, clock=clock)
+    try:
+        account = await cache.find(config.account_id)
+        assert account is not None
+        intent = an_intent(method=Method.CODE)
+        auth_code = await caller.auth_code(config.channel)
+        expect_paid(await account.adapter.charge(intent, auth_code=auth_code, call=a_call()), intent)
+        assert await cache.find(AccountId(2)) is None
+    finally:
+        await cache.close()
+        signer.close()
