@@ -69,15 +69,15 @@ class Gates:
         if not gate.in_flight and (gate.failures_in_row == 0 or len(self._gates) > GROUPS_REMEMBERED_MAX):
             del self._gates[group]
 
+    @property
+    def groups(self) -> int:
+        """How many groups are remembered."""
+        return len(self._gates)
+
     def is_open(self, group: int) -> bool:
         """Whether the group is held back because it failed."""
         gate = self._gates.get(group)
         return gate is not None and gate.probe_at_s is not None
-
-    def in_flight(self, group: int) -> int:
-        """How many rows of the group are in flight."""
-        gate = self._gates.get(group)
-        return 0 if gate is None else len(gate.in_flight)
 
     def _free(self, gate: _Gate, *, now_s: float) -> int:
         limits = self._limits

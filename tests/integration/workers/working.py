@@ -1,0 +1,82 @@
+"""Workers in the test's own process, on the parts that the program runs."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+from secrets import token_hex
+
+from stage import Stage
+
+from budan.core.pace import DELIVERY_LADDER_S
+from budan.flows.delivering import Deliveries
+from budan.flows.keeping import Housekeeping
+from budan.flows.lanes import LEASE_S, LaneKeeper
+from budan.flows.leftovers import Leftovers
+from budan.wire.http_fast import FastHttpClient
+from budan.workers.deliver import DELIVERIES_MAX
+from budan.workers.run import Workers, run_workers
+
+# Rungs that a test can wait for; the real ones are tried by the unit tests of core.pace.
+QUICK_LADDER_S = (0.05, 0.05, 0.1)
+
+
+def keeper(stage: Stage, *, lease_s: float = LEASE_S) -> LaneKeeper:
+    """A lane keeper of one worker's life."""
+    return LaneKeeper(
+        database=stage.database,
+        clock=stage.opened.clock,
+        worker=f"worker-{token_hex(4)}",
+        lanes=stage.opened.lanes,
+        lease_s=lease_s,
+    )
+
+
+@contextlib.asynccontextmanager
+async def delivering(
+    stage: Stage,
+    *,
+    allowed: Sequence[str],
+    ladder: Sequence[float] = DELIVERY_LADDER_S,
+) -> AsyncIterator[Deliveries]:
+    """Deliveries to these private addresses."""
+    client = FastHttpClient(connections_per_host_max=DELIVERIES_MAX)
+    deliveries = Deliveries(
+        database=stage.database,
+        clock=stage.opened.clock,
+        client=client,
+        box=stage.opened.keys.box,
+        allowed=frozenset(allowed),
+        jitter=lambda: 0.5,
+        ladder=ladder,
+    )
+    try:
+        async with deliveries:
+            yield deliveries
+    finally:
+        await client.close()
+
+
+@contextlib.asynccontextmanager
+async def working(
+    stage: Stage,
+    *,
+    allowed: Sequence[str] = (),
+    ladder: Sequence[float] = DELIVERY_LADDER_S,
+    lease_s: float = LEASE_S,
+) -> AsyncIterator[asyncio.Event]:
+    """A whole worker beside the block, shut down at its end; the event stops it sooner."""
+    stop = asyncio.Event()
+    async with delivering(stage, allowed=allowed, ladder=ladder) as deliveries, asyncio.TaskGroup() as tasks:
+        workers = Workers(
+            lanes=keeper(stage, lease_s=lease_s),
+            questions=stage.flows.questions,
+            deliveries=deliveries,
+            leftovers=Leftovers(database=stage.database, door=stage.flows.door),
+            housekeeping=Housekeeping(database=stage.database),
+            clock=stage.opened.clock,
+        )
+        tasks.create_task(run_workers(workers, stop=stop))
+        try:
+            yield stop
+        finally:
+            stop.set()
