@@ -39,7 +39,17 @@ IN_QUESTION = [
     (202, "PARAM_ERROR"),
     (201, "USERPAYING"),
 ]
-EVERY_ROW = [*NOT_EXECUTED, *REFUSED, *REFUSED_CODES, *BUSY, *BROKEN, *NO_TRADE, *IN_QUESTION, (400, "ORDER_CLOSED")]
+EVERY_ROW = [
+    (400, "USERPAYING"),
+    *NOT_EXECUTED,
+    *REFUSED,
+    *REFUSED_CODES,
+    *BUSY,
+    *BROKEN,
+    *NO_TRADE,
+    *IN_QUESTION,
+    (400, "ORDER_CLOSED"),
+]
 
 
 def refusal(status: int, code: str, *, verdict: Verdict = Verdict.VALID) -> Said:
