@@ -28,12 +28,12 @@ with its present state. 503 answers come with `Retry-After`."""
 def documented_routes() -> list[Route]:
     """What merchants and channels may rely on."""
     described = {Surface.API, Surface.NOTICE}
-    return [route for route in ROUTES if route.surface in described and (route.gives or route.takes or route.body)]
+    return [route for route in ROUTES if route.surface in described and route.name != "openapi"]
 
 
 def build_openapi(*, public_url: str) -> Schema:
     """The document, as values ready for JSON."""
-    routes = [route for route in documented_routes() if route.name != "openapi"]
+    routes = documented_routes()
     structs = {kind for route in routes for kind in (route.takes, route.gives) if kind is not None} | {Problem}
     _, components = msgspec.json.schema_components(sorted(structs, key=lambda kind: kind.__name__), ref_template=_REF)
     paths: dict[str, Schema] = {}

@@ -30,11 +30,17 @@
   if (!pad) return;
   pad.hidden = false;
   const shown = document.getElementById(pad.dataset.pad);
+  const scan = document.getElementById(pad.dataset.scan);
+  // A tap shows the keyboard to type a code; the pad's taps do not, because a scanner needs none.
+  scan.addEventListener("pointerdown", () => { scan.inputMode = "numeric"; });
   pad.addEventListener("click", (event) => {
     const key = event.target.closest("[data-key]");
     if (!key) return;
     const typed = key.dataset.key;
     if (typed === "back") shown.value = shown.value.slice(0, -1);
     else if (shown.value.length < shown.maxLength && !(typed === "." && shown.value.includes("."))) shown.value += typed;
+    // A scanner types into whatever has the focus, and its Enter would press this key once more.
+    scan.inputMode = "none";
+    scan.focus({ preventScroll: true });
   });
 })();

@@ -78,7 +78,7 @@ def _fields(schemas: dict[str, Any], ref: dict[str, Any], *, prefix: str = "") -
             {
                 "name": prefix + name,
                 "required": name in schema.get("required", []),
-                "kind": field.get("type", "object"),
+                "kind": field.get("type") or " | ".join(field.get("enum", ["object"])),
                 "description": field.get("description", ""),
             }
         )

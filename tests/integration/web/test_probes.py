@@ -1,0 +1,75 @@
+from pathlib import Path
+
+from budan.web.routes import ROUTES
+from integration.web.cuttable import cuttable
+from integration.web.house import House, SandboxSide, an_order, open_house
+
+
+async def test_a_house_that_stands_is_alive_and_ready(house: House) -> None:
+    assert (await house.send("GET", "/livez")).body == b"alive\n"
+    ready = await house.send("GET", "/readyz")
+    assert (ready.status, ready.json) == (200, {"is_ready": True, "problems": []})
+
+
+async def test_a_head_request_is_answered_like_its_get_without_the_body(house: House) -> None:
+    for path in ("/livez", "/docs", "/openapi.json"):
+        async with house.line() as (reader, writer):
+            writer.write(f"HEAD {path} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n".encode())
+            head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 200 OK")
+            assert b"content-length: " in head
+            assert body == b""
+
+
+async def test_an_instance_that_is_about_to_go_says_so_but_lives_and_answers(house: House) -> None:
+    """A load balancer sends nobody new; whoever is on the way is served."""
+    house.app.begin_drain()
+    ready = await house.send("GET", "/readyz")
+    assert (ready.status, ready.json) == (503, {"is_ready": False, "problems": ["draining"]})
+    assert (await house.send("GET", "/livez")).status == 200
+    assert (await house.create_order())["state"] == "created"
+
+
+async def test_without_its_database_it_is_alive_but_not_ready_and_promises_nothing(
+    database_dsn: str, tmp_path: Path, sandbox_side: SandboxSide
+) -> None:
+    """A restart would mend nothing, so /livez must not ask for one; merchants are told to repeat."""
+    async with (
+        cuttable(database_dsn) as (line, dsn),
+        open_house(dsn=dsn, folder=tmp_path, sandbox=sandbox_side) as house,
+    ):
+        await house.create_order()
+        line.cut()
+        assert (await house.send("GET", "/livez")).status == 200
+        ready = await house.send("GET", "/readyz")
+        assert ready.status == 503
+        assert ready.json["problems"][0].startswith("database: ")
+        for reply in (await house.call("GET", "/v1/orders"), await house.call("POST", "/v1/orders", an_order())):
+            assert (reply.status, reply.code, reply.headers["retry-after"]) == (503, "store_unavailable", "1")
+        page = await house.send("GET", f"/s/{house.merchant.shop_code}", headers={"accept-language": "en"})
+        assert (page.status, "do not pay twice" in page.text) == (503, True)
+        line.mend()
+        assert (await house.send("GET", "/readyz")).status == 200
+        assert (await house.create_order())["state"] == "created"
+
+
+async def test_requests_are_counted_by_route_and_status_and_never_by_their_address(house: House) -> None:
+    """An address can be a secret, and as a label it would fill the memory."""
+    order = await house.create_order()
+    await house.call("GET", f"/v1/orders/{order['order_no']}")
+    await house.send("GET", "/no/such/path")
+    counted = (await house.send("GET", "/metrics")).text
+    assert 'budan_http_requests_total{route="get_order",status="200"}' in counted
+    assert 'budan_http_requests_total{route="none",status="404"}' in counted
+    assert order["order_no"] not in counted
+    routes = {line.split('route="')[1].split('"')[0] for line in counted.splitlines() if 'route="' in line}
+    assert routes <= {route.name for route in ROUTES} | {"none"}
+
+
+async def test_the_document_and_its_page_are_served(house: House) -> None:
+    document = (await house.send("GET", "/openapi.json")).json
+    assert document["openapi"] == "3.1.0"
+    assert document["servers"] == [{"url": house.url}]
+    page = await house.send("GET", "/docs", headers={"accept-language": "en"})
+    assert page.status == 200
+    assert all(path in page.text for path in document["paths"])

@@ -1,0 +1,162 @@
+"""The server itself: its end, its lines, its port."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+from collections.abc import AsyncIterator
+
+import pytest
+
+from budan.web import serve as serving
+from budan.web.exchange import Receive, Scope, Send
+from budan.web.serve import HEAD_BYTES_MAX, listen_at, serve, serve_on
+from integration.web.house import WAIT_S
+
+
+class SlowApp:
+    """Answers when it is told to."""
+
+    def __init__(self) -> None:
+        self.arrived = asyncio.Event()
+        self.go = asyncio.Event()
+        self.drains = 0
+
+    def begin_drain(self) -> None:
+        self.drains += 1
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        assert scope["type"] == "http"
+        assert (await receive())["type"] == "http.request"
+        self.arrived.set()
+        await self.go.wait()
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+        await send({"type": "http.response.body", "body": b"ok"})
+
+
+@contextlib.asynccontextmanager
+async def _served(app: SlowApp) -> AsyncIterator[tuple[int, "asyncio.Task[None]"]]:
+    listener = listen_at(host="127.0.0.1", port=0, is_shared=False)
+    port: int = listener.getsockname()[1]
+    ready = asyncio.Event()
+    running = asyncio.create_task(serve_on(app, listener=listener, on_ready=ready.set))
+    async with asyncio.timeout(WAIT_S):
+        await ready.wait()
+        try:
+            yield port, running
+        finally:
+            app.go.set()
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+
+
+@contextlib.asynccontextmanager
+async def _asked(port: int, head: bytes = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n") -> AsyncIterator[asyncio.StreamReader]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        writer.write(head)
+        await writer.drain()
+        yield reader
+    finally:
+        writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
+
+
+async def _is_taken(port: int) -> bool:
+    try:
+        async with _asked(port):
+            return True
+    except ConnectionError:
+        return False
+
+
+async def test_what_is_under_way_is_answered_before_the_end_and_nobody_new_is_taken() -> None:
+    app = SlowApp()
+    async with _served(app) as (port, running), _asked(port) as reader:
+        await app.arrived.wait()
+        running.cancel()
+        while await _is_taken(port):
+            pass
+        assert app.drains == 1
+        app.go.set()
+        assert (await reader.read()).endswith(b"ok")
+        await asyncio.wait([running], timeout=WAIT_S)
+        assert running.done()
+
+
+async def test_the_end_comes_in_time_even_if_an_answer_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serving, "DRAIN_S_MAX", 0)
+    app = SlowApp()
+    async with _served(app) as (port, running), _asked(port):
+        await app.arrived.wait()
+        running.cancel()
+        await asyncio.wait([running], timeout=WAIT_S)
+        assert running.done()
+
+
+async def test_a_line_that_sends_no_request_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serving, "HEAD_TIMEOUT_S", 0.1)
+    app = SlowApp()
+    app.go.set()
+    async with _served(app) as (port, _):
+        for begun in (b"", b"GET / HTTP/1.1\r\nHost:"):
+            async with _asked(port, begun) as reader:
+                assert await reader.read() == b""
+
+
+async def test_an_answer_that_takes_longer_than_a_head_may_is_not_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serving, "HEAD_TIMEOUT_S", 0.05)
+    app = SlowApp()
+    async with _served(app) as (port, _), _asked(port) as reader:
+        await app.arrived.wait()
+        # A silent line is closed by the same timer, started later than that of the line that waits for its answer.
+        async with _asked(port, b"") as silent:
+            assert await silent.read() == b""
+        app.go.set()
+        assert (await reader.readexactly(15)).startswith(b"HTTP/1.1 200 OK")
+
+
+async def test_an_endless_head_is_cut_off() -> None:
+    app = SlowApp()
+    async with _served(app) as (port, _):
+        long = b"GET / HTTP/1.1\r\nHost: h\r\nX: " + b"x" * (HEAD_BYTES_MAX + 1) + b"\r\n\r\n"
+        async with _asked(port, long) as reader:
+            assert (await reader.read()).startswith(b"HTTP/1.1 400")
+        assert not app.arrived.is_set()
+
+
+async def test_several_may_share_a_port_and_the_loner_may_not() -> None:
+    first = listen_at(host="127.0.0.1", port=0, is_shared=True)
+    with first:
+        port: int = first.getsockname()[1]
+        listen_at(host="127.0.0.1", port=port, is_shared=True).close()
+        with pytest.raises(OSError, match="in use"):
+            listen_at(host="127.0.0.1", port=port, is_shared=False)
+
+
+async def test_serving_by_host_and_port_tells_when_it_is_ready() -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+    app = SlowApp()
+    app.go.set()
+    ready = asyncio.Event()
+    running = asyncio.create_task(serve(app, host="127.0.0.1", port=port, on_ready=ready.set))
+    async with asyncio.timeout(WAIT_S):
+        await ready.wait()
+        async with _asked(port) as reader:
+            assert (await reader.readexactly(15)).startswith(b"HTTP/1.1 200 OK")
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_the_signal_to_end_ends_it_as_wished_and_not_as_killed() -> None:
+    app = SlowApp()
+    app.go.set()
+    async with _served(app) as (_, running):
+        os.kill(os.getpid(), signal.SIGTERM)
+        await asyncio.wait([running], timeout=WAIT_S)
+        assert running.done()
+        assert running.exception() is None
