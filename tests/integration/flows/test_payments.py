@@ -100,4 +100,4 @@ async def _due(house: House) -> list[DueQuestion]:
     connection = await asyncpg.connect(house.dsn)
     await connection.execute("UPDATE query_due SET due_at = now()")
     await connection.close()
-    return await house.flows.questions.list_due(lanes=list(range(64)), rows_max=10)
+    return await house.flows.questions.list_due(lanes=list(range(64)), accounts_left_out=[], rows_max=10)
