@@ -42,6 +42,17 @@ SETTINGS: Final = (
     Setting(name="log_level", default="info", purpose="debug, info, warning or error"),
 )
 
+# What every long-running process of ours goes by.
+PROCESS_SETTINGS: Final = (
+    "environment",
+    "folder",
+    "database",
+    "public_url",
+    "webhook_allow",
+    "log_style",
+    "log_level",
+)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Value:

@@ -1,0 +1,29 @@
+"""The command that answers over HTTP: serve."""
+
+import asyncio
+
+import click
+import uvloop
+
+from budan.cli.frame import begin_process, database_dsn, with_settings
+from budan.cli.settings import PROCESS_SETTINGS, Settings
+from budan.cli.wiring import open_database, open_flows
+from budan.host.readiness import tell_ready
+from budan.web.asgi import build_app
+from budan.web.serve import serve as serve_http
+
+
+@click.command()
+@with_settings(*PROCESS_SETTINGS, "listen", "sandbox_url")
+def serve(*, settings: Settings) -> None:
+    """Answer merchants, channels and payers over HTTP until SIGTERM. Several may share one address."""
+    begin_process(settings, "serve")
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_serve(settings))
+
+
+async def _serve(settings: Settings) -> None:
+    host, port = settings.listen
+    wallet_url = settings.text("sandbox_url") or None
+    async with open_database(settings, dsn=database_dsn(settings)) as opened, open_flows(opened) as flows:
+        await serve_http(build_app(flows, wallet_url=wallet_url), host=host, port=port, on_ready=tell_ready)

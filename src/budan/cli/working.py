@@ -1,0 +1,35 @@
+"""The command that does what is due: worker."""
+
+import asyncio
+import signal
+
+import click
+import uvloop
+
+from budan.cli.frame import begin_process, database_dsn, with_settings
+from budan.cli.settings import PROCESS_SETTINGS, Settings
+from budan.cli.wiring import open_database, open_flows, open_workers
+from budan.host.readiness import tell_ready
+from budan.workers.run import run_workers
+
+
+@click.command()
+@with_settings(*PROCESS_SETTINGS)
+def worker(*, settings: Settings) -> None:
+    """Ask channels, deliver webhooks and sweep what is left over, until SIGTERM. Run as many as you like."""
+    begin_process(settings, "worker")
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_work(settings))
+
+
+async def _work(settings: Settings) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    async with (
+        open_database(settings, dsn=database_dsn(settings)) as opened,
+        open_flows(opened) as flows,
+        open_workers(opened, flows) as workers,
+    ):
+        tell_ready()
+        await run_workers(workers, stop=stop)
