@@ -63,9 +63,10 @@ async def run_workers(workers: Workers, *, stop: asyncio.Event) -> None:
             for turns in sweeps:
                 loops.create_task(run_loop(turns, lanes=workers.lanes, stop=stop))
             loops.create_task(housekeeping.run(stop))
+        flying = (delivering, asking, retrying)
+        _log.info("worker_stopping", rows_in_flight=sum(len(rows) for rows in flying))
         # A whole lease from here, for what drains.
         await attempt(workers.lanes.renew, failures)
-        flying = (delivering, asking, retrying)
         cut_off = sum(await asyncio.gather(*(rows.drain(timeout_s=DRAIN_S) for rows in flying)))
     await attempt(workers.lanes.release, failures)
     _log.info("worker_stopped", rows_cut_off=cut_off)

@@ -2,14 +2,14 @@ import asyncio
 
 import asyncpg
 import pytest
-from integration.workers.receivers import Received, answering, receiving, take
-from integration.workers.watching import when
-from integration.workers.working import QUICK_LADDER_S, delivering, keeper, working
-from stage import Stage
 
 from budan.core.numbers import Environment
 from budan.flows.delivering import render_event_id
 from budan.wire.secret_box import SecretBox, new_key
+from integration.workers.receivers import Received, answering, receiving, take
+from integration.workers.watching import when
+from integration.workers.working import QUICK_LADDER_S, delivering, keeper, working
+from stage import Stage
 
 Rows = asyncpg.Connection
 
@@ -69,7 +69,9 @@ async def test_the_next_try_is_as_far_away_as_the_ladder_says(stage: Stage, rows
             await rows.execute("UPDATE webhook_due SET due_at = now()")
             (due,) = await deliveries.list_due(lanes=list(held), endpoints_left_out=[], rows_max=10)
             assert not await deliveries.deliver(due, fence=held[due.lane])
-            left_s = await rows.fetchval("SELECT extract(epoch FROM due_at - clock_timestamp())::float FROM webhook_due")
+            left_s = await rows.fetchval(
+                "SELECT extract(epoch FROM due_at - clock_timestamp())::float FROM webhook_due"
+            )
             assert expected_s - 5 < left_s <= expected_s
 
 
@@ -113,7 +115,10 @@ async def test_a_private_address_that_is_not_listed_is_never_called(stage: Stage
         await stage.add_paid_order(await stage.add_merchant(webhook_url=receiver.url()))
         await when(rows, "SELECT count(*) = 1 FROM delivery")
     assert receiver.received == []
-    assert await rows.fetchval("SELECT error FROM delivery") == "AddressRefused: host leads to an address that is not public"
+    assert (
+        await rows.fetchval("SELECT error FROM delivery")
+        == "AddressRefused: host leads to an address that is not public"
+    )
     assert await rows.fetchval("SELECT attempts FROM webhook_due") == 1
 
 

@@ -9,10 +9,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from time import monotonic
 
 import asyncpg
 import pytest
-from integration.workers.receivers import Received, Receiver, receiving, take
+
+from budan.workers.run import DRAIN_S
+from integration.workers.receivers import Received, Receiver, receiving, stay_silent, take
 from integration.workers.watching import when
 from stage import Stage
 
@@ -25,6 +28,13 @@ class RunningWorker:
     """A started `budan worker`."""
 
     child: subprocess.Popen[bytes]
+    log: Path
+
+    async def has_said(self, words: str) -> None:
+        """Until this is in its log."""
+        async with asyncio.timeout(END_S_MAX):
+            while words not in await asyncio.to_thread(self.log.read_text, "utf-8"):
+                pass
 
     async def end(self, by: signal.Signals) -> int:
         """Ends it by this signal; its exit code."""
@@ -41,12 +51,12 @@ async def worker(stage: Stage, receiver: Receiver, folder: Path) -> AsyncIterato
         "BUDAN_FOLDER": stage.settings.text("folder"),
         "BUDAN_WEBHOOK_ALLOW": receiver.authority,
     }
-    with (folder / "worker.log").open("ab") as log:
-        child = subprocess.Popen(
-            [sys.executable, "-m", "budan.cli.main", "worker"], env=environment, stdout=log, stderr=log
-        )
+    path = folder / "worker.log"
+    with path.open("ab") as log:
+        argv = [sys.executable, "-m", "budan.cli.main", "worker"]
+        child = await asyncio.to_thread(subprocess.Popen[bytes], argv, env=environment, stdout=log, stderr=log)
     try:
-        yield RunningWorker(child)
+        yield RunningWorker(child, path)
     finally:
         if child.poll() is None:
             child.kill()
@@ -95,13 +105,14 @@ async def test_workers_killed_again_and_again_lose_no_delivery(stage: Stage, row
                 await killed.end(signal.SIGKILL)
             # What a dead worker held is free when its lease is over; the test does not wait that long.
             await rows.execute("UPDATE lane_lease SET expires_at = '-infinity'")
+            await rows.execute("DELETE FROM worker")
         async with worker(stage, receiver, tmp_path):
             await when(rows, "SELECT count(*) = 0 FROM webhook_due")
     assert {came.order_no for came in receiver.received} == {order.order_no for order in orders}
     assert await rows.fetchval("SELECT count(*) FROM webhook WHERE taken_at IS NULL") == 0
 
 
-async def test_a_worker_told_to_stop_writes_what_is_under_way_and_frees_its_lanes(
+async def test_a_worker_told_to_stop_starts_nothing_more_and_writes_what_is_under_way(
     stage: Stage, rows: Rows, tmp_path: Path
 ) -> None:
     holding, released = asyncio.Event(), asyncio.Event()
@@ -117,10 +128,26 @@ async def test_a_worker_told_to_stop_writes_what_is_under_way_and_frees_its_lane
         async with worker(stage, receiver, tmp_path) as stopped:
             await asyncio.wait_for(holding.wait(), END_S_MAX)
             ending = asyncio.create_task(stopped.end(signal.SIGTERM))
-            await when(rows, "SELECT count(*) = 1 FROM webhook_due")
+            await stopped.has_said("worker_stopping")
+            second = await stage.add_paid_order(merchant)
             released.set()
             assert await ending == 0
-        assert await rows.fetchval("SELECT count(*) FROM webhook_due") == 0
+        left = await rows.fetch("SELECT order_id FROM webhook_due")
+        assert [row["order_id"] for row in left] == [second.order_id]
         assert await rows.fetchval("SELECT count(*) FROM lane_lease WHERE holder IS NOT NULL") == 0
         assert await rows.fetchval("SELECT count(*) FROM worker") == 0
     assert [came.order_no for came in receiver.received] == [first.order_no]
+
+
+async def test_an_endpoint_that_never_answers_keeps_no_worker_from_stopping(
+    stage: Stage, rows: Rows, tmp_path: Path
+) -> None:
+    async with receiving(stay_silent) as receiver:
+        await stage.add_paid_order(await stage.add_merchant(webhook_url=receiver.url()))
+        async with worker(stage, receiver, tmp_path) as stopped:
+            await receiver.wait_for_count(1)
+            began_s = monotonic()
+            assert await stopped.end(signal.SIGTERM) == 0
+            assert monotonic() - began_s < DRAIN_S + 3
+        assert await rows.fetchval("SELECT attempts FROM webhook_due") == 0
+        assert await rows.fetchval("SELECT count(*) FROM lane_lease WHERE holder IS NOT NULL") == 0

@@ -6,10 +6,10 @@ from datetime import UTC, datetime
 
 import asyncpg
 import pytest
-from integration.workers.working import keeper
-from stage import Stage
 
 from budan.flows.lanes import LaneKeeper
+from integration.workers.working import keeper
+from stage import Stage
 
 LANES = 64
 # Long enough for a busy machine to renew in, short enough to be waited for.

@@ -2,12 +2,12 @@ import asyncio
 
 import asyncpg
 import pytest
-from integration.workers.watching import when
-from integration.workers.working import working
-from stage import Stage
 
 from budan.flows.door import UNKNOWN_TRADE, DoorItem
 from budan.flows.leftovers import UNREADABLE
+from integration.workers.watching import when
+from integration.workers.working import working
+from stage import Stage
 
 Rows = asyncpg.Connection
 
@@ -39,7 +39,7 @@ async def test_what_this_version_cannot_read_waits_and_holds_up_nothing(stage: S
         await stage.flows.door.record(DoorItem(evidence=stage.payment(order)))
     await stage.add_orders([unreadable, readable])
     await rows.execute(
-        "UPDATE evidence_due SET statement = '{\"from\": \"the future\"}' WHERE trade_no = $1", unreadable.trade_no
+        'UPDATE evidence_due SET statement = \'{"from": "the future"}\' WHERE trade_no = $1', unreadable.trade_no
     )
     await rows.execute("UPDATE evidence_due SET due_at = now()")
     async with working(stage):

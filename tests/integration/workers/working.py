@@ -5,8 +5,6 @@ import contextlib
 from collections.abc import AsyncIterator, Sequence
 from secrets import token_hex
 
-from stage import Stage
-
 from budan.core.pace import DELIVERY_LADDER_S
 from budan.flows.delivering import Deliveries
 from budan.flows.keeping import Housekeeping
@@ -15,6 +13,7 @@ from budan.flows.leftovers import Leftovers
 from budan.wire.http_fast import FastHttpClient
 from budan.workers.deliver import DELIVERIES_MAX
 from budan.workers.run import Workers, run_workers
+from stage import Stage
 
 # Rungs that a test can wait for; the real ones are tried by the unit tests of core.pace.
 QUICK_LADDER_S = (0.05, 0.05, 0.1)
