@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
 from time import monotonic
-from typing import Any, Final, cast
+from typing import Final, cast
 
 import msgspec
 from rich.console import Console
@@ -18,7 +18,7 @@ from budan.proof.client import Unreachable
 from budan.proof.instance import Instance, Shape, private_folder, private_instance
 from budan.proof.records import Records, open_records
 from budan.proof.steps import StepFailed
-from budan.proof.story import SCRIPTS, Step, Story, create_open_order, play
+from budan.proof.story import SCRIPTS, Script, Step, Story, create_open_order, play
 
 EXIT_BROKEN: Final = 1
 EXIT_INTERRUPTED: Final = 130
@@ -128,20 +128,24 @@ async def _tell_stories(stage: Stage, *, records: Records, instance: Instance) -
     shop = instance.shops[0]
     stories: list[Story] = []
     async with asyncio.TaskGroup() as tasks:
-        told: list[tuple[list[Step], asyncio.Task[Story]]] = []
+        told: list[tuple[Script, list[Step], asyncio.Task[Story]]] = []
         for script in before:
             steps: list[Step] = []
-            playing: Coroutine[Any, Any, Story] = play(script, records=records, shop=shop, tell=steps.append)
-            told.append((steps, tasks.create_task(playing)))
-        for number, (script, (steps, playing_task)) in enumerate(zip(before, told, strict=True), start=1):
-            stage.say(f"\n{number}. {script.name}: {script.title}", style="bold")
+            playing = play(script, records=records, shop=shop, tasks=tasks, tell=steps.append)
+            told.append((script, steps, tasks.create_task(playing)))
+        for number, (script, steps, playing_task) in enumerate(told, start=1):
             stories.append(await playing_task)
+            _announce(stage, number, script)
             teller = _Teller(stage)
             for step in steps:
                 teller.tell(step)
-    stage.say(f"\n{len(SCRIPTS)}. {last.name}: {last.title}", style="bold")
-    stories.append(await play(last, records=records, shop=shop, tell=_Teller(stage).tell))
+        _announce(stage, len(SCRIPTS), last)
+        stories.append(await play(last, records=records, shop=shop, tasks=tasks, tell=_Teller(stage).tell))
     return stories
+
+
+def _announce(stage: Stage, number: int, script: Script) -> None:
+    stage.say(f"\n{number}. {script.name}: {script.title}", style="bold")
 
 
 class _Teller:
@@ -174,16 +178,16 @@ def _judge(stories: list[Story], *, ready_s: float, instance: Instance) -> DemoR
 
 def _show(stage: Stage, stories: list[Story], result: DemoResult) -> None:
     table = Table(title="\nThe three records", title_justify="left")
-    for column in ("order", "sandbox's own file", "budan's database", "merchant's own file"):
+    for column in ("order", "sandbox", "budan", "merchant"):
         table.add_column(column)
     for story in stories:
-        order = story.order
-        booked = f"{order.payment_entries} payment booked, sum {order.postings_sum_minor}"
+        order, trade = story.order, story.trade
+        booked = "payment" if order.payment_entries == 1 else "payments"
         table.add_row(
-            f"{story.script.name}\n{story.order_no}",
-            f"{story.trade.state} ¥{story.trade.amount_minor / 100:.2f}\nnotices sent: {story.trade.notices_sent}",
-            f"{order.state} ¥{order.amount_minor / 100:.2f} by {order.learned_source}\n{booked}",
-            f"{len(story.webhooks)} webhook\n+{(story.webhooks[0].at - story.paid_at).total_seconds():.3f} s",
+            story.script.name,
+            f"{trade.state} ¥{trade.amount_minor / 100:.2f}, notices: {trade.notices_sent}",
+            f"{order.state} by {order.learned_source}, {order.payment_entries} {booked} booked",
+            f"{len(story.webhooks)} webhook, +{(story.webhooks[0].at - story.paid_at).total_seconds():.3f} s",
         )
     stage.console.print(table)
     for problem in result.problems:

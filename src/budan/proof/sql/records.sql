@@ -23,8 +23,9 @@ SELECT
         WHERE p.lane = o.lane AND p.order_id = o.id
     )::bigint AS postings_sum_minor
 FROM order_reference AS r
-INNER JOIN orders AS o ON o.lane = r.lane AND o.id = r.order_id
-LEFT JOIN remedy AS m ON m.lane = o.lane AND m.order_id = o.id
-LEFT JOIN webhook AS w ON w.lane = o.lane AND w.order_id = o.id
+INNER JOIN orders AS o ON r.lane = o.lane AND r.order_id = o.id
+LEFT JOIN remedy AS m ON o.lane = m.lane AND o.id = m.order_id
+LEFT JOIN webhook AS w ON o.lane = w.lane AND o.id = w.order_id
 WHERE r.lane = $1 AND r.merchant_id = $2 AND r.reference = $3
+ORDER BY w.version, m.attempt
 LIMIT 1;
