@@ -244,17 +244,15 @@ def _plan_question(subject: Subject, heard: Heard, decision: Decision, writes: D
     before = subject.trade.trade
     after = decision.trade if isinstance(decision, Transition) else before
     now, attempts = subject.locked.now, heard.asked_attempts
+    if heard.evidence.source is Source.BILL and after.state is not TradeState.SUCCEEDED:
+        # The bill may know of money that we do not; the channel's signed answer decides (I4).
+        _ask(subject, now, attempts=0, writes=writes)
+        return
     match after.state:
-        case TradeState.SUCCEEDED | TradeState.REVERSED:
+        case TradeState.SUCCEEDED:
             _ask(subject, None, attempts=0, writes=writes)
-        case TradeState.FAILED | TradeState.CLOSED:
-            if before.is_open:
-                _ask(subject, now + delay_after(QUERY_LADDER_ENDED_S, attempts=0), attempts=0, writes=writes)
-            elif attempts is not None:
-                climbed = attempts + 1
-                last = needs_person(QUERY_LADDER_ENDED_S, attempts=climbed)
-                due_at = None if last else now + delay_after(QUERY_LADDER_ENDED_S, attempts=climbed)
-                _ask(subject, due_at, attempts=climbed, writes=writes)
+        case TradeState.FAILED | TradeState.CLOSED | TradeState.REVERSED:
+            _plan_ended_question(subject, after, attempts, writes)
         case (
             TradeState.CREATED
             | TradeState.SUBMITTED
@@ -267,6 +265,20 @@ def _plan_question(subject: Subject, heard: Heard, decision: Decision, writes: D
                 _ask(subject, due_at, attempts=attempts + 1, writes=writes)
         case _:
             assert_never(after.state)
+
+
+def _plan_ended_question(subject: Subject, after: Trade, attempts: int | None, writes: DoorWrites) -> None:
+    """A trade that ended unpaid is asked about twice more; one whose payment came and went back has told all."""
+    now = subject.locked.now
+    if after.paid_seen:
+        _ask(subject, None, attempts=0, writes=writes)
+    elif subject.trade.trade.is_open:
+        _ask(subject, now + delay_after(QUERY_LADDER_ENDED_S, attempts=0), attempts=0, writes=writes)
+    elif attempts is not None:
+        climbed = attempts + 1
+        last = needs_person(QUERY_LADDER_ENDED_S, attempts=climbed)
+        due_at = None if last else now + delay_after(QUERY_LADDER_ENDED_S, attempts=climbed)
+        _ask(subject, due_at, attempts=climbed, writes=writes)
 
 
 def query_ladder(direction: Direction) -> tuple[float, ...]:

@@ -1,0 +1,160 @@
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from budan.core.evidence import Source
+from builders import ACCOUNT, AMOUNT_MINOR, OTHER_ACCOUNT, not_found, not_paid_yet, paid, refused, silence
+from integration.flows.standing import Standing, Till
+
+MISFITS: dict[str, dict[str, Any]] = {
+    "wrong_amount": {"order_minor": AMOUNT_MINOR - 1},
+    "wrong_currency": {"currency": "USD"},
+    "wrong_account": {"account_id": OTHER_ACCOUNT},
+}
+
+
+@pytest.mark.invariant("I4")
+@pytest.mark.parametrize("mismatch", MISFITS)
+@pytest.mark.parametrize("source", list(Source), ids=lambda source: source.value)
+async def test_money_that_does_not_fit_completes_nothing_on_any_path(till: Till, source: Source, mismatch: str) -> None:
+    """A payment of one cent must not complete an order of ten yuan, whoever says so."""
+    standing = await till.stand()
+    for _ in range(2):
+        await till.hear(paid(trade_no=standing.trade_no(), source=source, **MISFITS[mismatch]))
+    assert await till.order_state(standing) == "paying"
+    assert await till.trade_state(standing) == "created"
+    assert [await till.count(table) for table in ("webhook", "remedy", "refund")] == [0, 0, 0]
+    if source is Source.BILL:
+        # A bill proves nothing by itself: its trade is asked about.
+        assert [await till.count(table) for table in ("contradiction", "posting")] == [0, 0]
+        return
+    assert await till.rows("SELECT attempt, mismatch FROM contradiction") == [(1, mismatch)]
+    assert await till.rows("SELECT hold_reason, hold_since IS NOT NULL FROM orders") == [(mismatch, True)]
+    account = OTHER_ACCOUNT if mismatch == "wrong_account" else ACCOUNT
+    amount = MISFITS[mismatch].get("order_minor", AMOUNT_MINOR)
+    booked = [(f"channel:{account}", amount, "CNY"), ("suspense", -amount, "CNY")]
+    # A currency that we keep no books in cannot be booked; the contradiction alone tells of it.
+    wanted = [] if mismatch == "wrong_currency" else booked
+    assert await till.rows("SELECT account, amount_minor, currency FROM posting ORDER BY line") == wanted
+
+
+@pytest.mark.invariant("I4")
+async def test_a_held_order_is_still_completed_by_evidence_that_fits(till: Till) -> None:
+    standing = await till.stand()
+    await till.hear(paid(trade_no=standing.trade_no(), order_minor=1))
+    await till.hear(paid(trade_no=standing.trade_no()))
+    assert await till.rows("SELECT state, hold_reason FROM orders") == [("paid", "wrong_amount")]
+
+
+@pytest.mark.invariant("I4")
+async def test_a_bill_row_makes_its_trade_due_at_once(till: Till) -> None:
+    """The bill knows of money that we do not: the channel's signed answer is wanted now, not at the next rung."""
+    standing = await till.stand()
+    await till.outside.execute("UPDATE query_due SET due_at = now() + interval '1 day', attempts = 9")
+    planned = await till.hear(paid(trade_no=standing.trade_no(), source=Source.BILL))
+    assert planned.decision == "channel_is_asked"
+    assert await till.rows("SELECT due_at <= clock_timestamp() FROM query_due") == [(True,)]
+
+
+@pytest.mark.invariant("I4")
+async def test_a_payment_that_is_denied_after_it_was_proven_holds_the_order(till: Till) -> None:
+    standing = await till.stand()
+    await till.hear(paid(trade_no=standing.trade_no()))
+    await till.hear(refused(trade_no=standing.trade_no()))
+    assert await till.rows("SELECT state, hold_reason FROM orders") == [("paid", "payment_denied")]
+    assert await till.count("posting") == 3
+
+
+@pytest.mark.invariant("I5")
+@pytest.mark.parametrize("source", [Source.REPLY, Source.QUERY])
+async def test_silence_moves_a_trade_to_unknown_and_ends_nothing(till: Till, source: Source) -> None:
+    standing = await till.stand()
+    for attempts in range(5):
+        await till.hear(silence(trade_no=standing.trade_no(), source=source), asked_attempts=attempts)
+    assert await till.trade_state(standing) == "unknown"
+    assert await till.order_state(standing) == "paying"
+    assert await till.rows("SELECT attempts, due_at > now() FROM query_due") == [(5, True)]
+
+
+@pytest.mark.invariant("I5")
+async def test_silence_does_not_move_a_trade_whose_end_is_known(till: Till) -> None:
+    standing = await till.stand(trades=2)
+    await till.hear(paid(trade_no=standing.trade_no(1)))
+    await till.hear(refused(trade_no=standing.trade_no(2)))
+    for attempt in (1, 2):
+        await till.hear(silence(trade_no=standing.trade_no(attempt)))
+    assert [await till.trade_state(standing, attempt) for attempt in (1, 2)] == ["succeeded", "closed"]
+
+
+@pytest.mark.invariant("I5")
+async def test_no_such_trade_ends_one_only_after_its_expiry_and_one_more_question(till: Till) -> None:
+    over = timedelta(minutes=18)
+    young = await till.stand(age=over)
+    for asked_ago in (timedelta(minutes=10), timedelta(minutes=9), timedelta(minutes=2)):
+        await hear_not_found(till, young, asked_ago=asked_ago)
+    assert await till.trade_state(young) == "created"
+    assert await till.rows("SELECT not_found_count FROM trade") == [(0,)]
+
+    for wanted in ("created", "closed"):
+        await hear_not_found(till, young, asked_ago=timedelta(seconds=30))
+        assert await till.trade_state(young) == wanted
+
+
+@pytest.mark.invariant("I5")
+async def test_a_charge_that_the_channel_does_not_know_stays_open_however_often_it_says_so(till: Till) -> None:
+    """Our request may still be on its way: only an answered reverse makes that definite."""
+    standing = await till.stand(method="code", age=timedelta(hours=2))
+    for _ in range(5):
+        await hear_not_found(till, standing, asked_ago=timedelta(seconds=1))
+    assert await till.trade_state(standing) == "created"
+
+
+async def hear_not_found(till: Till, standing: Standing, *, asked_ago: timedelta) -> None:
+    now = await till.outside.fetchval("SELECT clock_timestamp()")
+    await till.hear(not_found(trade_no=standing.trade_no(), asked_at=now - asked_ago), asked_attempts=0)
+
+
+@pytest.mark.invariant("I6")
+@pytest.mark.parametrize("method", ["native", "code"])
+async def test_no_answer_of_a_channel_ends_the_questions_about_an_open_trade(till: Till, method: str) -> None:
+    standing = await till.stand(method=method)
+    for attempts, answer in enumerate([silence, not_paid_yet, not_found, silence, not_paid_yet] * 10):
+        await till.hear(answer(trade_no=standing.trade_no()), asked_attempts=attempts)
+    ((attempts, wait_s),) = await till.rows(
+        "SELECT attempts, extract(epoch FROM due_at - clock_timestamp())::float FROM query_due"
+    )
+    assert attempts == 50
+    assert 1_700 < wait_s < 1_800
+
+
+@pytest.mark.invariant("I6")
+async def test_a_contradiction_does_not_end_the_questions(till: Till) -> None:
+    standing = await till.stand()
+    await till.hear(paid(trade_no=standing.trade_no(), order_minor=1, source=Source.QUERY), asked_attempts=0)
+    assert await till.rows("SELECT attempts, due_at > now() FROM query_due") == [(1, True)]
+
+
+@pytest.mark.invariant("I6")
+async def test_a_trade_that_ended_unpaid_is_asked_once_more_and_next_morning(till: Till) -> None:
+    """The channel's no may come from a replica that had not heard of the payment yet."""
+    standing = await till.stand()
+    waits: list[float | None] = []
+    await till.hear(refused(trade_no=standing.trade_no(), source=Source.REPLY))
+    for attempts in range(2):
+        waits.append(await _wait_s(till))
+        await till.hear(refused(trade_no=standing.trade_no()), asked_attempts=attempts)
+    assert [round(wait, -2) for wait in waits if wait is not None] == [600, 43_200]
+    assert await till.count("query_due") == 0
+
+
+async def _wait_s(till: Till) -> float | None:
+    return await till.outside.fetchval("SELECT extract(epoch FROM due_at - clock_timestamp())::float FROM query_due")
+
+
+@pytest.mark.invariant("I6")
+async def test_a_trade_that_was_revoked_unpaid_is_asked_about_like_any_other_that_ended(till: Till) -> None:
+    standing = await till.stand(method="code")
+    await till.hear(refused(trade_no=standing.trade_no(), reversed_here=True))
+    assert await till.trade_state(standing) == "reversed"
+    assert await till.rows("SELECT attempts, due_at > now() FROM query_due") == [(0, True)]
