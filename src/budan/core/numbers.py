@@ -1,8 +1,10 @@
 """Numbers that people and channels see, and the ids inside them."""
 
+import re
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta, timezone
 from enum import Enum
+from functools import lru_cache
 from typing import NewType
 
 OrderId = NewType("OrderId", int)
@@ -13,7 +15,6 @@ Lane = NewType("Lane", int)
 # A number is 30 characters of upper-case Crockford base32 (no I, L, O, U): kind with environment (1), Beijing day as
 # YYMMDD (6), lane (2), merchant (6), order id (13), ordinal (1), check (1). Its parts find the row without a search.
 ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
-_VALUES = {character: value for value, character in enumerate(ALPHABET)}
 NUMBER_LENGTH = 30
 
 # Ids count milliseconds from here: 41 bits last until 2094.
@@ -78,13 +79,13 @@ class Number:
 
 def render_number(number: Number) -> str:
     """The 30 characters of `number`."""
-    day = id_created_at(number.order_id).astimezone(BEIJING)
     body = (
         _LEADS[number.environment, number.kind]
-        + f"{day:%y%m%d}"
-        + _encode(number.lane, width=2)
-        + _encode(number.merchant_id, width=6)
-        + _encode(number.order_id, width=13)
+        + _day_text(_day_index(number.order_id))
+        + _PAIRS[number.lane]
+        + _encode_pairs(number.merchant_id, pairs=3)
+        + ALPHABET[number.order_id >> 60]
+        + _encode_pairs(number.order_id & _LOW_60_BITS, pairs=6)
         + ALPHABET[number.ordinal]
     )
     return body + _check_character(body)
@@ -113,7 +114,7 @@ def trade_number(
 
 def parse_number(text: str) -> Number:
     """The parts of a number; raises `BadNumber` unless every part agrees with the others."""
-    if len(text) != NUMBER_LENGTH or any(character not in _VALUES for character in text):
+    if len(text) != NUMBER_LENGTH or not _IS_NUMBER(text):
         raise BadNumber(text)
     if _check_character(text[:-1]) != text[-1] or text[0] not in _KINDS:
         raise BadNumber(text)
@@ -121,17 +122,16 @@ def parse_number(text: str) -> Number:
     lane, merchant_id, order_id = _decode(text[7:9]), _decode(text[9:15]), _decode(text[15:28])
     if lane >= LANES_MAX or not 0 < merchant_id <= MERCHANT_ID_MAX or not 0 < order_id < 1 << 63:
         raise BadNumber(text)
-    number = Number(
+    if _day_text(_day_index(OrderId(order_id))) != text[1:7]:
+        raise BadNumber(text)
+    return Number(
         environment=environment,
         kind=kind,
         lane=Lane(lane),
         merchant_id=MerchantId(merchant_id),
         order_id=OrderId(order_id),
-        ordinal=_VALUES[text[28]],
+        ordinal=ALPHABET.index(text[28]),
     )
-    if f"{id_created_at(number.order_id).astimezone(BEIJING):%y%m%d}" != text[1:7]:
-        raise BadNumber(text)
-    return number
 
 
 def lane_of(merchant_id: MerchantId, *, lanes: int) -> Lane:
@@ -172,27 +172,50 @@ def beijing_day(moment: datetime) -> date:
 
 
 _EPOCH_MS = int(ID_EPOCH.timestamp() * 1000)
+_DAY_MS = 86_400_000
+_BEIJING_AHEAD_MS = 8 * 3_600_000
 
 
-def _encode(value: int, *, width: int) -> str:
-    return "".join(ALPHABET[value >> shift & 31] for shift in range(5 * (width - 1), -1, -5))
+# Numbers are rendered and parsed several times for each order, so both go through tables: ten bits at a time to write,
+# Python's own base 32 to read.
+_PAIRS = tuple(high + low for high in ALPHABET for low in ALPHABET)
+_LOW_60_BITS = (1 << 60) - 1
+_TO_PYTHON = str.maketrans(ALPHABET, "0123456789abcdefghijklmnopqrstuv")
+_IS_NUMBER = re.compile(f"[{ALPHABET}]{{{NUMBER_LENGTH}}}").fullmatch
+
+
+def _encode_pairs(value: int, *, pairs: int) -> str:
+    return "".join([_PAIRS[value >> shift & 1023] for shift in range(10 * (pairs - 1), -1, -10)])
 
 
 def _decode(text: str) -> int:
-    value = 0
-    for character in text:
-        value = value << 5 | _VALUES[character]
-    return value
+    return int(text.translate(_TO_PYTHON), 32)
+
+
+def _day_index(identity: OrderId) -> int:
+    """Days of Beijing since the first one that has ids."""
+    return ((identity >> 22) + _BEIJING_AHEAD_MS) // _DAY_MS
+
+
+@lru_cache(maxsize=4_096)
+def _day_text(index: int) -> str:
+    return f"{(ID_EPOCH + timedelta(days=index)):%y%m%d}"
+
+
+def _times_alpha(remainder: int) -> int:
+    """Multiplied by the generator of GF(32)."""
+    doubled = remainder << 1
+    return doubled ^ 0b100101 if doubled & 32 else doubled
+
+
+_TIMES_ALPHA = tuple(_times_alpha(remainder) for remainder in range(32))
+_VALUES = {character: value for value, character in enumerate(ALPHABET)}
 
 
 def _check_character(body: str) -> str:
     """A checksum over GF(32): finds every single wrong character and every swap of two neighbours."""
     remainder = 0
     for character in body:
-        remainder <<= 1
-        if remainder & 32:
-            remainder ^= 0b100101
-        remainder ^= _VALUES[character]
+        remainder = _TIMES_ALPHA[remainder] ^ _VALUES[character]
     # Multiplied once more so that the check character has a weight of its own.
-    remainder <<= 1
-    return ALPHABET[remainder ^ 0b100101 if remainder & 32 else remainder]
+    return ALPHABET[_TIMES_ALPHA[remainder]]
