@@ -58,6 +58,21 @@ class DoorItem:
     leftover_attempts: int | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Entry:
+    """An item with what its number says, parsed once: `number` is set for one of this environment's trades (I13)."""
+
+    item: DoorItem
+    number: Number | None
+    is_foreign: bool
+    lane: Lane
+
+    @property
+    def key(self) -> Key | None:
+        """Where the order's rows are."""
+        return None if self.number is None else (self.number.lane, self.number.order_id)
+
+
 UNKNOWN_TRADE = "unknown_trade"
 FOREIGN_ENVIRONMENT = "foreign_environment"
 FAILED = "failed"
@@ -70,7 +85,7 @@ class Door:
         self._database = database
         self._environment = environment
         self._lanes = lanes
-        self._batches: Coalescer[DoorItem, Planned] = Coalescer(self._run, key=self._order_key)
+        self._batches: Coalescer[_Entry, Planned] = Coalescer(self._run, key=_order_key)
 
     async def __aenter__(self) -> Self:
         await self._batches.__aenter__()
@@ -89,26 +104,47 @@ class Door:
 
         Safe to repeat. Raises `Overloaded` before anything is promised, `StoreUnavailable` when nothing was written.
         """
+        entry = self._enter(item)
         try:
-            return await self._batches.submit(item)
+            return await self._batches.submit(entry)
         except RowsFailed as failed:
-            return await self._keep_failed(item, failed)
+            return await self._keep_failed(entry, failed)
 
-    async def _run(self, items: Sequence[DoorItem]) -> Sequence[Planned]:
+    def _enter(self, item: DoorItem) -> _Entry:
+        try:
+            number = parse_number(item.evidence.trade_no)
+        except BadNumber:
+            number = None
+        own = (
+            number is not None
+            and number.environment is self._environment
+            and number.kind is NumberKind.ORDER
+            and number.lane < self._lanes
+        )
+        # Evidence of no trade of ours waits in a lane that follows from the account.
+        elsewhere = lane_of(MerchantId(int(item.evidence.account_id)), lanes=self._lanes)
+        return _Entry(
+            item=item,
+            number=number if own else None,
+            is_foreign=number is not None and number.environment is not self._environment,
+            lane=number.lane if own and number is not None else elsewhere,
+        )
+
+    async def _run(self, entries: Sequence[_Entry]) -> Sequence[Planned]:
         """One transaction: lock, read, decide, write."""
-        keys = {key for item in items if (key := self._trade_key(item.evidence)) is not None}
+        keys = {key for entry in entries if (key := entry.key) is not None}
         async with self._database.transaction() as transaction:
             locked = await stored.lock_orders(transaction, sorted(keys)) if keys else {}
             trades = await stored.list_trades(transaction, sorted(locked)) if locked else {}
             now = next(iter(locked.values())).now if locked else await transaction.clock()
             writes, kept = DoorWrites(), list[KeptEvidence]()
-            planned = [self._plan_item(item, locked, trades, writes, kept, now=now) for item in items]
-            await self._write(transaction, items, planned, writes, kept, now=now)
+            planned = [self._plan_entry(entry, locked, trades, writes, kept, now=now) for entry in entries]
+            await self._write(transaction, entries, planned, writes, kept, now=now)
         return planned
 
-    def _plan_item(
+    def _plan_entry(
         self,
-        item: DoorItem,
+        entry: _Entry,
         locked: dict[Key, LockedOrder],
         trades: dict[Key, list[LockedTrade]],
         writes: DoorWrites,
@@ -116,46 +152,20 @@ class Door:
         *,
         now: datetime,
     ) -> Planned:
-        subject = self._find_subject(item.evidence, locked, trades)
+        item, subject = entry.item, _find_subject(entry, locked, trades)
         if subject is None:
-            planned = self._plan_unknown(item, kept, now=now)
+            planned = _plan_unknown(entry, kept, now=now)
         else:
             heard = Heard(evidence=item.evidence, action=item.action, asked_attempts=item.asked_attempts)
             planned = plan(subject, heard, writes, environment=self._environment)
         if item.notice is not None:
-            writes.notices.append(self._notice(item, item.notice, decision=planned.decision))
+            writes.notices.append(_notice(entry, item.notice, decision=planned.decision))
         return planned
-
-    def _find_subject(
-        self,
-        evidence: Evidence,
-        locked: dict[Key, LockedOrder],
-        trades: dict[Key, list[LockedTrade]],
-    ) -> Subject | None:
-        number = self._own_number(evidence)
-        if number is None:
-            return None
-        key = (number.lane, number.order_id)
-        order, of_order = locked.get(key), trades.get(key, [])
-        if order is None or order.order.merchant_id != number.merchant_id:
-            return None
-        meant = next((row for row in of_order if row.trade.attempt == number.ordinal), None)
-        if meant is None:
-            return None
-        siblings = tuple(row.trade for row in of_order if row is not meant)
-        return Subject(locked=order, trade=meant, siblings=siblings)
-
-    def _plan_unknown(self, item: DoorItem, kept: list[KeptEvidence], *, now: datetime) -> Planned:
-        """Evidence of a trade that is not here: kept if it says something, and looked at again (I6, I13)."""
-        reason = FOREIGN_ENVIRONMENT if self._is_foreign(item.evidence) else UNKNOWN_TRADE
-        if item.evidence.outcome in {Outcome.PAID, Outcome.UNPAID_FINAL}:
-            kept.append(self._kept(item, reason=reason, now=now))
-        return Planned(decision=reason, order_state="", trade_state="")
 
     async def _write(
         self,
         transaction: Transaction,
-        items: Sequence[DoorItem],
+        entries: Sequence[_Entry],
         planned: Sequence[Planned],
         writes: DoorWrites,
         kept: Sequence[KeptEvidence],
@@ -169,15 +179,16 @@ class Door:
         if kept:
             await stored.keep_evidence(transaction, kept)
         released = [
-            (self._lane(item.evidence), item.evidence.trade_no, evidence_digest(item.evidence))
-            for item, outcome in zip(items, planned, strict=True)
-            if item.leftover_attempts is not None and outcome.order_state
+            (entry.lane, entry.item.evidence.trade_no, evidence_digest(entry.item.evidence))
+            for entry, outcome in zip(entries, planned, strict=True)
+            if entry.item.leftover_attempts is not None and outcome.order_state
         ]
         if released:
             await stored.release_evidence(transaction, released)
 
-    async def _keep_failed(self, item: DoorItem, failed: RowsFailed) -> Planned:
+    async def _keep_failed(self, entry: _Entry, failed: RowsFailed) -> Planned:
         """A row that failed alone: its evidence waits for another try, its notice is stored all the same."""
+        item = entry.item
         planned = Planned(decision=FAILED, order_state="", trade_state="")
         if item.evidence.outcome not in {Outcome.PAID, Outcome.UNPAID_FINAL}:
             # Nothing was said that the next question will not bring again.
@@ -187,66 +198,70 @@ class Door:
                 now = await transaction.clock()
                 writes = DoorWrites()
                 if item.notice is not None:
-                    writes.notices.append(self._notice(item, item.notice, decision=FAILED))
+                    writes.notices.append(_notice(entry, item.notice, decision=FAILED))
                     await stored.write(transaction, writes, now=now)
-                await stored.keep_evidence(transaction, [self._kept(item, reason=FAILED, now=now)])
+                await stored.keep_evidence(transaction, [_kept(entry, reason=FAILED, now=now)])
         except RowsFailed as again:
             raise StoreUnavailable(f"{failed}; keeping it: {again}") from again
         return planned
 
-    def _kept(self, item: DoorItem, *, reason: str, now: datetime) -> KeptEvidence:
-        attempts = 0 if item.leftover_attempts is None else item.leftover_attempts + 1
-        # A foreign number stays foreign: it is shown, not tried every few seconds.
-        delay = (
-            timedelta(days=1) if reason == FOREIGN_ENVIRONMENT else delay_after(LEFTOVER_LADDER_S, attempts=attempts)
-        )
-        return KeptEvidence(
-            lane=self._lane(item.evidence),
-            trade_no=item.evidence.trade_no,
-            digest=evidence_digest(item.evidence),
-            due_at=now + delay,
-            attempts=attempts,
-            reason=reason,
-            statement=msgspec.json.encode(item.evidence).decode(),
-        )
 
-    def _notice(self, item: DoorItem, notice: ArrivedNotice, *, decision: str) -> NewNotice:
-        key = self._trade_key(item.evidence) or (self._lane(item.evidence), NO_ORDER)
-        return NewNotice(
-            key=key,
-            notice_id=notice.notice_id,
-            account_id=item.evidence.account_id,
-            trade_no=item.evidence.trade_no,
-            received_at=notice.received_at,
-            headers=notice.headers,
-            body=notice.body,
-            decision=decision,
-        )
+def _order_key(entry: _Entry) -> Key | str:
+    """One evidence per order in a batch: two in one statement would silently lose one."""
+    return entry.key or entry.item.evidence.trade_no
 
-    def _order_key(self, item: DoorItem) -> Key | str:
-        """One evidence per order in a batch: two in one statement would silently lose one."""
-        return self._trade_key(item.evidence) or item.evidence.trade_no
 
-    def _trade_key(self, evidence: Evidence) -> Key | None:
-        number = self._own_number(evidence)
-        return None if number is None else (number.lane, number.order_id)
+def _find_subject(
+    entry: _Entry,
+    locked: dict[Key, LockedOrder],
+    trades: dict[Key, list[LockedTrade]],
+) -> Subject | None:
+    number, key = entry.number, entry.key
+    if number is None or key is None:
+        return None
+    order, of_order = locked.get(key), trades.get(key, [])
+    if order is None or order.order.merchant_id != number.merchant_id:
+        return None
+    meant = next((row for row in of_order if row.trade.attempt == number.ordinal), None)
+    if meant is None:
+        return None
+    siblings = tuple(row.trade for row in of_order if row is not meant)
+    return Subject(locked=order, trade=meant, siblings=siblings)
 
-    def _own_number(self, evidence: Evidence) -> Number | None:
-        """The number, if it is one of this environment's trades (I13)."""
-        try:
-            number = parse_number(evidence.trade_no)
-        except BadNumber:
-            return None
-        own = number.environment is self._environment and number.kind is NumberKind.ORDER and number.lane < self._lanes
-        return number if own else None
 
-    def _is_foreign(self, evidence: Evidence) -> bool:
-        try:
-            return parse_number(evidence.trade_no).environment is not self._environment
-        except BadNumber:
-            return False
+def _plan_unknown(entry: _Entry, kept: list[KeptEvidence], *, now: datetime) -> Planned:
+    """Evidence of a trade that is not here: kept if it says something, and looked at again (I6, I13)."""
+    reason = FOREIGN_ENVIRONMENT if entry.is_foreign else UNKNOWN_TRADE
+    if entry.item.evidence.outcome in {Outcome.PAID, Outcome.UNPAID_FINAL}:
+        kept.append(_kept(entry, reason=reason, now=now))
+    return Planned(decision=reason, order_state="", trade_state="")
 
-    def _lane(self, evidence: Evidence) -> Lane:
-        """Where evidence waits: its trade's lane, or one that follows from the account."""
-        key = self._trade_key(evidence)
-        return key[0] if key is not None else lane_of(MerchantId(int(evidence.account_id)), lanes=self._lanes)
+
+def _kept(entry: _Entry, *, reason: str, now: datetime) -> KeptEvidence:
+    evidence, left_over = entry.item.evidence, entry.item.leftover_attempts
+    attempts = 0 if left_over is None else left_over + 1
+    # A foreign number stays foreign: it is shown, not tried every few seconds.
+    delay = timedelta(days=1) if reason == FOREIGN_ENVIRONMENT else delay_after(LEFTOVER_LADDER_S, attempts=attempts)
+    return KeptEvidence(
+        lane=entry.lane,
+        trade_no=evidence.trade_no,
+        digest=evidence_digest(evidence),
+        due_at=now + delay,
+        attempts=attempts,
+        reason=reason,
+        statement=msgspec.json.encode(evidence).decode(),
+    )
+
+
+def _notice(entry: _Entry, notice: ArrivedNotice, *, decision: str) -> NewNotice:
+    evidence = entry.item.evidence
+    return NewNotice(
+        key=entry.key or (entry.lane, NO_ORDER),
+        notice_id=notice.notice_id,
+        account_id=evidence.account_id,
+        trade_no=evidence.trade_no,
+        received_at=notice.received_at,
+        headers=notice.headers,
+        body=notice.body,
+        decision=decision,
+    )
