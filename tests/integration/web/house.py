@@ -14,6 +14,7 @@ from secrets import token_hex
 from typing import Any
 from urllib.parse import urlencode
 
+import asyncpg
 import uvloop
 
 from budan.cli.sandbox_account import SandboxAccount, open_sandbox_account
@@ -95,6 +96,7 @@ class House:
     """The running house, its first merchant and a client."""
 
     url: str
+    dsn: str
     app: Application
     flows: Flows
     opened: Opened
@@ -185,6 +187,14 @@ class House:
         assert answer.status in {200, 201}, answer.body
         return json.loads(answer.body)
 
+    async def execute(self, statement: str, *values: object) -> None:
+        """One statement on the house's database, for what only time or a worker would do."""
+        connection = await asyncpg.connect(self.dsn, timeout=WAIT_S)
+        try:
+            await connection.execute(statement, *values)
+        finally:
+            await connection.close()
+
     async def add_merchant(self, name: str) -> AddedMerchant:
         """One more merchant, with a key of its own."""
         (added,) = await self.administration.add_merchants([_wish(name, tuple(self.account_ids.values()))])
@@ -243,6 +253,7 @@ async def open_house(*, dsn: str, folder: Path, sandbox: SandboxSide) -> AsyncIt
                 await ready.wait()
             yield House(
                 url=url,
+                dsn=dsn,
                 app=app,
                 flows=flows,
                 opened=opened,
