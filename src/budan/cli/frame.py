@@ -79,7 +79,7 @@ def exit_codes() -> Generator[None]:
         raise SystemExit(EXIT_BROKEN) from None
 
 
-def begin_process(settings: Settings, role: str) -> None:
+def begin_role(settings: Settings, role: str) -> None:
     """Logging of a long-running process; it refuses to run without its assertions."""
     if not __debug__:
         raise Refused("assertions_off", param="-O", detail="budan's assertions guard money")

@@ -5,7 +5,7 @@ import asyncio
 import click
 import uvloop
 
-from budan.cli.frame import begin_process, database_dsn, with_settings
+from budan.cli.frame import begin_role, database_dsn, with_settings
 from budan.cli.settings import PROCESS_SETTINGS, Settings
 from budan.cli.wiring import open_database, open_flows
 from budan.host.readiness import tell_ready
@@ -17,7 +17,7 @@ from budan.web.serve import serve as serve_http
 @with_settings(*PROCESS_SETTINGS, "listen", "sandbox_url")
 def serve(*, settings: Settings) -> None:
     """Answer merchants, channels and payers over HTTP until SIGTERM. Several may share one address."""
-    begin_process(settings, "serve")
+    begin_role(settings, "serve")
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(settings))
 

@@ -6,7 +6,7 @@ import signal
 import click
 import uvloop
 
-from budan.cli.frame import begin_process, database_dsn, with_settings
+from budan.cli.frame import begin_role, database_dsn, with_settings
 from budan.cli.settings import PROCESS_SETTINGS, Settings
 from budan.cli.wiring import open_database, open_flows, open_workers
 from budan.host.readiness import tell_ready
@@ -17,7 +17,7 @@ from budan.workers.run import run_workers
 @with_settings(*PROCESS_SETTINGS)
 def worker(*, settings: Settings) -> None:
     """Ask channels, deliver webhooks and sweep what is left over, until SIGTERM. Run as many as you like."""
-    begin_process(settings, "worker")
+    begin_role(settings, "worker")
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_work(settings))
 

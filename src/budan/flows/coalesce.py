@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Generic, Self, TypeVar
 
-from budan.core.errors import Overloaded
+from budan.core.errors import Overloaded, StoreUnavailable
 from budan.store.database import RowsFailed
 
 # Measured (docs/stack.md): whole lives per second in the database 1.5k one by one, 17.7k by 50, 21k by 200.
@@ -32,8 +32,8 @@ class Coalescer(Generic[Item, Result]):
     """Turns concurrent submissions into batches for one function, without a timer.
 
     Two items of one key never share a batch and never run at the same time, and they run in the order in which they
-    came. `run` takes a batch in one transaction and gives one result for each item, in order. On `RowsFailed` the batch
-    is halved, down to the single row, which alone fails. Use as an async context manager; leaving drains.
+    came. `run` takes a batch in one transaction and gives one result for each item, in order. When it raises anything
+    but `StoreUnavailable` the batch is halved, down to the single row, which alone fails. Use as an async context manager; leaving drains.
     """
 
     def __init__(
@@ -114,25 +114,25 @@ class Coalescer(Generic[Item, Result]):
     async def _run_halving(self, batch: "list[_Waiting[Item, Result]]") -> None:
         try:
             await self._run_once(batch)
-        except RowsFailed as failed:
+        except StoreUnavailable as away:
+            _fail(batch, away)
+        except Exception as error:  # noqa: BLE001 - top of a turn: every caller hears it, none waits for ever
             if len(batch) == 1:
-                await self._run_alone(batch[0], failed)
+                await self._run_alone(batch[0], error)
                 return
+            # An item that breaks our own code is alone with it too: its neighbours have done nothing.
             middle = len(batch) // 2
             await self._run_halving(batch[:middle])
             await self._run_halving(batch[middle:])
-        except Exception as error:  # noqa: BLE001 - the top of a batch: every caller hears it, none waits for ever
-            _fail(batch, error)
 
-    async def _run_alone(self, waiting: "_Waiting[Item, Result]", failed: RowsFailed) -> None:
+    async def _run_alone(self, waiting: "_Waiting[Item, Result]", failed: Exception) -> None:
         for _ in range(SINGLE_TRIES_MAX - 1):
+            if not isinstance(failed, RowsFailed):
+                break
             try:
                 await self._run_once([waiting])
-            except RowsFailed as again:
+            except Exception as again:  # noqa: BLE001 - top of a turn: as above
                 failed = again
-            except Exception as error:  # noqa: BLE001 - as above
-                _fail([waiting], error)
-                return
             else:
                 return
         _fail([waiting], failed)

@@ -30,7 +30,7 @@ class OrderEvent(msgspec.Struct, frozen=True, kw_only=True):
 
     type: str
     timestamp: datetime
-    data: OrderEventOrder
+    data: OrderEventOrder  # their name
 
 
 _ENCODER = msgspec.json.Encoder()
