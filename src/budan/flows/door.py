@@ -21,12 +21,12 @@ from budan.core.numbers import (
     lane_of,
     parse_number,
 )
-from budan.core.pace import LEFTOVER_LADDER_S, delay_after
+from budan.core.pace import LEFTOVER_LADDER_S, QUERY_LADDER_S, delay_after
 from budan.flows.coalesce import Coalescer
 from budan.flows.door_plan import Heard, Planned, Subject, plan
 from budan.store import door as stored
 from budan.store.database import Database, RowsFailed, Transaction
-from budan.store.door import DoorWrites, KeptEvidence, Key, LockedOrder, LockedTrade, NewNotice
+from budan.store.door import DoorWrites, KeptEvidence, Key, LockedOrder, LockedTrade, NewNotice, NextQuestion
 
 # Ids of orders are positive; rows of numbers that are none of ours live under this one, in the default partitions.
 NO_ORDER = OrderId(0)
@@ -187,23 +187,30 @@ class Door:
             await stored.release_evidence(transaction, released)
 
     async def _keep_failed(self, entry: _Entry, failed: RowsFailed) -> Planned:
-        """A row that failed alone: its evidence waits for another try, its notice is stored all the same."""
+        """A row that failed alone: what it says waits for another try, its notice is stored, its question put off."""
         item = entry.item
-        planned = Planned(decision=FAILED, order_state="", trade_state="")
-        if item.evidence.outcome not in {Outcome.PAID, Outcome.UNPAID_FINAL}:
-            # Nothing was said that the next question will not bring again.
-            return planned
         try:
             async with self._database.transaction() as transaction:
                 now = await transaction.clock()
-                writes = DoorWrites()
+                writes = DoorWrites(questions=_put_off(entry, now=now))
                 if item.notice is not None:
                     writes.notices.append(_notice(entry, item.notice, decision=FAILED))
-                    await stored.write(transaction, writes, now=now)
-                await stored.keep_evidence(transaction, [_kept(entry, reason=FAILED, now=now)])
+                await stored.write(transaction, writes, now=now)
+                # Anything else the next question will bring again.
+                if item.evidence.outcome in {Outcome.PAID, Outcome.UNPAID_FINAL}:
+                    await stored.keep_evidence(transaction, [_kept(entry, reason=FAILED, now=now)])
         except RowsFailed as again:
             raise StoreUnavailable(f"{failed}; keeping it: {again}") from again
-        return planned
+        return Planned(decision=FAILED, order_state="", trade_state="")
+
+
+def _put_off(entry: _Entry, *, now: datetime) -> list[NextQuestion]:
+    """The question's next rung: a row that goes on failing must not let its channel be asked as fast as we can."""
+    asked = entry.item.asked_attempts
+    if asked is None or entry.number is None or entry.key is None:
+        return []
+    due_at = now + delay_after(QUERY_LADDER_S, attempts=asked + 1)
+    return [NextQuestion(key=entry.key, attempt=entry.number.ordinal, due_at=due_at, attempts=asked + 1)]
 
 
 def _order_key(entry: _Entry) -> Key | str:

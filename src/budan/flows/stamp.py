@@ -1,10 +1,14 @@
 """From what an adapter says to evidence: the same values, stamped with source and times."""
 
+import re
 from datetime import datetime
 
 from budan.core.evidence import Evidence, Source
 from budan.core.numbers import AccountId
 from budan.ports.channel import PayResult
+
+# PostgreSQL holds neither NUL nor half a character; a channel's text for people must not hold up its money.
+_UNSTORABLE = re.compile(r"[\x00\ud800-\udfff]")
 
 
 def stamp(
@@ -15,9 +19,12 @@ def stamp(
     learned_at: datetime,
     asked_at: datetime | None,
 ) -> Evidence:
-    """The evidence in a result; `account_id` is whose keys verified it, which is what I4 compares."""
+    """The evidence in a result; `account_id` is whose keys verified it, which is what I4 compares.
+
+    A character that the store cannot hold becomes U+FFFD.
+    """
     return Evidence(
-        trade_no=result.trade_no,
+        trade_no=_storable(result.trade_no),
         account_id=account_id,
         outcome=result.outcome,
         source=source,
@@ -26,18 +33,26 @@ def stamp(
         order_minor=result.order_minor,
         payer_minor=result.payer_minor,
         settle_minor=result.settle_minor,
-        currency=result.currency,
-        channel_reference=result.channel_reference,
-        wallet_reference=result.wallet_reference,
+        currency=_storable_or_none(result.currency),
+        channel_reference=_storable_or_none(result.channel_reference),
+        wallet_reference=_storable_or_none(result.wallet_reference),
         paid_at=result.paid_at,
-        payer_id=result.payer_id,
-        wallet=result.wallet,
+        payer_id=_storable_or_none(result.payer_id),
+        wallet=_storable_or_none(result.wallet),
         user_paying=result.user_paying,
         not_found=result.not_found,
         reversed_here=result.reversed_here,
         money_returned=result.money_returned,
         refunded_hint=result.refunded_hint,
         sent=result.sent,
-        code=result.code,
-        message=result.message,
+        code=_storable(result.code),
+        message=_storable(result.message),
     )
+
+
+def _storable(text: str) -> str:
+    return _UNSTORABLE.sub("\ufffd", text)
+
+
+def _storable_or_none(text: str | None) -> str | None:
+    return None if text is None else _storable(text)
