@@ -8,6 +8,7 @@ from time import perf_counter
 import structlog
 
 from budan.core.errors import Overloaded, Refused, StoreUnavailable
+from budan.core.numbers import Environment
 from budan.flows.views import Caller
 from budan.flows.wired import Flows
 from budan.telemetry import metrics
@@ -130,7 +131,8 @@ class Application:
         request_id: str,
     ) -> tuple[Route, Exchange]:
         """Everything that is asked of a request before its own code runs; raises `Refused` in the promised order."""
-        if self._open_count > REQUESTS_OPEN_MAX:
+        is_probe = isinstance(found, Found) and found.route.surface is Surface.OPS
+        if self._open_count > REQUESTS_OPEN_MAX and not is_probe:
             raise Overloaded
         if found is None:
             raise Refused("path_unknown")
@@ -198,9 +200,10 @@ def _name_of(found: Found | frozenset[str] | None) -> str:
 def build_app(flows: Flows, *, wallet_url: str | None = None) -> Application:
     """The application over wired flows.
 
-    `wallet_url` is where the sandbox shows its wallet, so that one machine's tester can play the payer; None where real
-    wallets pay.
+    `wallet_url` is where the sandbox shows its wallet, so that one machine's tester can play the payer. Outside the
+    local environment real wallets pay, and it is not shown.
     """
+    wallet_url = wallet_url if flows.environment is Environment.LOCAL else None
     public_url = flows.public_url.rstrip("/")
     assets = Assets.load()
     pages = Pages(assets=assets)
