@@ -32,6 +32,11 @@ SECRETS_MAX = 10_000
 ERROR_LENGTH_MAX = 200
 # Endpoints that failed together do not come back together: each wait is spread by a tenth to either side.
 JITTER_SHARE = 0.1
+# While an endpoint takes nothing its deliveries are put off, so that they make no listing long; so many stay due for
+# probes. Chunks are short transactions, and their number is a bound that only a bug can reach.
+PROBES_KEPT = 10
+CHUNK_ROWS_MAX = 1_000
+CHUNKS_MAX = 1_000
 USER_AGENT = "budan-webhooks/1"
 
 Name = TypeVar("Name", bound=Hashable)
@@ -127,6 +132,35 @@ class Deliveries:
         if not written:
             _UNWRITTEN.inc()
         return taken
+
+    async def put_off(self, due: DueDelivery, *, fence: int, delay_s: float) -> None:
+        """The endpoint of `due` takes nothing: look at its other deliveries again in `delay_s`. Safe to repeat.
+
+        Raises `StoreUnavailable` or `RowsFailed`.
+        """
+        for _ in range(CHUNKS_MAX):
+            async with self._database.transaction() as transaction:
+                moved = await stored.put_deliveries_off(
+                    transaction,
+                    due,
+                    fence=fence,
+                    delay_s=delay_s,
+                    rows_kept=PROBES_KEPT,
+                    rows_max=CHUNK_ROWS_MAX,
+                )
+            if moved < CHUNK_ROWS_MAX:
+                return
+
+    async def bring_forward(self, due: DueDelivery, *, fence: int) -> None:
+        """The endpoint of `due` takes deliveries again: all that wait for it are due now. Safe to repeat.
+
+        Raises `StoreUnavailable` or `RowsFailed`; each delivery has its own turn in any case.
+        """
+        for _ in range(CHUNKS_MAX):
+            async with self._database.transaction() as transaction:
+                moved = await stored.bring_deliveries_forward(transaction, due, fence=fence, rows_max=CHUNK_ROWS_MAX)
+            if moved < CHUNK_ROWS_MAX:
+                return
 
     async def _send(self, due: DueDelivery, *, now: datetime) -> tuple[int | None, str]:
         """The status of the answer, or None with what stood in the way."""

@@ -11,6 +11,8 @@ from budan.store.queries import query
 _QUERY_LIST_DUE = query("query_list_due")
 _WEBHOOK_LIST_DUE = query("webhook_list_due")
 _WEBHOOK_WRITE = query("webhook_write")
+_WEBHOOK_PUT_OFF = query("webhook_put_off")
+_WEBHOOK_BRING_FORWARD = query("webhook_bring_forward")
 _EVIDENCE_LIST_DUE = query("evidence_list_due")
 _WORK_COUNT_DUE = query("work_count_due")
 
@@ -132,6 +134,25 @@ async def write_deliveries(transaction: Transaction, delivered: Sequence[Deliver
         (row["lane"], row["order_id"], row["version"], row["endpoint_id"])
         for row in await transaction.many(_WEBHOOK_WRITE, *columns(rows, 12))
     }
+
+
+async def put_deliveries_off(
+    transaction: Transaction,
+    due: DueDelivery,
+    *,
+    fence: int,
+    delay_s: float,
+    rows_kept: int,
+    rows_max: int,
+) -> int:
+    """Put off what else is due at the endpoint of `due`, but for the oldest few; gives how many were."""
+    arguments = ([due.lane], due.endpoint_id, fence, rows_kept, rows_max, delay_s)
+    return len(await transaction.many(_WEBHOOK_PUT_OFF, *arguments))
+
+
+async def bring_deliveries_forward(transaction: Transaction, due: DueDelivery, *, fence: int, rows_max: int) -> int:
+    """Make due what waits for the endpoint of `due`; gives how many were."""
+    return len(await transaction.many(_WEBHOOK_BRING_FORWARD, [due.lane], due.endpoint_id, fence, rows_max))
 
 
 async def list_due_evidence(transaction: Transaction, *, lanes: Sequence[Lane], rows_max: int) -> list[DueEvidence]:

@@ -1,12 +1,14 @@
 """Due webhooks, delivered."""
 
 from collections.abc import Hashable, Sequence
-from typing import Final
+from typing import Final, assert_never
+
+import structlog
 
 from budan.core.numbers import Lane
 from budan.flows.delivering import Deliveries
 from budan.store.work import DueDelivery
-from budan.workers.gates import GateLimits
+from budan.workers.gates import GateLimits, Pauses, Verdict
 
 # Far above what one endpoint may have, so that many slow ones leave room for the others.
 DELIVERIES_MAX: Final = 512
@@ -14,11 +16,17 @@ DELIVERY_LIMITS: Final = GateLimits(
     rows_max=32,
     slow_rows_max=4,
     slow_after_s=1.0,
-    failures_to_open=5,
-    pause_s_first=1.0,
-    # What arrived during an outage waits at most this long after its end.
-    pause_s_max=60.0,
+    pauses=Pauses(
+        failures_to_open=5,
+        pause_s_first=1.0,
+        # What arrived during an outage waits at most this long after its end.
+        pause_s_max=60.0,
+    ),
 )
+# What waits for a dead endpoint is moved once in so many probes, and not at each.
+PUT_OFF_PAUSES: Final = 10
+
+_log = structlog.get_logger(__name__)
 
 
 class DeliverWork:
@@ -44,3 +52,17 @@ class DeliverWork:
     async def do(self, row: DueDelivery, *, fence: int) -> bool | None:
         """See Work.do."""
         return await self._deliveries.deliver(row, fence=fence)
+
+    async def follow(self, row: DueDelivery, verdict: Verdict, *, fence: int, pause_s: float) -> None:
+        """A dead endpoint's rows leave the listings, and come back when it does; see Follow."""
+        match verdict:
+            case Verdict.HELD_BACK:
+                _log.warning("endpoint_held_back", endpoint_id=row.endpoint_id, pause_s=pause_s)
+                await self._deliveries.put_off(row, fence=fence, delay_s=pause_s * PUT_OFF_PAUSES)
+            case Verdict.LET_THROUGH:
+                _log.info("endpoint_takes_again", endpoint_id=row.endpoint_id)
+                await self._deliveries.bring_forward(row, fence=fence)
+            case Verdict.NOTHING_NEW:
+                return
+            case _:
+                assert_never(verdict)

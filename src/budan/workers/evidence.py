@@ -16,9 +16,7 @@ EVIDENCE_LIMITS: Final = GateLimits(
     rows_max=EVIDENCE_MAX,
     slow_rows_max=EVIDENCE_MAX,
     slow_after_s=60.0,
-    failures_to_open=1_000_000,
-    pause_s_first=1.0,
-    pause_s_max=1.0,
+    pauses=None,
 )
 _ONE_GROUP: Final = 0
 

@@ -2,25 +2,44 @@
 
 from collections.abc import Hashable
 from dataclasses import dataclass, field
+from enum import Enum
 
 # Only groups with work in flight or failures are remembered; what is forgotten is learned again by failing.
 GROUPS_REMEMBERED_MAX = 10_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Pauses:
+    """When a group is taken for dead: after so many failures in a row it has nothing for a pause, and then one probe.
+
+    Each failed probe doubles the pause.
+    """
+
+    failures_to_open: int
+    pause_s_first: float
+    pause_s_max: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GateLimits:
     """The numbers of every gate of one kind of work.
 
-    While its oldest row in flight is older than `slow_after_s`, a group has `slow_rows_max` instead of `rows_max`. After
-    `failures_to_open` failures in a row it has none for a pause, then one probe; each failed probe doubles the pause.
+    While its oldest row in flight is older than `slow_after_s`, a group has `slow_rows_max` instead of `rows_max`.
+    `pauses` is None where somebody else watches over failures.
     """
 
     rows_max: int
     slow_rows_max: int
     slow_after_s: float
-    failures_to_open: int
-    pause_s_first: float
-    pause_s_max: float
+    pauses: Pauses | None
+
+
+class Verdict(Enum):
+    """What the end of a row said about its group."""
+
+    NOTHING_NEW = "nothing_new"
+    HELD_BACK = "held_back"  # it takes nothing: a pause begins
+    LET_THROUGH = "let_through"  # it was held back and takes rows again
 
 
 @dataclass(slots=True)
@@ -55,29 +74,32 @@ class Gates:
             gate.probe = key
         return True
 
-    def settle(self, group: int, key: Hashable, *, succeeded: bool | None, now_s: float) -> None:
+    def settle(self, group: int, key: Hashable, *, succeeded: bool | None, now_s: float) -> Verdict:
         """End an admitted row; None where its end says nothing about the group."""
         gate = self._gates[group]
         del gate.in_flight[key]
         is_probe = gate.probe == key
         if is_probe:
             gate.probe = None
+        verdict = Verdict.NOTHING_NEW
         if succeeded:
+            verdict = Verdict.NOTHING_NEW if gate.probe_at_s is None else Verdict.LET_THROUGH
             gate.failures_in_row, gate.pause_s, gate.probe_at_s = 0, 0.0, None
         elif succeeded is False:
-            self._count_failure(gate, is_probe=is_probe, now_s=now_s)
+            verdict = self._count_failure(gate, is_probe=is_probe, now_s=now_s)
         if not gate.in_flight and (gate.failures_in_row == 0 or len(self._gates) > GROUPS_REMEMBERED_MAX):
             del self._gates[group]
+        return verdict
 
     @property
     def groups(self) -> int:
         """How many groups are remembered."""
         return len(self._gates)
 
-    def is_open(self, group: int) -> bool:
-        """Whether the group is held back because it failed."""
+    def pause_s(self, group: int) -> float:
+        """How long the group is held back between two probes; 0 for one that is not."""
         gate = self._gates.get(group)
-        return gate is not None and gate.probe_at_s is not None
+        return 0.0 if gate is None else gate.pause_s
 
     def _free(self, gate: _Gate, *, now_s: float) -> int:
         limits = self._limits
@@ -87,13 +109,17 @@ class Gates:
         rows_max = limits.slow_rows_max if now_s - oldest_s > limits.slow_after_s else limits.rows_max
         return rows_max - len(gate.in_flight)
 
-    def _count_failure(self, gate: _Gate, *, is_probe: bool, now_s: float) -> None:
+    def _count_failure(self, gate: _Gate, *, is_probe: bool, now_s: float) -> Verdict:
         """Rows that left before the gate opened fail after it; only the probe's failure makes the pause longer."""
-        limits = self._limits
+        pauses = self._limits.pauses
+        if pauses is None:
+            return Verdict.NOTHING_NEW
         gate.failures_in_row += 1
         if is_probe:
-            gate.pause_s = min(gate.pause_s * 2, limits.pause_s_max)
-            gate.probe_at_s = now_s + gate.pause_s
-        elif gate.probe_at_s is None and gate.failures_in_row >= limits.failures_to_open:
-            gate.pause_s = limits.pause_s_first
-            gate.probe_at_s = now_s + gate.pause_s
+            gate.pause_s = min(gate.pause_s * 2, pauses.pause_s_max)
+        elif gate.probe_at_s is None and gate.failures_in_row >= pauses.failures_to_open:
+            gate.pause_s = pauses.pause_s_first
+        else:
+            return Verdict.NOTHING_NEW
+        gate.probe_at_s = now_s + gate.pause_s
+        return Verdict.HELD_BACK

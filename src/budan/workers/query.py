@@ -18,9 +18,7 @@ QUERY_LIMITS: Final = GateLimits(
     rows_max=64,
     slow_rows_max=16,
     slow_after_s=1.0,
-    failures_to_open=1_000_000,
-    pause_s_first=1.0,
-    pause_s_max=1.0,
+    pauses=None,
 )
 
 _log = structlog.get_logger(__name__)

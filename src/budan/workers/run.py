@@ -19,7 +19,7 @@ from budan.workers.housekeeping import HousekeepingTurns
 from budan.workers.in_flight import InFlight
 from budan.workers.loop import Failures, Turns, attempt, run_loop
 from budan.workers.query import QUERY_LIMITS, QUESTIONS_MAX, QueryWork
-from budan.workers.sweep import Sweep, Work
+from budan.workers.sweep import Follow, Sweep, Work
 
 # Within one lease, so that what drains is still ours to write.
 DRAIN_S: Final = 4.0
@@ -52,8 +52,9 @@ async def run_workers(workers: Workers, *, stop: asyncio.Event) -> None:
         InFlight(work="query", rows_max=QUESTIONS_MAX, stop=stop) as asking,
         InFlight(work="evidence", rows_max=EVIDENCE_MAX, stop=stop) as retrying,
     ):
+        deliver = DeliverWork(deliveries=workers.deliveries)
         sweeps: tuple[Turns, ...] = (
-            _sweep(workers, DeliverWork(deliveries=workers.deliveries), DELIVERY_LIMITS, delivering),
+            _sweep(workers, deliver, DELIVERY_LIMITS, delivering, follow=deliver.follow),
             _sweep(workers, QueryWork(questions=workers.questions), QUERY_LIMITS, asking),
             _sweep(workers, EvidenceWork(leftovers=workers.leftovers), EVIDENCE_LIMITS, retrying),
         )
@@ -72,6 +73,19 @@ async def run_workers(workers: Workers, *, stop: asyncio.Event) -> None:
     _log.info("worker_stopped", rows_cut_off=cut_off)
 
 
-def _sweep(workers: Workers, work: Work[Row], limits: GateLimits, in_flight: InFlight) -> Sweep[Row]:
+def _sweep(
+    workers: Workers,
+    work: Work[Row],
+    limits: GateLimits,
+    in_flight: InFlight,
+    follow: Follow[Row] | None = None,
+) -> Sweep[Row]:
     workers.lanes.watch(work.name)
-    return Sweep(work=work, lanes=workers.lanes, clock=workers.clock, gates=Gates(limits), in_flight=in_flight)
+    return Sweep(
+        work=work,
+        lanes=workers.lanes,
+        clock=workers.clock,
+        gates=Gates(limits),
+        in_flight=in_flight,
+        follow=follow,
+    )

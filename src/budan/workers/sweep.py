@@ -7,7 +7,7 @@ from typing import Generic, Protocol, TypeVar
 from budan.core.numbers import Lane
 from budan.flows.lanes import LaneKeeper
 from budan.ports.clock import Clock
-from budan.workers.gates import Gates
+from budan.workers.gates import Gates, Verdict
 from budan.workers.in_flight import InFlight
 
 ROWS_LISTED_MAX = 256
@@ -15,6 +15,7 @@ ROWS_LISTED_MAX = 256
 LISTINGS_PER_TURN_MAX = 4
 
 Row = TypeVar("Row")
+Seen = TypeVar("Seen", contravariant=True)
 
 
 class Work(Protocol[Row]):
@@ -42,11 +43,29 @@ class Work(Protocol[Row]):
         ...
 
 
+class Follow(Protocol[Seen]):
+    """What follows when the end of a row changed how its group is seen."""
+
+    async def __call__(self, row: Seen, verdict: Verdict, *, fence: int, pause_s: float) -> None:
+        """Called after the row's outcome is written; `pause_s` is the time between two probes, 0 without a pause."""
+        ...
+
+
 class Sweep(Generic[Row]):
     """The turns of one kind of work."""
 
-    def __init__(self, *, work: Work[Row], lanes: LaneKeeper, clock: Clock, gates: Gates, in_flight: InFlight) -> None:
+    def __init__(
+        self,
+        *,
+        work: Work[Row],
+        lanes: LaneKeeper,
+        clock: Clock,
+        gates: Gates,
+        in_flight: InFlight,
+        follow: Follow[Row] | None,
+    ) -> None:
         self._work = work
+        self._follow = follow
         self._lanes = lanes
         self._clock = clock
         self._gates = gates
@@ -96,4 +115,6 @@ class Sweep(Generic[Row]):
         try:
             succeeded = await self._work.do(row, fence=fence)
         finally:
-            self._gates.settle(group, key, succeeded=succeeded, now_s=self._clock.monotonic_s())
+            verdict = self._gates.settle(group, key, succeeded=succeeded, now_s=self._clock.monotonic_s())
+        if verdict is not Verdict.NOTHING_NEW and self._follow is not None:
+            await self._follow(row, verdict, fence=fence, pause_s=self._gates.pause_s(group))

@@ -7,10 +7,11 @@ from time import monotonic
 
 import asyncpg
 
+from budan.flows.delivering import PROBES_KEPT
 from budan.workers.deliver import DELIVERY_LIMITS
 from integration.workers.receivers import Received, Receiver, answering, receiving, stay_silent, take
 from integration.workers.watching import when
-from integration.workers.working import QUICK_LADDER_S, working
+from integration.workers.working import working
 from stage import Stage, StagedMerchant, StagedOrder
 
 Rows = asyncpg.Connection
@@ -80,7 +81,8 @@ async def test_an_endpoint_that_refuses_is_tried_less_and_less_and_gets_everythi
     async with (
         receiving() as receiver,
         receiving(answering(500)) as broken,
-        working(stage, allowed=[receiver.authority, broken.authority], ladder=QUICK_LADDER_S),
+        # What was refused once would wait an hour if its endpoint's recovery did not bring it forward.
+        working(stage, allowed=[receiver.authority, broken.authority], ladder=(3_600.0,)),
     ):
         other = await stage.add_merchant(webhook_url=receiver.url())
         merchant = await stage.add_merchant(webhook_url=broken.url())
@@ -92,6 +94,7 @@ async def test_an_endpoint_that_refuses_is_tried_less_and_less_and_gets_everythi
         await broken.wait_for_count(len(broken.received) + 1)
         probes_max = 1 + log2(1 + monotonic() - began_s)
         assert len(broken.received) <= DELIVERY_LIMITS.rows_max + probes_max
+        await when(rows, "SELECT count(*) <= $1 FROM webhook_due WHERE due_at <= now()", PROBES_KEPT)
         broken.answer = take
         await when(rows, "SELECT count(*) = 0 FROM webhook_due")
     taken = {came.order_no for came in broken.received}

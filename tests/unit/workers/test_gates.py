@@ -1,15 +1,15 @@
+from dataclasses import replace
+
 import pytest
 
 from budan.workers.deliver import DELIVERIES_MAX, DELIVERY_LIMITS
-from budan.workers.gates import GateLimits, Gates
+from budan.workers.gates import GateLimits, Gates, Pauses, Verdict
 
 LIMITS = GateLimits(
     rows_max=4,
     slow_rows_max=2,
     slow_after_s=1.0,
-    failures_to_open=3,
-    pause_s_first=1.0,
-    pause_s_max=5.0,
+    pauses=Pauses(failures_to_open=3, pause_s_first=1.0, pause_s_max=5.0),
 )
 GROUP = 7
 
@@ -51,7 +51,7 @@ def test_a_slow_group_has_a_smaller_bound_while_its_oldest_row_waits() -> None:
 
 def test_a_dead_group_gets_nothing_for_a_pause_and_then_one_probe() -> None:
     gates = opened()
-    assert gates.is_open(GROUP)
+    assert gates.pause_s(GROUP) == 1.0
     assert not gates.admit(GROUP, "early", now_s=0.9)
     assert gates.left_out(now_s=0.9) == [GROUP]
     assert gates.admit(GROUP, "probe", now_s=1.0)
@@ -65,30 +65,29 @@ def test_each_failed_probe_doubles_the_pause_up_to_its_bound() -> None:
         assert not gates.admit(GROUP, "probe", now_s=now_s + pause_s - 0.1)
         now_s += pause_s
         assert gates.admit(GROUP, "probe", now_s=now_s)
-        gates.settle(GROUP, "probe", succeeded=False, now_s=now_s)
+        assert gates.settle(GROUP, "probe", succeeded=False, now_s=now_s) is Verdict.HELD_BACK
 
 
 def test_a_taken_probe_opens_the_way_for_all() -> None:
     gates = opened()
     assert gates.admit(GROUP, "probe", now_s=1.0)
-    gates.settle(GROUP, "probe", succeeded=True, now_s=1.0)
-    assert not gates.is_open(GROUP)
+    assert gates.settle(GROUP, "probe", succeeded=True, now_s=1.0) is Verdict.LET_THROUGH
+    assert gates.pause_s(GROUP) == 0.0
     assert all(gates.admit(GROUP, key, now_s=1.0) for key in range(4))
 
 
 def test_a_probe_without_a_verdict_may_be_followed_by_another_at_once() -> None:
     gates = opened()
     assert gates.admit(GROUP, "probe", now_s=1.0)
-    gates.settle(GROUP, "probe", succeeded=None, now_s=1.0)
-    assert gates.is_open(GROUP)
+    assert gates.settle(GROUP, "probe", succeeded=None, now_s=1.0) is Verdict.NOTHING_NEW
     assert gates.admit(GROUP, "another", now_s=1.0)
 
 
 def test_rows_that_left_before_the_pause_do_not_make_it_longer() -> None:
     gates = Gates(LIMITS)
     assert all(gates.admit(GROUP, key, now_s=0) for key in range(4))
-    for key in range(4):
-        gates.settle(GROUP, key, succeeded=False, now_s=0.0)
+    verdicts = [gates.settle(GROUP, key, succeeded=False, now_s=0.0) for key in range(4)]
+    assert verdicts == [Verdict.NOTHING_NEW, Verdict.NOTHING_NEW, Verdict.HELD_BACK, Verdict.NOTHING_NEW]
     assert gates.admit(GROUP, "probe", now_s=1.0)
 
 
@@ -96,8 +95,15 @@ def test_a_success_between_failures_starts_the_count_anew() -> None:
     gates = Gates(LIMITS)
     for key, succeeded in enumerate([False, False, True, False, False]):
         assert gates.admit(GROUP, key, now_s=0)
-        gates.settle(GROUP, key, succeeded=succeeded, now_s=0)
-    assert not gates.is_open(GROUP)
+        assert gates.settle(GROUP, key, succeeded=succeeded, now_s=0) is Verdict.NOTHING_NEW
+
+
+def test_without_pauses_a_group_may_fail_as_often_as_it_likes() -> None:
+    gates = Gates(replace(LIMITS, pauses=None))
+    for key in range(100):
+        assert gates.admit(GROUP, key, now_s=0)
+        assert gates.settle(GROUP, key, succeeded=False, now_s=0) is Verdict.NOTHING_NEW
+    assert gates.groups == 0
 
 
 def test_only_groups_with_work_or_failures_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:

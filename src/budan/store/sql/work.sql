@@ -1,5 +1,8 @@
 -- name: query_list_due :many
 -- Questions due in the held lanes, oldest first, less the accounts that are at their bound. Leans on query_due_due_at.
+-- Here and below two words decide that it is read up to now and no further: statement_timestamp() is stable, where
+-- clock_timestamp() would be compared row by row; and two bounds look narrow to a planner that has no statistics yet,
+-- where one would send it over all of a lane.
 SELECT
     q.lane,
     q.order_id,
@@ -16,7 +19,11 @@ SELECT
 FROM query_due AS q
 INNER JOIN trade AS t ON q.lane = t.lane AND q.order_id = t.order_id AND q.attempt = t.attempt
 INNER JOIN orders AS o ON q.lane = o.lane AND q.order_id = o.id
-WHERE q.lane = any($1::smallint[]) AND q.due_at <= clock_timestamp() AND t.account_id <> all($2::integer[])
+WHERE
+    q.lane = any($1::smallint[])
+    AND q.due_at > '-infinity'
+    AND q.due_at <= statement_timestamp()
+    AND t.account_id <> all($2::integer[])
 ORDER BY q.due_at
 LIMIT $3;
 
@@ -42,7 +49,7 @@ INNER JOIN webhook AS w
 INNER JOIN webhook_endpoint AS e ON d.endpoint_id = e.id
 WHERE
     d.lane = any($1::smallint[])
-    AND d.due_at <= clock_timestamp()
+    AND d.due_at > '-infinity' AND d.due_at <= statement_timestamp()
     AND d.endpoint_id <> all($2::integer[])
     AND e.enabled
     AND NOT EXISTS (
@@ -144,6 +151,68 @@ SELECT
     endpoint_id
 FROM w;
 
+-- name: webhook_put_off :many
+-- Due deliveries of an endpoint that takes none, out of the way of every listing; the oldest stay due for probes. Skips
+-- rows that are being written. Leans on webhook_due_due_at.
+WITH waiting AS ( -- an endpoint is a merchant's, so all its rows are in one lane
+    SELECT
+        lane,
+        order_id,
+        endpoint_id,
+        version
+    FROM webhook_due
+    WHERE
+        lane = any($1::smallint[])
+        AND due_at > '-infinity' AND due_at <= statement_timestamp()
+        AND endpoint_id = $2
+        AND EXISTS (SELECT 1 FROM lane_lease AS l WHERE l.lane = any($1) AND l.fence = $3)
+    ORDER BY due_at
+    LIMIT $5 OFFSET $4
+    FOR UPDATE SKIP LOCKED
+)
+
+UPDATE webhook_due AS d
+SET due_at = statement_timestamp() + make_interval(secs => $6)
+FROM waiting AS w
+WHERE
+    d.lane = any($1)
+    AND d.lane = w.lane
+    AND d.order_id = w.order_id
+    AND d.endpoint_id = w.endpoint_id
+    AND d.version = w.version
+RETURNING d.order_id;
+
+-- name: webhook_bring_forward :many
+-- An endpoint takes deliveries again: what waits for it is due now. Skips rows that are being written. Leans on
+-- webhook_due_due_at.
+WITH waiting AS ( -- those with the nearest turn first
+    SELECT
+        lane,
+        order_id,
+        endpoint_id,
+        version
+    FROM webhook_due
+    WHERE
+        lane = any($1::smallint[])
+        AND due_at > statement_timestamp()
+        AND endpoint_id = $2
+        AND EXISTS (SELECT 1 FROM lane_lease AS l WHERE l.lane = any($1) AND l.fence = $3)
+    ORDER BY due_at
+    LIMIT $4
+    FOR UPDATE SKIP LOCKED
+)
+
+UPDATE webhook_due AS d
+SET due_at = statement_timestamp()
+FROM waiting AS w
+WHERE
+    d.lane = any($1)
+    AND d.lane = w.lane
+    AND d.order_id = w.order_id
+    AND d.endpoint_id = w.endpoint_id
+    AND d.version = w.version
+RETURNING d.order_id;
+
 -- name: evidence_list_due :many
 -- Left-over evidence due in the held lanes. Leans on evidence_due_due_at.
 SELECT
@@ -154,7 +223,7 @@ SELECT
     reason,
     statement::text AS statement
 FROM evidence_due
-WHERE lane = any($1::smallint[]) AND due_at <= clock_timestamp()
+WHERE lane = any($1::smallint[]) AND due_at > '-infinity' AND due_at <= statement_timestamp()
 ORDER BY due_at
 LIMIT $2;
 
@@ -169,30 +238,30 @@ FROM (
         'query' AS work,
         due_at
     FROM query_due
-    WHERE lane = any($1::smallint[]) AND due_at <= clock_timestamp()
+    WHERE lane = any($1::smallint[]) AND due_at > '-infinity' AND due_at <= statement_timestamp()
     UNION ALL
     SELECT
         'deliver' AS work,
         due_at
     FROM webhook_due
-    WHERE lane = any($1) AND due_at <= clock_timestamp()
+    WHERE lane = any($1) AND due_at > '-infinity' AND due_at <= statement_timestamp()
     UNION ALL
     SELECT
         'evidence' AS work,
         due_at
     FROM evidence_due
-    WHERE lane = any($1) AND due_at <= clock_timestamp()
+    WHERE lane = any($1) AND due_at > '-infinity' AND due_at <= statement_timestamp()
     UNION ALL
     SELECT
         'close' AS work,
         due_at
     FROM close_due
-    WHERE lane = any($1) AND due_at <= clock_timestamp()
+    WHERE lane = any($1) AND due_at > '-infinity' AND due_at <= statement_timestamp()
     UNION ALL
     SELECT
         'refund' AS work,
         due_at
     FROM refund_due
-    WHERE lane = any($1) AND due_at <= clock_timestamp()
+    WHERE lane = any($1) AND due_at > '-infinity' AND due_at <= statement_timestamp()
 ) AS w
 GROUP BY w.work;
