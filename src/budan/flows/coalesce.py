@@ -106,6 +106,12 @@ class Coalescer(Generic[Item, Result]):
         self.items += len(batch)
         try:
             await self._run_halving(batch)
+        except asyncio.CancelledError:
+            # Only a drain that is broken off cancels a batch: nobody may wait for what will not come.
+            for waiting in (*batch, *self._queue):
+                waiting.done.cancel()
+            self._queue.clear()
+            raise
         finally:
             self._in_flight -= 1
             self._busy_keys.difference_update(waiting.key for waiting in batch)
