@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -32,6 +33,7 @@ class BookedOrder:
     state: str
     amount_minor: int
     paid_attempt: int | None
+    completed_at: datetime | None
     payments: Mapping[int, tuple[int, int]]
 
 
@@ -137,6 +139,7 @@ def _booked_orders(orders: Sequence[Any], payments: Sequence[Any]) -> dict[Order
             state=row["state"],
             amount_minor=row["amount_minor"],
             paid_attempt=row["paid_attempt"],
+            completed_at=row["completed_at"],
             payments=by_order.get((row["lane"], row["order_id"]), {}),
         )
         for row in orders

@@ -3,7 +3,7 @@
 import asyncio
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -19,11 +19,16 @@ class StepFailed(RuntimeError):  # noqa: N818 - says what is wrong, like wire.er
 
 
 async def run_step(
-    argv: Sequence[str], *, environment: Mapping[str, str], timeout_s: float, given: bytes = b""
+    argv: Sequence[str],
+    *,
+    environment: Mapping[str, str],
+    timeout_s: float,
+    given: bytes = b"",
+    on_start: Callable[[int], None] | None = None,
 ) -> bytes:
     """What a program wrote when it ended well; it dies with us, and when we are cancelled it is gone before.
 
-    Raises StepFailed.
+    `on_start` is told its pid. Raises StepFailed.
     """
     child = await asyncio.create_subprocess_exec(
         *tethered(argv, death_signal=signal.SIGKILL),
@@ -33,6 +38,8 @@ async def run_step(
         env=dict(environment),
     )
     name = " ".join(argv[1:6])
+    if on_start is not None:
+        on_start(child.pid)
     try:
         async with asyncio.timeout(timeout_s):
             written, complaint = await child.communicate(given)

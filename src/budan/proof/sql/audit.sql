@@ -6,7 +6,6 @@ SELECT
     o.state,
     o.amount_minor,
     o.paid_attempt,
-    o.learned_source,
     o.completed_at
 FROM orders AS o
 WHERE o.merchant_id = any($1::integer[]);
