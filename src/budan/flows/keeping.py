@@ -16,8 +16,11 @@ class Housekeeping:
 
     async def make_partitions(self) -> int:
         """Make the partitions of the next two weeks where they are missing; gives how many. Safe to repeat."""
-        async with self._database.transaction() as transaction:
-            return await partitions.make_partitions(transaction)
+        made = 0
+        for table in partitions.PARTITIONED:
+            async with self._database.transaction() as transaction:
+                made += await partitions.make_partitions(transaction, table)
+        return made
 
     async def count_default_rows(self) -> int:
         """Orders that found no partition of their own; above 0 partitions were late."""

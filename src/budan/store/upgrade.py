@@ -9,6 +9,7 @@ import asyncpg
 
 from budan.core.errors import Refused, StoreUnavailable
 from budan.core.numbers import LANES_MAX, Environment
+from budan.store.partitions import PARTITIONED
 from budan.store.queries import query
 
 _FILE = re.compile(r"^(?P<number>\d{4})_[a-z0-9_]+\.(pre|post)\.sql$")
@@ -98,5 +99,5 @@ async def _settle(
         if row["lanes"] != lanes:
             raise Refused("lanes_mismatch", param="lanes", detail=f"the database has {row['lanes']}")
         await connection.execute(_LEASES_FILL.sql, lanes)
-    async with connection.transaction():
-        await connection.fetch(_PARTITIONS_MAKE.sql)
+    for table in PARTITIONED:
+        await connection.execute(_PARTITIONS_MAKE.sql, table)

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import count
 from secrets import token_hex
 from typing import Any
 
@@ -119,10 +120,7 @@ async def stand_orders(
     """Orders with their trades and due questions, written by the store's own intake statement."""
     async with database.transaction() as transaction:
         created_at = await transaction.clock() - age
-        standing = [
-            Standing(lane=lane, order_id=_order_id(created_at, count), merchant_id=merchant_id)
-            for count in range(orders)
-        ]
+        standing = [Standing(lane=lane, order_id=_order_id(created_at), merchant_id=merchant_id) for _ in range(orders)]
         await intake.add(
             transaction,
             orders=[_order(one, created_at=created_at, state=state, trades=trades, life=life) for one in standing],
@@ -150,8 +148,11 @@ async def stand_orders(
     return standing
 
 
-def _order_id(created_at: datetime, count: int) -> OrderId:
-    return OrderId(int((created_at - ID_EPOCH) / timedelta(milliseconds=1)) << 22 | count)
+_IDS_GIVEN = count()
+
+
+def _order_id(created_at: datetime) -> OrderId:
+    return OrderId(int((created_at - ID_EPOCH) / timedelta(milliseconds=1)) << 22 | next(_IDS_GIVEN))
 
 
 def _order(one: Standing, *, created_at: datetime, state: str, trades: int, life: timedelta) -> NewOrder:

@@ -390,39 +390,48 @@ CREATE INDEX notice_rejected_received_at ON notice_rejected (received_at);
 
 -- ---------------------------------------------------------------- partitions
 
--- Makes the weekly partitions of every partitioned table up to `until`, and the default ones; safe to repeat.
+-- Makes the weekly partitions of one partitioned table up to `until`, and its default one; safe to repeat and to race.
 -- A week is counted from 2025-01-01 UTC, where ids begin (core/numbers.py): its bounds are ids, not times. LIKE and
--- ATTACH take only SHARE UPDATE EXCLUSIVE on the parent, so orders are taken while a partition is made.
-CREATE FUNCTION make_partitions(since timestamptz, until timestamptz) RETURNS integer
+-- ATTACH take only SHARE UPDATE EXCLUSIVE on the parent, so orders are taken while a partition is made; but ATTACH shuts
+-- the default partition to all, so each table has a transaction of its own: with two shut at once, whoever reads them in
+-- the other order would be in a deadlock with it.
+CREATE FUNCTION make_partitions(parent text, since timestamptz, until timestamptz) RETURNS integer
 LANGUAGE plpgsql AS $$
 DECLARE
-    parent text;
     week bigint;
+    first_id bigint;
+    past_id bigint;
+    id_column text := CASE parent WHEN 'orders' THEN 'id' ELSE 'order_id' END;
     made integer := 0;
     week_ms constant bigint := 604800000;
     epoch constant timestamptz := '2025-01-01 00:00:00+00';
 BEGIN
-    FOREACH parent IN ARRAY ARRAY[
-        'orders', 'trade', 'evidence', 'notice', 'posting', 'contradiction', 'remedy', 'refund', 'webhook', 'delivery'
-    ] LOOP
-        IF to_regclass(parent || '_default') IS NULL THEN
-            EXECUTE format('CREATE TABLE %I PARTITION OF %I DEFAULT', parent || '_default', parent);
-        END IF;
-        FOR week IN
-            SELECT generate_series(
-                (extract(epoch FROM since - epoch) * 1000)::bigint / week_ms,
-                (extract(epoch FROM until - epoch) * 1000)::bigint / week_ms
-            )
-        LOOP
-            IF to_regclass(format('%s_w%s', parent, week)) IS NULL THEN
-                EXECUTE format('CREATE TABLE %I (LIKE %I INCLUDING ALL)', parent || '_w' || week, parent);
-                EXECUTE format(
-                    'ALTER TABLE %I ATTACH PARTITION %I FOR VALUES FROM (%s) TO (%s)',
-                    parent, parent || '_w' || week, (week * week_ms) << 22, ((week + 1) * week_ms) << 22
-                );
-                made := made + 1;
-            END IF;
-        END LOOP;
+    -- A second maker waits here, and then finds everything made.
+    EXECUTE format('LOCK TABLE ONLY %I IN SHARE UPDATE EXCLUSIVE MODE', parent);
+    IF to_regclass(parent || '_default') IS NULL THEN
+        EXECUTE format('CREATE TABLE %I PARTITION OF %I DEFAULT', parent || '_default', parent);
+    END IF;
+    FOR week IN
+        SELECT generate_series(
+            (extract(epoch FROM since - epoch) * 1000)::bigint / week_ms,
+            (extract(epoch FROM until - epoch) * 1000)::bigint / week_ms
+        )
+    LOOP
+        CONTINUE WHEN to_regclass(format('%s_w%s', parent, week)) IS NOT NULL;
+        first_id := (week * week_ms) << 22;
+        past_id := ((week + 1) * week_ms) << 22;
+        EXECUTE format('CREATE TABLE %I (LIKE %I INCLUDING ALL)', parent || '_w' || week, parent);
+        -- Rows that came before their partition are in the default one and would forbid it: they move.
+        EXECUTE format('LOCK TABLE %I IN ACCESS EXCLUSIVE MODE', parent || '_default');
+        EXECUTE format(
+            'WITH early AS (DELETE FROM %I WHERE %I >= %s AND %I < %s RETURNING *) INSERT INTO %I SELECT * FROM early',
+            parent || '_default', id_column, first_id, id_column, past_id, parent || '_w' || week
+        );
+        EXECUTE format(
+            'ALTER TABLE %I ATTACH PARTITION %I FOR VALUES FROM (%s) TO (%s)',
+            parent, parent || '_w' || week, first_id, past_id
+        );
+        made := made + 1;
     END LOOP;
     RETURN made;
 END

@@ -5,8 +5,8 @@ SELECT clock_timestamp() AS now;
 -- name: migration_limits :one
 -- A migration waits for nobody long; see docs/house-style.md section 6.
 SELECT
-    set_config('lock_timeout', '4s', false) AS lock_timeout,
-    set_config('statement_timeout', '5s', false) AS statement_timeout;
+    set_config('lock_timeout', '4s', FALSE) AS lock_timeout,
+    set_config('statement_timeout', '5s', FALSE) AS statement_timeout;
 
 -- name: migration_table_make :none
 -- Which files ran, with their checksums.
@@ -57,9 +57,9 @@ INSERT INTO id_lease (process_number)
 SELECT generate_series(0, 1023)::smallint
 ON CONFLICT (process_number) DO NOTHING;
 
--- name: partitions_make :many
--- At least seven days ahead: this week and the next two.
-SELECT make_partitions(now(), now() + interval '14 days') AS made;
+-- name: partitions_make :one
+-- At least seven days ahead: this week and the next two, of one table.
+SELECT make_partitions($1::text, now(), now() + interval '14 days') AS made;
 
 -- name: partitions_default_rows :one
 -- Rows in a default partition mean that partitions were late; order id 0 lives there by design.
