@@ -114,10 +114,10 @@ class Payments:
         read_at_s = self._clock.monotonic_s()
         answer = await self._intake.take(wish.order, plan)
         if isinstance(answer, Replayed):
-            return await self._wait(caller, self._replayed_no(wish.order, answer), wait_s=wish.wait_s)
+            return await self._answer(caller, self._replayed_no(wish.order, answer), wait_s=wish.wait_s)
         assert answer.trade is not None, "a charge plans its trade"
         await self._calls.charge(_sending(answer.trade, read_at_s=read_at_s), wish.auth_code)
-        return await self._wait(caller, self._order_no(answer), wait_s=self._left_s(wish.wait_s, since_s=read_at_s))
+        return await self._answer(caller, self._order_no(answer), wait_s=self._left_s(wish.wait_s, since_s=read_at_s))
 
     async def charge_again(self, caller: Caller, order_no: str, charging: Charging) -> OrderView:
         """Charge another code for an unpaid order.
@@ -132,7 +132,7 @@ class Payments:
         read_at_s = self._clock.monotonic_s()
         opened = await self._open_trade(number, order, plan)
         await self._calls.charge(_sending(opened, read_at_s=read_at_s), charging.auth_code)
-        return await self._wait(caller, order_no, wait_s=self._left_s(charging.wait_s, since_s=read_at_s))
+        return await self._answer(caller, order_no, wait_s=self._left_s(charging.wait_s, since_s=read_at_s))
 
     async def _open_trade(self, number: Number, order: OrderRow, plan: TradePlan) -> NewTrade:
         """Commit one more trade intent behind the gate; raises `Refused` in the order of `_refuse_new_trade`."""
@@ -185,6 +185,29 @@ class Payments:
         _, result, action = await self._calls.place(_sending(trade, read_at_s=read_at_s))
         if action is None and result.outcome is Outcome.UNPAID_OPEN and not result.sent:
             raise Refused("channel_unavailable", detail="nothing was sent; repeat with the same Idempotency-Key")
+
+    async def _answer(self, caller: Caller, order_no: str, *, wait_s: float) -> OrderView:
+        """Paid, pending or unpaid; "unpaid" only after it is committed that the shop was told so."""
+        view = await self._wait(caller, order_no, wait_s=wait_s)
+        if view.payment_status is not PaymentStatus.UNPAID:
+            return view
+        number = own_number(caller, order_no, environment=self._environment)
+        key = (number.lane, number.order_id)
+        try:
+            async with self._database.transaction() as transaction:
+                locked = (await gate.lock_orders(transaction, [key]))[key]
+                siblings = (await gate.list_trades(transaction, [key])).get(key, [])
+                if not locked.order.told_unpaid and not any(sibling.trade.is_open for sibling in siblings):
+                    await stored.tell_unpaid(
+                        transaction,
+                        lane=number.lane,
+                        order_id=number.order_id,
+                        version=locked.version,
+                    )
+        except RowsFailed as failed:
+            raise StoreUnavailable(str(failed)) from failed
+        # Paid or charged anew in between: the present state is the answer.
+        return await self._reading.get_order(caller, order_no)
 
     async def _wait(self, caller: Caller, order_no: str, *, wait_s: float) -> OrderView:
         """Ask on the B2C ladder until the trade is decided or the caller's time is over."""

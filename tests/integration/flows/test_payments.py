@@ -6,6 +6,9 @@ import asyncpg
 import pytest
 
 from budan.core.errors import Refused
+from budan.core.evidence import Evidence, Outcome, Source
+from budan.core.numbers import AccountId
+from budan.flows.door import DoorItem
 from budan.flows.views import ChargeOrder, CreateOrder, PaymentStatus, PaymentWish
 from budan.ports.channel import Method
 from budan.store.work import DueQuestion
@@ -101,3 +104,25 @@ async def _due(house: House) -> list[DueQuestion]:
     await connection.execute("UPDATE query_due SET due_at = now()")
     await connection.close()
     return await house.flows.questions.list_due(lanes=list(range(64)), accounts_left_out=[], rows_max=10)
+
+
+async def test_a_shop_that_was_told_unpaid_gets_a_late_payment_back_not_completed(house: House) -> None:
+    """The goods stayed on the counter, so completing the order would take money for nothing."""
+    async with calling(house.sandbox.url) as caller:
+        code = await caller.auth_code("wechat_v3", user_paying_s=0.1, user_paying_ends="failed")
+    order = await house.flows.payments.charge(a_charge(house, code, wait_s=12.0))
+    assert order.payment_status is PaymentStatus.UNPAID
+    late = Evidence(
+        trade_no=order.trades[0].trade_no,
+        account_id=AccountId(house.account_ids["wechat_v3"]),
+        outcome=Outcome.PAID,
+        source=Source.QUERY,
+        learned_at=house.opened.clock.now(),
+        order_minor=1280,
+        currency="CNY",
+        channel_reference="4200-late",
+    )
+    planned = await house.flows.door.record(DoorItem(evidence=late))
+    assert planned.decision == "return_late"
+    again = await house.flows.reading.get_order(house.caller, order.order_no)
+    assert again.payment_status is PaymentStatus.UNPAID

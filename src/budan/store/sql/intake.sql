@@ -180,3 +180,12 @@ SET
     version = version + 1
 WHERE lane = $1 AND id = $2 AND version = $3 AND state IN ('created', 'paying')
 RETURNING trade_count;
+
+-- name: order_tell_unpaid :none
+-- The shop is about to be told "not paid": committed first, so that a payment that arrives later goes back
+-- (docs/design.md section 5). Nothing where the order was paid meanwhile. The caller holds the order by the gate.
+UPDATE orders
+SET
+    told_unpaid = TRUE,
+    version = version + 1
+WHERE lane = $1 AND id = $2 AND version = $3 AND state <> 'paid';
