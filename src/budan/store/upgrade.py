@@ -1,6 +1,7 @@
 """Forward-only migrations: one transaction per file, checksums, one runner at a time."""
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from importlib.resources import files
@@ -9,6 +10,7 @@ import asyncpg
 
 from budan.core.errors import Refused, StoreUnavailable
 from budan.core.numbers import LANES_MAX, Environment
+from budan.store.database import Transaction
 from budan.store.partitions import PARTITIONED
 from budan.store.queries import query
 
@@ -23,6 +25,17 @@ _INSTALLATION_ADD = query("installation_add")
 _INSTALLATION_FIND = query("installation_find")
 _LEASES_FILL = query("leases_fill")
 _PARTITIONS_MAKE = query("partitions_make")
+
+# They end when whoever holds a lock ends, or the server is back.
+_PASSING_ERRORS = (
+    OSError,
+    TimeoutError,
+    asyncpg.LockNotAvailableError,
+    asyncpg.QueryCanceledError,
+    asyncpg.DeadlockDetectedError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,11 +62,18 @@ def all_migrations() -> list[Migration]:
     return sorted(found, key=lambda migration: migration.name)
 
 
+async def list_missing(transaction: Transaction) -> list[str]:
+    """The files of this version that have not run on this database."""
+    applied = {row["name"] for row in await transaction.many(_MIGRATION_LIST)}
+    return [migration.name for migration in all_migrations() if migration.name not in applied]
+
+
 async def upgrade(*, dsn: str, environment: Environment, lanes: int = LANES_MAX) -> list[str]:
     """Bring a database to this version and say which files ran; safe to repeat and to race.
 
-    Raises `Refused` with `migration_changed` when an applied file differs, `environment_mismatch` or `lanes_mismatch`
-    when the database belongs to another installation's settings (I13), `StoreUnavailable` when it is away.
+    Raises `Refused` with `environment_mismatch` or `lanes_mismatch` when the database belongs to another installation's
+    settings (I13), before anything is changed in it; with `migration_changed` when an applied file differs.
+    `StoreUnavailable` when it is away or something in it is held for too long: try again.
     """
     try:
         connection = await asyncpg.connect(dsn, timeout=10)
@@ -61,12 +81,40 @@ async def upgrade(*, dsn: str, environment: Environment, lanes: int = LANES_MAX)
         raise StoreUnavailable(str(error)) from error
     try:
         await connection.execute(_MIGRATION_LIMITS.sql)
-        await connection.execute(_MIGRATION_TABLE_MAKE.sql)
+        await _refuse_foreign(connection, environment=environment, lanes=lanes)
+        await _make_table(connection)
         ran = [migration.name for migration in all_migrations() if await _apply(connection, migration)]
         await _settle(connection, environment=environment, lanes=lanes)
-        return ran
+    except _PASSING_ERRORS as error:
+        raise StoreUnavailable(f"{type(error).__name__}: {error}") from error
     finally:
         await connection.close()
+    return ran
+
+
+async def _refuse_foreign(
+    connection: "asyncpg.Connection[asyncpg.Record]",
+    *,
+    environment: Environment,
+    lanes: int,
+) -> None:
+    """Nothing is refused before the first upgrade: the database is nobody's yet."""
+    try:
+        row = await connection.fetchrow(_INSTALLATION_FIND.sql)
+    except asyncpg.UndefinedTableError:
+        return
+    if row is None:
+        return
+    if row["environment"] != environment.value:
+        raise Refused("environment_mismatch", param="environment", detail=f"the database is {row['environment']}")
+    if row["lanes"] != lanes:
+        raise Refused("lanes_mismatch", param="lanes", detail=f"the database has {row['lanes']}")
+
+
+async def _make_table(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+    # IF NOT EXISTS does not see what another first runner has not committed yet, waits for it, and then fails.
+    with suppress(asyncpg.UniqueViolationError, asyncpg.DuplicateTableError):
+        await connection.execute(_MIGRATION_TABLE_MAKE.sql)
 
 
 async def _apply(connection: "asyncpg.Connection[asyncpg.Record]", migration: Migration) -> bool:
@@ -92,12 +140,8 @@ async def _settle(
     """Say once whose database this is, and make what every start needs."""
     async with connection.transaction():
         await connection.execute(_INSTALLATION_ADD.sql, environment.value, lanes)
-        row = await connection.fetchrow(_INSTALLATION_FIND.sql)
-        assert row is not None
-        if row["environment"] != environment.value:
-            raise Refused("environment_mismatch", param="environment", detail=f"the database is {row['environment']}")
-        if row["lanes"] != lanes:
-            raise Refused("lanes_mismatch", param="lanes", detail=f"the database has {row['lanes']}")
+        # Of two first runners with different settings one was too late.
+        await _refuse_foreign(connection, environment=environment, lanes=lanes)
         await connection.execute(_LEASES_FILL.sql, lanes)
     for table in PARTITIONED:
         await connection.execute(_PARTITIONS_MAKE.sql, table)
