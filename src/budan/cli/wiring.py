@@ -43,6 +43,7 @@ from budan.flows.wired import Flows
 from budan.ports.channel import AccountConfig
 from budan.store import directory as stored
 from budan.store.database import Database
+from budan.store.upgrade import list_missing
 from budan.wire.http_fast import FastHttpClient
 from budan.wire.rsa import Signer
 from budan.workers.run import Workers
@@ -83,9 +84,10 @@ async def open_database(settings: Settings, *, dsn: str) -> AsyncGenerator[Opene
     """The database of `dsn`; raises `Refused` when it is of another environment (I13) or not upgraded yet."""
     database = await Database.connect(dsn)
     try:
-        async with database.transaction() as transaction:
+        async with database.reading() as transaction:
             installation = await stored.find_installation(transaction)
-        if installation is None:
+            missing = [] if installation is None else await list_missing(transaction)
+        if installation is None or missing:
             raise Refused("database_not_upgraded", param="database", detail="run: budan db upgrade")
         if installation.environment != settings.environment.value:
             raise Refused(
@@ -199,7 +201,7 @@ async def open_workers(opened: Opened, flows: Flows) -> AsyncGenerator[Workers]:
 
 def _account_loader(opened: Opened) -> Callable[[AccountId], Awaitable[AccountConfig | None]]:
     async def load(account_id: AccountId) -> AccountConfig | None:
-        async with opened.database.transaction() as transaction:
+        async with opened.database.reading() as transaction:
             row = await stored.find_account(transaction, account_id)
         if row is None:
             return None

@@ -87,7 +87,7 @@ class Directory:
 
     async def find_shop(self, code: str) -> Shop | None:
         """The shop behind a printed code."""
-        async with self._database.transaction() as transaction:
+        async with self._database.reading() as transaction:
             row = await stored.find_shop(transaction, code)
         if row is None:
             return None
@@ -100,7 +100,7 @@ class Directory:
 
     async def find_terminal(self, token: str) -> Terminal | None:
         """The desk behind a token; only the token's digest is looked up."""
-        async with self._database.transaction() as transaction:
+        async with self._database.reading() as transaction:
             row = await stored.find_terminal(transaction, sha256(token.encode()).digest())
         if row is None:
             return None
@@ -135,11 +135,11 @@ class Directory:
         return choices
 
     async def _load_key(self, key_id: str) -> stored.ApiKeyRow | None:
-        async with self._database.transaction() as transaction:
+        async with self._database.reading() as transaction:
             return await stored.find_api_key(transaction, key_id)
 
     async def _load_merchant(self, merchant_id: MerchantId) -> _MerchantAccounts:
-        async with self._database.transaction() as transaction:
+        async with self._database.reading() as transaction:
             accounts = await stored.list_merchant_accounts(transaction, merchant_id)
             rates = await stored.list_rates(transaction, merchant_id)
         return _MerchantAccounts(accounts=tuple(accounts), rates=tuple(rates))

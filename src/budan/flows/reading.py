@@ -52,7 +52,7 @@ class Reading:
     async def get_rows(self, number: Number) -> tuple[OrderRow, list[TradeRow]]:
         """The rows behind a view; raises `Refused` with `order_not_found`."""
         key = (number.lane, number.order_id)
-        async with self._database.transaction() as transaction:
+        async with self._database.reading() as transaction:
             rows = await stored.find_orders(transaction, [key])
             trades = await stored.list_trades(transaction, [key])
         row = rows.get(key)
@@ -79,7 +79,7 @@ class Reading:
         if state is not None and state not in {known.value for known in OrderState}:
             raise Refused("state_unknown", param="state")
         before = self._cursor(caller, cursor)
-        async with self._database.transaction() as transaction:
+        async with self._database.reading() as transaction:
             if reference is not None:
                 found = await stored.find_reference(
                     transaction,

@@ -12,7 +12,8 @@ from budan.flows.notices import Notices
 from budan.flows.paying import Payments
 from budan.flows.reading import Reading
 from budan.store import directory as stored
-from budan.store.database import Database, RowsFailed
+from budan.store.database import Database
+from budan.store.upgrade import list_missing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,10 +34,11 @@ class Flows:
     async def problems(self) -> list[str]:
         """Why this process must not be given work just now; empty when it is ready."""
         try:
-            async with self.database.transaction() as transaction:
+            async with self.database.reading() as transaction:
                 installation = await stored.find_installation(transaction)
-        except (StoreUnavailable, RowsFailed) as error:
+                missing = await list_missing(transaction) if installation else []
+        except StoreUnavailable as error:
             return [f"database: {error}"]
         if installation is None or installation.environment != self.environment.value:
             return ["database: of another environment"]
-        return []
+        return [f"database: {name} has not run" for name in missing]

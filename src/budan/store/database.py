@@ -102,8 +102,8 @@ class Database:
                 reset=_keep_session,
                 server_settings=_SESSION_SETTINGS,
             )
-        except _AWAY_ERRORS as error:
-            raise StoreUnavailable(str(error)) from error
+        except (*_AWAY_ERRORS, asyncpg.PostgresError) as error:
+            raise StoreUnavailable(f"{type(error).__name__}: {error}") from error
         return Database(pool)
 
     async def close(self) -> None:
@@ -121,8 +121,8 @@ class Database:
         Raises `RowsFailed` where halving or a later try can help, `StoreUnavailable` where PostgreSQL is away. A
         cancelled caller waits for a commit that is under way: its outcome must be known (I1).
         """
+        connection = await self._acquire()
         try:
-            connection = await self._pool.acquire(timeout=ACQUIRE_TIMEOUT_S)
             try:
                 transaction = connection.transaction()
                 await transaction.start()
@@ -137,6 +137,22 @@ class Database:
         except _ROW_ERRORS as error:
             raise RowsFailed(f"{type(error).__name__}: {error}") from error
         except _AWAY_ERRORS as error:
+            raise StoreUnavailable(f"{type(error).__name__}: {error}") from error
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncGenerator[Transaction]:
+        """A transaction of reads that nobody halves: whatever keeps it from answering is `StoreUnavailable`."""
+        try:
+            async with self.transaction() as transaction:
+                yield transaction
+        except RowsFailed as error:
+            raise StoreUnavailable(str(error)) from error
+
+    async def _acquire(self) -> "asyncpg.pool.PoolConnectionProxy[Record]":
+        """A connection; whatever the server says against it is `StoreUnavailable`, also a wrong name or password."""
+        try:
+            return await self._pool.acquire(timeout=ACQUIRE_TIMEOUT_S)
+        except (*_AWAY_ERRORS, asyncpg.PostgresError) as error:
             raise StoreUnavailable(f"{type(error).__name__}: {error}") from error
 
 

@@ -30,6 +30,7 @@ _SHOP_ADD = query("shop_add")
 _SHOP_FIND = query("shop_find")
 _TERMINAL_ADD = query("terminal_add")
 _TERMINAL_FIND = query("terminal_find")
+_INSTALLATION_EXISTS = query("installation_exists")
 _INSTALLATION_FIND = query("installation_find")
 
 
@@ -107,6 +108,8 @@ class TerminalRow:
 
 async def find_installation(transaction: Transaction) -> InstallationRow | None:
     """What the database says of itself; None before the first upgrade."""
+    if not (await transaction.one(_INSTALLATION_EXISTS))["is_there"]:
+        return None
     row = await transaction.maybe(_INSTALLATION_FIND)
     if row is None:
         return None

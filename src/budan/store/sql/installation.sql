@@ -37,6 +37,10 @@ INSERT INTO schema_migration (name, checksum) VALUES ($1, $2);
 INSERT INTO installation (environment, lanes) VALUES ($1, $2)
 ON CONFLICT (singleton) DO NOTHING;
 
+-- name: installation_exists :one
+-- Before the first upgrade there is no table to ask.
+SELECT to_regclass('installation') IS NOT NULL AS is_there;
+
 -- name: installation_find :maybe
 -- Read at every start and compared with the settings (I13).
 SELECT
