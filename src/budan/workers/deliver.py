@@ -13,7 +13,7 @@ from budan.workers.gates import GateLimits, Pauses, Verdict
 # Far above what one endpoint may have, so that many slow ones leave room for the others.
 DELIVERIES_MAX: Final = 512
 DELIVERY_LIMITS: Final = GateLimits(
-    rows_max=32,
+    rows_max=64,
     slow_rows_max=4,
     slow_after_s=1.0,
     pauses=Pauses(

@@ -11,11 +11,13 @@ from budan.workers.gates import Gates, Verdict
 from budan.workers.in_flight import InFlight
 
 ROWS_LISTED_MAX = 256
+# Rows that must wait for their group are listed in vain, so fewer are asked for until all of a listing can start.
+ROWS_LISTED_MIN = 32
 # A full listing of rows that must wait is followed by one without their groups, so that they hide nobody.
 LISTINGS_PER_TURN_MAX = 4
 
 Row = TypeVar("Row")
-Seen = TypeVar("Seen", contravariant=True)
+Row_contra = TypeVar("Row_contra", contravariant=True)
 
 
 class Work(Protocol[Row]):
@@ -43,10 +45,10 @@ class Work(Protocol[Row]):
         ...
 
 
-class Follow(Protocol[Seen]):
+class Follow(Protocol[Row_contra]):
     """What follows when the end of a row changed how its group is seen."""
 
-    async def __call__(self, row: Seen, verdict: Verdict, *, fence: int, pause_s: float) -> None:
+    async def __call__(self, row: Row_contra, verdict: Verdict, *, fence: int, pause_s: float) -> None:
         """Called after the row's outcome is written; `pause_s` is the time between two probes, 0 without a pause."""
         ...
 
@@ -70,6 +72,7 @@ class Sweep(Generic[Row]):
         self._clock = clock
         self._gates = gates
         self._in_flight = in_flight
+        self._rows_wanted = ROWS_LISTED_MAX
 
     @property
     def name(self) -> str:
@@ -84,13 +87,16 @@ class Sweep(Generic[Row]):
             if not held or self._in_flight.free == 0:
                 return found or bool(held)
             # Rows in flight are due until their outcome is written, and would else hide those behind them.
-            rows_max = len(self._in_flight) + min(self._in_flight.free, ROWS_LISTED_MAX)
+            rows_max = len(self._in_flight) + min(self._in_flight.free, self._rows_wanted)
             # One of these may end, its outcome written, while it is being listed from an older snapshot.
             known = self._in_flight.keys()
             left_out = self._gates.left_out(now_s=self._clock.monotonic_s())
             rows = await self._work.list_due(lanes=list(held), left_out=left_out, rows_max=rows_max)
             started, waiting = self._start([row for row in rows if self._work.key(row) not in known], held)
             found = found or started or waiting
+            self._rows_wanted = (
+                max(self._rows_wanted // 2, ROWS_LISTED_MIN) if waiting else min(self._rows_wanted * 2, ROWS_LISTED_MAX)
+            )
             if len(rows) < rows_max or not waiting:
                 break
         return found

@@ -15,6 +15,7 @@ from integration.workers.working import working
 from stage import Stage, StagedMerchant, StagedOrder
 
 Rows = asyncpg.Connection
+PAUSES = DELIVERY_LIMITS.pauses
 HEALTHY = 99
 ROUNDS = 7
 WAVES = 3
@@ -86,14 +87,16 @@ async def test_an_endpoint_that_refuses_is_tried_less_and_less_and_gets_everythi
     ):
         other = await stage.add_merchant(webhook_url=receiver.url())
         merchant = await stage.add_merchant(webhook_url=broken.url())
+        assert PAUSES is not None
         began_s = monotonic()
         await pay_all(stage, [merchant] * 300)
         await pay_all(stage, [other] * 100)
         await receiver.wait_for_count(100)
-        # The probes: the first pause is a second, each next one twice as long.
+        # Until the gate closes, its bound is in flight and a few have failed; then probes: the first pause is a second,
+        # each next one twice as long.
         await broken.wait_for_count(len(broken.received) + 1)
         probes_max = 1 + log2(1 + monotonic() - began_s)
-        assert len(broken.received) <= DELIVERY_LIMITS.rows_max + probes_max
+        assert len(broken.received) <= DELIVERY_LIMITS.rows_max + PAUSES.failures_to_open + probes_max
         await when(rows, "SELECT count(*) <= $1 FROM webhook_due WHERE due_at <= now()", PROBES_KEPT)
         broken.answer = take
         await when(rows, "SELECT count(*) = 0 FROM webhook_due")
