@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 
 from budan.core.order import OrderState
-from budan.core.trade import UNPAID_END_STATES, TradeState
+from budan.core.trade import UNPAID_END_STATES, Direction, TradeState
 from builders import AMOUNT_MINOR
 from model.world import (
     ABSENT,
@@ -14,6 +14,7 @@ from model.world import (
     FAILED,
     MONEY_STANDS,
     PAID,
+    PHASE_OVER,
     PHASE_SEND,
     PLACED,
     RETURNED,
@@ -33,6 +34,8 @@ def check(world: World, state: State) -> None:
     """The invariants that a single state can break."""
     _check_completion(state)
     _check_paid_once(state)
+    if state.row.state is OrderState.EXPIRED and not world.breaks_word:
+        assert not any(_is_payable(state, view) for view in state.views), "I7: expired, and it can still be paid"
     for view in state.views:
         if view.trade != ABSENT:
             _check_trade(view)
@@ -84,6 +87,14 @@ def is_dead(state: State, view: View) -> bool:
     """Whether no payment stands or can come."""
     nothing_comes = state.phase != PHASE_SEND or view.call == CALL_DONE
     return view.truth in DEAD or (view.truth == UNSENT and nothing_comes)
+
+
+def _is_payable(state: State, view: View) -> bool:
+    """Whether a payment stands that we did not hear of, or one can still come."""
+    if view.trade == ABSENT or is_dead(state, view) or view.row.state is TradeState.SUCCEEDED:
+        return False
+    waits_in_vain = view.truth == PLACED and state.phase == PHASE_OVER and view.row.direction is Direction.C2B
+    return not waits_in_vain
 
 
 def check_money_is_known(answered: State) -> None:
