@@ -46,14 +46,13 @@ from budan.store.database import Database
 from budan.store.upgrade import list_missing
 from budan.wire.http_fast import FastHttpClient
 from budan.wire.rsa import Signer
+from budan.workers.deliver import DELIVERIES_MAX
 from budan.workers.run import Workers
 
 # One session per channel account; the guard's bounds are smaller.
 CONNECTIONS_PER_ACCOUNT_MAX = 64
 # RSA releases the GIL: two threads use two cores, and the event loop is left to the rest.
 SIGNER_THREADS = 2
-# Several endpoints may share a host; each has its own bound in the worker.
-DELIVERIES_PER_HOST_MAX = 256
 
 
 class SystemClock:
@@ -172,7 +171,8 @@ async def open_flows(opened: Opened) -> AsyncGenerator[Flows]:
 @asynccontextmanager
 async def open_workers(opened: Opened, flows: Flows) -> AsyncGenerator[Workers]:
     """What this process's loops run on; leaving writes what was delivered."""
-    client = FastHttpClient(connections_per_host_max=DELIVERIES_PER_HOST_MAX)
+    # Endpoints may share a host, so only the worker's own bounds hold a delivery back.
+    client = FastHttpClient(connections_per_host_max=DELIVERIES_MAX)
     try:
         async with Deliveries(
             database=opened.database,

@@ -1,7 +1,7 @@
 """From one decision to the rows that its transaction writes."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import assert_never
 
 from budan.core.completion import Consequences, consequences, contradiction_entries
@@ -34,6 +34,9 @@ from budan.store.door import (
 
 # Who made a correction, in its remedy; a person's name comes with operator evidence.
 AUTOMATIC = "budan"
+
+# What could not be sent waits at least this long: the account is busy, held back or away.
+UNSENT_DELAY = timedelta(seconds=5)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -261,8 +264,8 @@ def _plan_question(subject: Subject, heard: Heard, decision: Decision, writes: D
             | TradeState.REVERSING
         ):
             if attempts is not None:
-                due_at = now + delay_after(query_ladder(after.direction), attempts=attempts + 1)
-                _ask(subject, due_at, attempts=attempts + 1, writes=writes)
+                due_at, climbed = _next_rung(after, heard.evidence, attempts, now=now)
+                _ask(subject, due_at, attempts=climbed, writes=writes)
         case _:
             assert_never(after.state)
 
@@ -279,6 +282,18 @@ def _plan_ended_question(subject: Subject, after: Trade, attempts: int | None, w
         last = needs_person(QUERY_LADDER_ENDED_S, attempts=climbed)
         due_at = None if last else now + delay_after(QUERY_LADDER_ENDED_S, attempts=climbed)
         _ask(subject, due_at, attempts=climbed, writes=writes)
+
+
+def _next_rung(trade: Trade, evidence: Evidence, attempts: int, *, now: datetime) -> tuple[datetime, int]:
+    """When to ask about an open trade again, and how many questions that makes.
+
+    A question that never left says nothing of the trade: it keeps its rung, so that a young order is still young when
+    its channel is back.
+    """
+    ladder = query_ladder(trade.direction)
+    if not evidence.sent:
+        return now + max(delay_after(ladder, attempts=attempts), UNSENT_DELAY), attempts
+    return now + delay_after(ladder, attempts=attempts + 1), attempts + 1
 
 
 def query_ladder(direction: Direction) -> tuple[float, ...]:
