@@ -6,7 +6,6 @@ from budan.core.evidence import Evidence, Outcome, Source
 from budan.core.numbers import AccountId
 from budan.core.pace import QUERY_LADDER_S
 from budan.flows.door_plan import UNSENT_DELAY, _next_rung
-
 from builders import a_trade
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
