@@ -1,0 +1,112 @@
+"""The audit is the last to notice, so each way of breaking a promise must be counted by it."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+
+from budan.core.numbers import Environment, Lane, MerchantId, OrderId, trade_number
+from budan.proof.audit import Audit, BookedOrder, Books, compare
+from budan.proof.records import EventOrder, Webhook
+from budan.proof.truth import TradeKey, TrueTrade, parse_trade_no
+
+AT = datetime(2026, 3, 1, tzinfo=UTC)
+KEY = TradeKey(lane=7, order_id=(1 << 60) + 5, attempt=1)
+TRADE_NO = trade_number(
+    environment=Environment.LOCAL,
+    lane=Lane(KEY.lane),
+    merchant_id=MerchantId(12),
+    order_id=OrderId(KEY.order_id),
+    attempt=KEY.attempt,
+)
+TRADE = TrueTrade(key=KEY, amount_minor=1_000, paid_at=AT)
+ORDER = BookedOrder(state="paid", amount_minor=1_000, paid_attempt=1, completed_at=AT, payments={1: (994, 1_000)})
+UNPAID = BookedOrder(state="created", amount_minor=1_000, paid_attempt=None, completed_at=None, payments={})
+WEBHOOK = Webhook(
+    at=AT,
+    webhook_id="e1",
+    type="order.paid",
+    order=EventOrder(order_no="", reference="12-1", state="paid", amount_minor=1_000, trade_no=TRADE_NO),
+)
+
+
+def books(*orders: BookedOrder, **changes: object) -> Books:
+    found = {(KEY.lane, KEY.order_id + place): order for place, order in enumerate(orders)}
+    return replace(Books(orders=found, unbalanced=frozenset(), refunds=frozenset()), **changes)
+
+
+def told(**changes: object) -> Webhook:
+    order = {"order_no": "", "reference": "12-1", "state": "paid", "amount_minor": 1_000, "trade_no": TRADE_NO}
+    return Webhook(at=AT, webhook_id="e2", type="order.paid", order=EventOrder(**(order | changes)))
+
+
+def broken(audit: Audit) -> dict[str, int]:
+    counts = {
+        name: getattr(audit, name)
+        for name in ("lost", "doubled", "wrongly_completed", "unbalanced", "webhooks_missing")
+    }
+    return {name: count for name, count in counts.items() if count}
+
+
+def test_a_trade_number_is_read_without_the_code_that_wrote_it() -> None:
+    assert parse_trade_no(TRADE_NO) == KEY
+
+
+def test_three_records_that_agree_break_nothing() -> None:
+    audit = compare(truth=[TRADE], books=books(ORDER), webhooks=[WEBHOOK])
+    assert audit.holds
+    assert (audit.paid, audit.completed, audit.webhooks) == (1, 1, 1)
+
+
+def test_the_same_event_delivered_again_is_allowed() -> None:
+    audit = compare(truth=[TRADE], books=books(ORDER), webhooks=[WEBHOOK, WEBHOOK])
+    assert audit.holds
+    assert audit.webhooks_repeated == 1
+
+
+def test_an_order_that_nobody_paid_may_stay_open() -> None:
+    unpaid = TrueTrade(key=KEY, amount_minor=1_000)
+    assert compare(truth=[unpaid], books=books(UNPAID), webhooks=[]).holds
+
+
+@pytest.mark.parametrize(
+    ("truth", "booked", "webhooks", "expected"),
+    [
+        ([TRADE], books(UNPAID), [], {"lost": 1}),
+        ([TRADE], books(), [], {"lost": 1}),
+        (
+            [TRADE],
+            books(replace(ORDER, payments={1: (994, 1_000), 2: (994, 1_000)})),
+            [WEBHOOK],
+            {"doubled": 1},
+        ),
+        ([TRADE], books(ORDER), [WEBHOOK, told()], {"doubled": 1}),
+        ([], books(ORDER), [], {"wrongly_completed": 1, "webhooks_missing": 1}),
+        ([TRADE], books(replace(ORDER, payments={})), [WEBHOOK], {"unbalanced": 1}),
+        ([TRADE], books(ORDER, unbalanced={(KEY.lane, KEY.order_id)}), [WEBHOOK], {"unbalanced": 1}),
+        ([TRADE], books(ORDER), [], {"webhooks_missing": 1}),
+        ([TRADE], books(ORDER), [told(amount_minor=999)], {"wrongly_completed": 1}),
+    ],
+    ids=[
+        "paid and not completed",
+        "paid and unknown here",
+        "completed twice",
+        "told twice",
+        "completed without a payment",
+        "completed and not booked",
+        "an entry that does not sum to zero",
+        "completed and not told",
+        "told another amount",
+    ],
+)
+def test_a_broken_promise_is_counted(
+    truth: list[TrueTrade], booked: Books, webhooks: list[Webhook], expected: dict[str, int]
+) -> None:
+    assert broken(compare(truth=truth, books=booked, webhooks=webhooks)) == expected
+
+
+def test_a_payment_on_its_way_back_is_not_lost() -> None:
+    """A second or a late payment completes nothing, and its refund is its end (I9)."""
+    returned = TrueTrade(key=KEY, amount_minor=1_000, paid_at=AT, is_returned=True)
+    assert compare(truth=[TRADE], books=books(UNPAID, refunds={KEY}), webhooks=[]).holds
+    assert compare(truth=[returned], books=books(UNPAID), webhooks=[]).holds
