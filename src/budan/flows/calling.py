@@ -131,7 +131,7 @@ class ChannelCalls:
 
 
 def _nothing_sent() -> Planned:
-    return Planned(decision="not_sent", order_state="", trade_state="")
+    return Planned(decision="not_sent", order_state="", trade_state="", version=0)
 
 
 def _not_sent(trade_no: str, code: str) -> PayResult:

@@ -201,7 +201,7 @@ class Door:
                     await stored.keep_evidence(transaction, [_kept(entry, reason=FAILED, now=now)])
         except RowsFailed as again:
             raise StoreUnavailable(f"{failed}; keeping it: {again}") from again
-        return Planned(decision=FAILED, order_state="", trade_state="")
+        return Planned(decision=FAILED, order_state="", trade_state="", version=0)
 
 
 def _put_off(entry: _Entry, *, now: datetime) -> list[NextQuestion]:
@@ -241,7 +241,7 @@ def _plan_unknown(entry: _Entry, kept: list[KeptEvidence], *, now: datetime) -> 
     reason = FOREIGN_ENVIRONMENT if entry.is_foreign else UNKNOWN_TRADE
     if entry.item.evidence.outcome in {Outcome.PAID, Outcome.UNPAID_FINAL}:
         kept.append(_kept(entry, reason=reason, now=now))
-    return Planned(decision=reason, order_state="", trade_state="")
+    return Planned(decision=reason, order_state="", trade_state="", version=0)
 
 
 def _kept(entry: _Entry, *, reason: str, now: datetime) -> KeptEvidence:

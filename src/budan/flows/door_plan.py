@@ -55,11 +55,12 @@ class Subject:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Planned:
-    """What was decided, in a word, and the states after."""
+    """What was decided, in a word, and what the order and the trade are after it."""
 
     decision: str
     order_state: str
     trade_state: str
+    version: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,6 +130,7 @@ def _plan_transition(
         decision=decision.effect.value,
         order_state=decision.order_state.value,
         trade_state=decision.trade.state.value,
+        version=locked.version + 1,
     )
 
 
@@ -207,6 +209,7 @@ def _plan_unchanged(subject: Subject, heard: Heard, decision: Unchanged, writes:
         decision=decision.reason,
         order_state=subject.locked.order.state.value,
         trade_state=trade.state.value,
+        version=subject.locked.version,
     )
 
 
@@ -229,6 +232,7 @@ def _plan_contradiction(subject: Subject, heard: Heard, decision: Contradiction,
         decision=decision.mismatch.value,
         order_state=subject.locked.order.state.value,
         trade_state=trade.state.value,
+        version=subject.locked.version + 1,
     )
 
 

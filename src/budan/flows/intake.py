@@ -116,7 +116,7 @@ class OrderIntake:
         """One transaction: claim, answer replays, refuse, write."""
         claims = {item.order_id: _claim(item) for item in items}
         async with self._database.transaction() as transaction:
-            outcomes = await stored.claim(transaction, sorted(claims.values(), key=_claim_order))
+            outcomes = await stored.claim(transaction, list(claims.values()))
             unclaimed = [item for item in items if not _is_claimed(item, outcomes[item.order_id])]
             answers: dict[OrderId, _Answer] = {}
             if unclaimed:
@@ -208,7 +208,3 @@ def _claim(item: _Item) -> Claim:
         idempotency_key=wish.idempotency_key,
         request_digest=wish.request_digest,
     )
-
-
-def _claim_order(claim: Claim) -> tuple[object, ...]:
-    return claim.lane, claim.merchant_id, claim.idempotency_key or "", claim.reference

@@ -42,7 +42,7 @@ class Leftovers:
             evidence = _DECODER.decode(due.statement)
         except msgspec.DecodeError:
             await self._put_off(due)
-            return Planned(decision=UNREADABLE, order_state="", trade_state="")
+            return Planned(decision=UNREADABLE, order_state="", trade_state="", version=0)
         return await self._door.record(DoorItem(evidence=evidence, leftover_attempts=due.attempts))
 
     async def _put_off(self, due: DueEvidence) -> None:

@@ -12,16 +12,17 @@ from budan.core.trade import OPEN_STATES, TradeState
 from budan.flows.asking import asking_of
 from budan.flows.calling import ChannelCalls, Sending
 from budan.flows.choosing import Chooser
+from budan.flows.door_plan import Planned
 from budan.flows.intake import OrderIntake, Replayed, Taken, check_wish
 from budan.flows.intents import IntentMaker, OrderFacts, TradePlan
-from budan.flows.reading import Reading, own_number
-from budan.flows.views import Caller, ChargeOrder, CreateOrder, OrderView, PaymentStatus, PaymentWish
-from budan.ports.channel import Method
+from budan.flows.reading import Reading, own_number, view_new_order
+from budan.flows.views import Caller, ChargeOrder, CreateOrder, OrderView, PaymentStatus, PaymentWish, TradeView
+from budan.ports.channel import Method, PayAction, PayResult
 from budan.ports.clock import Clock
 from budan.store import door as gate
 from budan.store import intake as stored
 from budan.store.database import Database, RowsFailed
-from budan.store.rows import NewTrade, OrderRow, TradeRow
+from budan.store.rows import NewOrder, NewTrade, OrderRow, TradeRow
 
 TRADES_MAX = 31
 # A caller who waits longer is better served by the webhook.
@@ -78,9 +79,11 @@ class Payments:
         answer = await self._intake.take(wish, plan)
         if isinstance(answer, Replayed):
             return await self._resume(wish, answer)
-        if answer.trade is not None:
-            await self._place(answer.trade, read_at_s=read_at_s)
-        return await self._reading.get_order(wish.caller, self._order_no(answer))
+        if answer.trade is None:
+            return view_new_order(
+                answer.order, (), state=answer.order.state, version=1, order_no=self._order_no(answer)
+            )
+        return await self._place_first(wish.caller, answer.order, answer.trade, read_at_s=read_at_s)
 
     async def start_payment(self, caller: Caller, order_no: str, wish: PaymentWish) -> OrderView:
         """Start a C2B payment of an order: an open trade of this method and channel goes on, else a new one is placed.
@@ -181,10 +184,34 @@ class Payments:
         )
         await self._calls.place(sending)
 
-    async def _place(self, trade: NewTrade, *, read_at_s: float) -> None:
-        _, result, action = await self._calls.place(_sending(trade, read_at_s=read_at_s))
+    async def _place_first(self, caller: Caller, order: NewOrder, trade: NewTrade, *, read_at_s: float) -> OrderView:
+        """Place the trade of a new order; what the door says of it is the view, unless more has happened by then."""
+        planned, result, action = await self._place(trade, read_at_s=read_at_s)
+        if planned.order_state != OrderState.PAYING.value:
+            return await self._reading.get_order(caller, self._number(order, 0))
+        shown = PayAction() if action is None else action
+        view = TradeView(
+            trade_no=self._number(order, trade.attempt),
+            channel=trade.channel,
+            method=trade.method,
+            state=planned.trade_state,
+            created_at=trade.created_at,
+            qr_text=shown.qr_text,
+            jsapi_parameters=shown.jsapi_parameters,
+            redirect_url=shown.redirect_url,
+            channel_reference=result.channel_reference,
+            code=result.code,
+            message=result.message,
+        )
+        return view_new_order(
+            order, (view,), state=planned.order_state, version=planned.version, order_no=self._number(order, 0)
+        )
+
+    async def _place(self, trade: NewTrade, *, read_at_s: float) -> tuple[Planned, PayResult, PayAction | None]:
+        planned, result, action = await self._calls.place(_sending(trade, read_at_s=read_at_s))
         if action is None and result.outcome is Outcome.UNPAID_OPEN and not result.sent:
             raise Refused("channel_unavailable", detail="nothing was sent; repeat with the same Idempotency-Key")
+        return planned, result, action
 
     async def _answer(self, caller: Caller, order_no: str, *, wait_s: float) -> OrderView:
         """Paid, pending or unpaid; "unpaid" only after it is committed that the shop was told so."""
@@ -234,13 +261,15 @@ class Payments:
         return max(0.0, wait_s - (self._clock.monotonic_s() - since_s))
 
     def _order_no(self, taken: Taken) -> str:
-        order = taken.order
+        return self._number(taken.order, 0)
+
+    def _number(self, order: NewOrder, attempt: int) -> str:
         return trade_number(
             environment=self._environment,
             lane=order.lane,
             merchant_id=order.merchant_id,
             order_id=order.order_id,
-            attempt=0,
+            attempt=attempt,
         )
 
     def _replayed_no(self, wish: CreateOrder, replayed: Replayed) -> str:

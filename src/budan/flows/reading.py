@@ -12,7 +12,7 @@ from budan.flows.views import Caller, OrderPage, OrderView, PaymentStatus, Trade
 from budan.ports.channel import PayAction
 from budan.store import reading as stored
 from budan.store.database import Database
-from budan.store.rows import OrderRow, TradeRow
+from budan.store.rows import NewOrder, OrderRow, TradeRow
 
 PAGE_ROWS_MAX = 100
 _NEWEST = OrderId((1 << 63) - 1)
@@ -151,6 +151,30 @@ def view_trade(trade: TradeRow, trade_no: str) -> TradeView:
         channel_reference=trade.channel_reference,
         code=trade.code,
         message=trade.message,
+    )
+
+
+def view_new_order(
+    order: NewOrder, trades: Sequence[TradeView], *, state: str, version: int, order_no: str
+) -> OrderView:
+    """An order that this process has just committed, without reading it again."""
+    return OrderView(
+        order_no=order_no,
+        reference=order.reference,
+        state=state,
+        payment_status=payment_status(state, [trade.state for trade in trades]),
+        version=version,
+        amount_minor=order.amount_minor,
+        currency=order.currency,
+        subject=order.subject,
+        created_at=order.created_at,
+        expires_at=order.expires_at,
+        hold_reason=None,
+        paid_at=None,
+        learned_source=None,
+        completed_at=None,
+        fee_minor=None,
+        trades=tuple(trades),
     )
 
 
