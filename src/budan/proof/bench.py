@@ -51,10 +51,10 @@ class Plan:
 SHORT: Final = Plan(
     rounds=1,
     reference_s=4,
-    warm_s=1.5,
-    full_s=6.0,
-    half_s=6.0,
-    intake_s=2.5,
+    warm_s=1.0,
+    full_s=5.0,
+    half_s=5.0,
+    intake_s=2.0,
     preload_orders=30_000,
     lives_wanted=0,
 )

@@ -1,6 +1,13 @@
 -- name: preload_partitions_make :one
 -- Where the preloaded orders of the last days lie; without it they would fall into the default partition.
-SELECT make_partitions(now() - interval '8 days', now() + interval '1 day');
+SELECT sum(make_partitions(parent, now() - interval '8 days', now() + interval '1 day')) AS made
+FROM
+    unnest(
+        ARRAY[
+            'orders', 'trade', 'evidence', 'notice', 'posting', 'contradiction', 'remedy', 'refund', 'webhook',
+            'delivery'
+        ]
+    ) AS parent;
 
 -- name: preload_orders_add :none
 -- Orders $1 to $2 of $3, paid and told, spread evenly over the last two days and over merchants $4 in lanes $5: every
