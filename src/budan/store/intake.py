@@ -19,7 +19,7 @@ IdempotencyKey = tuple[Lane, MerchantId, str]
 
 
 async def claim(transaction: Transaction, claims: Sequence[Claim]) -> dict[OrderId, ClaimOutcome]:
-    """Claim keys and references; what another order owns already is not claimed. Claims must come sorted."""
+    """Claim keys and references; what another order owns already is not claimed."""
     rows = [
         (item.lane, item.merchant_id, item.order_id, item.reference, item.idempotency_key, item.request_digest)
         for item in claims

@@ -13,7 +13,7 @@ from budan.cli.wiring import Opened, open_database, open_flows
 from budan.flows.administering import AddedMerchant, Administration, MerchantWish
 from budan.flows.views import Caller
 from budan.flows.wired import Flows
-from integration.flows.standing import Till, open_till
+from integration.flows.standing import PATIENT, Till, open_till
 from integration.sandbox.running import RunningSandbox, start_sandbox
 
 
@@ -81,4 +81,10 @@ async def house(database_dsn: str, flows_sandbox: RunningSandbox, tmp_path: Path
 @pytest.fixture
 async def till(database_dsn: str) -> AsyncIterator[Till]:
     async with open_till(database_dsn) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def patient_till(database_dsn: str) -> AsyncIterator[Till]:
+    async with open_till(database_dsn, **PATIENT) as opened:
         yield opened

@@ -14,6 +14,7 @@ from budan.core.evidence import Evidence
 from budan.core.numbers import ID_EPOCH, AccountId, Environment, Lane, MerchantId, OrderId, trade_number
 from budan.flows.door import Door, DoorItem
 from budan.flows.door_plan import Planned
+from budan.store import database as stored
 from budan.store import directory, intake
 from budan.store.database import Database
 from budan.store.rows import NewOrder, NewTrade
@@ -173,10 +174,27 @@ def _order(one: Standing, *, created_at: datetime, state: str, trades: int, life
     )
 
 
+# For tests that hold a lock until they have seen somebody wait for it: on a busy machine that takes its time.
+PATIENT = {"lock_timeout": "20s", "statement_timeout": "20s"}
+CONNECTIONS = 4
+
+
+async def connect(dsn: str, **settings: str) -> Database:
+    """The program's own pool, all its connections open, with some of its settings changed."""
+    pool = await asyncpg.create_pool(
+        dsn,
+        min_size=CONNECTIONS,
+        max_size=CONNECTIONS,
+        reset=stored._keep_session,
+        server_settings=stored._SESSION_SETTINGS | settings,
+    )
+    return Database(pool)
+
+
 @asynccontextmanager
-async def open_till(dsn: str) -> AsyncIterator[Till]:
+async def open_till(dsn: str, **settings: str) -> AsyncIterator[Till]:
     """A till on a migrated database of its own."""
-    database = await Database.connect(dsn)
+    database = await connect(dsn, **settings)
     outside = await asyncpg.connect(dsn, server_settings={"application_name": "outside"})
     try:
         async with database.transaction() as transaction:

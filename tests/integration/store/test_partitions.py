@@ -7,7 +7,7 @@ from budan.core.numbers import Environment
 from budan.flows.keeping import Housekeeping
 from budan.store.partitions import PARTITIONED
 from budan.store.upgrade import upgrade
-from integration.flows.standing import Till, open_till, stand_orders
+from integration.flows.standing import PATIENT, Till, open_till, stand_orders
 
 WEEKS_MADE = 2
 
@@ -15,7 +15,7 @@ WEEKS_MADE = 2
 @pytest.fixture
 async def late(database_dsn: str) -> AsyncIterator[Till]:
     """A database whose partitions end with this week, as if nobody had made the next ones."""
-    async with open_till(database_dsn) as till:
+    async with open_till(database_dsn, **PATIENT) as till:
         names = await till.rows(
             """
             SELECT c.relname FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhrelid

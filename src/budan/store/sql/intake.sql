@@ -1,6 +1,7 @@
 -- name: intake_claim :many
 -- Who owns which idempotency key and merchant reference; the unique keys decide, existing rows are read afterwards.
--- Leans on the primary keys of idempotency and order_reference. Items come sorted by lane, merchant, key, reference.
+-- Leans on the primary keys of idempotency and order_reference. Two batches may want the same keys and references, so
+-- everybody takes all keys before any reference, and both in their own order; of equal claims the lowest order id wins.
 WITH item AS ( -- the batch as rows
     SELECT
         w.lane,
@@ -26,11 +27,12 @@ claimed_key AS ( -- a replay waits here for the first copy's transaction, then g
         clock_timestamp()
     FROM item
     WHERE key IS NOT NULL
+    ORDER BY lane, merchant_id, key, order_id
     ON CONFLICT (lane, merchant_id, key) DO NOTHING
     RETURNING lane, order_id
 ),
 
-claimed_reference AS ( -- a second order under one reference gets no row
+claimed_reference AS ( -- a second order under one reference gets no row; the count makes it wait for all the keys
     INSERT INTO order_reference (lane, merchant_id, reference, order_id)
     SELECT
         lane,
@@ -38,6 +40,8 @@ claimed_reference AS ( -- a second order under one reference gets no row
         reference,
         order_id
     FROM item
+    WHERE (SELECT count(*) FROM claimed_key) >= 0
+    ORDER BY lane, merchant_id, reference, order_id
     ON CONFLICT (lane, merchant_id, reference) DO NOTHING
     RETURNING lane, order_id
 )
