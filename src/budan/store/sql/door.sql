@@ -331,10 +331,25 @@ ON CONFLICT (lane, trade_no, digest) DO UPDATE
         reason = excluded.reason;
 
 -- name: evidence_release :none
--- Evidence that has had its effect.
+-- Evidence that has had its effect. Its rows are locked in the order in which others keep them: an unknown trade has no
+-- order row that would keep two batches apart.
+WITH done AS ( -- the rows that are there, locked in order
+    SELECT
+        d.lane,
+        d.trade_no,
+        d.digest
+    FROM evidence_due AS d
+    INNER JOIN
+        unnest($1::smallint[], $2::text[], $3::bytea[]) AS w (lane, trade_no, digest)
+        ON d.lane = w.lane AND d.trade_no = w.trade_no AND d.digest = w.digest
+    WHERE d.lane = any($1)
+    ORDER BY d.lane, d.trade_no, d.digest
+    FOR UPDATE OF d
+)
+
 DELETE FROM evidence_due AS d
-USING unnest($1::smallint[], $2::text[], $3::bytea[]) AS w (lane, trade_no, digest)
-WHERE d.lane = any($1) AND d.lane = w.lane AND d.trade_no = w.trade_no AND d.digest = w.digest;
+USING done
+WHERE d.lane = any($1) AND d.lane = done.lane AND d.trade_no = done.trade_no AND d.digest = done.digest;
 
 -- name: notice_reject :none
 -- An unverified notice: a digest, a count, and a sample while the account's share of samples lasts.
