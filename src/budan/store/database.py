@@ -38,6 +38,8 @@ _AWAY_ERRORS = (
     OSError,
     TimeoutError,
     asyncpg.InterfaceError,
+    # A pooled connection that the server has just ended and whose end the driver has not read to its end.
+    asyncpg.InternalClientError,
     asyncpg.PostgresConnectionError,
     asyncpg.OperatorInterventionError,
     asyncpg.InsufficientResourcesError,
@@ -168,6 +170,9 @@ _SESSION_SETTINGS: dict[str, str] = {
     "enable_seqscan": "off",
     "enable_hashjoin": "off",
     "enable_mergejoin": "off",
+    # On a partition that is still empty the planner would keep all rows of the lanes in memory and compare each.
+    "enable_bitmapscan": "off",
+    "enable_material": "off",
     "jit": "off",
 }
 

@@ -48,12 +48,16 @@ class Standing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Till:
-    """A merchant with one webhook endpoint, and the door."""
+    """A merchant with one webhook endpoint, and the door.
+
+    `outside` is for acts from outside, locks above all; `watching` only looks, and is in no transaction.
+    """
 
     dsn: str
     database: Database
     door: Door
     outside: "asyncpg.Connection[asyncpg.Record]"
+    watching: "asyncpg.Connection[asyncpg.Record]"
     merchant_id: MerchantId
     lane: Lane
 
@@ -68,20 +72,20 @@ class Till:
         return await self.door.record(DoorItem(evidence=evidence, **along))
 
     async def rows(self, statement: str, *arguments: object) -> list[tuple[Any, ...]]:
-        return [tuple(row) for row in await self.outside.fetch(statement, *arguments)]
+        return [tuple(row) for row in await self.watching.fetch(statement, *arguments)]
 
     async def order_state(self, standing: Standing) -> str:
-        return await self.outside.fetchval(
+        return await self.watching.fetchval(
             "SELECT state FROM orders WHERE lane = $1 AND id = $2", standing.lane, standing.order_id
         )
 
     async def trade_state(self, standing: Standing, attempt: int = 1) -> str:
-        return await self.outside.fetchval(
+        return await self.watching.fetchval(
             "SELECT state FROM trade WHERE lane = $1 AND order_id = $2 AND attempt = $3", *standing.key, attempt
         )
 
     async def count(self, table: str) -> int:
-        return await self.outside.fetchval(f"SELECT count(*) FROM {table}")  # noqa: S608 - a test's own word
+        return await self.watching.fetchval(f"SELECT count(*) FROM {table}")  # noqa: S608 - a test's own word
 
     async def waiting_on_lock(self) -> None:
         """Returns when one of our own sessions waits for a lock; each look is one round to the database."""
@@ -93,7 +97,7 @@ class Till:
 
     async def until(self, statement: str, *, is_so: Any) -> None:
         """Returns when the statement's value is so, within the bound of every wait here."""
-        await until(self.outside, statement, is_so=is_so)
+        await until(self.watching, statement, is_so=is_so)
 
 
 async def until(connection: "asyncpg.Connection[asyncpg.Record]", statement: str, *, is_so: Any) -> None:
@@ -195,7 +199,7 @@ async def connect(dsn: str, **settings: str) -> Database:
 async def open_till(dsn: str, **settings: str) -> AsyncIterator[Till]:
     """A till on a migrated database of its own."""
     database = await connect(dsn, **settings)
-    outside = await asyncpg.connect(dsn, server_settings={"application_name": "outside"})
+    outside, watching = [await asyncpg.connect(dsn, server_settings={"application_name": "test"}) for _ in range(2)]
     try:
         async with database.transaction() as transaction:
             merchant = await directory.add_merchant(transaction, name="Corner shop", lanes=LANES)
@@ -209,11 +213,13 @@ async def open_till(dsn: str, **settings: str) -> AsyncIterator[Till]:
                 database=database,
                 door=door,
                 outside=outside,
+                watching=watching,
                 merchant_id=merchant.merchant_id,
                 lane=merchant.lane,
             )
     finally:
         await outside.close()
+        await watching.close()
         await database.close()
 
 

@@ -1,0 +1,291 @@
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from budan.core.errors import StoreUnavailable
+from budan.core.numbers import Environment
+from budan.flows.ids import IdSource
+from budan.flows.notices import SAMPLE_BYTES_MAX, SAMPLES_PER_HOUR_MAX, Notices
+from budan.ports.channel import Ack
+from integration.flows.platform_side import (
+    ALIPAY,
+    OURS,
+    TELLERS,
+    WECHAT,
+    MovingClock,
+    Told,
+    by_alipay,
+    by_wechat,
+    open_accounts,
+    refund_by_wechat,
+)
+from integration.flows.standing import Standing, Till
+
+WAIT_S = 20.0
+CHANNELS = pytest.mark.parametrize("channel", sorted(TELLERS))
+IDS = {"wechat_v3": WECHAT, "alipay": ALIPAY}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ear:
+    """A till that also takes notices."""
+
+    till: Till
+    notices: Notices
+    clock: MovingClock
+
+    async def stand(self, channel: str, **changes: object) -> Standing:
+        return await self.till.stand(account_id=IDS[channel], **changes)
+
+    async def receive(self, told: Told, **changes: object) -> Ack | None:
+        address = {"environment": "local", "channel": told.channel, "account_id": told.account_id} | changes
+        return await self.notices.receive(headers=told.headers, body=told.body, **address)
+
+
+@asynccontextmanager
+async def open_ear(till: Till) -> AsyncIterator[Ear]:
+    clock = MovingClock()
+    ids = IdSource(database=till.database, clock=MovingClock())
+    await ids.start()
+    with open_accounts() as accounts:
+        notices = Notices(
+            database=till.database,
+            environment=Environment.LOCAL,
+            accounts=accounts,
+            door=till.door,
+            ids=ids,
+            clock=clock,
+        )
+        yield Ear(till=till, notices=notices, clock=clock)
+
+
+@pytest.fixture
+async def ear(till: Till) -> AsyncIterator[Ear]:
+    async with open_ear(till) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def patient_ear(patient_till: Till) -> AsyncIterator[Ear]:
+    async with open_ear(patient_till) as opened:
+        yield opened
+
+
+def is_yes(ack: Ack | None) -> bool:
+    assert ack is not None
+    return ack.status in {200, 204} and ack.body != b"fail"
+
+
+@CHANNELS
+async def test_a_verified_notice_completes_its_order_and_is_kept_as_it_came(ear: Ear, channel: str) -> None:
+    standing = await ear.stand(channel)
+    told = TELLERS[channel](standing.trade_no())
+    assert is_yes(await ear.receive(told))
+    assert await ear.till.rows("SELECT state, learned_source, paid_at FROM orders") == [
+        ("paid", "notice", datetime(2026, 1, 5, 4, 3, 2, tzinfo=UTC))
+    ]
+    assert await ear.till.rows("SELECT order_id, account_id, decision, body FROM notice") == [
+        (standing.order_id, told.account_id, "complete", told.body)
+    ]
+
+
+@pytest.mark.invariant("I1")
+@CHANNELS
+async def test_a_notice_is_answered_only_after_the_commit(patient_ear: Ear, channel: str) -> None:
+    """An answer before it would be the last that we ever hear of the payment."""
+    ear, till = patient_ear, patient_ear.till
+    standing = await ear.stand(channel)
+    # Everything is written and nothing is committed: the commit itself waits for a row that somebody else holds.
+    await till.outside.execute(
+        """
+        CREATE TABLE gate (held boolean);
+        INSERT INTO gate VALUES (true);
+        CREATE FUNCTION wait_at_commit() RETURNS trigger LANGUAGE plpgsql AS $$
+            BEGIN PERFORM 1 FROM gate FOR UPDATE; RETURN NULL; END $$;
+        CREATE CONSTRAINT TRIGGER waits AFTER INSERT ON webhook_due DEFERRABLE INITIALLY DEFERRED
+            FOR EACH ROW EXECUTE FUNCTION wait_at_commit();
+        """
+    )
+    async with till.outside.transaction():
+        await till.outside.execute("SELECT 1 FROM gate FOR UPDATE")
+        receiving = asyncio.create_task(ear.receive(TELLERS[channel](standing.trade_no())))
+        await till.waiting_on_lock()
+        assert await till.rows("SELECT query FROM pg_stat_activity WHERE wait_event_type = 'Lock'") == [("COMMIT;",)]
+        assert not receiving.done()
+        assert await till.order_state(standing) == "paying"
+    assert is_yes(await asyncio.wait_for(receiving, WAIT_S))
+    assert await till.order_state(standing) == "paid"
+
+
+@pytest.mark.invariant("I1")
+async def test_a_notice_is_not_answered_while_its_order_is_held(patient_ear: Ear) -> None:
+    till = patient_ear.till
+    standing = await patient_ear.stand("wechat_v3")
+    async with till.outside.transaction():
+        await till.outside.execute("SELECT 1 FROM orders FOR UPDATE")
+        receiving = asyncio.create_task(patient_ear.receive(by_wechat(standing.trade_no())))
+        await till.waiting_on_lock()
+        assert not receiving.done()
+        assert await till.count("notice") == 0
+    assert is_yes(await asyncio.wait_for(receiving, WAIT_S))
+    assert await till.count("notice") == 1
+
+
+@pytest.mark.invariant("I1")
+async def test_a_notice_is_not_answered_when_the_database_goes_away(ear: Ear) -> None:
+    standing = await ear.stand("wechat_v3")
+    async with ear.till.outside.transaction():
+        await ear.till.outside.execute("SELECT 1 FROM orders FOR UPDATE")
+        receiving = asyncio.create_task(ear.receive(by_wechat(standing.trade_no())))
+        await ear.till.waiting_on_lock()
+        await ear.till.outside.execute(
+            """
+            SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+            WHERE datname = current_database() AND application_name = 'budan'
+            """
+        )
+        with pytest.raises(StoreUnavailable):
+            await asyncio.wait_for(receiving, WAIT_S)
+    assert await ear.till.count("notice") == 0
+    assert is_yes(await ear.receive(by_wechat(standing.trade_no())))
+    assert await ear.till.order_state(standing) == "paid"
+
+
+def tampered(told: Told) -> Told:
+    return replace(told, body=told.body.replace(b"1", b"2", 1))
+
+
+def unsigned(told: Told) -> Told:
+    if told.channel == "alipay":
+        return replace(told, body=told.body.partition(b"sign=")[0].rstrip(b"&"))
+    return replace(told, headers={})
+
+
+LIES: dict[str, Callable[[str], Told]] = {
+    "wechat, forged": lambda number: by_wechat(number, key=OURS),
+    "wechat, tampered": lambda number: tampered(by_wechat(number)),
+    "wechat, unsigned": lambda number: unsigned(by_wechat(number)),
+    "wechat, stale": lambda number: by_wechat(number, age_s=3_600),
+    "wechat, from tomorrow": lambda number: by_wechat(number, age_s=-3_600),
+    "wechat, of another merchant": lambda number: by_wechat(number, mchid="1900000001"),
+    "wechat, of another app": lambda number: by_wechat(number, appid="wx0000000000000000"),
+    "wechat, no notice at all": lambda number: replace(by_wechat(number), body=b"\x00{"),
+    "alipay, forged": lambda number: by_alipay(number, key=OURS),
+    "alipay, tampered": lambda number: tampered(by_alipay(number)),
+    "alipay, unsigned": lambda number: unsigned(by_alipay(number)),
+    "alipay, of another merchant": lambda number: by_alipay(number, seller_id="2088000000000000"),
+    "alipay, no notice at all": lambda number: replace(by_alipay(number), body=b"\xff\x00=%zz"),
+}
+
+
+@pytest.mark.invariant("I4")
+@pytest.mark.parametrize("lie", LIES)
+async def test_what_is_not_provably_the_channels_changes_nothing_and_is_counted(ear: Ear, lie: str) -> None:
+    told = LIES[lie]((await ear.stand(lie.partition(",")[0].replace("wechat", "wechat_v3"))).trade_no())
+    for _ in range(3):
+        assert not is_yes(await ear.receive(told))
+    assert await ear.till.rows("SELECT state, version FROM orders") == [("paying", 1)]
+    for table in ("notice", "evidence", "evidence_due", "posting", "contradiction"):
+        assert await ear.till.count(table) == 0, table
+    ((account_id, times, sample, reason),) = await ear.till.rows(
+        "SELECT account_id, times, sample, reason FROM notice_rejected"
+    )
+    assert (account_id, times, sample) == (told.account_id, 3, told.body)
+    assert reason
+
+
+async def test_a_notice_that_is_repeated_changes_nothing_more_while_fresh_and_is_refused_when_stale(ear: Ear) -> None:
+    standing = await ear.stand("wechat_v3")
+    told = by_wechat(standing.trade_no())
+    assert is_yes(await ear.receive(told))
+    assert is_yes(await ear.receive(told))
+    ear.clock.ahead = timedelta(hours=1)
+    assert not is_yes(await ear.receive(told))
+    assert await ear.till.rows("SELECT state, version FROM orders") == [("paid", 2)]
+    assert await ear.till.rows("SELECT decision FROM notice ORDER BY id") == [("complete",), ("already_succeeded",)]
+    assert await ear.till.count("posting") == 3
+
+
+async def test_a_forger_fills_no_more_than_a_digest_each_and_the_hours_samples(ear: Ear) -> None:
+    for number in range(SAMPLES_PER_HOUR_MAX + 5):
+        body = b"%d" % number + b"x" * (2 * SAMPLE_BYTES_MAX)
+        assert not is_yes(await ear.receive(replace(by_wechat("D"), body=body)))
+    assert await ear.till.rows("SELECT count(*), count(sample), max(length(sample)) FROM notice_rejected") == [
+        (SAMPLES_PER_HOUR_MAX + 5, SAMPLES_PER_HOUR_MAX, SAMPLE_BYTES_MAX)
+    ]
+    # Another account has its own share.
+    assert not is_yes(await ear.receive(by_alipay("D", key=OURS)))
+    assert await ear.till.rows("SELECT count(sample) FROM notice_rejected WHERE account_id = $1", ALIPAY) == [(1,)]
+
+
+@pytest.mark.invariant("I13")
+@pytest.mark.parametrize("environment", ["test", "live", "", "LOCAL"])
+async def test_an_address_of_another_environment_is_none_of_ours(ear: Ear, environment: str) -> None:
+    standing = await ear.stand("wechat_v3")
+    assert await ear.receive(by_wechat(standing.trade_no()), environment=environment) is None
+    assert await ear.till.order_state(standing) == "paying"
+    assert [await ear.till.count(table) for table in ("notice", "notice_rejected")] == [0, 0]
+
+
+async def test_an_address_of_another_account_or_channel_is_none_of_ours(ear: Ear) -> None:
+    told = by_wechat((await ear.stand("wechat_v3")).trade_no())
+    assert await ear.receive(told, account_id=99) is None
+    assert await ear.receive(told, channel="alipay") is None
+    assert await ear.receive(told, account_id=ALIPAY) is None
+    assert not is_yes(await ear.receive(told, account_id=ALIPAY, channel="alipay"))
+    assert await ear.till.rows("SELECT state FROM orders") == [("paying",)]
+
+
+@pytest.mark.invariant("I4")
+async def test_a_notice_of_one_account_about_anothers_trade_is_kept_and_completes_nothing(ear: Ear) -> None:
+    standing = await ear.stand("alipay")
+    assert is_yes(await ear.receive(by_wechat(standing.trade_no())))
+    assert await ear.till.rows("SELECT state, hold_reason FROM orders") == [("paying", "wrong_account")]
+    assert await ear.till.rows("SELECT decision FROM notice") == [("wrong_account",)]
+
+
+@CHANNELS
+async def test_a_notice_of_a_trade_that_is_not_here_is_acknowledged_and_kept(ear: Ear, channel: str) -> None:
+    unknown = Standing(lane=ear.till.lane, order_id=1 << 57, merchant_id=ear.till.merchant_id)
+    assert is_yes(await ear.receive(TELLERS[channel](unknown.trade_no())))
+    assert await ear.till.rows("SELECT trade_no, reason FROM evidence_due") == [(unknown.trade_no(), "unknown_trade")]
+    assert await ear.till.rows("SELECT trade_no, decision FROM notice") == [(unknown.trade_no(), "unknown_trade")]
+
+
+@pytest.mark.invariant("I13")
+async def test_a_notice_with_another_environments_number_is_acknowledged_kept_and_never_applied(ear: Ear) -> None:
+    standing = await ear.stand("wechat_v3")
+    foreign = standing.trade_no(environment=Environment.LIVE)
+    assert is_yes(await ear.receive(by_wechat(foreign)))
+    assert await ear.till.order_state(standing) == "paying"
+    assert await ear.till.rows("SELECT trade_no, reason FROM evidence_due") == [(foreign, "foreign_environment")]
+
+
+async def test_a_refund_notice_proves_the_payment_and_holds_the_order(ear: Ear) -> None:
+    """Somebody gave the money back in the wallet's portal before we had heard that it came."""
+    standing = await ear.stand("wechat_v3")
+    assert is_yes(await ear.receive(refund_by_wechat(standing.trade_no())))
+    assert await ear.till.rows("SELECT state, hold_reason FROM orders") == [("paid", "refunded_elsewhere")]
+    assert await ear.till.rows("SELECT decision FROM notice") == [("complete",)]
+
+
+async def test_a_refund_notice_of_a_paid_order_is_kept_and_holds_it(ear: Ear) -> None:
+    standing = await ear.stand("wechat_v3")
+    await ear.receive(by_wechat(standing.trade_no()))
+    assert is_yes(await ear.receive(refund_by_wechat(standing.trade_no())))
+    assert await ear.till.rows("SELECT state, hold_reason FROM orders") == [("paid", "returned_elsewhere")]
+    assert await ear.till.rows("SELECT decision FROM notice ORDER BY id") == [("complete",), ("returned_elsewhere",)]
+    assert await ear.till.rows("SELECT sum(amount_minor) FROM posting") == [(0,)]
+
+
+async def test_no_header_that_could_hold_a_secret_is_kept(ear: Ear) -> None:
+    told = by_wechat((await ear.stand("wechat_v3")).trade_no())
+    await ear.receive(replace(told, headers={**told.headers, "authorization": "Bearer x", "cookie": "y"}))
+    ((headers,),) = await ear.till.rows("SELECT headers::text FROM notice")
+    assert "wechatpay-signature" in headers
+    assert "Bearer" not in headers
+    assert "cookie" not in headers
