@@ -58,18 +58,17 @@ async def test_runners_at_once_run_each_file_once(empty_database_dsn: str) -> No
 
 
 async def test_two_first_runners_that_both_miss_the_table_go_on(empty_database_dsn: str) -> None:
-    other = await asyncpg.connect(empty_database_dsn)
+    other, watching = [await asyncpg.connect(empty_database_dsn) for _ in range(2)]
+    statement = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
     try:
         async with other.transaction():
             await other.execute(query("migration_table_make").sql)
             running = asyncio.create_task(upgrade(dsn=empty_database_dsn, environment=Environment.LOCAL))
-            waiting = (
-                "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-            )
-            await until(other, waiting, is_so=lambda count: count > 0)
+            await until(watching, statement, is_so=lambda count: count > 0)
         assert len(await asyncio.wait_for(running, timeout=20)) == len(all_migrations())
     finally:
         await other.close()
+        await watching.close()
 
 
 async def test_a_file_that_was_changed_after_it_ran_is_refused(
