@@ -31,6 +31,8 @@ PAGES_OPEN: Final = 4
 BUDAN: Final = ("serve", "worker", "postgres")
 # The figures of docs/ are judged where everybody has a core of its own.
 CORES_TO_JUDGE: Final = 4
+# Above this, figures of time say more about others than about us.
+FOREIGN_CORES_MAX: Final = 0.3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -322,6 +324,8 @@ def _show(stage: Stage, result: BenchResult) -> None:
     stage.console.print(table)
     if result.cores < CORES_TO_JUDGE:
         stage.say(f"Aims are judged with {CORES_TO_JUDGE} cores or more; all programs share {result.cores:g} here.")
+    if result.foreign_cores > FOREIGN_CORES_MAX:
+        stage.say(f"Others kept {result.foreign_cores:.2f} cores busy meanwhile: run it again on a quiet machine.")
     for problem in result.problems:
         stage.say(f"BROKEN: {problem}", style="bold red")
 
