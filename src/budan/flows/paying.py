@@ -92,12 +92,15 @@ class Payments:
         `too_many_attempts`, those of `Chooser.choose`, and `channel_unavailable`.
         """
         number = own_number(caller, order_no, environment=self._environment)
+        rows_read_at_s = self._clock.monotonic_s()
         order, trades = await self._reading.get_rows(number)
         chosen = await self._chooser.choose(caller, wish, now=self._clock.now())
         for trade in trades:
             same = trade.account_id == chosen.account.account_id and trade.method == wish.method.value
-            if same and TradeState(trade.state) in OPEN_STATES:
-                await self._place_again(trade)
+            # One whose answer never came and that may not be sent again leads no payer anywhere.
+            goes_on = trade.action is not None or _may_be_placed(trade)
+            if same and goes_on and TradeState(trade.state) in OPEN_STATES:
+                await self._place_again(trade, read_at_s=rows_read_at_s)
                 return await self._reading.get_order(caller, order_no)
         read_at_s = self._clock.monotonic_s()
         opened = await self._open_trade(number, order, TradePlan(chosen=chosen, wish=wish))
@@ -164,21 +167,22 @@ class Payments:
         """A replay answers with the present state; a trade that never reached its channel is placed now."""
         order_no = self._replayed_no(wish, replayed)
         number = own_number(wish.caller, order_no, environment=self._environment)
+        read_at_s = self._clock.monotonic_s()
         _, trades = await self._reading.get_rows(number)
         for trade in trades:
-            await self._place_again(trade)
+            await self._place_again(trade, read_at_s=read_at_s)
         return await self._reading.get_order(wish.caller, order_no)
 
-    async def _place_again(self, trade: TradeRow) -> None:
-        """Repeat a placement whose answer is missing, with the same intent and inside its send window only."""
-        read_at_s = self._clock.monotonic_s()
-        may_send = trade.state in {TradeState.CREATED.value, TradeState.UNKNOWN.value} and trade.now < trade.send_until
-        if trade.action is not None or trade.method == Method.CODE.value or not may_send:
+    async def _place_again(self, trade: TradeRow, *, read_at_s: float) -> None:
+        """Repeat a placement whose answer is missing, with the same intent and inside its send window only.
+
+        `read_at_s` was read before the row: what the caller has waited for since can only make the window shorter.
+        """
+        if trade.action is not None or not _may_be_placed(trade):
             return
         sending = Sending(
             account_id=trade.account_id,
             intent=trade.intent,
-            # The row was read before this moment, so the window can only be shorter than it was.
             window=trade.send_until - trade.now,
             read_at_s=read_at_s,
         )
@@ -296,6 +300,12 @@ def _refuse_new_trade(locked: gate.LockedOrder, siblings: list[gate.LockedTrade]
         raise Refused("charge_open", param="order_no")
     if locked.trade_count >= TRADES_MAX:
         raise Refused("too_many_attempts", param="order_no", detail=f"at most {TRADES_MAX}")
+
+
+def _may_be_placed(trade: TradeRow) -> bool:
+    """Whether its placement may be sent (again): a code is sent once, and nothing is sent after the window (I11)."""
+    unanswered = trade.state in {TradeState.CREATED.value, TradeState.UNKNOWN.value}
+    return unanswered and trade.method != Method.CODE.value and trade.now < trade.send_until
 
 
 def _is_open(trade: TradeRow) -> bool:
