@@ -5,6 +5,7 @@ import functools
 import sys
 from collections.abc import Callable, Coroutine, Generator
 from contextlib import contextmanager
+from importlib.metadata import version
 from typing import Any, Final, ParamSpec, TypeVar, cast
 
 import click
@@ -15,6 +16,7 @@ from budan.cli.settings import SETTINGS, Settings, load_settings
 from budan.core.errors import Refused, StoreUnavailable
 from budan.host import embedded
 from budan.host.errors import DatabaseNotStarted
+from budan.telemetry import metrics
 from budan.telemetry.log import configure_logging
 
 EXIT_BROKEN: Final = 1
@@ -88,6 +90,7 @@ def begin_role(settings: Settings, role: str) -> None:
         raise Refused("setting_malformed", param="log_style", detail="console or json")
     if level not in {"debug", "info", "warning", "error"}:
         raise Refused("setting_malformed", param="log_level", detail="debug, info, warning or error")
+    metrics.BUILD.info({"version": version("budan"), "part": role})
     configure_logging(style=style, level=level, role=role, stream=sys.stderr)  # pyright: ignore[reportArgumentType] - checked above
 
 

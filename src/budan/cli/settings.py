@@ -38,6 +38,7 @@ SETTINGS: Final = (
     Setting(name="cashier_key", default="", purpose="base64 key of cashier addresses", secret=True),
     Setting(name="webhook_allow", default="", purpose="host:port list of private webhook addresses, local only"),
     Setting(name="sandbox_url", default="", purpose="address of the sandbox, for `channel add --sandbox`"),
+    Setting(name="metrics_listen", default="", purpose="where `worker` answers /metrics, host:port; empty: nowhere"),
     Setting(name="log_style", default="console", purpose="console or json"),
     Setting(name="log_level", default="info", purpose="debug, info, warning or error"),
 )
@@ -89,10 +90,18 @@ class Settings:
 
     @property
     def listen(self) -> tuple[str, int]:
-        """Host and port; raises `Refused` with `setting_malformed`."""
-        host, colon, port = self.text("listen").rpartition(":")
+        """Where `serve` listens; raises `Refused` with `setting_malformed`."""
+        return self._address("listen")
+
+    @property
+    def metrics_listen(self) -> tuple[str, int] | None:
+        """Where `worker` answers /metrics, if anywhere; raises `Refused` with `setting_malformed`."""
+        return self._address("metrics_listen") if self.text("metrics_listen") else None
+
+    def _address(self, name: str) -> tuple[str, int]:
+        host, colon, port = self.text(name).rpartition(":")
         if not colon or not port.isdigit() or not 0 < int(port) < 1 << 16:
-            raise Refused("setting_malformed", param="listen", detail="host:port")
+            raise Refused("setting_malformed", param=name, detail="host:port")
         return host.strip("[]"), int(port)
 
     @property

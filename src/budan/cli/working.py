@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+from contextlib import AsyncExitStack
 
 import click
 import uvloop
@@ -10,11 +11,12 @@ from budan.cli.frame import begin_role, database_dsn, with_settings
 from budan.cli.settings import PROCESS_SETTINGS, Settings
 from budan.cli.wiring import open_database, open_flows, open_workers
 from budan.host.readiness import tell_ready
+from budan.telemetry import metrics
 from budan.workers.run import run_workers
 
 
 @click.command()
-@with_settings(*PROCESS_SETTINGS)
+@with_settings(*PROCESS_SETTINGS, "metrics_listen")
 def worker(*, settings: Settings) -> None:
     """Ask channels, deliver webhooks and sweep what is left over, until SIGTERM. Run as many as you like."""
     begin_role(settings, "worker")
@@ -27,9 +29,12 @@ async def _work(settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with (
+        AsyncExitStack() as stack,
         open_database(settings, dsn=database_dsn(settings)) as opened,
         open_flows(opened) as flows,
         open_workers(opened, flows) as workers,
     ):
+        if settings.metrics_listen is not None:
+            stack.callback(metrics.serve(*settings.metrics_listen))
         tell_ready()
         await run_workers(workers, stop=stop)

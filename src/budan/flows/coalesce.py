@@ -9,6 +9,7 @@ from typing import Generic, Self, TypeVar
 
 from budan.core.errors import Overloaded, StoreUnavailable
 from budan.store.database import RowsFailed
+from budan.telemetry import metrics
 
 # Measured (docs/stack.md): whole lives per second in the database 1.5k one by one, 17.7k by 50, 21k by 200.
 ROWS_MAX = 200
@@ -33,17 +34,22 @@ class Coalescer(Generic[Item, Result]):
 
     Two items of one key never share a batch and never run at the same time, and they run in the order in which they
     came. `run` takes a batch in one transaction and gives one result for each item, in order. When it raises anything
-    but `StoreUnavailable` the batch is halved, down to the single row, which alone fails. Use as an async context manager; leaving drains.
+    but `StoreUnavailable` the batch is halved, down to the single row, which alone fails. `name` is what its metrics are
+    called. Use as an async context manager; leaving drains.
     """
 
     def __init__(
         self,
         run: Callable[[Sequence[Item]], Awaitable[Sequence[Result]]],
         *,
+        name: str,
         key: Callable[[Item], Hashable],
         rows_max: int = ROWS_MAX,
     ) -> None:
         self._run = run
+        self._rows_measured = metrics.BATCH_ROWS.labels(batch=name)
+        self._seconds_measured = metrics.BATCH_SECONDS.labels(batch=name)
+        self._refusals_counted = metrics.BATCH_REFUSED.labels(batch=name)
         self._key = key
         self._rows_max = rows_max
         self._queue: deque[_Waiting[Item, Result]] = deque()
@@ -73,6 +79,7 @@ class Coalescer(Generic[Item, Result]):
         cancelled caller stops waiting; the item itself runs to its end.
         """
         if len(self._queue) >= QUEUE_ITEMS_MAX:
+            self._refusals_counted.inc()
             raise Overloaded
         waiting = _Waiting(item, self._key(item), asyncio.get_running_loop().create_future())
         self._queue.append(waiting)
@@ -144,7 +151,9 @@ class Coalescer(Generic[Item, Result]):
         _fail([waiting], failed)
 
     async def _run_once(self, batch: "list[_Waiting[Item, Result]]") -> None:
-        results = await self._run([waiting.item for waiting in batch])
+        with self._seconds_measured.time():
+            results = await self._run([waiting.item for waiting in batch])
+        self._rows_measured.observe(len(batch))
         assert len(results) == len(batch), "one result for each item"
         for waiting, result in zip(batch, results, strict=True):
             if not waiting.done.done():

@@ -72,7 +72,7 @@ class Deliveries:
         self._allowed = allowed
         self._jitter = jitter
         self._ladder = ladder
-        self._outcomes: Coalescer[Delivered, bool] = Coalescer(self._write, key=_row_key)
+        self._outcomes: Coalescer[Delivered, bool] = Coalescer(self._write, name="deliveries", key=_row_key)
         self._addresses: dict[str, tuple[tuple[str, int], float]] = {}
         self._keys: dict[bytes, bytes] = {}
 

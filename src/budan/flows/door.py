@@ -8,6 +8,7 @@ from typing import Self
 
 import msgspec
 
+from budan.core.decide import Effect
 from budan.core.errors import StaleState, StoreUnavailable
 from budan.core.evidence import Evidence, Outcome, evidence_digest
 from budan.core.numbers import (
@@ -27,6 +28,7 @@ from budan.flows.door_plan import Heard, Planned, Subject, plan
 from budan.store import door as stored
 from budan.store.database import Database, RowsFailed, Transaction
 from budan.store.door import DoorWrites, KeptEvidence, Key, LockedOrder, LockedTrade, NewNotice, NextQuestion
+from budan.telemetry import metrics
 
 # Ids of orders are positive; rows of numbers that are none of ours live under this one, in the default partitions.
 NO_ORDER = OrderId(0)
@@ -85,7 +87,7 @@ class Door:
         self._database = database
         self._environment = environment
         self._lanes = lanes
-        self._batches: Coalescer[_Entry, Planned] = Coalescer(self._run, key=_order_key)
+        self._batches: Coalescer[_Entry, Planned] = Coalescer(self._run, name="door", key=_order_key)
 
     async def __aenter__(self) -> Self:
         await self._batches.__aenter__()
@@ -140,6 +142,7 @@ class Door:
             writes, kept = DoorWrites(), list[KeptEvidence]()
             planned = [self._plan_entry(entry, locked, trades, writes, kept, now=now) for entry in entries]
             await self._write(transaction, entries, planned, writes, kept, now=now)
+        _count(entries, planned, now=now)
         return planned
 
     def _plan_entry(
@@ -211,6 +214,19 @@ def _put_off(entry: _Entry, *, now: datetime) -> list[NextQuestion]:
         return []
     due_at = now + delay_after(QUERY_LADDER_S, attempts=asked + 1)
     return [NextQuestion(key=entry.key, attempt=entry.number.ordinal, due_at=due_at, attempts=asked + 1)]
+
+
+def _count(entries: Sequence[_Entry], planned: Sequence[Planned], *, now: datetime) -> None:
+    """What was committed, for /metrics."""
+    for entry, outcome in zip(entries, planned, strict=True):
+        evidence = entry.item.evidence
+        source = evidence.source.value
+        metrics.EVIDENCE.labels(source=source, decision=outcome.decision).inc()
+        if outcome.decision == Effect.COMPLETE.value:
+            metrics.ORDERS_PAID.labels(source=source).inc()
+            if evidence.paid_at is not None:
+                late_s = max(0.0, (now - evidence.paid_at).total_seconds())
+                metrics.RECOVERY_SECONDS.labels(source=source).observe(late_s)
 
 
 def _order_key(entry: _Entry) -> Key | str:

@@ -82,7 +82,7 @@ class OrderIntake:
         self._database = database
         self._ids = ids
         self._intents = intents
-        self._batches: Coalescer[_Item, _Answer] = Coalescer(self._run, key=lambda item: item.order_id)
+        self._batches: Coalescer[_Item, _Answer] = Coalescer(self._run, name="intake", key=lambda item: item.order_id)
 
     async def __aenter__(self) -> Self:
         await self._batches.__aenter__()

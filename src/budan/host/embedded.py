@@ -213,7 +213,7 @@ def _options(*, socket_dir: Path, durable: bool) -> list[str]:
         "shared_buffers": f"{_shared_buffers_mb()}MB",
         "max_wal_size": "2GB",
         "checkpoint_completion_target": "0.9",
-        # Partitions by day: one statement may touch many.
+        # One statement may touch every partition of a table.
         "max_locks_per_transaction": "256",
         # Solid state is the rule; the default speaks of disks that turn.
         "random_page_cost": "1.1",

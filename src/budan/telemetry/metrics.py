@@ -1,5 +1,6 @@
 """What a running part of budan counts and measures, on a registry of its own."""
 
+from collections.abc import Callable
 from typing import Final
 
 from prometheus_client import (
@@ -11,10 +12,12 @@ from prometheus_client import (
     Info,
     ProcessCollector,
     generate_latest,
+    start_http_server,
 )
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
+END_TIMEOUT_S: Final = 1.0
 
 # Each running part answers /metrics for itself alone; the fleet's sums are the scraper's.
 REGISTRY: Final = CollectorRegistry(auto_describe=False)
@@ -93,6 +96,18 @@ TURN_FAILURES: Final = Counter(
 DELIVERIES: Final = Counter(
     "budan_webhook_deliveries", "Attempts to deliver a webhook, by outcome.", ["outcome"], registry=REGISTRY
 )
+
+
+def serve(host: str, port: int) -> Callable[[], None]:
+    """Answer /metrics on a thread of its own, for a part that serves no HTTP; gives what ends it."""
+    server, thread = start_http_server(port, addr=host, registry=REGISTRY)
+
+    def end() -> None:
+        server.shutdown()
+        server.server_close()
+        thread.join(END_TIMEOUT_S)
+
+    return end
 
 
 def render() -> bytes:

@@ -14,7 +14,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from budan.web.exchange import Receive, Scope, Send
 
 # What is under way when the end comes has this long; the supervisor waits a little longer before it kills.
-DRAIN_S_MAX = 5
+DRAIN_S_MAX = 3
 # A request's head has to be here this long after its connection, or it is somebody who only holds the line.
 HEAD_TIMEOUT_S = 10.0
 HEAD_BYTES_MAX = 32 * 1024

@@ -55,7 +55,7 @@ def let_all_go(desk: Desk) -> Desk:
 @asynccontextmanager
 async def coalescing(desk: Desk, *, rows_max: int = 200) -> AsyncIterator[Coalescer[str, str]]:
     """Words are of one key when they begin alike."""
-    async with Coalescer(desk.run, key=lambda word: word[0], rows_max=rows_max) as coalescer:
+    async with Coalescer(desk.run, name="test", key=lambda word: word[0], rows_max=rows_max) as coalescer:
         yield coalescer
 
 
