@@ -1,0 +1,88 @@
+"""What a query gives is what its Python value takes: by name, by type, and by whether it may be NULL."""
+
+import dataclasses
+import types
+import typing
+from collections.abc import AsyncIterator
+from datetime import datetime
+from typing import Any
+
+import asyncpg
+import pytest
+
+from budan.store import directory, rows, work
+from budan.store.queries import query
+
+Connection = asyncpg.Connection
+
+# The values that the store makes straight from a row.
+MADE_FROM_ROWS: dict[str, type] = {
+    "query_list_due": work.DueQuestion,
+    "webhook_list_due": work.DueDelivery,
+    "evidence_list_due": work.DueEvidence,
+    "work_count_due": work.DueCount,
+    "rate_list": directory.RateRow,
+    "api_key_find": directory.ApiKeyRow,
+    "order_find_many": rows.OrderRow,
+    "order_list": rows.OrderRow,
+    "trade_list_many": rows.TradeRow,
+}
+# What a column is called where the value's field says more.
+RENAMED = {"id": "order_id"}
+
+PYTHON_TYPES = {
+    "int2": int,
+    "int4": int,
+    "int8": int,
+    "float8": float,
+    "text": str,
+    "jsonb": str,
+    "bool": bool,
+    "bytea": bytes,
+    "timestamptz": datetime,
+}
+
+
+@pytest.fixture
+async def connection(database_dsn: str) -> AsyncIterator[Connection]:
+    opened = await asyncpg.connect(database_dsn)
+    yield opened
+    await opened.close()
+
+
+def field_types(made: type) -> dict[str, tuple[type, bool]]:
+    """Each field's plain type, and whether it may be None; NewTypes are what they are made of."""
+    hints = typing.get_type_hints(made)
+    return {field.name: _plain(hints[field.name]) for field in dataclasses.fields(made)}
+
+
+def _plain(hint: Any) -> tuple[type, bool]:
+    if isinstance(hint, types.UnionType):
+        (kept,) = [part for part in typing.get_args(hint) if part is not type(None)]
+        return _plain(kept)[0], True
+    return getattr(hint, "__supertype__", hint), False
+
+
+@pytest.mark.parametrize("name", MADE_FROM_ROWS)
+async def test_a_row_has_the_fields_of_its_value(connection: Connection, name: str) -> None:
+    prepared = await connection.prepare(query(name).sql)
+    given = {
+        RENAMED.get(column.name, column.name) if name.startswith("order_") else column.name: PYTHON_TYPES[
+            column.type.name
+        ]
+        for column in prepared.get_attributes()
+    }
+    assert given == {field: plain for field, (plain, _) in field_types(MADE_FROM_ROWS[name]).items()}
+
+
+@pytest.mark.parametrize(("table", "made"), [("orders", rows.OrderRow), ("trade", rows.TradeRow)])
+async def test_a_field_may_be_none_where_its_column_may_be_null(connection: Connection, table: str, made: type) -> None:
+    """`None` means absent and nothing else, so a type that forgets it is a crash on the day it is absent."""
+    nullable = {
+        row["column_name"]: row["is_nullable"] == "YES"
+        for row in await connection.fetch(
+            "SELECT column_name, is_nullable FROM information_schema.columns WHERE table_name = $1", table
+        )
+    }
+    fields = {name: may_be_none for name, (_, may_be_none) in field_types(made).items() if name in nullable}
+    assert fields == {name: nullable[name] for name in fields}

@@ -1,0 +1,151 @@
+"""The hot queries read by key, whatever the statistics say: on fresh tables, on full ones, and after ANALYZE."""
+
+import json
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import asyncpg
+import pytest
+
+from budan.store.database import _SESSION_SETTINGS
+from budan.store.queries import all_queries, query
+
+Connection = asyncpg.Connection
+ORDERS = 20_000
+
+DOOR = ("door_lock_orders", "door_list_trades", "door_write", "door_write_rare", "evidence_keep", "evidence_release")
+INTAKE = ("intake_claim", "idempotency_list", "intake_release", "intake_add", "trade_open", "order_tell_unpaid")
+READING = tuple(name for name in all_queries() if name.startswith(("order_find", "order_list", "trade_list")))
+WORK = (*(name for name in all_queries() if name.endswith("_list_due")), "webhook_write", "work_count_due")
+# Tables that grow with the orders. The others hold a handful of rows, or are read by an index anyhow.
+LARGE = (
+    "orders",
+    "trade",
+    "evidence",
+    "notice",
+    "posting",
+    "contradiction",
+    "remedy",
+    "refund",
+    "webhook",
+    "delivery",
+    "order_reference",
+    "idempotency",
+    "query_due",
+    "webhook_due",
+    "close_due",
+    "refund_due",
+    "evidence_due",
+    "notice_rejected",
+)
+# An index that is entered by the lane alone reads a sixty-fourth of the table.
+KEY_WORDS = ("order_id", "id =", "id)", "reference", "key", "trade_no", "due_at", "merchant_id", "endpoint_id")
+
+FILL = """
+INSERT INTO orders (lane, id, merchant_id, reference, state, amount_minor, currency, subject, created_at, expires_at,
+    trade_count)
+SELECT n % 64, made, 1 + n % 50, 'r' || n, 'paying', 1000, 'CNY', 'Latte', now(), now(), 1
+FROM (
+    SELECT n, ((extract(epoch FROM now() + (n % 3) * interval '7 days' - '2025-01-01 00:00:00+00') * 1000)::bigint << 22)
+        + n AS made
+    FROM generate_series(1, $1::integer) AS n
+) AS rows;
+"""
+CHILDREN = """
+INSERT INTO trade (lane, order_id, attempt, account_id, channel, method, state, amount_minor, currency, fee_rate_bp,
+    created_at, send_until, intent)
+SELECT lane, id, 1, 7, 'wechat_v3', 'native', 'submitted', 1000, 'CNY', 60, now(), now(), '{}' FROM orders;
+INSERT INTO query_due (lane, order_id, attempt, due_at)
+SELECT lane, id, 1, now() + (id % 100 - 1) * interval '1 minute' FROM orders;
+INSERT INTO order_reference (lane, merchant_id, reference, order_id) SELECT lane, merchant_id, reference, id FROM orders;
+INSERT INTO idempotency (lane, merchant_id, key, request_digest, order_id, created_at)
+SELECT lane, merchant_id, reference, decode(repeat('00', 32), 'hex'), id, now() FROM orders;
+INSERT INTO webhook (lane, order_id, version, endpoint_id, event, body, created_at)
+SELECT lane, id, 2, 1, 'order.paid', '', now() FROM orders;
+INSERT INTO webhook_due (lane, order_id, version, endpoint_id, due_at) SELECT lane, id, 2, 1, now() FROM orders;
+INSERT INTO posting (lane, order_id, entry_key, line, account, amount_minor, currency, booked_at)
+SELECT lane, id, 'payment:1', line, 'a', 1 - 2 * line, 'CNY', now() FROM orders, generate_series(0, 1) AS line;
+INSERT INTO evidence (lane, order_id, attempt, digest, outcome, source, decision, account_id, learned_at)
+SELECT lane, id, 1, decode(repeat('00', 32), 'hex'), 'paid', 'notice', 'complete', 7, now() FROM orders;
+INSERT INTO evidence_due (lane, trade_no, digest, due_at, reason, statement, kept_at)
+SELECT lane, 'D' || id, 'd', now(), 'unknown_trade', '{}', now() FROM orders;
+"""
+
+
+@pytest.fixture(params=["fresh", "full", "full and analyzed"])
+async def connection(database_dsn: str, request: pytest.FixtureRequest) -> AsyncIterator[Connection]:
+    """A session as the pool opens it, on tables that are fresh, full, or full and known to the planner."""
+    if request.param != "fresh":
+        filling = await asyncpg.connect(database_dsn)
+        await filling.execute(FILL.replace("$1::integer", str(ORDERS)))
+        await filling.execute(CHILDREN)
+        if request.param == "full and analyzed":
+            await filling.execute("ANALYZE")
+        await filling.close()
+    settings = {name: text for name, text in _SESSION_SETTINGS.items() if name != "statement_timeout"}
+    opened = await asyncpg.connect(database_dsn, server_settings=settings)
+    yield opened
+    await opened.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """How a plan reads one table."""
+
+    kind: str
+    table: str
+    condition: str
+
+
+def accesses(node: dict[str, Any]) -> Iterator[Access]:
+    if "Relation Name" in node:
+        # The condition of a bitmap is in the node below, which names no table.
+        below = node.get("Plans", [{}])[0].get("Index Cond", "")
+        yield Access(node["Node Type"], node["Relation Name"], str(node.get("Index Cond", below)))
+    for child in node.get("Plans", []):
+        yield from accesses(child)
+
+
+async def explain(connection: Connection, name: str) -> list[Access]:
+    """The plan that every execution shares: `plan_cache_mode` is force_generic_plan in the pool's sessions."""
+    await connection.execute(f"PREPARE {name} AS {query(name).sql}")
+    parameters = await connection.fetchval(
+        "SELECT cardinality(parameter_types) FROM pg_prepared_statements WHERE name = $1", name
+    )
+    arguments = ", ".join(["NULL"] * parameters)
+    execute = f"EXECUTE {name}({arguments})" if parameters else f"EXECUTE {name}"
+    (plan,) = json.loads(await connection.fetchval(f"EXPLAIN (FORMAT JSON) {execute}"))
+    return list(accesses(plan["Plan"]))
+
+
+def table_of(partition: str) -> str:
+    return (
+        partition.partition("_w")[0].removesuffix("_default")
+        if "_w" in partition or "_default" in partition
+        else partition
+    )
+
+
+def is_by_key(read: Access) -> bool:
+    by_index = "Index" in read.kind or "Bitmap" in read.kind
+    return by_index and any(word in read.condition for word in KEY_WORDS)
+
+
+async def test_a_hot_query_reads_large_tables_by_key_alone(connection: Connection) -> None:
+    """A scan of one partition is a second of standstill on a day with two million orders."""
+    # Known to have no row at all, they cost one page however they are read, and a new ANALYZE makes a new plan.
+    empty = {name for (name,) in await connection.fetch("SELECT relname FROM pg_class WHERE reltuples = 0")}
+    loose = [
+        (name, read)
+        for name in (*DOOR, *INTAKE, *READING, *WORK)
+        for read in await explain(connection, name)
+        if table_of(read.table) in LARGE and read.kind != "ModifyTable" and not is_by_key(read)
+        if read.table not in empty
+    ]
+    assert loose == []
+
+
+def test_the_hot_queries_are_all_there() -> None:
+    assert len(READING) >= 3
+    assert set(WORK) >= {"query_list_due", "webhook_list_due", "evidence_list_due", "webhook_write", "work_count_due"}

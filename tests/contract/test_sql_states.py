@@ -1,0 +1,93 @@
+"""Which statements may touch what money hangs on: read from the SQL itself."""
+
+import re
+from collections.abc import Iterator
+from importlib.resources import files
+
+import pytest
+
+from budan.store.queries import all_queries
+
+# The gate and what it opens; intake makes rows and a further trade is opened under the gate (docs/design.md section 3).
+MAY_SET_ORDER_STATE = {"door_write", "intake_add", "trade_open"}
+MAY_SET_TRADE_STATE = {"door_write", "intake_add"}
+MAY_BOOK = {"door_write"}
+COMPLETION = {"remedy", "refund", "contradiction", "evidence"}
+
+
+def code_of(sql: str) -> str:
+    return re.sub(r"--[^\n]*", "", sql)
+
+
+def writers(table: str, *, column: str = "") -> set[str]:
+    """The queries that insert into a table or update a column of it."""
+    return {name for name, one in all_queries().items() if writes(code_of(one.sql), table, column)}
+
+
+def writes(sql: str, table: str, column: str) -> bool:
+    if any(not column or re.search(rf"\b{column}\b", listed) for listed in inserts(sql, table)):
+        return True
+    return any(not column or re.search(rf"(?:^|,)\s*{column}\s*=", assigned) for assigned in updates(sql, table))
+
+
+def inserts(sql: str, table: str) -> Iterator[str]:
+    yield from re.findall(rf"\bINSERT INTO {table}\b\s*\(([^)]*)\)", sql)
+
+
+def updates(sql: str, table: str) -> Iterator[str]:
+    """What each update of the table assigns, up to where the rows are chosen."""
+    for found in re.finditer(
+        rf"\bUPDATE {table}\b(?:\s+AS\s+\w+)?\s+SET\b(.*?)(?=\bFROM\s+(?:unnest|w\b)|\bWHERE\b)", sql, re.DOTALL
+    ):
+        yield found.group(1)
+
+
+@pytest.mark.invariant("I2")
+def test_a_pay_state_is_set_by_the_door_alone() -> None:
+    assert writers("orders", column="state") == MAY_SET_ORDER_STATE
+    assert writers("trade", column="state") == MAY_SET_TRADE_STATE
+    assert writers("orders", column="paid_attempt") == {"door_write"}
+    assert writers("orders", column="paid_at") == {"door_write"}
+
+
+@pytest.mark.invariant("I2")
+def test_the_statements_beside_the_door_make_nothing_paid() -> None:
+    """Intake writes "created", and a further trade moves an order from there to "paying"."""
+    texts = {name: code_of(all_queries()[name].sql) for name in MAY_SET_ORDER_STATE - {"door_write"}}
+    assert "'created'," in texts["intake_add"]
+    assert re.findall(r"\bstate = ('\w+')", texts["trade_open"]) == ["'paying'"]
+    assert "state IN ('created', 'paying')" in texts["trade_open"]
+
+
+@pytest.mark.invariant("I2")
+def test_no_statement_outside_the_named_queries_touches_a_pay_state() -> None:
+    """A function or a trigger in a migration would be a second door."""
+    for path in files("budan.store").joinpath("migrations").iterdir():
+        sql = code_of(path.read_text(encoding="utf-8"))
+        assert not re.search(r"\b(?:UPDATE|INSERT INTO|DELETE FROM)\s+(?:orders|trade)\b", sql), path.name
+        assert "CREATE TRIGGER" not in sql
+
+
+@pytest.mark.invariant("I10")
+def test_what_is_booked_stays_booked() -> None:
+    statements = [code_of(one.sql) for one in all_queries().values()]
+    assert writers("posting") == MAY_BOOK
+    assert [
+        sql for sql in statements if re.search(r"\b(?:UPDATE|DELETE FROM|TRUNCATE|MERGE INTO)\s+posting\b", sql)
+    ] == []
+
+
+@pytest.mark.invariant("I3", "I12")
+def test_what_tells_of_a_decision_is_written_by_the_door_and_never_changed() -> None:
+    for table in sorted(COMPLETION):
+        assert writers(table) <= {"door_write", "door_write_rare"}, table
+        for one in all_queries().values():
+            assert not re.search(rf"\b(?:UPDATE|DELETE FROM)\s+{table}\b", code_of(one.sql)), (one.name, table)
+
+
+@pytest.mark.invariant("I2")
+def test_every_change_of_an_order_compares_the_version_that_was_read() -> None:
+    for name in sorted(writers("orders") - {"intake_add"}):
+        sql = code_of(all_queries()[name].sql)
+        assert re.search(r"\bversion = (?:o\.)?version \+ 1\b", sql), name
+        assert re.search(r"\b(?:o\.)?version = (?:\$\d+|w\.version)\b", sql), name
