@@ -132,21 +132,23 @@ async def open_flows(opened: Opened) -> AsyncGenerator[Flows]:
         directory = Directory(database=database, environment=settings.environment, clock=clock)
         reading = Reading(database=database, environment=settings.environment)
         calls = ChannelCalls(accounts=accounts, door=door, clock=clock)
+        payments = Payments(
+            database=database,
+            environment=settings.environment,
+            clock=clock,
+            chooser=Chooser(directory=directory, accounts=accounts),
+            intake=intake,
+            intents=intents,
+            calls=calls,
+            reading=reading,
+        )
+        await stack.enter_async_context(payments)
         yield Flows(
             environment=settings.environment,
             public_url=settings.public_url,
             database=database,
             directory=directory,
-            payments=Payments(
-                database=database,
-                environment=settings.environment,
-                clock=clock,
-                chooser=Chooser(directory=directory, accounts=accounts),
-                intake=intake,
-                intents=intents,
-                calls=calls,
-                reading=reading,
-            ),
+            payments=payments,
             questions=Questions(
                 database=database,
                 environment=settings.environment,

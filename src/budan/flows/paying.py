@@ -2,6 +2,8 @@
 
 import asyncio
 from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
 
 from budan.core.errors import Overloaded, Refused, StoreUnavailable
 from budan.core.evidence import Outcome
@@ -40,7 +42,10 @@ class Charging:
 
 
 class Payments:
-    """The use cases of shops and payers. Nothing here completes an order: the door does."""
+    """The use cases of shops and payers. Nothing here completes an order: the door does.
+
+    Use as an async context manager; leaving waits for charges whose callers have gone.
+    """
 
     def __init__(
         self,
@@ -62,6 +67,20 @@ class Payments:
         self._intents = intents
         self._calls = calls
         self._reading = reading
+        self._tasks = asyncio.TaskGroup()
+
+    async def __aenter__(self) -> Self:
+        await self._tasks.__aenter__()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        # Every call has a deadline, so what is under way is waited for, whatever the reason for leaving.
+        await self._tasks.__aexit__(None, None, None)
 
     async def create_order(self, wish: CreateOrder) -> OrderView:
         """Take an order and, where a payment is wished, place its trade.
@@ -122,7 +141,7 @@ class Payments:
         if isinstance(answer, Replayed):
             return await self._answer(caller, self._replayed_no(wish.order, answer), wait_s=wish.wait_s)
         assert answer.trade is not None, "a charge plans its trade"
-        await self._calls.charge(_sending(answer.trade, read_at_s=read_at_s), wish.auth_code)
+        await self._charge(answer.trade, wish.auth_code, read_at_s=read_at_s, wait_s=wish.wait_s)
         return await self._answer(caller, self._order_no(answer), wait_s=self._left_s(wish.wait_s, since_s=read_at_s))
 
     async def charge_again(self, caller: Caller, order_no: str, charging: Charging) -> OrderView:
@@ -137,7 +156,7 @@ class Payments:
         plan = TradePlan(chosen=chosen, device_id=charging.device_id, device_ip=charging.device_ip)
         read_at_s = self._clock.monotonic_s()
         opened = await self._open_trade(number, order, plan)
-        await self._calls.charge(_sending(opened, read_at_s=read_at_s), charging.auth_code)
+        await self._charge(opened, charging.auth_code, read_at_s=read_at_s, wait_s=charging.wait_s)
         return await self._answer(caller, order_no, wait_s=self._left_s(charging.wait_s, since_s=read_at_s))
 
     async def _open_trade(self, number: Number, order: OrderRow, plan: TradePlan) -> NewTrade:
@@ -216,6 +235,18 @@ class Payments:
         if action is None and result.outcome is Outcome.UNPAID_OPEN and not result.sent:
             raise Refused("channel_unavailable", detail="nothing was sent; repeat with the same Idempotency-Key")
         return planned, result, action
+
+    async def _charge(self, trade: NewTrade, auth_code: str, *, read_at_s: float, wait_s: float) -> None:
+        """Send a charge and wait for its answer as long as the caller may; it is recorded whenever it comes."""
+        call = self._tasks.create_task(self._charge_to_end(_sending(trade, read_at_s=read_at_s), auth_code))
+        await asyncio.wait([call], timeout=self._left_s(min(wait_s, WAIT_S_MAX), since_s=read_at_s))
+
+    async def _charge_to_end(self, sending: Sending, auth_code: str) -> None:
+        try:
+            await self._calls.charge(sending, auth_code)
+        except (Overloaded, StoreUnavailable):
+            # The trade's question is due since the intent was committed; the caller hears "pending", which is true.
+            return
 
     async def _answer(self, caller: Caller, order_no: str, *, wait_s: float) -> OrderView:
         """Paid, pending or unpaid; "unpaid" only after it is committed that the shop was told so."""

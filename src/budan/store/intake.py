@@ -24,13 +24,15 @@ async def claim(transaction: Transaction, claims: Sequence[Claim]) -> dict[Order
         (item.lane, item.merchant_id, item.order_id, item.reference, item.idempotency_key, item.request_digest)
         for item in claims
     ]
+    row = await transaction.one(_INTAKE_CLAIM, *columns(rows, 6))
+    keys, references = set(row["key_claimed"]), set(row["reference_claimed"])
     return {
-        cast("OrderId", row["order_id"]): ClaimOutcome(
-            key_claimed=row["key_claimed"],
-            reference_claimed=row["reference_claimed"],
+        item.order_id: ClaimOutcome(
+            key_claimed=item.order_id in keys,
+            reference_claimed=item.order_id in references,
             now=row["now"],
         )
-        for row in await transaction.many(_INTAKE_CLAIM, *columns(rows, 6))
+        for item in claims
     }
 
 

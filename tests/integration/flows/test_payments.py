@@ -8,6 +8,7 @@ import pytest
 from budan.core.errors import Refused
 from budan.core.evidence import Evidence, Outcome, Source
 from budan.core.numbers import AccountId
+from budan.flows.calling import CALL_TIMEOUT_S
 from budan.flows.door import DoorItem
 from budan.flows.views import ChargeOrder, CreateOrder, PaymentStatus, PaymentWish
 from budan.ports.channel import Method
@@ -126,3 +127,13 @@ async def test_a_shop_that_was_told_unpaid_gets_a_late_payment_back_not_complete
     assert planned.decision == "return_late"
     again = await house.flows.reading.get_order(house.caller, order.order_no)
     assert again.payment_status is PaymentStatus.UNPAID
+
+
+async def test_a_silent_channel_does_not_hold_the_shop_longer_than_it_wants_to_wait(house: House) -> None:
+    """A queue is behind the customer; the charge goes on, and its money is found all the same."""
+    async with calling(house.sandbox.url) as caller:
+        code = await caller.auth_code("wechat_v3", timeout_after_charge=True)
+    began_s = house.opened.clock.monotonic_s()
+    order = await house.flows.payments.charge(a_charge(house, code, wait_s=0.5))
+    assert order.payment_status is PaymentStatus.PENDING
+    assert house.opened.clock.monotonic_s() - began_s < CALL_TIMEOUT_S / 2

@@ -1,4 +1,4 @@
--- name: intake_claim :many
+-- name: intake_claim :one
 -- Who owns which idempotency key and merchant reference; the unique keys decide, existing rows are read afterwards.
 -- Leans on the primary keys of idempotency and order_reference. Two batches may want the same keys and references, so
 -- everybody takes all keys before any reference, and both in their own order; of equal claims the lowest order id wins.
@@ -47,14 +47,9 @@ claimed_reference AS ( -- a second order under one reference gets no row; the co
 )
 
 SELECT
-    item.lane,
-    item.order_id,
-    claimed_key.order_id IS NOT NULL AS key_claimed,
-    claimed_reference.order_id IS NOT NULL AS reference_claimed,
-    clock_timestamp() AS now
-FROM item
-LEFT JOIN claimed_key ON item.lane = claimed_key.lane AND item.order_id = claimed_key.order_id
-LEFT JOIN claimed_reference ON item.lane = claimed_reference.lane AND item.order_id = claimed_reference.order_id;
+    clock_timestamp() AS now,
+    array(SELECT order_id FROM claimed_key) AS key_claimed,
+    array(SELECT order_id FROM claimed_reference) AS reference_claimed;
 
 -- name: idempotency_list :many
 -- The first copies of replayed keys.
