@@ -12,7 +12,7 @@ from budan.core.order import OrderState
 from budan.core.pace import QUERY_LADDER_B2C_S
 from budan.core.trade import OPEN_STATES, TradeState
 from budan.flows.asking import asking_of
-from budan.flows.calling import ChannelCalls, Sending
+from budan.flows.calling import CALL_TIMEOUT_S, ChannelCalls, Sending
 from budan.flows.choosing import Chooser
 from budan.flows.door_plan import Planned
 from budan.flows.intake import OrderIntake, Replayed, Taken, check_wish
@@ -68,6 +68,7 @@ class Payments:
         self._calls = calls
         self._reading = reading
         self._tasks = asyncio.TaskGroup()
+        self._charges: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
         await self._tasks.__aenter__()
@@ -79,7 +80,11 @@ class Payments:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        # Every call has a deadline, so what is under way is waited for, whatever the reason for leaving.
+        # A charge under way gets the time that a call may take; what it brings after that, the next question brings.
+        if self._charges:
+            _, late = await asyncio.wait(self._charges, timeout=CALL_TIMEOUT_S)
+            for call in late:
+                call.cancel()
         await self._tasks.__aexit__(None, None, None)
 
     async def create_order(self, wish: CreateOrder) -> OrderView:
@@ -239,6 +244,8 @@ class Payments:
     async def _charge(self, trade: NewTrade, auth_code: str, *, read_at_s: float, wait_s: float) -> None:
         """Send a charge and wait for its answer as long as the caller may; it is recorded whenever it comes."""
         call = self._tasks.create_task(self._charge_to_end(_sending(trade, read_at_s=read_at_s), auth_code))
+        self._charges.add(call)
+        call.add_done_callback(self._charges.discard)
         await asyncio.wait([call], timeout=self._left_s(min(wait_s, WAIT_S_MAX), since_s=read_at_s))
 
     async def _charge_to_end(self, sending: Sending, auth_code: str) -> None:

@@ -113,7 +113,7 @@ async def _refuse_foreign(
 
 async def _make_table(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
     # IF NOT EXISTS does not see what another first runner has not committed yet, waits for it, and then fails.
-    with suppress(asyncpg.UniqueViolationError, asyncpg.DuplicateTableError):
+    with suppress(asyncpg.UniqueViolationError, asyncpg.DuplicateTableError, asyncpg.DuplicateObjectError):
         await connection.execute(_MIGRATION_TABLE_MAKE.sql)
 
 

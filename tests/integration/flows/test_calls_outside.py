@@ -141,12 +141,12 @@ class Shop:
 
     async def charge(self) -> object:
         wish = self.wish(payment=None, idempotency_key="k")
-        charge = ChargeOrder(order=wish, auth_code=CODE, device_id="P", device_ip="127.0.0.1", wait_s=0)
+        charge = ChargeOrder(order=wish, auth_code=CODE, device_id="P", device_ip="127.0.0.1", wait_s=1)
         return await self.payments.charge(charge)
 
     async def charge_again(self) -> object:
         order = await self.payments.create_order(self.wish(payment=None))
-        charging = Charging(auth_code=CODE, device_id="P", device_ip="127.0.0.1", wait_s=0)
+        charging = Charging(auth_code=CODE, device_id="P", device_ip="127.0.0.1", wait_s=1)
         return await self.payments.charge_again(self.caller, order.order_no, charging)
 
 
@@ -179,14 +179,17 @@ async def open_shop(till: Till) -> AsyncIterator[Shop]:
             calls=calls,
             reading=reading,
         )
-        yield Shop(
-            till=till,
-            channel=channel,
-            clock=clock,
-            payments=payments,
-            questions=Questions(database=database, environment=environment, clock=clock, calls=calls, reading=reading),
-            caller=Caller(merchant_id=till.merchant_id, lane=till.lane),
-        )
+        async with payments:
+            yield Shop(
+                till=till,
+                channel=channel,
+                clock=clock,
+                payments=payments,
+                questions=Questions(
+                    database=database, environment=environment, clock=clock, calls=calls, reading=reading
+                ),
+                caller=Caller(merchant_id=till.merchant_id, lane=till.lane),
+            )
 
 
 @pytest.fixture
@@ -230,6 +233,8 @@ async def test_the_intent_is_committed_and_no_transaction_is_open_while_the_chan
     assert await shop.till.count("query_due") == 1
     shop.channel.let_all_go()
     await asyncio.wait_for(acting, WAIT_S)
+    # A charge's answer is recorded even when its caller did not wait for it.
+    await asyncio.gather(*shop.payments._charges)
     assert await shop.till.rows("SELECT state FROM trade") == [("unknown",)]
 
 
@@ -238,8 +243,10 @@ async def test_the_intent_is_committed_and_no_transaction_is_open_while_the_chan
 async def test_a_crash_while_the_channel_thinks_leaves_a_question_that_finds_the_money(shop: Shop, act: str) -> None:
     acting = asyncio.ensure_future(ACTS[act](shop))
     await shop.channel.was_asked()
-    acting.cancel()
-    await asyncio.gather(acting, return_exceptions=True)
+    dying = [acting, *shop.payments._charges]
+    for task in dying:
+        task.cancel()
+    await asyncio.gather(*dying, return_exceptions=True)
     await shop.till.outside.execute("UPDATE query_due SET due_at = now()")
     (due,) = await shop.questions.list_due(lanes=list(range(LANES)), accounts_left_out=[], rows_max=10)
     shop.channel.answer = PayResult(

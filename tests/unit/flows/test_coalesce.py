@@ -106,6 +106,16 @@ async def test_items_of_one_key_go_one_by_one_and_in_the_order_in_which_they_cam
     assert desk.begun == [("a1",), ("b1",), ("a2", "c1"), ("b2",), ("a3",), ("a4",)]
 
 
+async def test_items_of_one_key_alone_keep_their_order() -> None:
+    desk = Desk()
+    words = [f"a{number}" for number in range(5)]
+    async with coalescing(desk) as coalescer:
+        tasks = submitted(coalescer, words)
+        await desk.let_go(5)
+        await settled(tasks)
+    assert desk.begun == [(word,) for word in words]
+
+
 async def test_an_item_whose_key_is_busy_does_not_hold_up_those_behind_it() -> None:
     desk = Desk()
     async with coalescing(desk) as coalescer:
