@@ -16,7 +16,7 @@ from builders import AMOUNT_MINOR
 from integration.flows.standing import Standing, Till, stand_orders
 
 HEARERS = 4
-STATEMENTS = 1_000
+STATEMENTS = 2_000
 ORDERS = 20
 WAIT_S = 60.0
 HEARER = Path(__file__).with_name("hot_hearer.py")
