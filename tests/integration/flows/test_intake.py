@@ -215,7 +215,7 @@ async def test_a_process_killed_in_the_middle_of_an_intake_leaves_no_half_order(
         await till.until(
             """
             SELECT count(*) FROM pg_locks AS l JOIN pg_stat_activity AS a USING (pid)
-            WHERE a.application_name = 'budan' AND l.relation = 'query_due'::regclass AND NOT l.granted
+            WHERE a.datname = current_database() AND a.application_name = 'budan' AND l.relation = 'query_due'::regclass AND NOT l.granted
             """,
             is_so=lambda count: count == 1,
         )

@@ -114,7 +114,8 @@ async def test_a_notice_is_answered_only_after_the_commit(patient_ear: Ear, chan
         await till.outside.execute("SELECT 1 FROM gate FOR UPDATE")
         receiving = asyncio.create_task(ear.receive(TELLERS[channel](standing.trade_no())))
         await till.waiting_on_lock()
-        assert await till.rows("SELECT query FROM pg_stat_activity WHERE wait_event_type = 'Lock'") == [("COMMIT;",)]
+        waiting = "SELECT query FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        assert await till.rows(waiting) == [("COMMIT;",)]
         assert not receiving.done()
         assert await till.order_state(standing) == "paying"
     assert is_yes(await asyncio.wait_for(receiving, WAIT_S))
