@@ -1,6 +1,7 @@
 """The pool, and transactions whose commits nobody can cancel."""
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
@@ -94,6 +95,8 @@ class Database:
     @staticmethod
     async def connect(dsn: str, *, connections_max: int = POOL_SIZE_MAX) -> "Database":
         """Open the pool; raises `StoreUnavailable` when PostgreSQL is away."""
+        # The driver would log a page for each second without a server; whoever needs the database says so in a line.
+        logging.getLogger("asyncpg.pool").setLevel(logging.ERROR)
         try:
             pool = await asyncpg.create_pool(
                 dsn,
