@@ -2,15 +2,18 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from urllib.parse import parse_qs, urlsplit
+
+Dial = Callable[[], Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWriter]]]
 
 
 class CuttableLine:
     """Passes bytes on between our pool and the server until it is cut."""
 
-    def __init__(self, socket_path: str) -> None:
-        self._socket_path = socket_path
+    def __init__(self, dial: Dial) -> None:
+        self._dial = dial
         self._writers: set[asyncio.StreamWriter] = set()
         self.is_cut = False
 
@@ -29,7 +32,7 @@ class CuttableLine:
         if self.is_cut:
             writer.transport.abort()
             return
-        far_reader, far_writer = await asyncio.open_unix_connection(self._socket_path)
+        far_reader, far_writer = await self._dial()
         ends = {writer, far_writer}
         self._writers |= ends
         try:
@@ -50,10 +53,14 @@ async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -
 
 @contextlib.asynccontextmanager
 async def cuttable(dsn: str) -> AsyncIterator[tuple[CuttableLine, str]]:
-    """The line and the DSN that leads through it; `dsn` names a Unix socket's folder."""
+    """The line and the DSN that leads through it; `dsn` names a Unix socket's folder or a host."""
     parts = urlsplit(dsn)
-    folder, port = (parse_qs(parts.query)[name][0] for name in ("host", "port"))
-    line = CuttableLine(f"{folder}/.s.PGSQL.{port}")
+    query = parse_qs(parts.query)
+    if "host" in query:
+        dial = partial(asyncio.open_unix_connection, f"{query['host'][0]}/.s.PGSQL.{query['port'][0]}")
+    else:
+        dial = partial(asyncio.open_connection, parts.hostname, parts.port)
+    line = CuttableLine(dial)
     connections: set[asyncio.Task[None]] = set()
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -65,7 +72,7 @@ async def cuttable(dsn: str) -> AsyncIterator[tuple[CuttableLine, str]]:
     server = await asyncio.start_server(connected, "127.0.0.1", 0)
     own_port = server.sockets[0].getsockname()[1]
     try:
-        yield line, f"postgresql://{parts.username}@127.0.0.1:{own_port}{parts.path}"
+        yield line, f"postgresql://{parts.netloc.rpartition('@')[0]}@127.0.0.1:{own_port}{parts.path}"
     finally:
         server.close()
         line.cut()

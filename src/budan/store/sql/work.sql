@@ -1,3 +1,6 @@
+-- `lane + 0` keeps the lane from being an index condition: PostgreSQL 15 would read every row of the held lanes
+-- instead of the due ones by time.
+
 -- name: query_list_due :many
 -- Questions due in the held lanes, oldest first, less the accounts that are at their bound. Leans on query_due_due_at.
 -- Here and below two words decide that it is read up to now and no further: statement_timestamp() is stable, where
@@ -20,7 +23,7 @@ FROM query_due AS q
 INNER JOIN trade AS t ON q.lane = t.lane AND q.order_id = t.order_id AND q.attempt = t.attempt
 INNER JOIN orders AS o ON q.lane = o.lane AND q.order_id = o.id
 WHERE
-    q.lane = any($1::smallint[])
+    q.lane + 0 = any($1::smallint[])
     AND q.due_at > '-infinity'
     AND q.due_at <= statement_timestamp()
     AND t.account_id <> all($2::integer[])
@@ -48,7 +51,7 @@ INNER JOIN webhook AS w
     ON d.lane = w.lane AND d.order_id = w.order_id AND d.version = w.version AND d.endpoint_id = w.endpoint_id
 INNER JOIN webhook_endpoint AS e ON d.endpoint_id = e.id
 WHERE
-    d.lane = any($1::smallint[])
+    d.lane + 0 = any($1::smallint[])
     AND d.due_at > '-infinity' AND d.due_at <= statement_timestamp()
     AND d.endpoint_id <> all($2::integer[])
     AND e.enabled
@@ -223,7 +226,7 @@ SELECT
     reason,
     statement::text AS statement
 FROM evidence_due
-WHERE lane = any($1::smallint[]) AND due_at > '-infinity' AND due_at <= statement_timestamp()
+WHERE lane + 0 = any($1::smallint[]) AND due_at > '-infinity' AND due_at <= statement_timestamp()
 ORDER BY due_at
 LIMIT $2;
 
@@ -238,30 +241,30 @@ FROM (
         'query' AS work,
         due_at
     FROM query_due
-    WHERE lane = any($1::smallint[]) AND due_at > '-infinity' AND due_at <= statement_timestamp()
+    WHERE lane + 0 = any($1::smallint[]) AND due_at > '-infinity' AND due_at <= statement_timestamp()
     UNION ALL
     SELECT
         'deliver' AS work,
         due_at
     FROM webhook_due
-    WHERE lane = any($1) AND due_at > '-infinity' AND due_at <= statement_timestamp()
+    WHERE lane + 0 = any($1) AND due_at > '-infinity' AND due_at <= statement_timestamp()
     UNION ALL
     SELECT
         'evidence' AS work,
         due_at
     FROM evidence_due
-    WHERE lane = any($1) AND due_at > '-infinity' AND due_at <= statement_timestamp()
+    WHERE lane + 0 = any($1) AND due_at > '-infinity' AND due_at <= statement_timestamp()
     UNION ALL
     SELECT
         'close' AS work,
         due_at
     FROM close_due
-    WHERE lane = any($1) AND due_at > '-infinity' AND due_at <= statement_timestamp()
+    WHERE lane + 0 = any($1) AND due_at > '-infinity' AND due_at <= statement_timestamp()
     UNION ALL
     SELECT
         'refund' AS work,
         due_at
     FROM refund_due
-    WHERE lane = any($1) AND due_at > '-infinity' AND due_at <= statement_timestamp()
+    WHERE lane + 0 = any($1) AND due_at > '-infinity' AND due_at <= statement_timestamp()
 ) AS w
 GROUP BY w.work;
