@@ -11,7 +11,7 @@ from budan.sandbox.auth_codes import make_auth_code
 from budan.sandbox.exchange import Answer, Request, json_answer
 from budan.sandbox.faults import FaultOdds, Faults
 from budan.sandbox.payer import PayRefused
-from budan.sandbox.records import ChannelName, Event, OddsSet, Placed, Trade, TradeState
+from budan.sandbox.records import ChannelName, Event, OddsSet, Placed, PlacingSet, Trade, TradeState
 from budan.sandbox.truth import CODE_LIFE
 from budan.sandbox.world import World
 
@@ -38,6 +38,13 @@ class CodeWish(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     channel: ChannelName
     faults: Faults | None = None
+
+
+class PlacingWish(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the order of this subject shall meet when it is placed, before a payer has anything to say."""
+
+    subject: Annotated[str, msgspec.Meta(min_length=1, max_length=127)]
+    faults: Faults
 
 
 class AdminRefusal(Exception):  # noqa: N818 - an answer, not an error
@@ -85,6 +92,13 @@ class Admin:
                 return json_answer(render_trade(self._world, trade))
             case "POST", "auth-codes":
                 return self._auth_code(_decoded(request.body, CodeWish))
+            case _:
+                return self._choose_faults(request, name)
+
+    def _choose_faults(self, request: Request, name: str) -> Answer:
+        match request.method, name:
+            case "POST", "placings":
+                return self._placing(_decoded(request.body, PlacingWish))
             case "PUT", "faults":
                 odds = _decoded(request.body, FaultOdds)
                 self._world.truth.record(OddsSet(at=self._world.clock(), odds=odds))
@@ -119,6 +133,12 @@ class Admin:
         if wish.code_text:
             return self._world.payer.find_scanned(wish.code_text)
         return find_trade(self._world, trade_no=wish.trade_no, account_id=wish.account_id)
+
+    def _placing(self, wish: PlacingWish) -> Answer:
+        if self._world.truth.is_full_of_placings:
+            raise AdminRefusal(409, "placings_full", "too many orders are still to come")
+        self._world.truth.record(PlacingSet(at=self._world.clock(), subject=wish.subject, faults=wish.faults))
+        return json_answer(wish, status=201)
 
     def _auth_code(self, wish: CodeWish) -> Answer:
         code = make_auth_code(self._world, channel=wish.channel, faults=wish.faults)

@@ -124,7 +124,7 @@ class AlipayFace:
             return await self._place_again(call, self._world.payer.settled(trade), digest)
         if method is Method.PAY:
             return await self._charge(call, order, digest)
-        faults = self._world.faults_for(None)
+        faults = self._world.faults_for_placing(order.subject)
         if faults.timeout_before_charge and method is Method.PRECREATE:
             return Withheld()
         trade = self._new_trade(call, order, method=method, digest=digest, faults=faults)

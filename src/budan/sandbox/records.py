@@ -193,7 +193,15 @@ class OddsSet(msgspec.Struct, frozen=True, kw_only=True, tag="odds_set", tag_fie
     odds: FaultOdds
 
 
-Record = Event | Opened | Placed | CodeMade | OddsSet
+class PlacingSet(msgspec.Struct, frozen=True, kw_only=True, tag="placing_set", tag_field="record"):
+    """Somebody chose what the order of this subject shall meet when it is placed."""
+
+    at: datetime
+    subject: str
+    faults: Faults
+
+
+Record = Event | Opened | Placed | CodeMade | OddsSet | PlacingSet
 
 
 def changed(trade: Trade, event: Event) -> Trade:

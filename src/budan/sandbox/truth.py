@@ -8,7 +8,7 @@ from typing import Final
 
 import msgspec
 
-from budan.sandbox.faults import NO_ODDS, FaultOdds
+from budan.sandbox.faults import NO_ODDS, FaultOdds, Faults
 from budan.sandbox.journal import Journal
 from budan.sandbox.records import (
     Account,
@@ -19,6 +19,7 @@ from budan.sandbox.records import (
     OddsSet,
     Opened,
     Placed,
+    PlacingSet,
     Record,
     Trade,
     TradeState,
@@ -27,6 +28,8 @@ from budan.sandbox.records import (
 
 # A wallet renews its code each minute (docs/protocols/wechat_v3.md §5); a person may need two.
 CODE_LIFE: Final = timedelta(minutes=2)
+# Choices for orders that never come must not fill the memory.
+PLACINGS_MAX: Final = 100_000
 
 
 class Truth:
@@ -39,6 +42,7 @@ class Truth:
         self._places: list[array[int]] = []
         self._by_number: dict[str, dict[str, int]] = {}
         self._codes: dict[str, CodeMade] = {}
+        self._placings: dict[str, Faults] = {}
         self.odds: FaultOdds = NO_ODDS
         for place, record in journal.replay():
             self._apply(record, place=place)
@@ -106,6 +110,15 @@ class Truth:
         """Whether these digits are taken."""
         return auth_code in self._codes
 
+    @property
+    def is_full_of_placings(self) -> bool:
+        """Whether no more may be chosen before some of the orders have come."""
+        return len(self._placings) >= PLACINGS_MAX
+
+    def find_placing(self, subject: str) -> Faults | None:
+        """What somebody chose that the order of this subject shall meet when it is placed."""
+        return self._placings.get(subject)
+
     def list_unfinished(self) -> list[Trade]:
         """Trades for which a clock is running: somebody types, or a notice is due."""
         return [
@@ -129,6 +142,8 @@ class Truth:
                 self._accounts[record.account.account_id] = record.account
             case OddsSet():
                 self.odds = record.odds
+            case PlacingSet():
+                self._placings[record.subject] = record.faults
 
     def _place(self, placed: Placed, *, place: int) -> None:
         # The same texts come with every trade of a shop: one in memory serves them all.
@@ -139,6 +154,8 @@ class Truth:
             subject=sys.intern(placed.trade.subject),
         )
         assert trade.nth == len(self._trades)
+        # It was met: the next order of this subject is another.
+        self._placings.pop(trade.subject, None)
         self._trades.append(trade)
         self._places.append(array("Q", [place]))
         self._by_number.setdefault(trade.account_id, {})[trade.trade_no] = trade.nth

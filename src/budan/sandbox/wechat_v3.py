@@ -113,7 +113,7 @@ class WechatFace:
             return await self._place_again(request, account, self._world.payer.settled(trade), digest)
         if method is Method.CODEPAY:
             return await self._charge(request, account, order, digest)
-        faults = self._world.faults_for(None)
+        faults = self._world.faults_for_placing(order.description)
         if faults.timeout_before_charge:
             return Withheld()
         trade = self._new_trade(account, order, method=method, digest=digest, faults=faults)

@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
+import msgspec
+
 from budan.sandbox.alarms import Alarms
 from budan.sandbox.faults import Dice, Faults
 from budan.sandbox.keys import KeyRing
 from budan.sandbox.payer import Payer
-from budan.sandbox.records import Event, EventKind, Trade
+from budan.sandbox.records import Event, EventKind, PlacingSet, Trade
 from budan.sandbox.truth import Truth
 from budan.wire.rsa import Signer
 
@@ -46,6 +48,17 @@ class World:
     def faults_for(self, chosen: Faults | None) -> Faults:
         """The faults that somebody chose, else those that the odds of the moment give."""
         return self.dice.draw(self.truth.odds) if chosen is None else chosen
+
+    def faults_for_placing(self, subject: str) -> Faults:
+        """The faults that an order of this subject meets when it is placed: chosen for it, else by the odds.
+
+        A chosen time-out before the charge is met once: a repeat of the placement meets the rest.
+        """
+        chosen = self.truth.find_placing(subject)
+        if chosen is not None and chosen.timeout_before_charge:
+            rest = msgspec.structs.replace(chosen, timeout_before_charge=False)
+            self.truth.record(PlacingSet(at=self.clock(), subject=subject, faults=rest))
+        return self.faults_for(chosen)
 
     async def slow_down(self, trade: Trade) -> None:
         """Waits as long as the trade's faults say."""

@@ -221,3 +221,21 @@ async def test_a_busy_channel_may_have_taken_the_money(wechat_shop: WechatShop, 
     assert (answer.status, _code_of(answer)) == (500, "SYSTEM_ERROR")
     assert wechat_shop.verdict(answer) is Verdict.UNSIGNED
     assert await wechat_shop.state(trade_no) == "SUCCESS"
+
+
+async def test_faults_that_were_chosen_for_a_subject_are_met_when_it_is_placed(
+    wechat_shop: WechatShop, caller: Caller
+) -> None:
+    """A proof chooses each order's faults beforehand: those of the odds depend on who comes first."""
+    faults = {"timeout_before_charge": True, "timeout_after_charge": True}
+    status, _ = await caller.admin("POST", "/sandbox/placings", {"subject": "chosen", "faults": faults})
+    assert status == 201
+    trade_no = new_trade_no()
+    path, order = "/v3/pay/transactions/native", wechat_shop.order(trade_no, description="chosen")
+    for known_afterwards in (False, True):
+        with pytest.raises(NoAnswer):
+            await wechat_shop.call("POST", path, order, timeout_s=SHORT_S)
+        assert ((await wechat_shop.query(trade_no)).status == 200) is known_afterwards
+    assert "code_url" in wechat_shop.read(await wechat_shop.call("POST", path, order))
+    other = new_trade_no()
+    assert "code_url" in wechat_shop.read(await wechat_shop.place(other, description="chosen"))
