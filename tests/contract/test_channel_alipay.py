@@ -13,6 +13,7 @@ import pytest
 from budan.channels.alipay.adapter import AlipayChannel
 from budan.channels.alipay.settings import parse_settings
 from budan.core.evidence import Outcome
+from budan.core.refund import RefundOutcome
 from budan.core.trade import Direction
 from budan.ports.channel import BadNotice, EndState, Method, NoticeKind, RawNotice
 from budan.wire import alipay
@@ -22,10 +23,13 @@ from contract.canned import CannedServer, alipay_answer, http
 from unit.channels.builders import (
     APP_ID,
     NOW,
+    REFUND_NO,
     SELLER_ID,
     TRADE_NO,
     a_call,
     a_ref,
+    a_refund_intent,
+    a_refund_ref,
     an_alipay_config,
     an_intent,
     merchant_key,
@@ -151,6 +155,48 @@ async def test_ends_are_asked_for_by_their_own_methods(party: Party) -> None:
     assert party.expect_signed()["method"] == "alipay.trade.cancel"
     unsupported = await party.channel.close(a_ref(direction=Direction.B2C), call=a_call())
     assert (unsupported.state, unsupported.sent) == (EndState.NOT_SUPPORTED, False)
+
+
+async def test_a_refund_is_asked_for_in_yuan_under_its_own_number(party: Party) -> None:
+    party.server.answer = done("alipay.trade.refund", fund_change="Y", refund_fee="2.80", trade_no="2026")
+    result = await party.channel.refund(a_refund_intent(), call=a_call())
+    assert (result.outcome, result.refund_no, result.amount_minor) == (RefundOutcome.SUCCEEDED, REFUND_NO, 280)
+    sent = party.expect_signed()
+    assert sent["method"] == "alipay.trade.refund"
+    assert json.loads(sent["biz_content"]) == {
+        "out_trade_no": TRADE_NO,
+        "refund_amount": "2.80",
+        "out_request_no": REFUND_NO,
+        "refund_reason": "退一杯",
+    }
+
+
+@pytest.mark.invariant("I11")
+async def test_a_repeat_of_a_refund_is_equal_in_all_but_its_signature(party: Party) -> None:
+    party.server.answer = done("alipay.trade.refund", fund_change="N", refund_fee="2.80")
+    for seconds, learned in ((0, None), (60, "2026010122001400000500000001")):
+        call = a_call(now=NOW + timedelta(seconds=seconds))
+        result = await party.channel.refund(a_refund_intent(channel_reference=learned), call=call)
+        assert result.outcome is RefundOutcome.PENDING
+    first, second = (alipay.parse_form(asked.body) for asked in party.server.asked)
+    assert {name for name in first if first[name] != second[name]} == {"timestamp", "sign"}
+
+
+async def test_a_refund_is_queried_by_our_number(party: Party) -> None:
+    method = "alipay.trade.fastpay.refund.query"
+    shown = {"out_request_no": REFUND_NO, "refund_amount": "2.80", "gmt_refund_pay": "2026-01-01 09:00:03"}
+    party.server.answer = done(method, refund_status="REFUND_SUCCESS", **shown)
+    result = await party.channel.query_refund(a_refund_ref(), call=a_call())
+    assert (result.outcome, result.amount_minor) == (RefundOutcome.SUCCEEDED, 280)
+    assert result.refunded_at is not None
+    assert result.refunded_at.isoformat() == "2026-01-01T01:00:03+00:00"
+    sent = party.expect_signed()
+    assert (sent["method"], json.loads(sent["biz_content"])) == (
+        method,
+        {"out_trade_no": TRADE_NO, "out_request_no": REFUND_NO, "query_options": ["gmt_refund_pay"]},
+    )
+    party.server.answer = done(method)
+    assert (await party.channel.query_refund(a_refund_ref(), call=a_call())).outcome is RefundOutcome.NOT_FOUND
 
 
 async def test_an_answer_to_another_method_is_no_answer(party: Party) -> None:

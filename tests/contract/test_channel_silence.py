@@ -16,8 +16,9 @@ from budan.channels.wechat_v3 import settings as wechat_settings
 from budan.channels.wechat_v3.adapter import WechatV3Channel
 from budan.core.evidence import Outcome
 from budan.core.numbers import AccountId
+from budan.core.refund import RefundOutcome
 from budan.core.trade import Direction
-from budan.ports.channel import Call, EndResult, EndState, Method, PayResult
+from budan.ports.channel import Call, EndResult, EndState, Method, PayResult, RefundResult
 from budan.wire.http import HttpClient
 from budan.wire.http_aiohttp import AiohttpClient
 from budan.wire.http_fast import FastHttpClient
@@ -34,10 +35,13 @@ from unit.channels.builders import (
     APPID,
     MCHID,
     NOW_S,
+    REFUND_NO,
     TRADE_NO,
     HandClock,
     a_call,
     a_ref,
+    a_refund_intent,
+    a_refund_ref,
     a_wechat_config,
     an_alipay_config,
     an_intent,
@@ -54,6 +58,23 @@ WECHAT_PAID = {
 }
 ALIPAY_PAID = {"code": "10000", "out_trade_no": TRADE_NO, "trade_status": "TRADE_SUCCESS", "total_amount": "12.80"}
 QUERY = "alipay.trade.query"
+# And of a refund that is done.
+WECHAT_REFUNDED = {
+    "out_refund_no": REFUND_NO,
+    "out_trade_no": TRADE_NO,
+    "status": "SUCCESS",
+    "amount": {"total": 1280, "refund": 280, "currency": "CNY"},
+}
+ALIPAY_REFUNDED = {"code": "10000", "out_trade_no": TRADE_NO, "fund_change": "Y", "refund_fee": "2.80"}
+ALIPAY_REFUND_SHOWN = {
+    "code": "10000",
+    "out_trade_no": TRADE_NO,
+    "out_request_no": REFUND_NO,
+    "refund_status": "REFUND_SUCCESS",
+    "refund_amount": "2.80",
+}
+REFUND = "alipay.trade.refund"
+REFUND_QUERY = "alipay.trade.fastpay.refund.query"
 
 
 def wechat_lies() -> dict[str, bytes]:
@@ -104,6 +125,47 @@ def alipay_lies() -> dict[str, bytes]:
     }
 
 
+def wechat_refund_lies() -> dict[str, bytes]:
+    done = wechat_answer(200, WECHAT_REFUNDED)
+    refused = {"code": "NOT_ENOUGH", "message": "x"}
+    return {
+        "unsigned": http(200, json.dumps(WECHAT_REFUNDED).encode()),
+        "forged": wechat_answer(200, WECHAT_REFUNDED, key=merchant_key()),
+        "replayed, old": wechat_answer(200, WECHAT_REFUNDED, timestamp=NOW_S - 301),
+        "of another refund": wechat_answer(200, WECHAT_REFUNDED | {"out_refund_no": "R2"}),
+        "of another trade": wechat_answer(200, WECHAT_REFUNDED | {"out_trade_no": "T2"}),
+        "changed": done.replace(b"280,", b"281,"),
+        "of no amount": wechat_answer(200, WECHAT_REFUNDED | {"amount": {"total": 1280}}),
+        "in a state unheard of": wechat_answer(200, WECHAT_REFUNDED | {"status": "DONE"}),
+        "unsigned refusal": http(403, json.dumps(refused).encode()),
+        "forged refusal": wechat_answer(403, refused, key=merchant_key()),
+        "unsigned no such refund": http(404, b'{"code":"RESOURCE_NOT_EXISTS","message":"x"}'),
+        "busy": wechat_answer(429, {"code": "FREQUENCY_LIMITED", "message": "x"}),
+        "broken": wechat_answer(500, {"code": "SYSTEM_ERROR", "message": "x"}),
+    }
+
+
+def alipay_refund_lies() -> dict[str, bytes]:
+    poor = {"code": "40004", "sub_code": "ACQ.SELLER_BALANCE_NOT_ENOUGH"}
+    lies = {
+        "unavailable": alipay_answer(REFUND, {"code": "20000", "sub_code": "aop.unknow-error"}),
+        "unsigned refusal": alipay_unsigned(REFUND, poor),
+        "forged refusal": alipay_answer(REFUND, poor, key=merchant_key()),
+        "to be repeated": alipay_answer(REFUND, {"code": "40004", "sub_code": "ACQ.SYSTEM_ERROR"}),
+        "perhaps an earlier one": alipay_answer(REFUND, {"code": "40004", "sub_code": "ACQ.DISCORDANT_REPEAT_REQUEST"}),
+    }
+    for name, method, fields in (("reply", REFUND, ALIPAY_REFUNDED), ("query", REFUND_QUERY, ALIPAY_REFUND_SHOWN)):
+        lies |= {
+            f"unsigned {name}": alipay_unsigned(method, fields),
+            f"forged {name}": alipay_answer(method, fields, key=merchant_key()),
+            f"changed {name}": alipay_answer(method, fields).replace(b"2.80", b"2.81"),
+            f"{name} of another trade": alipay_answer(method, fields | {"out_trade_no": "T2"}),
+            f"{name} of no amount": alipay_answer(method, fields | {"refund_fee": "x", "refund_amount": "x"}),
+        }
+    other = alipay_answer(REFUND_QUERY, ALIPAY_REFUND_SHOWN | {"out_request_no": "R2"})
+    return lies | {"query of another refund": other}
+
+
 BROKEN = {
     "nothing and the end": b"",
     "half a head": b"HTTP/1.1 200 OK\r\nConte",
@@ -113,6 +175,7 @@ BROKEN = {
     "compressed unasked": http(200, b"\x1f\x8b", {"Content-Encoding": "gzip"}),
 }
 LIES = {"wechat_v3": wechat_lies() | BROKEN, "alipay": alipay_lies() | BROKEN}
+REFUND_LIES = {"wechat_v3": wechat_refund_lies() | BROKEN, "alipay": alipay_refund_lies() | BROKEN}
 
 
 @dataclass(frozen=True)
@@ -134,6 +197,11 @@ class Party:
         ]
         b2c = a_ref(direction=Direction.B2C)
         return paid, [await self.channel.close(a_ref(), call=how), await self.channel.reverse(b2c, call=how)]
+
+    async def ask_of_refunds(self, **call: Any) -> list[RefundResult]:
+        how: Call = a_call(**call)
+        sent = await self.channel.refund(a_refund_intent(), call=how)
+        return [sent, await self.channel.query_refund(a_refund_ref(), call=how)]
 
 
 def a_channel(name: str, *, port: int, http_client: HttpClient, signer: Signer, clock: HandClock) -> SessionChannel:
@@ -187,6 +255,30 @@ async def test_no_lie_and_no_broken_answer_pays_or_ends_anything(party: Party, n
         assert not any(result.not_found or result.user_paying for result in paid), lie
 
 
+@pytest.mark.invariant("I4", "I5")
+async def test_no_lie_and_no_broken_answer_ends_a_refund(party: Party, name: str) -> None:
+    """A refund that is wrongly done or wrongly refused costs somebody the money."""
+    party.server.closes = True
+    for lie, answer in REFUND_LIES[name].items():
+        party.server.answer = answer
+        results = await party.ask_of_refunds()
+        assert [result.outcome for result in results] == [RefundOutcome.UNKNOWN] * 2, lie
+        assert all(result.sent and result.refund_no == REFUND_NO for result in results), lie
+
+
+async def test_the_truth_about_a_refund_is_believed(party: Party, name: str) -> None:
+    answers = {
+        "wechat_v3": [wechat_answer(200, WECHAT_REFUNDED)] * 2,
+        "alipay": [alipay_answer(REFUND, ALIPAY_REFUNDED), alipay_answer(REFUND_QUERY, ALIPAY_REFUND_SHOWN)],
+    }
+    party.server.answer, shown = answers[name]
+    sent = await party.channel.refund(a_refund_intent(), call=a_call())
+    party.server.answer = shown
+    asked = await party.channel.query_refund(a_refund_ref(), call=a_call())
+    for result in (sent, asked):
+        assert (result.outcome, result.amount_minor, result.currency) == (RefundOutcome.SUCCEEDED, 280, "CNY")
+
+
 async def test_the_truth_beside_the_lies_is_believed(party: Party, name: str) -> None:
     """Without this, a server that no adapter understands would pass all of the above."""
     answers = {"wechat_v3": wechat_answer(200, WECHAT_PAID), "alipay": alipay_answer(QUERY, ALIPAY_PAID)}
@@ -201,6 +293,8 @@ async def test_a_channel_that_never_answers_leaves_everything_unknown(party: Par
     paid, ended = await party.ask_everything(deadline_s=0.1)
     assert [(result.outcome, result.sent, result.code) for result in paid] == [(Outcome.UNKNOWN, True, "no_answer")] * 3
     assert [(result.state, result.sent) for result in ended] == [(EndState.UNKNOWN, True)] * 2
+    refunds = await party.ask_of_refunds(deadline_s=0.1)
+    assert [(result.outcome, result.sent) for result in refunds] == [(RefundOutcome.UNKNOWN, True)] * 2
 
 
 async def test_a_channel_that_cannot_be_reached_was_sent_nothing(party: Party) -> None:
@@ -210,6 +304,8 @@ async def test_a_channel_that_cannot_be_reached_was_sent_nothing(party: Party) -
         (Outcome.UNPAID_OPEN, False, "not_sent")
     ] * 3
     assert [(result.state, result.sent) for result in ended] == [(EndState.RETRY, False)] * 2
+    refunds = await party.ask_of_refunds()
+    assert [(result.outcome, result.sent) for result in refunds] == [(RefundOutcome.UNKNOWN, False)] * 2
     await party.server.start()
 
 
@@ -220,6 +316,8 @@ async def test_past_its_send_window_nothing_leaves(party: Party, clock: HandCloc
         paid, ended = await party.ask_everything(send_before_s=send_before_s)
         assert [(result.outcome, result.sent) for result in paid] == [(Outcome.UNPAID_OPEN, False)] * 3
         assert [(result.state, result.sent) for result in ended] == [(EndState.RETRY, False)] * 2
+        refunds = await party.ask_of_refunds(send_before_s=send_before_s)
+        assert [(result.outcome, result.sent) for result in refunds] == [(RefundOutcome.UNKNOWN, False)] * 2
     assert party.server.asked == []
 
 

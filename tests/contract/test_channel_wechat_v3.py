@@ -13,6 +13,7 @@ import pytest
 from budan.channels.wechat_v3.adapter import WechatV3Channel
 from budan.channels.wechat_v3.settings import parse_settings
 from budan.core.evidence import Outcome
+from budan.core.refund import RefundOutcome
 from budan.core.trade import Direction
 from budan.ports.channel import BadNotice, EndState, Method, NoticeKind, RawNotice
 from budan.wire import wechat_v3
@@ -26,9 +27,12 @@ from unit.channels.builders import (
     NOW,
     NOW_S,
     PLATFORM_SERIAL,
+    REFUND_NO,
     TRADE_NO,
     a_call,
     a_ref,
+    a_refund_intent,
+    a_refund_ref,
     a_wechat_config,
     an_intent,
     merchant_key,
@@ -185,6 +189,61 @@ async def test_each_direction_has_its_own_end(party: Party) -> None:
     assert (ended.state, ended.money_returned) == (EndState.ENDED, None)
 
 
+REFUND = {
+    "refund_id": "50300009992026010100000000001",
+    "out_refund_no": REFUND_NO,
+    "transaction_id": "4200009999202601010000000001",
+    "out_trade_no": TRADE_NO,
+    "channel": "ORIGINAL",
+    "status": "PROCESSING",
+    "create_time": "2026-01-01T09:00:01+08:00",
+    "amount": {"total": 1280, "refund": 280, "payer_total": 1280, "payer_refund": 280, "currency": "CNY"},
+}
+
+
+async def test_a_refund_is_asked_for_in_integer_fen_of_the_whole(party: Party) -> None:
+    party.server.answer = wechat_answer(200, REFUND)
+    result = await party.channel.refund(a_refund_intent(), call=a_call())
+    assert (result.outcome, result.channel_reference) == (RefundOutcome.PENDING, REFUND["refund_id"])
+    assert party.expect_signed() == {
+        "out_trade_no": TRADE_NO,
+        "out_refund_no": REFUND_NO,
+        "reason": "退一杯",
+        "notify_url": "https://pay.example.com/cb/wx",
+        "amount": {"refund": 280, "total": 1280, "currency": "CNY"},
+    }
+    assert (party.server.asked[0].method, party.server.asked[0].path_and_query) == (
+        "POST",
+        "/v3/refund/domestic/refunds",
+    )
+
+
+@pytest.mark.invariant("I11")
+async def test_a_repeat_of_a_refund_is_equal_in_all_but_its_signature(party: Party) -> None:
+    party.server.answer = wechat_answer(200, REFUND)
+    for seconds, learned in ((0, None), (60, "4200009999202601010000000001")):
+        call = a_call(now=NOW + timedelta(seconds=seconds))
+        await party.channel.refund(a_refund_intent(channel_reference=learned), call=call)
+    first, second = party.server.asked
+    assert first.body == second.body
+    assert first.headers["authorization"] != second.headers["authorization"]
+
+
+async def test_a_refund_is_queried_by_our_number(party: Party) -> None:
+    party.server.answer = wechat_answer(
+        200, REFUND | {"status": "SUCCESS", "success_time": "2026-01-01T09:00:03+08:00"}
+    )
+    result = await party.channel.query_refund(a_refund_ref(), call=a_call())
+    assert (result.outcome, result.amount_minor) == (RefundOutcome.SUCCEEDED, 280)
+    assert result.refunded_at is not None
+    assert result.refunded_at.isoformat() == "2026-01-01T01:00:03+00:00"
+    party.expect_signed()
+    asked = party.server.asked[0]
+    assert (asked.method, asked.path_and_query) == ("GET", f"/v3/refund/domestic/refunds/{REFUND_NO}")
+    party.server.answer = wechat_answer(404, {"code": "RESOURCE_NOT_EXISTS", "message": "x"})
+    assert (await party.channel.query_refund(a_refund_ref(), call=a_call())).outcome is RefundOutcome.NOT_FOUND
+
+
 def a_notice(
     plaintext: Mapping[str, Any], *, event_type: str = "TRANSACTION.SUCCESS", algorithm: str = "AEAD_AES_256_GCM"
 ) -> bytes:
@@ -214,6 +273,12 @@ async def test_the_notices_of_the_vectors_are_read(party: Party) -> None:
     notice = party.channel.parse_notice(raw(refunded["body"].encode(), refunded["headers"]), now=NOW)
     assert (notice.kind, notice.result.outcome, notice.result.order_minor) == (NoticeKind.REFUND, Outcome.PAID, 1280)
     assert (notice.result.trade_no, notice.result.refunded_hint) == (TRADE_NO, True)
+    refund = notice.refund
+    assert refund is not None
+    assert (refund.outcome, refund.refund_no, refund.trade_no) == (RefundOutcome.SUCCEEDED, REFUND_NO, TRADE_NO)
+    assert (refund.amount_minor, refund.channel_reference) == (280, "50300009992026010100000000001")
+    assert refund.refunded_at is not None
+    assert refund.refunded_at.isoformat() == "2026-01-01T01:00:03+00:00"
 
 
 async def test_a_notice_read_twice_says_the_same(party: Party) -> None:
@@ -242,7 +307,13 @@ async def test_only_the_platforms_word_about_our_account_is_a_notice(party: Part
         "other mchid": a_notice(TRANSACTION | {"mchid": "1900000110"}),
         "other appid": a_notice(TRANSACTION | {"appid": "wx2"}),
         "other mchid's refund": a_notice(
-            {"mchid": "1", "out_trade_no": TRADE_NO, "refund_status": "SUCCESS", "amount": {"total": 1}},
+            {
+                "mchid": "1",
+                "out_trade_no": TRADE_NO,
+                "out_refund_no": REFUND_NO,
+                "refund_status": "SUCCESS",
+                "amount": {"total": 1, "refund": 1},
+            },
             event_type="REFUND.SUCCESS",
         ),
         "unknown event": a_notice(TRANSACTION, event_type="PROFITSHARING"),

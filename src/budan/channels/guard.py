@@ -10,9 +10,10 @@ from typing import Final, TypeVar
 
 from budan.channels.breaker import Admission, Breaker, BreakerState
 from budan.channels.session import SessionChannel
-from budan.channels.silence import NOT_SENT_CODE, unsent_pay_result
+from budan.channels.silence import NOT_SENT_CODE, unsent_pay_result, unsent_refund_result
 from budan.core.evidence import Outcome
 from budan.core.numbers import AccountId
+from budan.core.refund import RefundOutcome
 from budan.ports.channel import (
     Ack,
     Call,
@@ -23,6 +24,9 @@ from budan.ports.channel import (
     Notice,
     PayResult,
     RawNotice,
+    RefundIntent,
+    RefundRef,
+    RefundResult,
     TradeIntent,
     TradeRef,
 )
@@ -43,6 +47,7 @@ class Kind(Enum):
     PLACE = "place"  # create, charge
     QUERY = "query"
     END = "end"  # close, reverse
+    REFUND = "refund"  # its query is a QUERY
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,11 +57,13 @@ class GuardLimits:
     place_calls_max: int = 200
     query_calls_max: int = 100
     end_calls_max: int = 50
+    refund_calls_max: int = 20
     failures_to_open: int = 5
     # A charge that probes risks a payer's patience, a query risks nothing.
     place_probe_every_s: float = 5.0
     query_probe_every_s: float = 1.0
     end_probe_every_s: float = 2.0
+    refund_probe_every_s: float = 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +91,7 @@ class _Passage:
     answered: bool | None = None
 
 
-Result = TypeVar("Result", PayResult, CreateResult, EndResult)
+Result = TypeVar("Result", PayResult, CreateResult, EndResult, RefundResult)
 
 
 class GuardedChannel:
@@ -164,6 +171,28 @@ class GuardedChannel:
     async def reverse(self, ref: TradeRef, *, call: Call) -> EndResult:
         """See Channel.reverse."""
         return await self._end("reverse", call, lambda bounded: self._inner.reverse(ref, call=bounded))
+
+    async def refund(self, intent: RefundIntent, *, call: Call) -> RefundResult:
+        """See Channel.refund."""
+        return await self._run(
+            Kind.REFUND,
+            "refund",
+            call,
+            lambda bounded: self._inner.refund(intent, call=bounded),
+            refused=lambda code: unsent_refund_result(code, refund_no=intent.refund_no, trade_no=intent.trade_no),
+            overdue=lambda: _overdue_refund(intent.refund_no, trade_no=intent.trade_no),
+        )
+
+    async def query_refund(self, ref: RefundRef, *, call: Call) -> RefundResult:
+        """See Channel.query_refund."""
+        return await self._run(
+            Kind.QUERY,
+            "query_refund",
+            call,
+            lambda bounded: self._inner.query_refund(ref, call=bounded),
+            refused=lambda code: unsent_refund_result(code, refund_no=ref.refund_no, trade_no=ref.trade_no),
+            overdue=lambda: _overdue_refund(ref.refund_no, trade_no=ref.trade_no),
+        )
 
     def parse_notice(self, notice: RawNotice, *, now: datetime) -> Notice:
         """See Channel.parse_notice; never refused, whatever the calls do."""
@@ -257,6 +286,7 @@ def _gates(limits: GuardLimits) -> dict[Kind, _Gate]:
         Kind.PLACE: gate(limits.place_calls_max, limits.place_probe_every_s),
         Kind.QUERY: gate(limits.query_calls_max, limits.query_probe_every_s),
         Kind.END: gate(limits.end_calls_max, limits.end_probe_every_s),
+        Kind.REFUND: gate(limits.refund_calls_max, limits.refund_probe_every_s),
     }
 
 
@@ -264,7 +294,11 @@ def _overdue(trade_no: str) -> PayResult:
     return PayResult(outcome=Outcome.UNKNOWN, trade_no=trade_no, code=DEADLINE_CODE)
 
 
-def _is_answered(result: PayResult | CreateResult | EndResult) -> bool | None:
+def _overdue_refund(refund_no: str, *, trade_no: str) -> RefundResult:
+    return RefundResult(outcome=RefundOutcome.UNKNOWN, refund_no=refund_no, trade_no=trade_no, code=DEADLINE_CODE)
+
+
+def _is_answered(result: PayResult | CreateResult | EndResult | RefundResult) -> bool | None:
     """Whether the channel gave a word; None when the adapter itself refused, which says nothing of the channel."""
     if isinstance(result, CreateResult):
         result = result.result
@@ -272,10 +306,12 @@ def _is_answered(result: PayResult | CreateResult | EndResult) -> bool | None:
         return False if result.code == NOT_SENT_CODE else None
     if isinstance(result, EndResult):
         return result.state is not EndState.UNKNOWN
+    if isinstance(result, RefundResult):
+        return result.outcome is not RefundOutcome.UNKNOWN
     return result.outcome is not Outcome.UNKNOWN
 
 
-def _outcome_label(result: PayResult | CreateResult | EndResult) -> str:
+def _outcome_label(result: PayResult | CreateResult | EndResult | RefundResult) -> str:
     if isinstance(result, CreateResult):
         result = result.result
     if not result.sent:

@@ -3,7 +3,8 @@
 from typing import Final
 
 from budan.core.evidence import Outcome
-from budan.ports.channel import EndResult, EndState, PayResult
+from budan.core.refund import RefundOutcome
+from budan.ports.channel import EndResult, EndState, PayResult, RefundResult
 from budan.wire.errors import BadAnswer, NoAnswer, NotSent, WireError
 
 # The guard counts these as signs of a sick channel; a refusal of our own carries another code.
@@ -36,6 +37,23 @@ def silent_end_result(error: WireError) -> EndResult:
         code=_code(error),
         message=shortened(str(error)),
     )
+
+
+def silent_refund_result(error: WireError, *, refund_no: str, trade_no: str) -> RefundResult:
+    """What is known of the refund after a call without an answer: nothing."""
+    return RefundResult(
+        outcome=RefundOutcome.UNKNOWN,
+        refund_no=refund_no,
+        trade_no=trade_no,
+        sent=not isinstance(error, NotSent),
+        code=_code(error),
+        message=shortened(str(error)),
+    )
+
+
+def unsent_refund_result(code: str, *, refund_no: str, trade_no: str) -> RefundResult:
+    """Our own refusal to call: nothing was sent, nothing happened."""
+    return RefundResult(outcome=RefundOutcome.UNKNOWN, refund_no=refund_no, trade_no=trade_no, sent=False, code=code)
 
 
 def unsent_pay_result(code: str, *, trade_no: str, message: str = "") -> PayResult:

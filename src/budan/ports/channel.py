@@ -8,6 +8,7 @@ from typing import Protocol
 
 from budan.core.evidence import Outcome
 from budan.core.numbers import AccountId
+from budan.core.refund import RefundOutcome
 from budan.core.trade import Direction
 
 
@@ -37,6 +38,10 @@ class Capabilities:
     own_number_max: int
     send_window: timedelta  # how long after the intent the first byte may leave (I11)
     call_timeout: timedelta
+    refund: bool
+    refund_notice: bool
+    refund_window: timedelta | None  # how long after the payment; None where only the contract names it
+    refund_spacing: timedelta  # what must lie between two refunds of one trade
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,6 +155,56 @@ class EndResult:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RefundIntent:
+    """Every value of the request, as committed before the call (I11): a repeat is equal in all but its signature.
+
+    `channel_reference` is the channel's number of the payment; `total_minor` the payment's whole amount.
+    """
+
+    refund_no: str
+    trade_no: str
+    amount_minor: int
+    total_minor: int
+    currency: str
+    reason: str
+    notify_url: str
+    created_at: datetime
+    channel_reference: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RefundRef:
+    """What identifies a refund at its channel; `refund_reference` is the channel's own number, once it gave one."""
+
+    refund_no: str
+    trade_no: str
+    created_at: datetime
+    channel_reference: str | None = None
+    refund_reference: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RefundResult:
+    """What an adapter says of one refund, silence included. Amounts in fen, as the channel reports them.
+
+    `refund_no` is "" where a notice does not name the refund. `refunded_total_minor` is all that went back of the trade
+    so far, where the channel tells that instead of, or beside, this refund's amount.
+    """
+
+    outcome: RefundOutcome
+    refund_no: str
+    trade_no: str
+    amount_minor: int | None = None
+    refunded_total_minor: int | None = None
+    currency: str | None = None
+    channel_reference: str | None = None
+    refunded_at: datetime | None = None
+    sent: bool = True
+    code: str = ""
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RawNotice:
     """A notice as it came: header names in lower case, the body's very bytes."""
 
@@ -166,10 +221,11 @@ class NoticeKind(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Notice:
-    """A verified notice."""
+    """A verified notice. One of a refund says of its trade that it was paid, and in `refund` what became of the refund."""
 
     kind: NoticeKind
     result: PayResult
+    refund: RefundResult | None = None
 
 
 class BadNotice(Exception):  # noqa: N818 - an outcome of parsing, named as the reader meets it
@@ -211,6 +267,14 @@ class Channel(Protocol):
 
     async def reverse(self, ref: TradeRef, *, call: Call) -> EndResult:
         """End a trade and give back what was paid. Safe to repeat; its intent must be committed first."""
+        ...
+
+    async def refund(self, intent: RefundIntent, *, call: Call) -> RefundResult:
+        """Ask for money to go back. Safe to repeat with the same intent: one number refunds once."""
+        ...
+
+    async def query_refund(self, ref: RefundRef, *, call: Call) -> RefundResult:
+        """Ask for a refund. Safe to repeat."""
         ...
 
     def parse_notice(self, notice: RawNotice, *, now: datetime) -> Notice:

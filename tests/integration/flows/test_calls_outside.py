@@ -33,6 +33,9 @@ from budan.ports.channel import (
     PayAction,
     PayResult,
     RawNotice,
+    RefundIntent,
+    RefundRef,
+    RefundResult,
     TradeIntent,
     TradeRef,
 )
@@ -86,6 +89,12 @@ class PausingChannel:
         raise NotImplementedError
 
     async def reverse(self, ref: TradeRef, *, call: Call) -> EndResult:
+        raise NotImplementedError
+
+    async def refund(self, intent: RefundIntent, *, call: Call) -> RefundResult:
+        raise NotImplementedError
+
+    async def query_refund(self, ref: RefundRef, *, call: Call) -> RefundResult:
         raise NotImplementedError
 
     def parse_notice(self, notice: RawNotice, *, now: object) -> Notice:

@@ -11,13 +11,14 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
 from budan.core.numbers import AccountId
 from budan.core.trade import Direction
-from budan.ports.channel import AccountConfig, Call, Method, TradeIntent, TradeRef
+from budan.ports.channel import AccountConfig, Call, Method, RefundIntent, RefundRef, TradeIntent, TradeRef
 from budan.wire import rsa
 
 TESTS = Path(__file__).parents[2]
 NOW_S = 1_767_225_600
 NOW = datetime.fromtimestamp(NOW_S, UTC)
 TRADE_NO = "T20260101000001"
+REFUND_NO = "R20260101000001"
 MCHID = "1900000109"
 APPID = "wx0000000000000001"
 PLATFORM_SERIAL = "PUB_KEY_ID_0119000001092026010100000000000000"
@@ -99,6 +100,26 @@ def an_intent(*, method: Method = Method.NATIVE, trade_no: str = TRADE_NO, **cha
 
 def a_ref(*, direction: Direction = Direction.C2B, trade_no: str = TRADE_NO) -> TradeRef:
     return TradeRef(trade_no=trade_no, direction=direction, created_at=NOW)
+
+
+def a_refund_intent(**changes: Any) -> RefundIntent:
+    values: dict[str, Any] = {
+        "refund_no": REFUND_NO,
+        "trade_no": TRADE_NO,
+        "amount_minor": 280,
+        "total_minor": 1280,
+        "currency": "CNY",
+        "reason": "退一杯",
+        "notify_url": "https://pay.example.com/cb/wx",
+        "created_at": NOW,
+        **changes,
+    }
+    return RefundIntent(**values)
+
+
+def a_refund_ref(**changes: Any) -> RefundRef:
+    values: dict[str, Any] = {"refund_no": REFUND_NO, "trade_no": TRADE_NO, "created_at": NOW, **changes}
+    return RefundRef(**values)
 
 
 def a_call(*, now: datetime = NOW, deadline_s: float = 5.0, send_before_s: float | None = None) -> Call:

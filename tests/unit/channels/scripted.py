@@ -7,6 +7,7 @@ from datetime import datetime
 
 from budan.channels.alipay.adapter import CAPABILITIES
 from budan.core.evidence import Outcome
+from budan.core.refund import RefundOutcome
 from budan.ports.channel import (
     Ack,
     Call,
@@ -18,6 +19,9 @@ from budan.ports.channel import (
     NoticeKind,
     PayResult,
     RawNotice,
+    RefundIntent,
+    RefundRef,
+    RefundResult,
     TradeIntent,
     TradeRef,
 )
@@ -27,6 +31,7 @@ UNKNOWN = PayResult(outcome=Outcome.UNKNOWN, trade_no="T1", code="no_answer")
 
 
 ENDED = EndResult(state=EndState.ENDED, money_returned=False)
+REFUND_PENDING = RefundResult(outcome=RefundOutcome.PENDING, refund_no="R1", trade_no="T1")
 PATIENCE_S = 5.0
 
 
@@ -36,10 +41,11 @@ async def at_once() -> None:
 
 @dataclass(slots=True)
 class ScriptedChannel:
-    """Waits for `turn`, then answers `pay` or `end`."""
+    """Waits for `turn`, then answers `pay`, `end` or `refunded`."""
 
     pay: PayResult = UNPAID
     end: EndResult = ENDED
+    refunded: RefundResult = REFUND_PENDING
     turn: Callable[[], Awaitable[None]] = at_once
     calls: list[Call] = field(default_factory=list[Call])
     asked: list[object] = field(default_factory=list[object])
@@ -67,6 +73,14 @@ class ScriptedChannel:
     async def reverse(self, ref: TradeRef, *, call: Call) -> EndResult:
         await self._answer(ref, call=call)
         return self.end
+
+    async def refund(self, intent: RefundIntent, *, call: Call) -> RefundResult:
+        await self._answer(intent, call=call)
+        return self.refunded
+
+    async def query_refund(self, ref: RefundRef, *, call: Call) -> RefundResult:
+        await self._answer(ref, call=call)
+        return self.refunded
 
     def parse_notice(self, notice: RawNotice, *, now: datetime) -> Notice:
         self.asked += [notice, now]

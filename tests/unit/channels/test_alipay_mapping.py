@@ -6,9 +6,10 @@ from budan.channels.alipay import mapping
 from budan.channels.alipay.mapping import Proof, Said
 from budan.channels.alipay.messages import Told, read
 from budan.core.evidence import Outcome
+from budan.core.refund import RefundOutcome
 from budan.ports.channel import EndState, NoticeKind, PayResult
 from budan.wire.errors import BadAnswer
-from unit.channels.builders import APP_ID, SELLER_ID, TRADE_NO
+from unit.channels.builders import APP_ID, REFUND_NO, SELLER_ID, TRADE_NO, a_refund_intent, a_refund_ref
 
 # sub_codes of docs/protocols/alipay.md section 3, without "ACQ.".
 REFUSED = [
@@ -322,6 +323,95 @@ def test_a_success_that_names_a_refund_is_a_refund_notice(refund: dict[str, str]
     kind, result = mapping.told(a_told(**refund))
     assert (kind, result.outcome, result.refunded_hint) == (NoticeKind.REFUND, Outcome.PAID, True)
     assert result.order_minor == 1280
+
+
+def refunded(answer: Said) -> RefundOutcome:
+    return mapping.refunded(answer, intent=a_refund_intent()).outcome
+
+
+def refund_queried(answer: Said) -> RefundOutcome:
+    return mapping.refund_queried(answer, ref=a_refund_ref()).outcome
+
+
+@pytest.mark.parametrize(
+    ("fields", "outcome"),
+    [
+        ({"fund_change": "Y", "refund_fee": "2.80"}, RefundOutcome.SUCCEEDED),
+        ({"fund_change": "Y", "refund_fee": "12.80"}, RefundOutcome.SUCCEEDED),
+        # All that ever went back is less than what this call says it moved: it does not speak of this refund.
+        ({"fund_change": "Y", "refund_fee": "2.79"}, RefundOutcome.PENDING),
+        ({"fund_change": "N", "refund_fee": "2.80"}, RefundOutcome.PENDING),
+        ({"refund_fee": "2.80"}, RefundOutcome.PENDING),
+        ({"fund_change": "Y"}, RefundOutcome.UNKNOWN),
+        ({"fund_change": "Y", "refund_fee": "2.80", "out_trade_no": "T2"}, RefundOutcome.UNKNOWN),
+    ],
+)
+def test_a_refund_is_done_by_its_answer_only_when_it_moved_the_money(
+    fields: dict[str, str], outcome: RefundOutcome
+) -> None:
+    assert refunded(done(**fields)) is outcome
+    for proof in (Proof.UNSIGNED, Proof.WRONG):
+        assert refunded(done(proof=proof, **fields)) is RefundOutcome.UNKNOWN
+
+
+REFUND_REFUSED = [
+    "SELLER_BALANCE_NOT_ENOUGH",
+    "REASON_TRADE_REFUND_FEE_ERR",
+    "REFUND_AMT_NOT_EQUAL_TOTAL",
+    "TRADE_HAS_FINISHED",
+    "TRADE_NOT_ALLOW_REFUND",
+    "TRADE_STATUS_ERROR",
+    "TRADE_NOT_EXIST",
+    "INVALID_PARAMETER",
+]
+REFUND_UNKNOWN = ["SYSTEM_ERROR", "DISCORDANT_REPEAT_REQUEST", "REFUND_CHARGE_ERROR", "NEVER_HEARD_OF"]
+
+
+@pytest.mark.invariant("I5")
+def test_a_refund_is_refused_only_by_a_signed_refusal() -> None:
+    for sub_code in REFUND_REFUSED:
+        assert refunded(said("40004", sub_code)) is RefundOutcome.FAILED, sub_code
+    for code in NOT_EXECUTED:
+        assert refunded(said(code)) is RefundOutcome.FAILED, code
+    for sub_code in REFUND_UNKNOWN:
+        assert refunded(said("40004", sub_code)) is RefundOutcome.UNKNOWN, sub_code
+    for code in ("10003", "20000", "40005", "99999"):
+        assert refunded(said(code)) is RefundOutcome.UNKNOWN, code
+    for proof in (Proof.UNSIGNED, Proof.WRONG):
+        answers = [*(said("40004", sub_code, proof=proof) for sub_code in REFUND_REFUSED), said("40002", proof=proof)]
+        assert {refunded(answer) for answer in answers} == {RefundOutcome.UNKNOWN}
+
+
+@pytest.mark.parametrize(
+    ("fields", "outcome"),
+    [
+        ({"refund_status": "REFUND_SUCCESS", "refund_amount": "2.80"}, RefundOutcome.SUCCEEDED),
+        ({"refund_status": "REFUND_PROCESSING", "refund_amount": "2.80"}, RefundOutcome.PENDING),
+        ({"refund_status": "REFUND_SUCCESS"}, RefundOutcome.PENDING),
+        ({"refund_status": ""}, RefundOutcome.NOT_FOUND),
+        ({}, RefundOutcome.NOT_FOUND),
+        ({"refund_status": "REFUND_SUCCESS", "refund_amount": "2.80", "out_request_no": "R2"}, RefundOutcome.UNKNOWN),
+    ],
+)
+def test_a_refund_query_tells_of_our_refund_alone(fields: dict[str, str], outcome: RefundOutcome) -> None:
+    answer = {"out_request_no": REFUND_NO} | fields
+    assert refund_queried(done(**answer)) is outcome
+    for proof in (Proof.UNSIGNED, Proof.WRONG):
+        assert refund_queried(done(proof=proof, **answer)) is RefundOutcome.UNKNOWN
+
+
+@pytest.mark.invariant("I5")
+def test_a_refund_query_that_fails_says_nothing() -> None:
+    answers = [said(code) for code in EVERY_CODE if code != "10000"]
+    answers += [said("40004", sub_code) for sub_code in [*EVERY_SUB_CODE, *REFUND_REFUSED]]
+    assert {refund_queried(answer) for answer in answers} == {RefundOutcome.UNKNOWN}
+
+
+def test_a_refund_notice_tells_the_total_and_perhaps_which_refund() -> None:
+    result = mapping.refund_told(a_told(refund_fee="5.00", gmt_refund="2026-01-01 09:00:00.120", out_biz_no=REFUND_NO))
+    assert (result.outcome, result.refund_no) == (RefundOutcome.SUCCEEDED, REFUND_NO)
+    assert (result.amount_minor, result.refunded_total_minor) == (None, 500)
+    assert mapping.refund_told(a_told(refund_fee="5.00")).refund_no == ""
 
 
 def test_a_refund_of_nothing_is_no_refund() -> None:

@@ -9,18 +9,30 @@ from budan.channels.guard import BREAKER_CODE, BUSY_CODE, DEADLINE_CODE, Guarded
 from budan.channels.silence import unsent_pay_result
 from budan.core.evidence import Outcome
 from budan.core.numbers import AccountId
-from budan.ports.channel import EndResult, EndState, Method, PayResult, RawNotice
-from unit.channels.builders import NOW, HandClock, a_call, a_ref, an_intent
-from unit.channels.scripted import UNKNOWN, UNPAID, ScriptedChannel
+from budan.core.refund import RefundOutcome
+from budan.ports.channel import EndResult, EndState, Method, PayResult, RawNotice, RefundResult
+from unit.channels.builders import (
+    NOW,
+    REFUND_NO,
+    HandClock,
+    a_call,
+    a_ref,
+    a_refund_intent,
+    a_refund_ref,
+    an_intent,
+)
+from unit.channels.scripted import REFUND_PENDING, UNKNOWN, UNPAID, ScriptedChannel
 
 LIMITS = GuardLimits(
     place_calls_max=2,
     query_calls_max=1,
     end_calls_max=1,
+    refund_calls_max=1,
     failures_to_open=2,
     place_probe_every_s=5.0,
     query_probe_every_s=1.0,
     end_probe_every_s=2.0,
+    refund_probe_every_s=2.0,
 )
 NOT_SENT = PayResult(outcome=Outcome.UNPAID_OPEN, trade_no="T1", sent=False, code="not_sent")
 
@@ -39,6 +51,9 @@ class World:
 
     async def query(self, *, deadline_s: float = 5.0) -> PayResult:
         return await self.guard.query(a_ref(), call=a_call(deadline_s=deadline_s))
+
+    async def refund(self, *, deadline_s: float = 5.0) -> RefundResult:
+        return await self.guard.refund(a_refund_intent(), call=a_call(deadline_s=deadline_s))
 
     async def reverse(self, *, deadline_s: float = 5.0) -> EndResult:
         return await self.guard.reverse(a_ref(), call=a_call(deadline_s=deadline_s))
@@ -72,6 +87,36 @@ async def test_a_call_past_its_deadline_is_unknown_for_it_may_have_been_sent(wor
     assert (created.result.outcome, created.action) == (Outcome.UNKNOWN, None)
 
 
+@pytest.mark.invariant("I5")
+async def test_a_refund_past_its_deadline_is_unknown_and_its_query_too(world: World) -> None:
+    world.inner.turn = asyncio.Event().wait
+    sent = await world.refund(deadline_s=0.0)
+    asked = await world.guard.query_refund(a_refund_ref(), call=a_call(deadline_s=0.0))
+    for result in (sent, asked):
+        assert (result.outcome, result.refund_no, result.sent) == (RefundOutcome.UNKNOWN, REFUND_NO, True)
+        assert result.code == DEADLINE_CODE
+
+
+async def test_refunds_have_a_bound_and_a_breaker_of_their_own(world: World) -> None:
+    """A channel whose refunds hang still takes charges and tells of them."""
+    gate = asyncio.Event()
+    world.inner.turn = gate.wait
+    async with asyncio.TaskGroup() as tasks:
+        running = tasks.create_task(world.refund())
+        await world.inner.arrived(calls=1)
+        refused = await world.refund()
+        assert (refused.outcome, refused.sent, refused.code) == (RefundOutcome.UNKNOWN, False, BUSY_CODE)
+        charge = tasks.create_task(world.charge())
+        await world.inner.arrived(calls=1)
+        gate.set()
+    assert (running.result(), charge.result()) == (REFUND_PENDING, UNPAID)
+    world.inner.refunded = RefundResult(outcome=RefundOutcome.UNKNOWN, refund_no="R1", trade_no="T1")
+    for _ in range(LIMITS.failures_to_open):
+        await world.refund()
+    assert (await world.refund()).code == BREAKER_CODE
+    assert (await world.charge()) == UNPAID
+
+
 async def test_an_adapters_own_time_out_error_is_its_bug_and_passes(world: World) -> None:
     async def blunder() -> None:
         raise TimeoutError
@@ -100,7 +145,7 @@ async def test_over_the_bound_a_call_is_refused_at_once_and_nothing_is_sent(worl
     }
     assert (ended.state, ended.sent, ended.code) == (EndState.RETRY, False, BUSY_CODE)
     assert [task.result() for task in running] == [UNPAID] * 3
-    assert [health.calls_out for health in world.guard.health.values()] == [0, 0, 0]
+    assert [health.calls_out for health in world.guard.health.values()] == [0, 0, 0, 0]
     assert all(health.breaker is BreakerState.CLOSED for health in world.guard.health.values())
 
 

@@ -4,13 +4,15 @@ from typing import Any
 import pytest
 
 from budan.channels.wechat_v3 import mapping
-from budan.channels.wechat_v3.mapping import Ours, Said
+from budan.channels.wechat_v3.mapping import OurRefund, Ours, Said
 from budan.channels.wechat_v3.messages import RefundTold, read
 from budan.core.evidence import Outcome
+from budan.core.refund import RefundOutcome
 from budan.ports.channel import EndState, PayResult
 from budan.wire.wechat_v3 import Verdict
-from unit.channels.builders import APPID, MCHID, TRADE_NO
+from unit.channels.builders import APPID, MCHID, REFUND_NO, TRADE_NO
 
+OUR_REFUND = OurRefund(refund_no=REFUND_NO, trade_no=TRADE_NO)
 OURS = Ours(trade_no=TRADE_NO, mchid=MCHID, appid=APPID)
 UNTRUSTED = [verdict for verdict in Verdict if verdict is not Verdict.VALID]
 FORGED = [verdict for verdict in UNTRUSTED if verdict is not Verdict.UNSIGNED]
@@ -272,13 +274,85 @@ def test_a_reverse_is_done_when_its_answer_names_our_trade() -> None:
     assert mapping.reversed_(Said(status=200, body=b"", verdict=Verdict.VALID), ours=OURS).state is EndState.UNKNOWN
 
 
+def a_refund_told(status: str) -> RefundTold:
+    body = {
+        "mchid": MCHID,
+        "out_trade_no": TRADE_NO,
+        "out_refund_no": REFUND_NO,
+        "refund_status": status,
+        "amount": {"total": 1280, "refund": 280},
+    }
+    return read(json.dumps(body).encode(), RefundTold)
+
+
+def a_refund(status: str, *, verdict: Verdict = Verdict.VALID) -> Said:
+    fields = {
+        "out_refund_no": REFUND_NO,
+        "out_trade_no": TRADE_NO,
+        "status": status,
+        "amount": {"total": 1280, "refund": 280},
+    }
+    return Said(status=200, body=json.dumps(fields).encode(), verdict=verdict)
+
+
+@pytest.mark.parametrize(
+    ("status", "outcome"),
+    [
+        ("SUCCESS", RefundOutcome.SUCCEEDED),
+        ("CLOSED", RefundOutcome.FAILED),
+        ("ABNORMAL", RefundOutcome.ABNORMAL),
+        ("PROCESSING", RefundOutcome.PENDING),
+        ("DONE", RefundOutcome.UNKNOWN),
+        ("success", RefundOutcome.UNKNOWN),
+    ],
+)
+def test_each_refund_status_has_one_meaning_wherever_it_is_told(status: str, outcome: RefundOutcome) -> None:
+    results = [
+        mapping.refunded(a_refund(status), ours=OUR_REFUND),
+        mapping.refund_queried(a_refund(status), ours=OUR_REFUND),
+        mapping.refund_notice_result(a_refund_told(status)),
+    ]
+    assert {result.outcome for result in results} == {outcome}
+    assert {(result.refund_no, result.trade_no, result.amount_minor) for result in results} == {
+        (REFUND_NO, TRADE_NO, 280)
+    }
+    for verdict in UNTRUSTED:
+        assert mapping.refunded(a_refund(status, verdict=verdict), ours=OUR_REFUND).outcome is RefundOutcome.UNKNOWN
+
+
+@pytest.mark.invariant("I5")
+@pytest.mark.parametrize(("status", "code"), EVERY_ROW)
+def test_a_refund_is_refused_only_by_a_signed_refusal_and_never_by_a_busy_channel(status: int, code: str) -> None:
+    refusing = [*NOT_EXECUTED, *REFUSED, *REFUSED_CODES, *NO_TRADE, (400, "ORDER_CLOSED")]
+    result = mapping.refunded(refusal(status, code), ours=OUR_REFUND)
+    assert result.outcome is (RefundOutcome.FAILED if (status, code) in refusing else RefundOutcome.UNKNOWN)
+    assert (result.refund_no, result.sent) == (REFUND_NO, True)
+    for verdict in UNTRUSTED:
+        unproven = mapping.refunded(refusal(status, code, verdict=verdict), ours=OUR_REFUND)
+        assert unproven.outcome is RefundOutcome.UNKNOWN
+
+
+@pytest.mark.parametrize("code", ["USER_ACCOUNT_ABNORMAL", "NOT_ENOUGH"])
+def test_what_only_a_refund_meets_refuses_it(code: str) -> None:
+    assert mapping.refunded(refusal(403, code), ours=OUR_REFUND).outcome is RefundOutcome.FAILED
+
+
+@pytest.mark.invariant("I5")
+@pytest.mark.parametrize(("status", "code"), EVERY_ROW)
+def test_a_refund_query_that_is_not_answered_says_nothing_but_no_such_refund(status: int, code: str) -> None:
+    result = mapping.refund_queried(refusal(status, code), ours=OUR_REFUND)
+    assert result.outcome is (RefundOutcome.NOT_FOUND if (status, code) in NO_TRADE else RefundOutcome.UNKNOWN)
+    for verdict in UNTRUSTED:
+        unproven = mapping.refund_queried(refusal(status, code, verdict=verdict), ours=OUR_REFUND)
+        assert unproven.outcome is RefundOutcome.UNKNOWN
+
+
 @pytest.mark.parametrize(("status", "hint"), [("SUCCESS", True), ("ABNORMAL", False), ("CLOSED", False)])
 def test_a_refund_notice_proves_the_payment_and_hints_at_a_return_only_when_money_went_back(
     status: str,
     hint: bool,  # noqa: FBT001 - a column of the table
 ) -> None:
-    body = {"mchid": MCHID, "out_trade_no": TRADE_NO, "refund_status": status, "amount": {"total": 1280, "refund": 280}}
-    result = mapping.refund_told(read(json.dumps(body).encode(), RefundTold))
+    result = mapping.refund_told(a_refund_told(status))
     assert (result.outcome, result.trade_no, result.order_minor) == (Outcome.PAID, TRADE_NO, 1280)
     assert (result.currency, result.refunded_hint) == ("CNY", hint)
 

@@ -7,7 +7,13 @@ from typing import Final
 from budan.channels.alipay import mapping, messages
 from budan.channels.alipay.mapping import Proof, Said
 from budan.channels.alipay.settings import AlipaySettings
-from budan.channels.silence import silent_end_result, silent_pay_result, unsent_pay_result, unsupported_end_result
+from budan.channels.silence import (
+    silent_end_result,
+    silent_pay_result,
+    silent_refund_result,
+    unsent_pay_result,
+    unsupported_end_result,
+)
 from budan.core.evidence import Outcome
 from budan.core.trade import Direction
 from budan.ports.channel import (
@@ -19,9 +25,13 @@ from budan.ports.channel import (
     EndResult,
     Method,
     Notice,
+    NoticeKind,
     PayAction,
     PayResult,
     RawNotice,
+    RefundIntent,
+    RefundRef,
+    RefundResult,
     TradeIntent,
     TradeRef,
 )
@@ -41,6 +51,12 @@ CAPABILITIES: Final = Capabilities(
     # Shorter than the life of anything that a payer waits for, longer than a garbage collection or a full queue.
     send_window=timedelta(seconds=10),
     call_timeout=timedelta(seconds=10),
+    refund=True,
+    # Refunds normally send none (docs/protocols/alipay.md section 4); one that comes is read.
+    refund_notice=False,
+    # By contract; 12 months is only usual (section 5).
+    refund_window=None,
+    refund_spacing=timedelta(seconds=3),
 )
 
 # A trade with all its funds and goods stays below 32 kB.
@@ -122,6 +138,22 @@ class AlipayChannel:
             return silent_end_result(error)
         return mapping.cancelled(said, trade_no=ref.trade_no)
 
+    async def refund(self, intent: RefundIntent, *, call: Call) -> RefundResult:
+        """See Channel.refund."""
+        try:
+            said = await self._ask(messages.REFUND, messages.render_refund(intent), call=call)
+        except WireError as error:
+            return silent_refund_result(error, refund_no=intent.refund_no, trade_no=intent.trade_no)
+        return mapping.refunded(said, intent=intent)
+
+    async def query_refund(self, ref: RefundRef, *, call: Call) -> RefundResult:
+        """See Channel.query_refund."""
+        try:
+            said = await self._ask(messages.REFUND_QUERY, messages.render_refund_query(ref), call=call)
+        except WireError as error:
+            return silent_refund_result(error, refund_no=ref.refund_no, trade_no=ref.trade_no)
+        return mapping.refund_queried(said, ref=ref)
+
     def parse_notice(self, notice: RawNotice, *, now: datetime) -> Notice:  # noqa: ARG002 - RSA2 notices carry no time to judge
         """See Channel.parse_notice."""
         try:
@@ -130,6 +162,7 @@ class AlipayChannel:
                 raise BadNotice("signature_wrong")
             told = messages.read(fields, messages.Told)
             kind, result = mapping.told(told)
+            refund = mapping.refund_told(told) if kind is NoticeKind.REFUND else None
         except BadAnswer as error:
             raise BadNotice(str(error)) from error
         # Alipay signs for every merchant with one key, so only the numbers tell whose notice it is.
@@ -137,7 +170,7 @@ class AlipayChannel:
             raise BadNotice(mapping.FOREIGN_CODE)
         if told.notify_type != _NOTIFY_TYPE:
             raise BadNotice("tells of what we do not know")
-        return Notice(kind=kind, result=result)
+        return Notice(kind=kind, result=result, refund=refund)
 
     def acknowledge(self, *, accepted: bool) -> Ack:
         """See Channel.acknowledge."""

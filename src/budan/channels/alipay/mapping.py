@@ -13,6 +13,8 @@ from budan.channels.alipay.messages import (
     Paid,
     Precreated,
     Queried,
+    Refunded,
+    RefundQueried,
     Told,
     find_moment,
     read,
@@ -20,7 +22,8 @@ from budan.channels.alipay.messages import (
 from budan.channels.alipay.yuan import parse_optional_yuan, parse_yuan
 from budan.channels.silence import BAD_ANSWER_CODE, shortened
 from budan.core.evidence import Outcome
-from budan.ports.channel import EndResult, EndState, NoticeKind, PayResult
+from budan.core.refund import RefundOutcome
+from budan.ports.channel import EndResult, EndState, NoticeKind, PayResult, RefundIntent, RefundRef, RefundResult
 from budan.wire.errors import BadAnswer
 
 WALLET: Final = "alipay"
@@ -119,6 +122,18 @@ _SUB_CODES: Final[Mapping[str, Word]] = {
     "APPLY_PC_MERCHANT_CODE_ERROR": Word.REFUSED,
 }
 _LIMIT_SUFFIX: Final = "_LIMIT_ERROR"
+
+# What refuses a refund, beside the words that refuse any call. TRADE_STATUS_ERROR leaves a close in question, for the
+# trade may be paid; a refund of such a trade was simply not taken. Neither REFUND_CHARGE_ERROR ("retry later") nor
+# DISCORDANT_REPEAT_REQUEST (an earlier copy may have worked) is here.
+_REFUND_REFUSALS: Final = frozenset(
+    {
+        "ACQ.REASON_TRADE_REFUND_FEE_ERR",
+        "ACQ.REFUND_AMT_NOT_EQUAL_TOTAL",
+        "ACQ.TRADE_NOT_ALLOW_REFUND",
+        "ACQ.TRADE_STATUS_ERROR",
+    }
+)
 
 
 def hear(said: Said) -> Heard:
@@ -265,6 +280,60 @@ def cancelled(said: Said, *, trade_no: str) -> EndResult:
         case _:
             assert_never(heard.word)
     return _end(state, heard)
+
+
+def refunded(said: Said, *, intent: RefundIntent) -> RefundResult:
+    """The answer to a refund, which is safe to repeat.
+
+    10000 without `fund_change` may be a repeat of a finished refund: only its query tells. A refusal counts when Alipay
+    signed it, and says no more than that this request was not taken: an earlier copy may have been.
+    """
+    heard = hear(said)
+    match heard.word:
+        case Word.DONE:
+            return _refunded_done(said, intent=intent)
+        case Word.REFUSED | Word.NOT_EXECUTED | Word.NO_TRADE | Word.FINISHED | Word.POOR | Word.CLOSED:
+            is_refused = heard.is_signed
+        case (
+            Word.PAYER_TYPING
+            | Word.BUSY
+            | Word.ALREADY_PAID
+            | Word.IN_USE
+            | Word.OUT_OF_TIME
+            | Word.SYSTEM_ERROR
+            | Word.UNCLEAR
+        ):
+            is_refused = heard.is_signed and heard.code in _REFUND_REFUSALS
+        case _:
+            assert_never(heard.word)
+    outcome = RefundOutcome.FAILED if is_refused else RefundOutcome.UNKNOWN
+    return _refund(outcome, refund_no=intent.refund_no, trade_no=intent.trade_no, heard=heard)
+
+
+def refund_queried(said: Said, *, ref: RefundRef) -> RefundResult:
+    """The answer to a refund's query.
+
+    Without a status Alipay knows no refund of this number, or it failed: either way a repeat under the same number does
+    no harm, so both are NOT_FOUND.
+    """
+    heard = hear(said)
+    if heard.word is Word.DONE:
+        return _refund_queried_done(said, ref=ref, heard=heard)
+    return _refund(RefundOutcome.UNKNOWN, refund_no=ref.refund_no, trade_no=ref.trade_no, heard=heard)
+
+
+def refund_told(notice: Told) -> RefundResult:
+    """What a notice of a refund says of it. It tells all that went back so far; which refund it names is unconfirmed."""
+    return RefundResult(
+        # A refund that is not done is not told of, but the notice's number may be any of the trade's refunds.
+        outcome=RefundOutcome.SUCCEEDED,
+        refund_no=notice.out_biz_no or "",
+        trade_no=notice.out_trade_no,
+        refunded_total_minor=parse_optional_yuan(notice.refund_fee),
+        currency=_CURRENCY,
+        refunded_at=find_moment(notice.gmt_refund),
+        code=shortened(notice.trade_status),
+    )
 
 
 def told(notice: Told) -> tuple[NoticeKind, PayResult]:
@@ -418,6 +487,67 @@ def _cancel_done(answer: Cancelled) -> EndResult:
             return EndResult(state=EndState.ENDED, code="nothing_to_do")
         case _:
             return EndResult(state=EndState.UNKNOWN, code="action_unknown", message=shortened(answer.action))
+
+
+def _refunded_done(said: Said, *, intent: RefundIntent) -> RefundResult:
+    try:
+        answer = read(said.payload, Refunded)
+        refunded_total_minor = parse_yuan(answer.refund_fee)
+    except BadAnswer as error:
+        return _refund_unknown(BAD_ANSWER_CODE, str(error), refund_no=intent.refund_no, trade_no=intent.trade_no)
+    if answer.out_trade_no != intent.trade_no:
+        return _foreign_refund(refund_no=intent.refund_no, trade_no=intent.trade_no)
+    is_done = answer.fund_change == "Y" and refunded_total_minor >= intent.amount_minor
+    return RefundResult(
+        outcome=RefundOutcome.SUCCEEDED if is_done else RefundOutcome.PENDING,
+        refund_no=intent.refund_no,
+        trade_no=intent.trade_no,
+        # The answer tells only the total; that this call moved money, it moved what it asked for.
+        amount_minor=intent.amount_minor if is_done else None,
+        refunded_total_minor=refunded_total_minor,
+        currency=_CURRENCY,
+        code=f"fund_change_{answer.fund_change}"[:20],
+    )
+
+
+def _refund_queried_done(said: Said, *, ref: RefundRef, heard: Heard) -> RefundResult:
+    try:
+        answer = read(said.payload, RefundQueried)
+        amount_minor = parse_optional_yuan(answer.refund_amount)
+    except BadAnswer as error:
+        return _refund_unknown(BAD_ANSWER_CODE, str(error), refund_no=ref.refund_no, trade_no=ref.trade_no)
+    if answer.refund_status is None:
+        return _refund(RefundOutcome.NOT_FOUND, refund_no=ref.refund_no, trade_no=ref.trade_no, heard=heard)
+    if (answer.out_request_no, answer.out_trade_no) != (ref.refund_no, ref.trade_no):
+        return _foreign_refund(refund_no=ref.refund_no, trade_no=ref.trade_no)
+    is_done = answer.refund_status == "REFUND_SUCCESS" and amount_minor is not None
+    return RefundResult(
+        outcome=RefundOutcome.SUCCEEDED if is_done else RefundOutcome.PENDING,
+        refund_no=ref.refund_no,
+        trade_no=ref.trade_no,
+        amount_minor=amount_minor,
+        currency=_CURRENCY,
+        refunded_at=find_moment(answer.gmt_refund_pay),
+        code=shortened(answer.refund_status),
+    )
+
+
+def _refund(outcome: RefundOutcome, *, refund_no: str, trade_no: str, heard: Heard) -> RefundResult:
+    return RefundResult(outcome=outcome, refund_no=refund_no, trade_no=trade_no, code=heard.code, message=heard.message)
+
+
+def _foreign_refund(*, refund_no: str, trade_no: str) -> RefundResult:
+    return _refund_unknown(FOREIGN_CODE, "the answer is about another refund", refund_no=refund_no, trade_no=trade_no)
+
+
+def _refund_unknown(code: str, message: str, *, refund_no: str, trade_no: str) -> RefundResult:
+    return RefundResult(
+        outcome=RefundOutcome.UNKNOWN,
+        refund_no=refund_no,
+        trade_no=trade_no,
+        code=code,
+        message=shortened(message),
+    )
 
 
 def _result(outcome: Outcome, heard: Heard, *, trade_no: str) -> PayResult:

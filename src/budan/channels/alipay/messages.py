@@ -8,7 +8,7 @@ import msgspec
 
 from budan.channels.alipay.yuan import render_yuan
 from budan.core.numbers import BEIJING
-from budan.ports.channel import TradeIntent
+from budan.ports.channel import RefundIntent, RefundRef, TradeIntent
 from budan.wire.errors import BadAnswer
 
 PRECREATE: Final = "alipay.trade.precreate"
@@ -17,11 +17,14 @@ PAY: Final = "alipay.trade.pay"
 QUERY: Final = "alipay.trade.query"
 CLOSE: Final = "alipay.trade.close"
 CANCEL: Final = "alipay.trade.cancel"
+REFUND: Final = "alipay.trade.refund"
+REFUND_QUERY: Final = "alipay.trade.fastpay.refund.query"
 
 Reference = Annotated[str, msgspec.Meta(pattern="^[!-~]{1,128}$")]
 Message = TypeVar("Message", bound=msgspec.Struct)
 
 _SUBJECT_LENGTH_MAX: Final = 256
+_REASON_LENGTH_MAX: Final = 256
 # Alipay refuses a subject with these (section 1); their wide forms read the same.
 _SUBJECT_MARKS: Final = str.maketrans({"/": "／", "=": "＝", "&": "＆"})  # noqa: RUF001 - the wide forms are meant
 _MOMENT: Final = "%Y-%m-%d %H:%M:%S"
@@ -67,6 +70,23 @@ class NumberSent(msgspec.Struct, frozen=True):
     """Query, close and cancel name the trade alone."""
 
     out_trade_no: str
+
+
+class RefundSent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A refund; `out_request_no` refunds once, however often it is sent."""
+
+    out_trade_no: str
+    refund_amount: str
+    out_request_no: str
+    refund_reason: str | None = None
+
+
+class RefundNumberSent(msgspec.Struct, frozen=True, kw_only=True):
+    """A refund's query. Without `query_options` the answer leaves out when the money went back."""
+
+    out_trade_no: str
+    out_request_no: str
+    query_options: tuple[str, ...]
 
 
 class Head(msgspec.Struct, frozen=True, kw_only=True):
@@ -129,6 +149,24 @@ class Cancelled(msgspec.Struct, frozen=True, kw_only=True):
     action: str = ""
 
 
+class Refunded(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer to a refund: `fund_change` says whether this call moved money, `refund_fee` is all that ever went back."""
+
+    out_trade_no: str
+    refund_fee: str
+    fund_change: str = ""
+
+
+class RefundQueried(msgspec.Struct, frozen=True, kw_only=True):
+    """A refund as it stands; one that Alipay never took, or that failed, has no status."""
+
+    out_trade_no: str | None = None
+    out_request_no: str | None = None
+    refund_status: str | None = None
+    refund_amount: str | None = None
+    gmt_refund_pay: str | None = None
+
+
 class Told(msgspec.Struct, frozen=True, kw_only=True):
     """The fields of a notice that we read."""
 
@@ -139,6 +177,7 @@ class Told(msgspec.Struct, frozen=True, kw_only=True):
     notify_type: str
     total_amount: str
     trade_no: Reference | None = None
+    out_biz_no: Reference | None = None
     buyer_pay_amount: str | None = None
     receipt_amount: str | None = None
     gmt_payment: str | None = None
@@ -206,6 +245,25 @@ def render_pay(intent: TradeIntent, *, auth_code: str) -> str:
 def render_number(trade_no: str) -> str:
     """The biz_content of a query, close or cancel."""
     return _json(NumberSent(out_trade_no=trade_no))
+
+
+def render_refund(intent: RefundIntent) -> str:
+    """The biz_content of a refund; equal intents give equal texts (I11)."""
+    return _json(
+        RefundSent(
+            out_trade_no=intent.trade_no,
+            refund_amount=render_yuan(intent.amount_minor),
+            out_request_no=intent.refund_no,
+            refund_reason=intent.reason[:_REASON_LENGTH_MAX] or None,
+        )
+    )
+
+
+def render_refund_query(ref: RefundRef) -> str:
+    """The biz_content of a refund's query."""
+    return _json(
+        RefundNumberSent(out_trade_no=ref.trade_no, out_request_no=ref.refund_no, query_options=("gmt_refund_pay",))
+    )
 
 
 def render_subject(subject: str) -> str:

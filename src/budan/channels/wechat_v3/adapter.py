@@ -6,9 +6,15 @@ from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
-from budan.channels.silence import silent_end_result, silent_pay_result, unsent_pay_result, unsupported_end_result
+from budan.channels.silence import (
+    silent_end_result,
+    silent_pay_result,
+    silent_refund_result,
+    unsent_pay_result,
+    unsupported_end_result,
+)
 from budan.channels.wechat_v3 import mapping, messages
-from budan.channels.wechat_v3.mapping import Ours, Said
+from budan.channels.wechat_v3.mapping import OurRefund, Ours, Said
 from budan.channels.wechat_v3.settings import WechatV3Settings
 from budan.core.trade import Direction
 from budan.ports.channel import (
@@ -24,6 +30,9 @@ from budan.ports.channel import (
     PayAction,
     PayResult,
     RawNotice,
+    RefundIntent,
+    RefundRef,
+    RefundResult,
     TradeIntent,
     TradeRef,
 )
@@ -44,6 +53,11 @@ CAPABILITIES: Final = Capabilities(
     # Shorter than the life of anything that a payer waits for, longer than a garbage collection or a full queue.
     send_window=timedelta(seconds=10),
     call_timeout=timedelta(seconds=10),
+    refund=True,
+    refund_notice=True,
+    # docs/protocols/wechat_v3.md section 5.
+    refund_window=timedelta(days=365),
+    refund_spacing=timedelta(minutes=1),
 )
 
 # A transaction with all its promotions stays below 32 kB.
@@ -131,6 +145,23 @@ class WechatV3Channel:
             return silent_end_result(error)
         return mapping.reversed_(said, ours=self._ours(ref.trade_no))
 
+    async def refund(self, intent: RefundIntent, *, call: Call) -> RefundResult:
+        """See Channel.refund."""
+        ours = OurRefund(refund_no=intent.refund_no, trade_no=intent.trade_no)
+        try:
+            said = await self._ask("POST", messages.REFUND, messages.render_refund(intent), call=call)
+        except WireError as error:
+            return silent_refund_result(error, refund_no=intent.refund_no, trade_no=intent.trade_no)
+        return mapping.refunded(said, ours=ours)
+
+    async def query_refund(self, ref: RefundRef, *, call: Call) -> RefundResult:
+        """See Channel.query_refund."""
+        try:
+            said = await self._ask("GET", messages.refund_path(ref.refund_no), b"", call=call)
+        except WireError as error:
+            return silent_refund_result(error, refund_no=ref.refund_no, trade_no=ref.trade_no)
+        return mapping.refund_queried(said, ours=OurRefund(refund_no=ref.refund_no, trade_no=ref.trade_no))
+
     def parse_notice(self, notice: RawNotice, *, now: datetime) -> Notice:
         """See Channel.parse_notice."""
         verdict = wechat_v3.verify_answer(
@@ -176,7 +207,11 @@ class WechatV3Channel:
     def _refund_notice(self, refund: messages.RefundTold) -> Notice:
         if refund.mchid != self._settings.mchid:
             raise BadNotice(mapping.FOREIGN_CODE)
-        return Notice(kind=NoticeKind.REFUND, result=mapping.refund_told(refund))
+        return Notice(
+            kind=NoticeKind.REFUND,
+            result=mapping.refund_told(refund),
+            refund=mapping.refund_notice_result(refund),
+        )
 
     async def _action(self, method: Method, text: str, *, call: Call) -> PayAction:
         if method is Method.NATIVE:

@@ -9,6 +9,7 @@ from budan.channels.silence import BAD_ANSWER_CODE, shortened
 from budan.channels.wechat_v3.messages import (
     Placed,
     Problem,
+    Refund,
     RefundTold,
     Reversed,
     Transaction,
@@ -16,7 +17,8 @@ from budan.channels.wechat_v3.messages import (
     read,
 )
 from budan.core.evidence import Outcome
-from budan.ports.channel import EndResult, EndState, PayResult
+from budan.core.refund import RefundOutcome
+from budan.ports.channel import EndResult, EndState, PayResult, RefundResult
 from budan.wire.errors import BadAnswer
 from budan.wire.wechat_v3 import Verdict
 
@@ -40,6 +42,14 @@ class Ours:
     trade_no: str
     mchid: str
     appid: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OurRefund:
+    """What an answer must name to be about our refund."""
+
+    refund_no: str
+    trade_no: str
 
 
 class Word(Enum):
@@ -85,6 +95,7 @@ _WORDS: Final[Mapping[str, Word]] = {
     "TRADEERROR": Word.REFUSED,
     "RULELIMIT": Word.REFUSED,
     "ACCOUNTERROR": Word.REFUSED,
+    "USERACCOUNTABNORMAL": Word.REFUSED,
     # Named by v2's micropay as "not paid by this call"; v3's page does not list its codes (unconfirmed).
     "AUTHCODEEXPIRE": Word.REFUSED,
     "AUTHCODEEXPIRED": Word.REFUSED,
@@ -115,6 +126,13 @@ _TRADE_STATES: Final[Mapping[str, _Meaning]] = {
     "REVOKED": _Meaning(outcome=Outcome.UNPAID_FINAL, reversed_here=True),
 }
 _UNHEARD_OF: Final = _Meaning(outcome=Outcome.UNKNOWN)
+
+_REFUND_STATES: Final[Mapping[str, RefundOutcome]] = {
+    "SUCCESS": RefundOutcome.SUCCEEDED,
+    "CLOSED": RefundOutcome.FAILED,
+    "PROCESSING": RefundOutcome.PENDING,
+    "ABNORMAL": RefundOutcome.ABNORMAL,
+}
 
 _HTTP_OK: Final = 200
 _HTTP_ACCEPTED: Final = 202
@@ -259,6 +277,35 @@ def reversed_(said: Said, *, ours: Ours) -> EndResult:
     return _end(state, heard)
 
 
+def refunded(said: Said, *, ours: OurRefund) -> RefundResult:
+    """The answer to a refund, which is safe to repeat.
+
+    Only a signed refusal is one, and even that says no more than that this request was not taken: an earlier copy may
+    have been. A busy channel's "not executed" refuses nothing.
+    """
+    heard = hear(said)
+    match heard.word:
+        case Word.DONE:
+            return _refund_result(said.body, ours=ours)
+        case Word.REFUSED | Word.NOT_EXECUTED | Word.NO_TRADE | Word.CLOSED:
+            outcome = RefundOutcome.FAILED if heard.is_signed else RefundOutcome.UNKNOWN
+        case Word.PAYER_TYPING | Word.BUSY | Word.ALREADY_PAID | Word.BROKEN | Word.UNCLEAR:
+            outcome = RefundOutcome.UNKNOWN
+        case _:
+            assert_never(heard.word)
+    return _refund(outcome, ours=ours, code=heard.code, message=heard.message)
+
+
+def refund_queried(said: Said, *, ours: OurRefund) -> RefundResult:
+    """The answer to a refund's query; "no such refund" counts only when WeChat signed it."""
+    heard = hear(said)
+    if heard.word is Word.DONE:
+        return _refund_result(said.body, ours=ours)
+    is_absent = heard.word is Word.NO_TRADE and heard.is_signed
+    outcome = RefundOutcome.NOT_FOUND if is_absent else RefundOutcome.UNKNOWN
+    return _refund(outcome, ours=ours, code=heard.code, message=heard.message)
+
+
 def transaction_result(body: bytes, *, ours: Ours) -> PayResult:
     """What a signed transaction object says of our trade; UNKNOWN when it is another's or unreadable."""
     try:
@@ -312,6 +359,20 @@ def refund_told(refund: RefundTold) -> PayResult:
     )
 
 
+def refund_notice_result(refund: RefundTold) -> RefundResult:
+    """What a refund notice says of the refund that it names."""
+    return RefundResult(
+        outcome=_REFUND_STATES.get(refund.refund_status, RefundOutcome.UNKNOWN),
+        refund_no=refund.out_refund_no,
+        trade_no=refund.out_trade_no,
+        amount_minor=refund.amount.refund,
+        currency=refund.amount.currency,
+        channel_reference=refund.refund_id,
+        refunded_at=find_moment(refund.success_time),
+        code=shortened(f"REFUND.{refund.refund_status}"),
+    )
+
+
 def _problem(said: Said) -> Problem:
     try:
         problem = read(said.body, Problem)
@@ -351,6 +412,30 @@ def _reversed_done(said: Said, *, ours: Ours) -> EndResult:
     if (answer.out_trade_no, answer.mchid, answer.appid) != (ours.trade_no, ours.mchid, ours.appid):
         return EndResult(state=EndState.UNKNOWN, code=FOREIGN_CODE, message="the answer is about another trade")
     return EndResult(state=EndState.ENDED, money_returned=None)
+
+
+def _refund_result(body: bytes, *, ours: OurRefund) -> RefundResult:
+    try:
+        refund = read(body, Refund)
+    except BadAnswer as error:
+        return _refund(RefundOutcome.UNKNOWN, ours=ours, code=BAD_ANSWER_CODE, message=shortened(str(error)))
+    if (refund.out_refund_no, refund.out_trade_no) != (ours.refund_no, ours.trade_no):
+        message = "the answer is about another refund"
+        return _refund(RefundOutcome.UNKNOWN, ours=ours, code=FOREIGN_CODE, message=message)
+    return RefundResult(
+        outcome=_REFUND_STATES.get(refund.status, RefundOutcome.UNKNOWN),
+        refund_no=refund.out_refund_no,
+        trade_no=refund.out_trade_no,
+        amount_minor=refund.amount.refund,
+        currency=refund.amount.currency,
+        channel_reference=refund.refund_id,
+        refunded_at=find_moment(refund.success_time),
+        code=shortened(refund.status),
+    )
+
+
+def _refund(outcome: RefundOutcome, *, ours: OurRefund, code: str, message: str) -> RefundResult:
+    return RefundResult(outcome=outcome, refund_no=ours.refund_no, trade_no=ours.trade_no, code=code, message=message)
 
 
 def _ended_unpaid(heard: Heard) -> EndResult:

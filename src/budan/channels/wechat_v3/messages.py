@@ -7,12 +7,13 @@ from urllib.parse import quote
 import msgspec
 
 from budan.core.numbers import BEIJING
-from budan.ports.channel import TradeIntent
+from budan.ports.channel import RefundIntent, TradeIntent
 from budan.wire.errors import BadAnswer
 
 PLACE_NATIVE: Final = "/v3/pay/transactions/native"
 PLACE_JSAPI: Final = "/v3/pay/transactions/jsapi"
 CHARGE: Final = "/v3/pay/transactions/codepay"
+REFUND: Final = "/v3/refund/domestic/refunds"
 
 # Bounds of what WeChat itself can name; beyond them a message is no word of a payment.
 Fen = Annotated[int, msgspec.Meta(ge=0, le=10**15)]
@@ -23,6 +24,7 @@ Message = TypeVar("Message", bound=msgspec.Struct)
 
 # "127" in the documents does not say of what: in bytes it is right either way.
 _DESCRIPTION_BYTES_MAX: Final = 127
+_REASON_BYTES_MAX: Final = 80
 
 
 class AmountSent(msgspec.Struct, frozen=True):
@@ -97,6 +99,24 @@ class ReverseSent(msgspec.Struct, frozen=True):
     mchid: str
 
 
+class RefundAmountSent(msgspec.Struct, frozen=True):
+    """What goes back of which whole, integer fen."""
+
+    refund: int
+    total: int
+    currency: str
+
+
+class RefundSent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The body of a refund; `out_refund_no` refunds once, however often it is sent."""
+
+    out_trade_no: str
+    out_refund_no: str
+    reason: str | None = None
+    notify_url: str
+    amount: RefundAmountSent
+
+
 class Placed(msgspec.Struct, frozen=True):
     """The answer to a placement: one of the two."""
 
@@ -148,14 +168,34 @@ class Reversed(msgspec.Struct, frozen=True):
     out_trade_no: str
 
 
+class RefundAmount(Amount, frozen=True, kw_only=True):
+    """`refund` is what goes back, of `total`."""
+
+    refund: Fen
+
+
+class Refund(msgspec.Struct, frozen=True, kw_only=True):
+    """A refund as the answers to its request and to its query show it. It names no merchant: our number must do."""
+
+    out_refund_no: Reference
+    out_trade_no: Reference
+    status: str
+    amount: RefundAmount
+    refund_id: Reference | None = None
+    success_time: str | None = None
+
+
 class RefundTold(msgspec.Struct, frozen=True, kw_only=True):
     """The plaintext of a refund notice."""
 
     mchid: str
     out_trade_no: Reference
+    out_refund_no: Reference
     refund_status: str
-    amount: Amount
+    amount: RefundAmount
     transaction_id: Reference | None = None
+    refund_id: Reference | None = None
+    success_time: str | None = None
 
 
 class Resource(msgspec.Struct, frozen=True, kw_only=True):
@@ -226,6 +266,24 @@ def render_reverse(*, appid: str, mchid: str) -> bytes:
     return msgspec.json.encode(ReverseSent(appid=appid, mchid=mchid))
 
 
+def render_refund(intent: RefundIntent) -> bytes:
+    """The body of a refund; equal intents give equal bytes (I11)."""
+    return msgspec.json.encode(
+        RefundSent(
+            out_trade_no=intent.trade_no,
+            out_refund_no=intent.refund_no,
+            reason=_cut(intent.reason, bytes_max=_REASON_BYTES_MAX) or None,
+            notify_url=intent.notify_url,
+            amount=RefundAmountSent(refund=intent.amount_minor, total=intent.total_minor, currency=intent.currency),
+        )
+    )
+
+
+def refund_path(refund_no: str) -> str:
+    """Path of a refund's query."""
+    return f"{REFUND}/{quote(refund_no, safe='')}"
+
+
 def query_path(trade_no: str, *, mchid: str) -> str:
     """Path and query of a query by our number, percent-encoded as they are signed and sent."""
     return f"{_trade_path(trade_no)}?mchid={quote(mchid, safe='')}"
@@ -243,7 +301,7 @@ def reverse_path(trade_no: str) -> str:
 
 def render_description(subject: str) -> str:
     """The subject cut between characters to what WeChat takes."""
-    return subject.encode()[:_DESCRIPTION_BYTES_MAX].decode(errors="ignore")
+    return _cut(subject, bytes_max=_DESCRIPTION_BYTES_MAX)
 
 
 def find_moment(text: str | None) -> datetime | None:
@@ -256,6 +314,10 @@ def find_moment(text: str | None) -> datetime | None:
         return moment.astimezone(UTC) if moment.tzinfo else None
     except (ValueError, OverflowError):
         return None
+
+
+def _cut(text: str, *, bytes_max: int) -> str:
+    return text.encode()[:bytes_max].decode(errors="ignore")
 
 
 def _trade_path(trade_no: str) -> str:
