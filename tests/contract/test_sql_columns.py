@@ -10,7 +10,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from budan.store import directory, rows, work
+from budan.store import directory, rows, timeline, work
 from budan.store.queries import query
 
 Connection = asyncpg.Connection
@@ -26,6 +26,15 @@ MADE_FROM_ROWS: dict[str, type] = {
     "order_find_many": rows.OrderRow,
     "order_list": rows.OrderRow,
     "trade_list_many": rows.TradeRow,
+    "order_find_whole": timeline.WholeOrder,
+    "evidence_list_of": timeline.EvidenceRow,
+    "notice_list_of": timeline.NoticeRow,
+    "posting_list_of": timeline.PostingRow,
+    "remedy_list_of": timeline.RemedyRow,
+    "contradiction_list_of": timeline.ContradictionRow,
+    "refund_list_of": timeline.RefundRow,
+    "webhook_list_of": timeline.WebhookRow,
+    "delivery_list_of": timeline.DeliveryRow,
 }
 # What a column is called where the value's field says more.
 RENAMED = {"id": "order_id"}
@@ -75,7 +84,19 @@ async def test_a_row_has_the_fields_of_its_value(connection: Connection, name: s
     assert given == {field: plain for field, (plain, _) in field_types(MADE_FROM_ROWS[name]).items()}
 
 
-@pytest.mark.parametrize(("table", "made"), [("orders", rows.OrderRow), ("trade", rows.TradeRow)])
+@pytest.mark.parametrize(
+    ("table", "made"),
+    [
+        ("orders", rows.OrderRow),
+        ("orders", timeline.WholeOrder),
+        ("trade", rows.TradeRow),
+        ("evidence", timeline.EvidenceRow),
+        ("posting", timeline.PostingRow),
+        ("remedy", timeline.RemedyRow),
+        ("webhook", timeline.WebhookRow),
+        ("delivery", timeline.DeliveryRow),
+    ],
+)
 async def test_a_field_may_be_none_where_its_column_may_be_null(connection: Connection, table: str, made: type) -> None:
     """`None` means absent and nothing else, so a type that forgets it is a crash on the day it is absent."""
     nullable = {

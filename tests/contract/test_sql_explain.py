@@ -17,6 +17,7 @@ ORDERS = 20_000
 DOOR = ("door_lock_orders", "door_list_trades", "door_write", "door_write_rare", "evidence_keep", "evidence_release")
 INTAKE = ("intake_claim", "idempotency_list", "intake_release", "intake_add", "trade_open", "order_tell_unpaid")
 READING = tuple(name for name in all_queries() if name.startswith(("order_find", "order_list", "trade_list")))
+TIMELINE = tuple(name for name in all_queries() if name.startswith("order_scan") or name.endswith("_list_of"))
 WORK = (*(name for name in all_queries() if name.endswith("_list_due")), "webhook_write", "work_count_due")
 # Tables that grow with the orders. The others hold a handful of rows, or are read by an index anyhow.
 LARGE = (
@@ -40,7 +41,7 @@ LARGE = (
     "notice_rejected",
 )
 # An index that is entered by the lane alone reads a sixty-fourth of the table.
-KEY_WORDS = ("order_id", "id =", "id)", "reference", "key", "trade_no", "due_at", "merchant_id", "endpoint_id")
+KEY_WORDS = ("order_id", "id =", "id)", "reference", "key", "trade_no", "due_at", "merchant_id", "endpoint_id", "id <")
 
 FILL = """
 INSERT INTO orders (lane, id, merchant_id, reference, state, amount_minor, currency, subject, created_at, expires_at,
@@ -138,7 +139,7 @@ async def test_a_hot_query_reads_large_tables_by_key_alone(connection: Connectio
     empty = {name for (name,) in await connection.fetch("SELECT relname FROM pg_class WHERE reltuples = 0")}
     loose = [
         (name, read)
-        for name in (*DOOR, *INTAKE, *READING, *WORK)
+        for name in (*DOOR, *INTAKE, *READING, *TIMELINE, *WORK)
         for read in await explain(connection, name)
         if table_of(read.table) in LARGE and read.kind != "ModifyTable" and not is_by_key(read)
         if read.table not in empty
@@ -148,4 +149,5 @@ async def test_a_hot_query_reads_large_tables_by_key_alone(connection: Connectio
 
 def test_the_hot_queries_are_all_there() -> None:
     assert len(READING) >= 3
+    assert len(TIMELINE) >= 10
     assert set(WORK) >= {"query_list_due", "webhook_list_due", "evidence_list_due", "webhook_write", "work_count_due"}

@@ -21,6 +21,7 @@ _MODULES: Final = {
     "key": "setting_up",
     "channel": "setting_up",
     "rate": "setting_up",
+    "orders": "orders",
 }
 
 

@@ -1,0 +1,144 @@
+"""One order's rows as moments, in the order in which they happened."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
+from datetime import datetime
+
+from budan.store.rows import TradeRow
+from budan.store.timeline import (
+    ContradictionRow,
+    DeliveryRow,
+    EvidenceRow,
+    NoticeRow,
+    PostingRow,
+    RefundRow,
+    RemedyRow,
+    WebhookRow,
+    WholeOrder,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OrderRows:
+    """What belongs to an order, by table."""
+
+    evidence: tuple[EvidenceRow, ...]
+    notices: tuple[NoticeRow, ...]
+    postings: tuple[PostingRow, ...]
+    remedies: tuple[RemedyRow, ...]
+    contradictions: tuple[ContradictionRow, ...]
+    refunds: tuple[RefundRow, ...]
+    webhooks: tuple[WebhookRow, ...]
+    deliveries: tuple[DeliveryRow, ...]
+
+    def cut(self, rows_max: int) -> tuple[str, ...]:
+        """The tables that have at least as many rows as were read."""
+        return tuple(field.name for field in fields(self) if len(getattr(self, field.name)) >= rows_max)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moment:
+    """Something that happened to an order: `what` is a word for machines, `detail` tells people."""
+
+    at: datetime
+    what: str
+    detail: str
+
+
+def list_moments(order: WholeOrder, trades: Sequence[TradeRow], rows: OrderRows) -> list[Moment]:
+    """Everything that happened to an order, oldest first. Moments that a channel tells are by its clock."""
+    moments = [
+        *_of_order(order),
+        *(_of_trade(trade) for trade in trades),
+        *(moment for row in rows.evidence for moment in _of_evidence(row)),
+        *(_of_notice(row) for row in rows.notices),
+        *_of_postings(rows.postings),
+        *(_of_remedy(row) for row in rows.remedies),
+        *(_of_contradiction(row) for row in rows.contradictions),
+        *(_of_refund(row) for row in rows.refunds),
+        *(moment for row in rows.webhooks for moment in _of_webhook(row)),
+        *(_of_delivery(row) for row in rows.deliveries),
+    ]
+    return sorted(moments, key=lambda moment: moment.at)
+
+
+def _of_order(order: WholeOrder) -> Iterator[Moment]:
+    amount = f"{order.amount_minor} {order.currency}"
+    yield Moment(at=order.created_at, what="order_created", detail=f"{amount}, {order.subject}")
+    if order.completed_at is not None:
+        yield Moment(at=order.completed_at, what="order_paid", detail=f"by trade {order.paid_attempt}")
+    if order.hold_since is not None:
+        yield Moment(at=order.hold_since, what="order_held", detail=order.hold_reason or "")
+
+
+def _of_trade(trade: TradeRow) -> Moment:
+    said = f", channel says {trade.code} {trade.message}".rstrip() if trade.code else ""
+    return Moment(
+        at=trade.created_at,
+        what="trade_created",
+        detail=f"trade {trade.attempt}: {trade.channel} {trade.method}, account {trade.account_id}, "
+        f"now {trade.state}, asked {trade.asked_count} times{said}",
+    )
+
+
+def _of_evidence(row: EvidenceRow) -> Iterator[Moment]:
+    amount = "" if row.order_minor is None else f" {row.order_minor} {row.currency}"
+    reference = "" if row.channel_reference is None else f", {row.channel_reference}"
+    if row.paid_at is not None and row.outcome == "paid":
+        yield Moment(at=row.paid_at, what="channel_paid", detail=f"trade {row.attempt}:{amount}{reference}")
+    yield Moment(
+        at=row.learned_at,
+        what="evidence",
+        detail=f"trade {row.attempt}: {row.outcome}{amount} by {row.source} of account {row.account_id}: {row.decision}",
+    )
+
+
+def _of_notice(row: NoticeRow) -> Moment:
+    return Moment(at=row.received_at, what="notice", detail=f"{row.id} to account {row.account_id}: {row.decision}")
+
+
+def _of_postings(rows: Sequence[PostingRow]) -> Iterator[Moment]:
+    """One moment for each entry, its lines beside each other."""
+    entries: dict[str, list[PostingRow]] = {}
+    for row in rows:
+        entries.setdefault(row.entry_key, []).append(row)
+    for key, lines in entries.items():
+        booked = ", ".join(f"{line.account} {line.amount_minor:+d} {line.currency}" for line in lines)
+        yield Moment(at=lines[0].booked_at, what="booked", detail=f"{key}: {booked}")
+
+
+def _of_remedy(row: RemedyRow) -> Moment:
+    return Moment(
+        at=row.completed_at,
+        what="remedy",
+        detail=f"trade {row.attempt}: {row.cause}, learned by {row.learned_source}, by {row.actor}",
+    )
+
+
+def _of_contradiction(row: ContradictionRow) -> Moment:
+    return Moment(at=row.found_at, what="contradiction", detail=f"trade {row.attempt}: {row.mismatch}")
+
+
+def _of_refund(row: RefundRow) -> Moment:
+    return Moment(
+        at=row.created_at,
+        what="refund_created",
+        detail=f"refund {row.ordinal} of trade {row.attempt}: {row.amount_minor} {row.currency}, {row.reason}, "
+        f"now {row.state}",
+    )
+
+
+def _of_webhook(row: WebhookRow) -> Iterator[Moment]:
+    named = f"{row.event} version {row.version} to endpoint {row.endpoint_id}"
+    yield Moment(at=row.created_at, what="webhook", detail=named)
+    if row.taken_at is not None:
+        yield Moment(at=row.taken_at, what="webhook_taken", detail=named)
+
+
+def _of_delivery(row: DeliveryRow) -> Moment:
+    answer = f"status {row.status}" if row.status is not None else f"no answer: {row.error}"
+    return Moment(
+        at=row.started_at,
+        what="delivery",
+        detail=f"version {row.version} to endpoint {row.endpoint_id}, try {row.attempt}: {answer}, {row.latency_ms} ms",
+    )

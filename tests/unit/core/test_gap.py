@@ -1,0 +1,96 @@
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from budan.core.gap import Gap, GapCause, Milestones, name_gap
+from budan.core.trade import Direction
+
+PAID_AT = datetime(2026, 1, 5, 4, 0, tzinfo=UTC)
+
+
+def after(seconds: float) -> datetime:
+    return PAID_AT + timedelta(seconds=seconds)
+
+
+def the_gap(**changes: Any) -> Gap | None:
+    """Of a payment that was told, completed and taken within a second, less what `changes` say; now is an hour later."""
+    parts = {
+        "direction": Direction.C2B,
+        "paid_at": PAID_AT,
+        "learned_at": after(0.5),
+        "learned_source": "notice",
+        "completed_at": after(0.6),
+        "noticed_at": after(0.5),
+        "is_to_tell": True,
+        "told_at": after(0.7),
+        "taken_at": after(0.9),
+    }
+    return name_gap(Milestones(**(parts | changes)), now=after(3_600))
+
+
+LATE = {"completed_at": after(61), "told_at": after(61.1), "taken_at": after(61.2)}
+
+
+def test_an_order_that_went_the_normal_way_has_no_gap() -> None:
+    assert the_gap() is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "cause"),
+    [
+        ({"learned_at": after(60), "noticed_at": after(60)}, GapCause.NOTICE_LATE),
+        ({"learned_at": after(60), "learned_source": "query", "noticed_at": None}, GapCause.NOTICE_MISSING),
+        # It came in the end, so it was not lost but late.
+        ({"learned_at": after(60), "learned_source": "query", "noticed_at": after(300)}, GapCause.NOTICE_LATE),
+        # It had come, and something of ours kept it from its effect.
+        ({"learned_at": after(60), "learned_source": "query", "noticed_at": after(1)}, GapCause.OUR_QUEUE),
+        (
+            {
+                "direction": Direction.B2C,
+                "learned_at": after(60),
+                "learned_source": "query",
+                "noticed_at": None,
+            },
+            GapCause.REPLY_MISSING,
+        ),
+        ({}, GapCause.OUR_QUEUE),
+    ],
+)
+def test_time_before_the_completion_is_named(changes: dict[str, Any], cause: GapCause) -> None:
+    gap = the_gap(**(LATE | changes))
+    assert gap is not None
+    assert gap.cause is cause
+
+
+def test_a_merchant_that_takes_the_event_late_is_named() -> None:
+    gap = the_gap(taken_at=after(120.7))
+    assert gap == Gap(cause=GapCause.MERCHANT_ENDPOINT, began_at=after(0.7), ended_at=after(120.7), seconds=120.0)
+
+
+def test_a_merchant_that_has_not_taken_it_yet_is_still_awaited() -> None:
+    gap = the_gap(taken_at=None)
+    assert gap is not None
+    assert (gap.cause, gap.ended_at, gap.seconds) == (GapCause.MERCHANT_ENDPOINT, None, 3_599.3)
+
+
+def test_an_event_that_never_left_is_our_own_wait() -> None:
+    gap = the_gap(told_at=None, taken_at=None)
+    assert gap is not None
+    assert (gap.cause, gap.began_at, gap.ended_at) == (GapCause.OUR_QUEUE, after(0.6), None)
+
+
+def test_an_order_that_nobody_wants_to_hear_of_waits_for_nobody() -> None:
+    assert the_gap(is_to_tell=False, told_at=None, taken_at=None) is None
+
+
+def test_a_channel_whose_clock_runs_ahead_lost_nothing() -> None:
+    assert the_gap(paid_at=after(40)) is None
+
+
+def test_the_longest_wait_is_the_one_that_is_named() -> None:
+    gap = the_gap(
+        learned_at=after(20), noticed_at=after(20), completed_at=after(20), told_at=after(20), taken_at=after(90)
+    )
+    assert gap is not None
+    assert gap.cause is GapCause.MERCHANT_ENDPOINT
