@@ -22,6 +22,7 @@ _MODULES: Final = {
     "channel": "setting_up",
     "rate": "setting_up",
     "orders": "orders",
+    "ledger": "ledger",
 }
 
 

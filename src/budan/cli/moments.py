@@ -1,7 +1,7 @@
-"""Moments as people type them: an age, or RFC 3339."""
+"""Moments as people type them: an age, RFC 3339, or a day."""
 
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final
 
 import click
@@ -41,3 +41,18 @@ class Before(Since):
         # A number begins with a letter, an age or a moment with a digit.
         text = str(value)
         return text if text[:1].isalpha() else super().convert(value, param, ctx)
+
+
+class Day(click.ParamType[Any]):
+    """A day as `2026-12-01`."""
+
+    name = "YYYY-MM-DD"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> date:
+        """See click.ParamType."""
+        if isinstance(value, date):
+            return value
+        try:
+            return date.fromisoformat(str(value))
+        except ValueError:
+            self.fail(f"{value!r} is no day like 2026-12-01", param, ctx)

@@ -42,7 +42,7 @@ from budan.flows.reading import Reading
 from budan.flows.wired import Flows
 from budan.ports.channel import AccountConfig
 from budan.store import directory as stored
-from budan.store.database import Database
+from budan.store.database import Database, Workload
 from budan.store.upgrade import list_missing
 from budan.wire.http_fast import FastHttpClient
 from budan.wire.rsa import Signer
@@ -79,9 +79,14 @@ class Opened:
 
 
 @asynccontextmanager
-async def open_database(settings: Settings, *, dsn: str) -> AsyncGenerator[Opened]:
+async def open_database(
+    settings: Settings,
+    *,
+    dsn: str,
+    workload: Workload = Workload.BY_KEY,
+) -> AsyncGenerator[Opened]:
     """The database of `dsn`; raises `Refused` when it is of another environment (I13) or not upgraded yet."""
-    database = await Database.connect(dsn)
+    database = await Database.connect(dsn, workload=workload)
     try:
         async with database.reading() as transaction:
             installation = await stored.find_installation(transaction)

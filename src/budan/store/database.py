@@ -4,7 +4,9 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from datetime import datetime
+from enum import Enum
 from typing import Any, cast
 
 import asyncpg
@@ -13,10 +15,13 @@ from budan.core.errors import StoreUnavailable
 from budan.store.queries import Query, Rows, query
 
 STATEMENT_TIMEOUT_MS = 5_000
+# No snapshot of 30 s on the primary (docs/design.md section 6); bulk reads go in ranges that end well before.
+BULK_STATEMENT_TIMEOUT_MS = 25_000
 # Short: a batch that waits for a row is rolled back and halved (docs/design.md section 3).
 LOCK_TIMEOUT_MS = 1_000
 ACQUIRE_TIMEOUT_S = 5.0
 COMMAND_TIMEOUT_S = 10.0
+BULK_COMMAND_TIMEOUT_S = 30.0
 POOL_SIZE_MAX = 8
 
 _CLOCK_READ = query("clock_read")
@@ -48,6 +53,13 @@ _AWAY_ERRORS = (
 )
 
 Record = asyncpg.Record
+
+
+class Workload(Enum):
+    """What a pool's sessions are made for."""
+
+    BY_KEY = "by_key"  # batches by primary key, as nearly all of budan
+    BULK = "bulk"  # the books: sums over ranges of keys or of time
 
 
 class Transaction:
@@ -93,8 +105,14 @@ class Database:
         self._pool = pool
 
     @staticmethod
-    async def connect(dsn: str, *, connections_max: int = POOL_SIZE_MAX) -> "Database":
+    async def connect(
+        dsn: str,
+        *,
+        connections_max: int = POOL_SIZE_MAX,
+        workload: Workload = Workload.BY_KEY,
+    ) -> "Database":
         """Open the pool; raises `StoreUnavailable` when PostgreSQL is away."""
+        session = _SESSIONS[workload]
         # The driver would log a page for each second without a server; whoever needs the database says so in a line.
         logging.getLogger("asyncpg.pool").setLevel(logging.ERROR)
         try:
@@ -102,10 +120,10 @@ class Database:
                 dsn,
                 min_size=1,
                 max_size=connections_max,
-                command_timeout=COMMAND_TIMEOUT_S,
+                command_timeout=session.command_timeout_s,
                 timeout=ACQUIRE_TIMEOUT_S,
                 reset=_keep_session,
-                server_settings=_SESSION_SETTINGS,
+                server_settings=session.settings,
             )
         except (*_AWAY_ERRORS, asyncpg.PostgresError) as error:
             raise StoreUnavailable(f"{type(error).__name__}: {error}") from error
@@ -179,6 +197,29 @@ _SESSION_SETTINGS: dict[str, str] = {
     "enable_bitmapscan": "off",
     "enable_material": "off",
     "jit": "off",
+}
+
+# A sum over a day reads most of what it sees: the planner's own choice is right, made for the values at hand.
+_BULK_SETTINGS: dict[str, str] = {
+    "application_name": "budan books",
+    "statement_timeout": str(BULK_STATEMENT_TIMEOUT_MS),
+    "lock_timeout": str(LOCK_TIMEOUT_MS),
+    "idle_in_transaction_session_timeout": "30000",
+    "timezone": "UTC",
+    "plan_cache_mode": "force_custom_plan",
+    "jit": "off",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Session:
+    settings: dict[str, str]
+    command_timeout_s: float
+
+
+_SESSIONS = {
+    Workload.BY_KEY: _Session(settings=_SESSION_SETTINGS, command_timeout_s=COMMAND_TIMEOUT_S),
+    Workload.BULK: _Session(settings=_BULK_SETTINGS, command_timeout_s=BULK_COMMAND_TIMEOUT_S),
 }
 
 

@@ -1,0 +1,205 @@
+"""The commands of the books: ledger."""
+
+import csv
+import sys
+from collections.abc import AsyncGenerator
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import asdict
+from datetime import date, datetime
+
+import click
+from rich.table import Table
+
+from budan.cli.frame import ERR, EXIT_BROKEN, OUT, database_dsn, json_option, print_json, run_async, with_settings
+from budan.cli.moments import Day
+from budan.cli.settings import Settings
+from budan.cli.wiring import open_database
+from budan.core.journal import JournalFormat, render_amount, render_entries, render_header
+from budan.core.numbers import MerchantId
+from budan.flows.books import Books, LedgerCheck, StatementLine, TrialBalance
+from budan.store.database import Workload
+
+_STORE = ("environment", "folder", "database")
+
+
+@click.group()
+def ledger() -> None:
+    """The books: every cent of every order, in double entry. Days are Beijing days, like those of the channels' bills."""
+
+
+@ledger.command("check")
+@with_settings(*_STORE)
+@json_option
+def ledger_check(*, settings: Settings, as_json: bool) -> None:
+    """Prove the books as a whole: each entry sums to zero, each paid order is booked, closed days stand as closed."""
+
+    async def check() -> LedgerCheck:
+        async with _open_books(settings) as books:
+            return await books.check(progress=_progress)
+
+    found = run_async(check())
+    if as_json:
+        print_json(asdict(found) | {"ok": found.holds})
+    else:
+        _show_check(found)
+    if not found.holds:
+        raise SystemExit(EXIT_BROKEN)
+
+
+@ledger.command("close")
+@click.option("--through", type=Day(), default=None, help="The last day to close; yesterday where absent.")
+@with_settings(*_STORE)
+@json_option
+def ledger_close(*, through: date | None, settings: Settings, as_json: bool) -> None:
+    """Close the days that are over. Safe to repeat: a closed day stays as it is."""
+
+    async def close() -> list[date]:
+        async with _open_books(settings) as books:
+            return await books.close_days(through=through, progress=_progress)
+
+    closed = run_async(close())
+    if as_json:
+        print_json({"closed": closed})
+    else:
+        OUT.print("\n".join(f"closed {day}" for day in closed) if closed else "nothing to close")
+
+
+@ledger.command("balance")
+@click.option("--day", type=Day(), default=None, help="A closed day; now where absent.")
+@with_settings(*_STORE)
+@json_option
+def ledger_balance(*, day: date | None, settings: Settings, as_json: bool) -> None:
+    """The trial balance: every account over all lanes, at a closed day's end or now."""
+
+    async def read() -> TrialBalance:
+        async with _open_books(settings) as books:
+            return await books.trial_balance(day=day)
+
+    trial = run_async(read())
+    if as_json:
+        print_json({"at": trial.at, "is_closed": trial.is_closed, "lines": [asdict(line) for line in trial.lines]})
+        return
+    table = Table(
+        "account", "currency", "debit", "credit", title=f"{'closed' if trial.is_closed else 'open'}, {trial.at}"
+    )
+    for line in trial.lines:
+        sides = (line.debit_minor, line.credit_minor)
+        amounts = (render_amount(side, currency=line.currency) if side else "" for side in sides)
+        table.add_row(line.account, line.currency, *amounts)
+    OUT.print(table)
+
+
+@ledger.command("statement")
+@click.argument("merchant_id", type=int)
+@click.option("--from", "first_day", type=Day(), required=True, help="The first day.")
+@click.option("--to", "last_day", type=Day(), required=True, help="The last day.")
+@click.option("--csv", "as_csv", is_flag=True, help="Print rows for a spreadsheet.")
+@with_settings(*_STORE)
+@json_option
+def ledger_statement(
+    *,
+    merchant_id: int,
+    first_day: date,
+    last_day: date,
+    as_csv: bool,
+    settings: Settings,
+    as_json: bool,
+) -> None:
+    """What a merchant gained and gave, entry by entry, and what we owed it after each."""
+
+    async def read() -> list[StatementLine]:
+        async with _open_books(settings) as books:
+            lines = books.statement(MerchantId(merchant_id), first_day=first_day, last_day=last_day)
+            async with aclosing(lines):
+                return [line async for line in lines]
+
+    lines = run_async(read())
+    if as_json:
+        print_json({"merchant_id": merchant_id, "lines": [asdict(line) for line in lines]})
+        return
+    header = ("booked_at", "order_no", "reference", "entry", "currency", "amount", "owed")
+    rows = [_statement_row(line) for line in lines]
+    if as_csv:
+        csv.writer(sys.stdout, lineterminator="\n").writerows([header, *rows])
+        return
+    table = Table(*header)
+    for row in rows:
+        table.add_row(*row)
+    OUT.print(table)
+
+
+@ledger.command("export")
+@click.option("--from", "first_day", type=Day(), required=True, help="The first day.")
+@click.option("--to", "last_day", type=Day(), required=True, help="The last day.")
+@click.option("--format", "form", type=click.Choice([form.value for form in JournalFormat]), required=True)
+@with_settings(*_STORE)
+def ledger_export(*, first_day: date, last_day: date, form: str, settings: Settings) -> None:
+    """Print the entries of some days as a journal for hledger or beancount."""
+
+    async def write() -> None:
+        async with _open_books(settings) as books:
+            accounts, currencies = await books.accounts(first_day=first_day, last_day=last_day)
+            entries = books.journal(first_day=first_day, last_day=last_day)
+            sys.stdout.write(render_header(accounts, sorted(currencies), day=first_day, form=JournalFormat(form)))
+            async with aclosing(entries):
+                async for entry in entries:
+                    sys.stdout.writelines(render_entries([entry], form=JournalFormat(form)))
+
+    run_async(write())
+
+
+@asynccontextmanager
+async def _open_books(settings: Settings) -> AsyncGenerator[Books]:
+    async with open_database(settings, dsn=database_dsn(settings), workload=Workload.BULK) as opened:
+        yield Books(database=opened.database, environment=settings.environment, lanes=opened.lanes)
+
+
+def _progress(text: str) -> None:
+    ERR.print(text, style="dim", markup=False)
+
+
+def _show_check(found: LedgerCheck) -> None:
+    OUT.print(f"{found.postings} postings in {found.entries} entries, {found.days_compared} closed days")
+    for unbalanced in found.unbalanced_entries:
+        OUT.print(
+            f"UNBALANCED: {unbalanced.entry_key} of order {unbalanced.order_id}, lane {unbalanced.lane}: "
+            f"{unbalanced.sum_minor} {unbalanced.currency}",
+            style="bold red",
+            markup=False,
+        )
+    for unbooked in found.unbooked_payments:
+        OUT.print(
+            f"NOT BOOKED AS PAID: order {unbooked.order_id}, lane {unbooked.lane}: {unbooked.amount_minor} paid, "
+            f"{unbooked.came_minor} booked; fee {unbooked.fee_minor}, {unbooked.fee_booked_minor} booked",
+            style="bold red",
+            markup=False,
+        )
+    for wrong in found.wrong_balances:
+        OUT.print(
+            f"CHANGED AFTER CLOSING: {wrong.day}, {wrong.account}, lane {wrong.lane}: closed with "
+            f"{wrong.closed_minor}, now {wrong.booked_minor} {wrong.currency}",
+            style="bold red",
+            markup=False,
+        )
+    OUT.print("the books hold" if found.holds else "THE BOOKS DO NOT HOLD")
+
+
+def _statement_row(line: StatementLine) -> tuple[str, ...]:
+    return (
+        _moment(line.booked_at),
+        line.order_no,
+        _harmless(line.reference),
+        line.entry,
+        line.currency,
+        render_amount(line.amount_minor, currency=line.currency),
+        render_amount(line.owed_minor, currency=line.currency),
+    )
+
+
+def _moment(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%dT%H:%M:%S.%fZ}"
+
+
+def _harmless(text: str) -> str:
+    """A merchant's own words, so that no spreadsheet takes them for a formula."""
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text

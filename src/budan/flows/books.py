@@ -1,0 +1,390 @@
+"""The books: proved as a whole, closed day by day, and read as balances, statements and a journal."""
+
+from collections.abc import AsyncGenerator, Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime, time, timedelta
+
+from budan.core.errors import Refused
+from budan.core.journal import JournalEntry, JournalLine
+from budan.core.ledger import merchant_account
+from budan.core.numbers import BEIJING, Environment, Lane, MerchantId, beijing_day, id_floor, trade_number
+from budan.store import directory
+from budan.store import ledger as stored
+from budan.store.database import Database, RowsFailed, Transaction
+from budan.store.ledger import Balance, Line, Moved, NextDay, Stretch, Unbalanced, Unbooked
+
+# A transaction stamps its postings and commits within its time limits; by then a day has all of its own.
+CLOSE_AFTER = timedelta(minutes=10)
+# Each statement reads so much at most, so that none holds a snapshot for long.
+LANES_AT_ONCE = 8
+SUM_SLICE = timedelta(hours=1)
+JOURNAL_SLICE = timedelta(minutes=10)
+STATEMENT_ROWS = 5_000
+EXAMPLES_MAX = 20
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WrongBalance:
+    """A closed day whose sums are no longer those of its postings: rows were changed, removed or added since."""
+
+    day: date
+    lane: Lane
+    account: str
+    currency: str
+    closed_minor: int
+    booked_minor: int
+
+
+@dataclass(slots=True, kw_only=True)
+class LedgerCheck:
+    """What `Books.check` found; each list has the first few only, the counts all."""
+
+    postings: int = 0
+    entries: int = 0
+    unbalanced: int = 0
+    days_compared: int = 0
+    unbalanced_entries: list[Unbalanced] = field(default_factory=list[Unbalanced])
+    unbooked_payments: list[Unbooked] = field(default_factory=list[Unbooked])
+    wrong_balances: list[WrongBalance] = field(default_factory=list[WrongBalance])
+
+    @property
+    def holds(self) -> bool:
+        """Whether the books are what they promise to be."""
+        return not (self.unbalanced or self.unbooked_payments or self.wrong_balances)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialLine:
+    """One account of the trial balance, over all lanes."""
+
+    account: str
+    currency: str
+    debit_minor: int
+    credit_minor: int
+    balance_minor: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialBalance:
+    """Every account at one moment; `is_closed` says that it can never change again."""
+
+    at: datetime
+    is_closed: bool
+    lines: tuple[TrialLine, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StatementLine:
+    """One entry as it concerns a merchant: what it gained (positive) or gave, and what we owe it then."""
+
+    booked_at: datetime
+    order_no: str
+    reference: str
+    entry: str
+    amount_minor: int
+    currency: str
+    owed_minor: int
+
+
+class Books:
+    """Reads and closes the ledger. Its database is one whose sessions read in bulk."""
+
+    def __init__(self, *, database: Database, environment: Environment, lanes: int) -> None:
+        self._database = database
+        self._environment = environment
+        self._lanes = lanes
+
+    async def check(self, *, progress: Progress) -> LedgerCheck:
+        """Look at every entry, every paid order and every closed day (I3, I10). Changes nothing."""
+        found = LedgerCheck()
+        async with self._database.reading() as transaction:
+            first = await stored.next_day(transaction)
+            days = await stored.list_days(transaction)
+        begins = days[0].day if days else first.day
+        # Entries that belong to no order of ours have ids below any that a clock could give.
+        await self._check_stretch(found, first_id=0, past_id=id_floor(_begin(begins)))
+        for day in _days(begins, beijing_day(first.now)):
+            progress(f"entries of orders of {day}")
+            await self._check_stretch(found, first_id=id_floor(_begin(day)), past_id=id_floor(_end(day)))
+        for closed in days:
+            progress(f"closed day {closed.day}")
+            await self._compare_day(found, closed.day)
+        return found
+
+    async def _check_stretch(self, found: LedgerCheck, *, first_id: int, past_id: int) -> None:
+        for first_lane in range(0, self._lanes, LANES_AT_ONCE):
+            lanes = [Lane(lane) for lane in range(first_lane, min(first_lane + LANES_AT_ONCE, self._lanes))]
+            stretch = Stretch(lanes=lanes, first_id=first_id, past_id=past_id)
+            async with self._database.reading() as transaction:
+                count = await stored.count_entries(transaction, stretch)
+                if count.unbalanced:
+                    found.unbalanced_entries += await stored.list_unbalanced(
+                        transaction, stretch, rows_max=EXAMPLES_MAX
+                    )
+                found.unbooked_payments += await stored.list_unbooked(transaction, stretch, rows_max=EXAMPLES_MAX)
+            found.postings += count.postings
+            found.entries += count.entries
+            found.unbalanced += count.unbalanced
+        del found.unbalanced_entries[EXAMPLES_MAX:]
+        del found.unbooked_payments[EXAMPLES_MAX:]
+
+    async def _compare_day(self, found: LedgerCheck, day: date) -> None:
+        moved = {(one.lane, one.account, one.currency): one for one in await self._sum_day(day)}
+        async with self._database.reading() as transaction:
+            balances = await stored.list_balances(transaction, day=day)
+        closed = {(one.lane, one.account, one.currency): one for one in balances if one.day == day}
+        for key in sorted(moved.keys() | closed.keys()):
+            kept, booked = _movement(closed.get(key)), _movement(moved.get(key))
+            if kept != booked and len(found.wrong_balances) < EXAMPLES_MAX:
+                lane, account, currency = key
+                found.wrong_balances.append(
+                    WrongBalance(
+                        day=day,
+                        lane=lane,
+                        account=account,
+                        currency=currency,
+                        closed_minor=kept[0] - kept[1],
+                        booked_minor=booked[0] - booked[1],
+                    )
+                )
+        found.days_compared += 1
+
+    async def close_days(self, *, through: date | None, progress: Progress) -> list[date]:
+        """Close every day that is over, up to `through`; gives those closed now. Safe to repeat and to race.
+
+        Raises `Refused` with `day_not_over` when `through` is not over yet by the database's clock.
+        """
+        async with self._database.reading() as transaction:
+            first = await stored.next_day(transaction)
+        last = beijing_day(first.now - CLOSE_AFTER) - timedelta(days=1)
+        if through is not None and through > last:
+            raise Refused("day_not_over", param="through", detail=f"the last day that is over is {last}")
+        closed: list[date] = []
+        for day in _days(first.day, last if through is None else through):
+            progress(f"closing {day}")
+            moved = await self._sum_day(day)
+            try:
+                async with self._database.transaction() as transaction:
+                    await stored.close_day(transaction, day, moved)
+            except RowsFailed:
+                if not await self._is_closed(day):
+                    raise
+                continue
+            closed.append(day)
+        return closed
+
+    async def _is_closed(self, day: date) -> bool:
+        async with self._database.reading() as transaction:
+            return any(closed.day == day for closed in await stored.list_days(transaction))
+
+    async def _sum_day(self, day: date) -> list[Moved]:
+        return await self._sum(since=_begin(day), until=_end(day))
+
+    async def _sum(self, *, since: datetime, until: datetime) -> list[Moved]:
+        """Movements of a time, read an hour at a time."""
+        sums: dict[tuple[Lane, str, str], Moved] = {}
+        for begin, end in _slices(since, until, SUM_SLICE):
+            async with self._database.reading() as transaction:
+                for one in await stored.list_moved(transaction, since=begin, until=end):
+                    key = (one.lane, one.account, one.currency)
+                    sums[key] = _added(sums.get(key), one)
+        return list(sums.values())
+
+    async def trial_balance(self, *, day: date | None) -> TrialBalance:
+        """Every account at the end of a closed day, or now: the last closed day and the postings since (I10).
+
+        Raises `Refused` with `day_not_closed`.
+        """
+        async with self._database.reading() as transaction:
+            first = await stored.next_day(transaction)
+            if day is not None and day >= first.day:
+                raise Refused("day_not_closed", param="day", detail=f"the first day that is not closed is {first.day}")
+            last = first.day - timedelta(days=1) if day is None else day
+            balances = await stored.list_balances(transaction, day=last)
+        since = await self._sum(since=_begin(first.day), until=first.now) if day is None else []
+        at = first.now if day is None else _end(day)
+        return TrialBalance(at=at, is_closed=day is not None, lines=_trial_lines(balances, since))
+
+    async def statement(
+        self,
+        merchant_id: MerchantId,
+        *,
+        first_day: date,
+        last_day: date,
+    ) -> AsyncGenerator[StatementLine]:
+        """A merchant's entries of some days, oldest first, with what we owed it after each.
+
+        Raises `Refused` with `period_reversed` or `merchant_unknown`.
+        """
+        if last_day < first_day:
+            raise Refused("period_reversed", param="to", detail="the last day comes before the first")
+        async with self._database.reading() as transaction:
+            merchant = await directory.find_merchant(transaction, merchant_id)
+            if merchant is None:
+                raise Refused("merchant_unknown", param="merchant")
+            account = merchant_account(merchant_id)
+            closed_before = min(first_day, (await stored.next_day(transaction)).day)
+            balances = await stored.find_balances(
+                transaction, lane=merchant.lane, account=account, before=closed_before
+            )
+        since, shown_from = _begin(closed_before), _begin(first_day)
+        async for line in self._lines_of(merchant.lane, account, since=since, until=_end(last_day)):
+            balances[line.currency] = balances.get(line.currency, 0) + line.amount_minor
+            if line.booked_at >= shown_from:
+                # What we owe stands on the credit side, which is negative in the books.
+                yield StatementLine(
+                    booked_at=line.booked_at,
+                    order_no=self._order_no(line),
+                    reference=line.reference,
+                    entry=line.entry_key,
+                    amount_minor=-line.amount_minor,
+                    currency=line.currency,
+                    owed_minor=-balances[line.currency],
+                )
+
+    async def _lines_of(self, lane: Lane, account: str, *, since: datetime, until: datetime) -> AsyncGenerator[Line]:
+        after = (since, 0, "", 0)
+        while True:
+            async with self._database.reading() as transaction:
+                lines = await stored.list_statement(
+                    transaction,
+                    lane=lane,
+                    account=account,
+                    since=since,
+                    until=until,
+                    after=after,
+                    rows_max=STATEMENT_ROWS,
+                )
+            for line in lines:
+                yield line
+            if len(lines) < STATEMENT_ROWS:
+                return
+            after = lines[-1].place
+
+    async def accounts(self, *, first_day: date, last_day: date) -> tuple[set[str], set[str]]:
+        """Every account and currency that a journal of these days names; raises `Refused` as `journal` does."""
+        async with self._database.reading() as transaction:
+            first = await _journal_begin(transaction, first_day=first_day, last_day=last_day)
+            balances = await stored.list_balances(transaction, day=min(last_day, first.day - timedelta(days=1)))
+        moved = await self._sum(since=_begin(first.day), until=min(_end(last_day), first.now))
+        rows = [*balances, *moved]
+        return {row.account for row in rows}, {row.currency for row in rows}
+
+    async def journal(self, *, first_day: date, last_day: date) -> AsyncGenerator[JournalEntry]:
+        """The entries of some days in the order of booking, after one that opens with what stood before.
+
+        Raises `Refused` with `period_reversed`, or `day_not_closed` where the day before the first is not closed.
+        """
+        async with self._database.reading() as transaction:
+            first = await _journal_begin(transaction, first_day=first_day, last_day=last_day)
+            balances = await stored.list_balances(transaction, day=first_day - timedelta(days=1))
+        opening = _opening(balances, day=first_day)
+        if opening is not None:
+            yield opening
+        for since, until in _slices(_begin(first_day), min(_end(last_day), first.now), JOURNAL_SLICE):
+            async with self._database.reading() as transaction:
+                lines = await stored.list_lines(transaction, since=since, until=until)
+            for entry in self._entries(lines):
+                yield entry
+
+    def _entries(self, lines: Sequence[Line]) -> list[JournalEntry]:
+        grouped: dict[tuple[Lane, int, str], list[Line]] = {}
+        for line in lines:
+            grouped.setdefault((line.lane, line.order_id, line.entry_key), []).append(line)
+        return [
+            JournalEntry(
+                day=beijing_day(entry[0].booked_at),
+                title=entry[0].entry_key,
+                order_no=self._order_no(entry[0]),
+                lines=tuple(
+                    JournalLine(account=line.account, amount_minor=line.amount_minor, currency=line.currency)
+                    for line in entry
+                ),
+            )
+            for entry in grouped.values()
+        ]
+
+    def _order_no(self, line: Line) -> str:
+        return trade_number(
+            environment=self._environment,
+            lane=line.lane,
+            merchant_id=line.merchant_id,
+            order_id=line.order_id,
+            attempt=0,
+        )
+
+
+async def _journal_begin(transaction: Transaction, *, first_day: date, last_day: date) -> NextDay:
+    """The first day that is not closed, for a journal that may begin there but not later."""
+    if last_day < first_day:
+        raise Refused("period_reversed", param="to", detail="the last day comes before the first")
+    first = await stored.next_day(transaction)
+    if first_day > first.day:
+        raise Refused("day_not_closed", param="from", detail=f"the first day that is not closed is {first.day}")
+    return first
+
+
+def _begin(day: date) -> datetime:
+    return datetime.combine(day, time(), tzinfo=BEIJING)
+
+
+def _end(day: date) -> datetime:
+    return _begin(day + timedelta(days=1))
+
+
+def _days(first: date, last: date) -> list[date]:
+    return [first + timedelta(days=number) for number in range((last - first).days + 1)]
+
+
+def _slices(since: datetime, until: datetime, length: timedelta) -> list[tuple[datetime, datetime]]:
+    count = max(0, -((since - until) // length))
+    return [(since + length * number, min(since + length * (number + 1), until)) for number in range(count)]
+
+
+def _movement(row: Balance | Moved | None) -> tuple[int, int]:
+    return (0, 0) if row is None else (row.debit_minor, row.credit_minor)
+
+
+def _added(before: Moved | None, more: Moved) -> Moved:
+    if before is None:
+        return more
+    return Moved(
+        lane=more.lane,
+        account=more.account,
+        currency=more.currency,
+        debit_minor=before.debit_minor + more.debit_minor,
+        credit_minor=before.credit_minor + more.credit_minor,
+        postings=before.postings + more.postings,
+    )
+
+
+def _trial_lines(balances: Sequence[Balance], since: Sequence[Moved]) -> tuple[TrialLine, ...]:
+    """A platform figure is the sum over lanes; a balance stands on the side of its sign."""
+    sums: dict[tuple[str, str], int] = {}
+    for balance in balances:
+        key = (balance.account, balance.currency)
+        sums[key] = sums.get(key, 0) + balance.balance_minor
+    for moved in since:
+        key = (moved.account, moved.currency)
+        sums[key] = sums.get(key, 0) + moved.debit_minor - moved.credit_minor
+    return tuple(
+        TrialLine(
+            account=account,
+            currency=currency,
+            debit_minor=max(0, total),
+            credit_minor=max(0, -total),
+            balance_minor=total,
+        )
+        for (account, currency), total in sorted(sums.items())
+    )
+
+
+def _opening(balances: Sequence[Balance], *, day: date) -> JournalEntry | None:
+    lines = tuple(
+        JournalLine(account=line.account, amount_minor=line.balance_minor, currency=line.currency)
+        for line in _trial_lines(balances, ())
+        if line.balance_minor
+    )
+    return JournalEntry(day=day, title="opening balances", order_no="", lines=lines) if lines else None

@@ -1,0 +1,197 @@
+"""Postings read in bulk, and the ledger's closed days."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+
+from budan.core.numbers import Lane, MerchantId, OrderId
+from budan.store.database import Transaction, columns
+from budan.store.queries import query
+
+_LEDGER_COUNT_ENTRIES = query("ledger_count_entries")
+_LEDGER_LIST_UNBALANCED = query("ledger_list_unbalanced")
+_LEDGER_LIST_UNBOOKED = query("ledger_list_unbooked")
+_LEDGER_LIST_MOVED = query("ledger_list_moved")
+_LEDGER_DAY_LIST = query("ledger_day_list")
+_LEDGER_DAY_NEXT = query("ledger_day_next")
+_LEDGER_DAY_CLOSE = query("ledger_day_close")
+_LEDGER_BALANCE_ADD = query("ledger_balance_add")
+_LEDGER_BALANCE_LIST = query("ledger_balance_list")
+_LEDGER_BALANCE_FIND = query("ledger_balance_find")
+_LEDGER_LIST_LINES = query("ledger_list_lines")
+_LEDGER_LIST_STATEMENT = query("ledger_list_statement")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stretch:
+    """The orders of some lanes whose ids are from `first_id` up to and without `past_id`."""
+
+    lanes: Sequence[Lane]
+    first_id: int
+    past_id: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EntryCount:
+    """How much was looked at, and how many entries do not sum to zero."""
+
+    postings: int
+    entries: int
+    unbalanced: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unbalanced:
+    """An entry whose lines do not sum to zero."""
+
+    lane: Lane
+    order_id: OrderId
+    entry_key: str
+    currency: str
+    sum_minor: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unbooked:
+    """A paid order beside what is booked for its payment."""
+
+    lane: Lane
+    order_id: OrderId
+    amount_minor: int
+    fee_minor: int | None
+    came_minor: int
+    fee_booked_minor: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moved:
+    """What moved on one account in a stretch of time."""
+
+    lane: Lane
+    account: str
+    currency: str
+    debit_minor: int
+    credit_minor: int
+    postings: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClosedDay:
+    """A day whose sums stand."""
+
+    day: date
+    postings: int
+    closed_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NextDay:
+    """The first day that is not closed, by the database's calendar and clock."""
+
+    now: datetime
+    day: date
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Balance:
+    """An account at the end of `day`, which is the last on which it moved."""
+
+    lane: Lane
+    account: str
+    currency: str
+    day: date
+    debit_minor: int
+    credit_minor: int
+    balance_minor: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """One posting with what names its order."""
+
+    lane: Lane
+    order_id: OrderId
+    entry_key: str
+    line: int
+    account: str
+    amount_minor: int
+    currency: str
+    booked_at: datetime
+    merchant_id: MerchantId
+    reference: str
+
+    @property
+    def place(self) -> tuple[datetime, int, str, int]:
+        """Where it stands in a statement: what comes next comes after this."""
+        return self.booked_at, self.order_id, self.entry_key, self.line
+
+
+async def count_entries(transaction: Transaction, stretch: Stretch) -> EntryCount:
+    """Entries of a stretch, summed."""
+    row = await transaction.one(_LEDGER_COUNT_ENTRIES, stretch.lanes, stretch.first_id, stretch.past_id)
+    return EntryCount(**dict(row))
+
+
+async def list_unbalanced(transaction: Transaction, stretch: Stretch, *, rows_max: int) -> list[Unbalanced]:
+    """Entries of a stretch that do not sum to zero."""
+    rows = await transaction.many(_LEDGER_LIST_UNBALANCED, stretch.lanes, stretch.first_id, stretch.past_id, rows_max)
+    return [Unbalanced(**dict(row)) for row in rows]
+
+
+async def list_unbooked(transaction: Transaction, stretch: Stretch, *, rows_max: int) -> list[Unbooked]:
+    """Paid orders of a stretch whose payment is not booked as they say."""
+    rows = await transaction.many(_LEDGER_LIST_UNBOOKED, stretch.lanes, stretch.first_id, stretch.past_id, rows_max)
+    return [Unbooked(**dict(row)) for row in rows]
+
+
+async def list_moved(transaction: Transaction, *, since: datetime, until: datetime) -> list[Moved]:
+    """Movements from `since` up to and without `until`."""
+    return [Moved(**dict(row)) for row in await transaction.many(_LEDGER_LIST_MOVED, since, until)]
+
+
+async def list_days(transaction: Transaction) -> list[ClosedDay]:
+    """Closed days, the oldest first."""
+    return [ClosedDay(**dict(row)) for row in await transaction.many(_LEDGER_DAY_LIST)]
+
+
+async def next_day(transaction: Transaction) -> NextDay:
+    """The day to close next."""
+    return NextDay(**dict(await transaction.one(_LEDGER_DAY_NEXT)))
+
+
+async def close_day(transaction: Transaction, day: date, moved: Sequence[Moved]) -> None:
+    """Keep a day's sums; a day that is closed already is a constraint's error."""
+    await transaction.none(_LEDGER_DAY_CLOSE, day, sum(one.postings for one in moved))
+    rows = sorted((one.lane, one.account, one.currency, one.debit_minor, one.credit_minor) for one in moved)
+    await transaction.none(_LEDGER_BALANCE_ADD, day, *columns(rows, 5))
+
+
+async def list_balances(transaction: Transaction, *, day: date) -> list[Balance]:
+    """Every account as it stood at the end of a closed day."""
+    return [Balance(**dict(row)) for row in await transaction.many(_LEDGER_BALANCE_LIST, day)]
+
+
+async def find_balances(transaction: Transaction, *, lane: Lane, account: str, before: date) -> dict[str, int]:
+    """One account before a day, by currency."""
+    rows = await transaction.many(_LEDGER_BALANCE_FIND, lane, account, before)
+    return {row["currency"]: row["balance_minor"] for row in rows}
+
+
+async def list_lines(transaction: Transaction, *, since: datetime, until: datetime) -> list[Line]:
+    """Every line from `since` up to and without `until`, entry by entry."""
+    return [Line(**dict(row)) for row in await transaction.many(_LEDGER_LIST_LINES, since, until)]
+
+
+async def list_statement(
+    transaction: Transaction,
+    *,
+    lane: Lane,
+    account: str,
+    since: datetime,
+    until: datetime,
+    after: tuple[datetime, int, str, int],
+    rows_max: int,
+) -> list[Line]:
+    """An account's lines of a time after a place, oldest first."""
+    rows = await transaction.many(_LEDGER_LIST_STATEMENT, lane, account, since, until, *after, rows_max)
+    return [Line(**dict(row)) for row in rows]

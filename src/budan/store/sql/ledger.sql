@@ -1,0 +1,189 @@
+-- These run in sessions that are made for reading much (store/database.py), never beside the door's.
+
+-- name: ledger_count_entries :one
+-- The entries of the orders of some lanes and one range of ids, and how many of them do not sum to zero (I10). Leans on
+-- the primary key of posting.
+WITH entry AS ( -- one row for each entry and currency
+    SELECT
+        count(*) AS lines,
+        sum(amount_minor) AS sum_minor
+    FROM posting
+    WHERE lane = any($1::smallint[]) AND order_id >= $2 AND order_id < $3
+    GROUP BY lane, order_id, entry_key, currency
+)
+
+SELECT
+    coalesce(sum(lines), 0)::bigint AS postings,
+    count(*) AS entries,
+    count(*) FILTER (WHERE sum_minor <> 0) AS unbalanced
+FROM entry;
+
+-- name: ledger_list_unbalanced :many
+-- Which entries they are. Leans on the primary key of posting.
+SELECT
+    lane,
+    order_id,
+    entry_key,
+    currency,
+    sum(amount_minor)::bigint AS sum_minor
+FROM posting
+WHERE lane = any($1::smallint[]) AND order_id >= $2 AND order_id < $3
+GROUP BY lane, order_id, entry_key, currency
+HAVING sum(amount_minor) <> 0
+ORDER BY lane, order_id, entry_key
+LIMIT $4;
+
+-- name: ledger_list_unbooked :many
+-- Paid orders whose payment is not booked as the order says: amount, fee, or not at all (I3). Leans on the primary keys
+-- of orders and posting.
+SELECT
+    o.lane,
+    o.id AS order_id,
+    o.amount_minor,
+    o.fee_minor,
+    p.came_minor,
+    p.fee_booked_minor
+FROM orders AS o
+CROSS JOIN
+    LATERAL (
+        SELECT
+            coalesce(sum(b.amount_minor) FILTER (WHERE b.account LIKE 'channel:%'), 0)::bigint AS came_minor,
+            coalesce(-sum(b.amount_minor) FILTER (WHERE b.account = 'fee_income'), 0)::bigint AS fee_booked_minor
+        FROM posting AS b
+        WHERE b.lane = o.lane AND b.order_id = o.id AND b.entry_key = 'payment:' || o.paid_attempt
+    ) AS p
+WHERE
+    o.lane = any($1::smallint[])
+    AND o.id >= $2
+    AND o.id < $3
+    AND o.state = 'paid'
+    AND (p.came_minor <> o.amount_minor OR p.fee_booked_minor IS DISTINCT FROM o.fee_minor)
+ORDER BY o.lane, o.id
+LIMIT $4;
+
+-- name: ledger_list_moved :many
+-- What moved on each account in a stretch of time. Leans on posting_booked_at.
+SELECT
+    lane,
+    account,
+    currency,
+    coalesce(sum(amount_minor) FILTER (WHERE amount_minor > 0), 0)::bigint AS debit_minor,
+    coalesce(-sum(amount_minor) FILTER (WHERE amount_minor < 0), 0)::bigint AS credit_minor,
+    count(*) AS postings
+FROM posting
+WHERE booked_at >= $1 AND booked_at < $2
+GROUP BY lane, account, currency;
+
+-- name: ledger_day_list :many
+-- The days that are closed; one row a day.
+SELECT
+    day,
+    postings,
+    closed_at
+FROM ledger_day
+ORDER BY day;
+
+-- name: ledger_day_next :one
+-- The first day that is not closed: after the last closed one, or the day on which this installation began.
+SELECT
+    clock_timestamp() AS now,
+    coalesce(
+        (SELECT max(day) + 1 FROM ledger_day),
+        (SELECT (created_at AT TIME ZONE 'Asia/Shanghai')::date FROM installation)
+    ) AS day;
+
+-- name: ledger_day_close :none
+-- The primary key lets one of two closers through.
+INSERT INTO ledger_day (day, postings, closed_at) VALUES ($1, $2, clock_timestamp());
+
+-- name: ledger_balance_add :none
+-- A day's movements on top of each account's last balance. Leans on the primary key of ledger_balance.
+INSERT INTO ledger_balance (lane, account, currency, day, debit_minor, credit_minor, balance_minor)
+SELECT
+    w.lane,
+    w.account,
+    w.currency,
+    $1::date,
+    w.debit_minor,
+    w.credit_minor,
+    coalesce(
+        (
+            SELECT b.balance_minor
+            FROM ledger_balance AS b
+            WHERE b.lane = w.lane AND b.account = w.account AND b.currency = w.currency AND b.day < $1::date
+            ORDER BY b.day DESC
+            LIMIT 1
+        ),
+        0
+    ) + w.debit_minor - w.credit_minor
+FROM
+    unnest($2::smallint[], $3::text[], $4::text[], $5::bigint[], $6::bigint[])
+        AS w (lane, account, currency, debit_minor, credit_minor)
+ORDER BY w.lane, w.account, w.currency;
+
+-- name: ledger_balance_list :many
+-- Where each account stood at the end of a closed day.
+SELECT DISTINCT ON (lane, account, currency)
+    lane,
+    account,
+    currency,
+    day,
+    debit_minor,
+    credit_minor,
+    balance_minor
+FROM ledger_balance
+WHERE day <= $1
+ORDER BY lane ASC, account ASC, currency ASC, day DESC;
+
+-- name: ledger_list_lines :many
+-- The lines of a stretch of time, entry by entry, for a journal. Leans on posting_booked_at.
+SELECT
+    p.lane,
+    p.order_id,
+    p.entry_key,
+    p.line,
+    p.account,
+    p.amount_minor,
+    p.currency,
+    p.booked_at,
+    o.merchant_id,
+    o.reference
+FROM posting AS p
+INNER JOIN orders AS o ON p.lane = o.lane AND p.order_id = o.id
+WHERE p.booked_at >= $1 AND p.booked_at < $2
+ORDER BY p.booked_at, p.lane, p.order_id, p.entry_key, p.line;
+
+-- name: ledger_list_statement :many
+-- A merchant's own lines after a place in its statement, oldest first. Leans on posting_merchant.
+SELECT
+    p.lane,
+    p.order_id,
+    p.entry_key,
+    p.line,
+    p.account,
+    p.amount_minor,
+    p.currency,
+    p.booked_at,
+    o.merchant_id,
+    o.reference
+FROM posting AS p
+INNER JOIN orders AS o ON p.lane = o.lane AND p.order_id = o.id
+WHERE
+    p.lane = $1
+    AND p.account = $2
+    AND p.account LIKE 'merchant:%'
+    AND p.booked_at >= $3
+    AND p.booked_at < $4
+    AND (p.booked_at, p.order_id, p.entry_key, p.line) > ($5, $6, $7, $8::smallint)
+ORDER BY p.booked_at, p.order_id, p.entry_key, p.line
+LIMIT $9;
+
+-- name: ledger_balance_find :many
+-- What a merchant stood at before a day, in each currency. Leans on the primary key of ledger_balance.
+SELECT DISTINCT ON (currency)
+    currency,
+    day,
+    balance_minor
+FROM ledger_balance
+WHERE lane = $1 AND account = $2 AND day < $3
+ORDER BY currency ASC, day DESC;
