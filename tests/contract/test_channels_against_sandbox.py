@@ -1,221 +1,31 @@
 """One suite that both adapters pass against the sandbox: two processes, real HTTP, each side with its own keys only."""
 
-import json
-import signal
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
-from secrets import token_hex
-from typing import Any
+from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 
 from budan.channels.accounts import AccountCache
-from budan.channels.alipay import settings as alipay_settings
-from budan.channels.alipay.adapter import AlipayChannel
 from budan.channels.guard import GuardedChannel
-from budan.channels.session import SessionChannel
-from budan.channels.wechat_v3 import settings as wechat_settings
-from budan.channels.wechat_v3.adapter import WechatV3Channel
 from budan.core.evidence import Outcome
 from budan.core.numbers import AccountId
-from budan.core.trade import Direction
 from budan.ports.channel import (
     AccountConfig,
     BadNotice,
-    Call,
     EndState,
     Method,
-    Notice,
     NoticeKind,
-    PayResult,
     RawNotice,
-    TradeIntent,
-    TradeRef,
 )
-from budan.wire.http_fast import FastHttpClient
 from budan.wire.rsa import Signer
+from contract.desk import SHORT_S, Desk, a_call, a_desk, an_account, an_intent, built, expect_paid, heard, ref_of
 from integration.sandbox.running import (
     Caller,
     Receiver,
-    RunningSandbox,
-    calling,
     http_answer,
-    receiving,
-    start_sandbox,
 )
 from unit.channels.builders import HandClock, vectors, with_secret
-
-AMOUNT_MINOR = 1280
-SHORT_S = 0.3
-PATIENCE_S = 10.0
-
-
-@pytest.fixture(scope="module")
-def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSandbox]:
-    running = start_sandbox(tmp_path_factory.mktemp("sandbox"))
-    yield running
-    assert running.end(by=signal.SIGTERM) == 0
-
-
-@pytest.fixture
-async def caller(sandbox: RunningSandbox) -> AsyncIterator[Caller]:
-    async with calling(sandbox.url) as caller:
-        yield caller
-
-
-@pytest.fixture(params=["wechat_v3", "alipay"])
-def name(request: pytest.FixtureRequest) -> str:
-    return request.param
-
-
-@pytest.fixture
-async def config(name: str, caller: Caller) -> AccountConfig:
-    return await an_account(caller, name)
-
-
-async def an_account(caller: Caller, name: str) -> AccountConfig:
-    """A fresh account at the sandbox, as the store would keep it."""
-    keys = vectors()["keys"]["merchant"]
-    opened = await caller.open_account(name, keys["public_spki_b64"], reverse_after_s=0)
-    if name == "wechat_v3":
-        settings = {field: opened[field] for field in ("gateway", "mchid", "appid", "merchant_serial")}
-        secrets = {
-            "merchant_private_key": keys["private_pkcs8_b64"],
-            "apiv3_key": opened["apiv3_key"],
-            "platform_keys": json.dumps(opened["platform_keys"]),
-        }
-    else:
-        settings = {field: opened[field] for field in ("gateway", "app_id", "seller_id")}
-        secrets = {"app_private_key": keys["private_pkcs8_b64"], "alipay_public_key": opened["alipay_public_key"]}
-    return AccountConfig(
-        account_id=AccountId(1), channel=name, name="一号店", enabled=True, settings=settings, secrets=secrets
-    )
-
-
-def built(config: AccountConfig, signer: Signer) -> SessionChannel:
-    http = FastHttpClient(connections_per_host_max=4)
-    if config.channel == "wechat_v3":
-        wechat = wechat_settings.parse_settings(config)
-        return WechatV3Channel(settings=wechat, http=http, signer=signer, monotonic_s=time.monotonic)
-    ali = alipay_settings.parse_settings(config)
-    return AlipayChannel(settings=ali, http=http, signer=signer, monotonic_s=time.monotonic)
-
-
-def a_call(*, deadline_s: float = PATIENCE_S) -> Call:
-    return Call(
-        now=datetime.now(UTC),
-        nonce=token_hex(16).upper(),
-        deadline_s=deadline_s,
-        send_before_s=time.monotonic() + deadline_s,
-    )
-
-
-def an_intent(*, method: Method = Method.NATIVE, notify_url: str = "http://127.0.0.1:9/nobody") -> TradeIntent:
-    now = datetime.now(UTC)
-    return TradeIntent(
-        trade_no=f"D{token_hex(12).upper()}",
-        method=method,
-        amount_minor=AMOUNT_MINOR,
-        currency="CNY",
-        subject="门店点单-拿铁",
-        notify_url=notify_url,
-        created_at=now,
-        expires_at=now + timedelta(minutes=10),
-        payer_openid="oSandbox" if method is Method.JSAPI else None,
-        return_url="https://pay.example.com/back" if method is Method.WAP else None,
-    )
-
-
-@dataclass(frozen=True)
-class Desk:
-    """A shop at one channel, and the payer's side of it."""
-
-    name: str
-    channel: SessionChannel
-    caller: Caller
-
-    async def place(self, intent: TradeIntent) -> PayResult:
-        return (await self.channel.create(intent, call=a_call())).result
-
-    async def charge(self, *, deadline_s: float = PATIENCE_S, **faults: Any) -> tuple[TradeIntent, PayResult]:
-        intent = an_intent(method=Method.CODE)
-        auth_code = await self.caller.auth_code(self.name, **faults)
-        call = a_call(deadline_s=deadline_s)
-        return intent, await self.channel.charge(intent, auth_code=auth_code, call=call)
-
-    async def query(self, intent: TradeIntent) -> PayResult:
-        return await self.channel.query(ref_of(intent), call=a_call())
-
-    async def query_until(self, intent: TradeIntent, outcome: Outcome) -> PayResult:
-        """Asks until the payer's fingers are done; each look is one round over the wire."""
-        ends_s = time.monotonic() + PATIENCE_S
-        while (result := await self.query(intent)).outcome is not outcome:
-            assert time.monotonic() < ends_s, result
-        return result
-
-    async def placed(self, *, scanned: bool = True, notify_url: str = "http://127.0.0.1:9/nobody") -> TradeIntent:
-        """A placed trade; Alipay makes one only when its code is scanned."""
-        intent = an_intent(notify_url=notify_url)
-        created = await self.channel.create(intent, call=a_call())
-        assert created.result.outcome is Outcome.UNPAID_OPEN
-        assert created.action is not None
-        if scanned:
-            await self.caller.admin("POST", "/sandbox/scan", {"code_text": created.action.qr_text})
-        return intent
-
-    async def paid(self, *, notify_url: str = "http://127.0.0.1:9/nobody", **faults: Any) -> TradeIntent:
-        intent = await self.placed(notify_url=notify_url)
-        await self.caller.pay(trade_no=intent.trade_no, faults=faults)
-        return intent
-
-    async def close(self, intent: TradeIntent) -> EndState:
-        return (await self.channel.close(ref_of(intent), call=a_call())).state
-
-
-def ref_of(intent: TradeIntent) -> TradeRef:
-    direction = Direction.B2C if intent.method is Method.CODE else Direction.C2B
-    return TradeRef(trade_no=intent.trade_no, direction=direction, created_at=intent.created_at)
-
-
-@asynccontextmanager
-async def a_desk(config: AccountConfig, caller: Caller) -> AsyncIterator[Desk]:
-    signer = Signer(threads=1)
-    channel = built(config, signer)
-    try:
-        yield Desk(config.channel, channel, caller)
-    finally:
-        await channel.end_session()
-        signer.close()
-
-
-@pytest.fixture
-async def desk(config: AccountConfig, caller: Caller) -> AsyncIterator[Desk]:
-    async with a_desk(config, caller) as desk:
-        yield desk
-
-
-@pytest.fixture
-async def receiver(name: str) -> AsyncIterator[Receiver]:
-    answers = {"wechat_v3": http_answer("204 No Content"), "alipay": http_answer("200 OK", b"success")}
-    async with receiving(answers[name]) as receiver:
-        yield receiver
-
-
-async def heard(desk: Desk, receiver: Receiver) -> Notice:
-    received = await receiver.next()
-    return desk.channel.parse_notice(RawNotice(headers=received.headers, body=received.body), now=datetime.now(UTC))
-
-
-def expect_paid(result: PayResult, intent: TradeIntent) -> None:
-    assert (result.outcome, result.trade_no) == (Outcome.PAID, intent.trade_no)
-    assert (result.order_minor, result.currency) == (AMOUNT_MINOR, "CNY")
-    assert result.channel_reference
-    assert result.payer_id
-    assert result.paid_at is not None
-    assert abs(result.paid_at - datetime.now(UTC)) < timedelta(minutes=1)
 
 
 async def test_a_customer_scans_and_pays_and_query_and_notice_say_so(desk: Desk, receiver: Receiver) -> None:

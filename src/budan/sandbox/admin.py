@@ -11,7 +11,18 @@ from budan.sandbox.auth_codes import make_auth_code
 from budan.sandbox.exchange import Answer, Request, json_answer
 from budan.sandbox.faults import FaultOdds, Faults
 from budan.sandbox.payer import PayRefused
-from budan.sandbox.records import ChannelName, Event, OddsSet, Placed, PlacingSet, Trade, TradeState
+from budan.sandbox.records import (
+    ChannelName,
+    Event,
+    EventKind,
+    OddsSet,
+    Placed,
+    PlacingSet,
+    Refund,
+    Trade,
+    TradeState,
+)
+from budan.sandbox.refunds import RefundRefused, RefundWish, portal_refund_no, take_refund
 from budan.sandbox.truth import CODE_LIFE
 from budan.sandbox.world import World
 
@@ -47,6 +58,23 @@ class PlacingWish(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     faults: Faults
 
 
+class PortalWish(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a person gives back in the channel's own portal, past the shop's program."""
+
+    trade_no: Annotated[str, msgspec.Meta(max_length=64)]
+    amount_minor: Annotated[int, msgspec.Meta(ge=1, le=10_000_000_000)]
+    account_id: str = ""
+    faults: Faults | None = None
+
+
+class RefundFaultsWish(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the refunds of a trade meet from now on; `faults` absent leaves them to the odds again."""
+
+    trade_no: Annotated[str, msgspec.Meta(max_length=64)]
+    account_id: str = ""
+    faults: Faults | None = None
+
+
 class AdminRefusal(Exception):  # noqa: N818 - an answer, not an error
     """The request cannot be met; `code` is stable."""
 
@@ -71,6 +99,8 @@ class Admin:
             return json_answer({"code": refusal.code, "detail": refusal.detail}, status=refusal.status)
         except PayRefused as refusal:
             return json_answer({"code": refusal.code, "detail": "the wallet refuses"}, status=409)
+        except RefundRefused as refusal:
+            return json_answer({"code": refusal.code, "detail": "no money goes back"}, status=409)
         except AccountRefused as refusal:
             return json_answer({"code": refusal.code, "detail": "no account was opened"}, status=400)
 
@@ -99,6 +129,10 @@ class Admin:
         match request.method, name:
             case "POST", "placings":
                 return self._placing(_decoded(request.body, PlacingWish))
+            case "POST", "portal-refunds":
+                return self._refund_by_portal(_decoded(request.body, PortalWish))
+            case "PUT", "refund-faults":
+                return self._choose_refund_faults(_decoded(request.body, RefundFaultsWish))
             case "PUT", "faults":
                 odds = _decoded(request.body, FaultOdds)
                 self._world.truth.record(OddsSet(at=self._world.clock(), odds=odds))
@@ -126,6 +160,18 @@ class Admin:
     def _pay(self, wish: PayWish) -> Answer:
         trade = self._world.payer.pay(self._named(wish), faults=wish.faults)
         return json_answer(render_trade(self._world, trade))
+
+    def _refund_by_portal(self, wish: PortalWish) -> Answer:
+        trade = find_trade(self._world, trade_no=wish.trade_no, account_id=wish.account_id)
+        refund = RefundWish(refund_no=portal_refund_no(trade), amount_minor=wish.amount_minor, by_portal=True)
+        taken = take_refund(self._world, trade, refund, faults=self._world.faults_for(wish.faults))
+        return json_answer(render_refund(taken), status=201)
+
+    def _choose_refund_faults(self, wish: RefundFaultsWish) -> Answer:
+        trade = find_trade(self._world, trade_no=wish.trade_no, account_id=wish.account_id)
+        chosen = Event(nth=trade.nth, at=self._world.clock(), kind=EventKind.REFUND_FAULTS_CHOSEN, faults=wish.faults)
+        self._world.truth.record(chosen)
+        return json_answer(render_trade(self._world, self._world.truth.get(trade.nth)))
 
     def _named(self, wish: PayWish) -> Trade:
         if bool(wish.code_text) == bool(wish.trade_no):
@@ -211,6 +257,24 @@ def render_trade(world: World, trade: Trade) -> dict[str, Any]:
         "faults": trade.faults,
         "notice_state": trade.notice_state.value,
         "notices_sent": trade.notice_sends,
+        "refunded_minor": trade.refunded_minor,
+        "refunds": [render_refund(refund) for refund in trade.refunds],
+    }
+
+
+def render_refund(refund: Refund) -> dict[str, Any]:
+    """A refund as the audit reads it."""
+    return {
+        "refund_no": refund.refund_no,
+        "amount_minor": refund.amount_minor,
+        "channel_no": refund.channel_no,
+        "state": refund.state.value,
+        "by_portal": refund.by_portal,
+        "asked_at": refund.asked_at,
+        "ended_at": refund.ended_at,
+        "faults": refund.faults,
+        "notice_state": refund.notice_state.value,
+        "notices_sent": refund.notice_sends,
     }
 
 

@@ -1,4 +1,4 @@
-"""Alipay's face: precreate, wap, code payments, query, close and cancel at one gateway (docs/protocols/alipay.md)."""
+"""Alipay's face: precreate, wap, code payments, query, close, cancel and refunds at one gateway (docs/protocols/alipay.md)."""
 
 import hashlib
 from collections.abc import Mapping
@@ -12,11 +12,15 @@ import msgspec
 from budan.sandbox.alipay_messages import (
     OrderFields,
     RefFields,
+    RefundFields,
+    RefundQueryFields,
     WrongValue,
     beijing,
     expires_at,
     parse_beijing,
     parse_yuan,
+    refund_fields,
+    refund_query_fields,
     trade_fields,
     trade_status,
     yuan,
@@ -25,7 +29,8 @@ from budan.sandbox.exchange import Answer, Request, Withheld
 from budan.sandbox.faults import NO_FAULTS, Faults
 from budan.sandbox.numbers import channel_no, code_text, nth_of_channel_no
 from budan.sandbox.payer import PayRefused
-from budan.sandbox.records import AlipayAccount, ChannelName, EventKind, Method, Placed, Trade, TradeState
+from budan.sandbox.records import AlipayAccount, ChannelName, EventKind, Method, Placed, Refund, Trade, TradeState
+from budan.sandbox.refunds import RefundRefused, RefundWish, note_refund, refund_faults, take_refund
 from budan.sandbox.world import World
 from budan.wire.alipay import notify_sign_string, parse_form, response_name, verify_request
 from budan.wire.errors import BadAnswer
@@ -96,6 +101,10 @@ class AlipayFace:
                 return await self._close(call)
             case "alipay.trade.cancel":
                 return await self._cancel(call)
+            case "alipay.trade.refund":
+                return await self._refund(call)
+            case "alipay.trade.fastpay.refund.query":
+                return await self._query_refund(call)
             case _:
                 raise _Refusal("40002", "isv.invalid-method", "不存在的方法名")
 
@@ -211,6 +220,46 @@ class AlipayFace:
         await self._world.slow_down(trade)
         return await self._signed(call, _done(fields | ({"action": action} if action else {})))
 
+    async def _refund(self, call: _Call) -> Answer | Withheld:
+        wish = _content(call, RefundFields)
+        trade = self._existing(call, RefFields(out_trade_no=wish.out_trade_no, trade_no=wish.trade_no))
+        refund_no = wish.out_request_no or trade.trade_no
+        is_repeat = trade.find_refund(refund_no) is not None
+        faults = refund_faults(self._world, trade)
+        if faults.timeout_before_charge and not is_repeat:
+            return Withheld()
+        try:
+            amount_minor = parse_yuan(wish.refund_amount)
+            asked = RefundWish(refund_no=refund_no, amount_minor=amount_minor, reason=wish.refund_reason)
+            refund = take_refund(self._world, trade, asked, faults=faults)
+        except WrongValue as error:
+            raise _Refusal("40004", "ACQ.INVALID_PARAMETER", "参数无效: refund_amount") from error
+        except RefundRefused as refusal:
+            raise _Refusal("40004", _REFUND_REFUSALS[refusal.code]) from refusal
+        if not is_repeat:
+            return await self._refund_taken(call, self._world.truth.get(trade.nth), refund)
+        return await self._signed(call, _done(refund_fields(trade, refund, moved=False)))
+
+    async def _refund_taken(self, call: _Call, trade: Trade, refund: Refund) -> Answer | Withheld:
+        """The answer to a new refund; some of these answers are lost."""
+        await self._world.slow_down(trade)
+        if refund.faults.timeout_after_charge:
+            note_refund(self._world, trade, refund, EventKind.ANSWER_WITHHELD)
+            return Withheld()
+        if refund.faults.busy:
+            note_refund(self._world, trade, refund, EventKind.ANSWERED_BUSY)
+            raise _Refusal("40004", "ACQ.SYSTEM_ERROR", "系统错误")
+        return await self._signed(call, _done(refund_fields(trade, refund, moved=True)))
+
+    async def _query_refund(self, call: _Call) -> Answer:
+        wish = _content(call, RefundQueryFields)
+        trade = self._existing(call, RefFields(out_trade_no=wish.out_trade_no, trade_no=wish.trade_no))
+        refund = trade.find_refund(wish.out_request_no)
+        self._world.note_query(trade)
+        await self._world.slow_down(trade)
+        fields = {} if refund is None else refund_query_fields(trade, refund, options=wish.query_options)
+        return await self._signed(call, _done(fields))
+
     def _cancelled(self, trade: Trade, *, age: timedelta) -> str:
         """Ends the trade and says how; nothing is said of a code that nobody scanned, but it is dead from now on."""
         if age > _CANCEL_LIFE:
@@ -225,7 +274,10 @@ class AlipayFace:
 
     def _made(self, call: _Call) -> Trade:
         """The trade that the call means; one that nobody scanned does not exist for Alipay."""
-        trade = self._find(call.account, _content(call, RefFields))
+        return self._existing(call, _content(call, RefFields))
+
+    def _existing(self, call: _Call, wish: RefFields) -> Trade:
+        trade = self._find(call.account, wish)
         if trade is None or not trade.channel_no:
             raise _Refusal("40004", "ACQ.TRADE_NOT_EXIST", "交易不存在")
         return trade
@@ -287,7 +339,23 @@ class AlipayFace:
         return Answer(status=200, body=self._encoder.encode({name: _problem(refusal)}), content_type=_TEXT)
 
 
-_METHODS: Final = frozenset({*_PLACING, "alipay.trade.query", "alipay.trade.close", "alipay.trade.cancel"})
+_METHODS: Final = frozenset(
+    {
+        *_PLACING,
+        "alipay.trade.query",
+        "alipay.trade.close",
+        "alipay.trade.cancel",
+        "alipay.trade.refund",
+        "alipay.trade.fastpay.refund.query",
+    }
+)
+_REFUND_REFUSALS: Final = {
+    "not_paid": "ACQ.TRADE_STATUS_ERROR",
+    "discordant": "ACQ.DISCORDANT_REPEAT_REQUEST",
+    "exceeds": "ACQ.REASON_TRADE_REFUND_FEE_ERR",
+    "too_many": "ACQ.TRADE_NOT_ALLOW_REFUND",
+    "poor": "ACQ.SELLER_BALANCE_NOT_ENOUGH",
+}
 _MESSAGES: Final = {
     "20000": "Service Currently Unavailable",
     "40001": "Missing Required Arguments",

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final
 import msgspec
 
 from budan.sandbox.numbers import BEIJING
-from budan.sandbox.records import Trade, TradeState
+from budan.sandbox.records import Refund, RefundState, Trade, TradeState
 
 TIME_FORMAT: Final = "%Y-%m-%d %H:%M:%S"
 # Never shown whole, as in the real answers.
@@ -43,6 +43,25 @@ class RefFields(msgspec.Struct, frozen=True, kw_only=True):
 
     out_trade_no: str = ""
     trade_no: str = ""
+
+
+class RefundFields(msgspec.Struct, frozen=True, kw_only=True):
+    """`biz_content` of a refund; without a number of its own it has the trade's."""
+
+    refund_amount: str
+    out_trade_no: str = ""
+    trade_no: str = ""
+    out_request_no: Annotated[str, msgspec.Meta(max_length=64)] = ""
+    refund_reason: Annotated[str, msgspec.Meta(max_length=256)] = ""
+
+
+class RefundQueryFields(msgspec.Struct, frozen=True, kw_only=True):
+    """`biz_content` of a refund's query."""
+
+    out_request_no: str
+    out_trade_no: str = ""
+    trade_no: str = ""
+    query_options: tuple[str, ...] = ()
 
 
 class WrongValue(ValueError):  # noqa: N818 - named by what it is
@@ -104,7 +123,9 @@ def expires_at(order: OrderFields, *, now: datetime, default: timedelta | None) 
 
 
 def trade_status(trade: Trade) -> str:
-    """The word for the trade's state; closed also says "paid and returned"."""
+    """The word for the trade's state; closed also says "paid and returned", by a cancel or by refunds of all of it."""
+    if trade.refunded_minor == trade.amount_minor:
+        return "TRADE_CLOSED"
     match trade.state:
         case TradeState.WAITING | TradeState.TYPING:
             return "WAIT_BUYER_PAY"
@@ -132,6 +153,43 @@ def trade_fields(trade: Trade) -> dict[str, Any]:
         "point_amount": "0.00",
         "invoice_amount": amount,
         "fund_bill_list": [{"amount": amount, "fund_channel": "PCREDIT"}],
+    }
+
+
+def refund_fields(trade: Trade, refund: Refund, *, moved: bool) -> dict[str, Any]:
+    """What a refund is answered: `refund_fee` is all that ever went back."""
+    return {
+        "trade_no": trade.channel_no,
+        "out_trade_no": trade.trade_no,
+        "buyer_logon_id": LOGON_ID,
+        "fund_change": "Y" if moved and refund.state is RefundState.DONE else "N",
+        "refund_fee": yuan(trade.refunded_minor),
+    }
+
+
+def refund_query_fields(trade: Trade, refund: Refund, *, options: tuple[str, ...]) -> dict[str, Any]:
+    """What a refund's query is answered; one that failed has no status."""
+    fields = {"trade_no": trade.channel_no, "out_trade_no": trade.trade_no, "out_request_no": refund.refund_no}
+    if refund.state in {RefundState.ABNORMAL, RefundState.CLOSED}:
+        return fields
+    fields |= {
+        "total_amount": yuan(trade.amount_minor),
+        "refund_amount": yuan(refund.amount_minor),
+        "refund_status": "REFUND_SUCCESS" if refund.state is RefundState.DONE else "REFUND_PROCESSING",
+    }
+    if "gmt_refund_pay" in options and refund.ended_at is not None:
+        fields["gmt_refund_pay"] = beijing(refund.ended_at)
+    return fields
+
+
+def refund_notice_fields(trade: Trade, refund: Refund) -> Mapping[str, str]:
+    """What a notice says besides, when it tells of a refund; the payment's own fields stay."""
+    assert refund.ended_at is not None
+    return {
+        "trade_status": trade_status(trade),
+        "out_biz_no": refund.refund_no,
+        "refund_fee": yuan(trade.refunded_minor),
+        "gmt_refund": f"{beijing(refund.ended_at)}.000",
     }
 
 

@@ -1,11 +1,11 @@
-"""How Alipay announces a payment (docs/protocols/alipay.md §4)."""
+"""How Alipay announces a payment, and a refund where it does (docs/protocols/alipay.md §4)."""
 
 import hashlib
 from typing import Final
 
-from budan.sandbox.alipay_messages import notice_fields
+from budan.sandbox.alipay_messages import notice_fields, refund_notice_fields
 from budan.sandbox.notices import RenderedNotice
-from budan.sandbox.records import AlipayAccount, Trade
+from budan.sandbox.records import AlipayAccount, Refund, Trade
 from budan.sandbox.world import World
 from budan.wire.alipay import notify_sign_string, render_form
 from budan.wire.http import HttpAnswer
@@ -28,19 +28,22 @@ class AlipayAnnouncer:
         minutes = tuple(count * _MINUTE_S for count in (4, 10, 10))
         return (*minutes, *(count * _HOUR_S for count in (1, 2, 6, 15)))
 
-    async def render(self, trade: Trade) -> RenderedNotice:
+    async def render(self, trade: Trade, refund: Refund | None) -> RenderedNotice:
         """The same notify_id each time, with a fresh time and signature."""
         account = self._world.truth.account_of(trade)
         assert isinstance(account, AlipayAccount)
+        told_no = trade.channel_no if refund is None else f"{trade.channel_no}{refund.refund_no}"
         fields = dict(
             notice_fields(
                 trade,
                 app_id=account.app_id,
                 seller_id=account.seller_id,
-                notify_id=hashlib.sha256(trade.channel_no.encode()).hexdigest()[:_NOTIFY_ID_LENGTH],
+                notify_id=hashlib.sha256(told_no.encode()).hexdigest()[:_NOTIFY_ID_LENGTH],
                 now=self._world.clock(),
             )
         )
+        if refund is not None:
+            fields |= refund_notice_fields(trade, refund)
         private_key = self._world.keys.alipay_key(account)
         signature = await self._world.signer.sign_sha256(private_key, notify_sign_string(fields))
         body = render_form(fields | {"sign_type": "RSA2", "sign": signature})

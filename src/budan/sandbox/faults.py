@@ -14,6 +14,7 @@ TypingSeconds = Annotated[float, msgspec.Meta(ge=0, le=TYPING_S_MAX)]
 SlowMilliseconds = Annotated[int, msgspec.Meta(ge=0, le=SLOW_MS_MAX)]
 Probability = Annotated[float, msgspec.Meta(ge=0, le=1)]
 TypingEnd = Literal["paid", "failed"]
+RefundEnd = Literal["done", "abnormal", "closed"]
 
 
 class Faults(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True, gc=False):
@@ -22,6 +23,10 @@ class Faults(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forb
     `drop_notice` loses every repeat too. `timeout_after_charge` and `busy` take effect after the order was placed or
     the money taken, `timeout_before_charge` before anything was recorded. `user_paying_s` is for code payments.
     `retry_cancel` makes the first cancel answer retry_flag=Y and do nothing.
+
+    Refunds meet the same ones: their own notice, answers lost before or after the money went back, `busy` after it did.
+    `refund_refused` says that the shop has no money there; `refund_takes_s` and `refund_ends` are of a refund that was
+    accepted, and `tell_refund` makes Alipay announce it as a payment's repeated notice.
     """
 
     drop_notice: bool = False
@@ -33,6 +38,10 @@ class Faults(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forb
     user_paying_s: TypingSeconds = 0
     user_paying_ends: TypingEnd = "paid"
     retry_cancel: bool = False
+    refund_refused: bool = False
+    refund_takes_s: TypingSeconds = 0
+    refund_ends: RefundEnd = "done"
+    tell_refund: bool = False
     slow_ms: SlowMilliseconds = 0
 
 
@@ -56,6 +65,10 @@ class FaultOdds(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     user_paying_s: TypingSeconds = 8
     user_paying_fails: Probability = 0.0
     retry_cancel: Probability = 0.0
+    refund_refused: Probability = 0.0
+    refund_abnormal: Probability = 0.0
+    refund_takes: Probability = 0.0
+    refund_takes_s: TypingSeconds = 5
     slow: Probability = 0.0
     slow_ms: SlowMilliseconds = 1_000
 
@@ -78,6 +91,7 @@ class Dice:
         drop, double, delay, before, after, busy, typing, fails, retry, slow = (
             self._random.random() for _ in range(10)
         )
+        refused, abnormal, takes = (self._random.random() for _ in range(3))
         return Faults(
             drop_notice=drop < odds.drop_notice,
             double_notice=double < odds.double_notice,
@@ -88,6 +102,9 @@ class Dice:
             user_paying_s=odds.user_paying_s if typing < odds.user_paying else 0,
             user_paying_ends="failed" if fails < odds.user_paying_fails else "paid",
             retry_cancel=retry < odds.retry_cancel,
+            refund_refused=refused < odds.refund_refused,
+            refund_takes_s=odds.refund_takes_s if takes < odds.refund_takes else 0,
+            refund_ends="abnormal" if abnormal < odds.refund_abnormal else "done",
             slow_ms=odds.slow_ms if slow < odds.slow else 0,
         )
 

@@ -1,4 +1,4 @@
-"""Sends the notices of payments, again and again on the channel's own schedule until the shop's side takes them."""
+"""Sends the notices of payments and refunds, again and again on the channel's own schedule until the shop's side takes them."""
 
 import asyncio
 import logging
@@ -7,10 +7,12 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 from urllib.parse import urlsplit
 
-from budan.sandbox.records import ChannelName, Event, EventKind, NoticeState, Trade
+import msgspec
+
+from budan.sandbox.records import REFUND_NOTICE_KINDS, ChannelName, Event, EventKind, NoticeState, Refund, Trade
 from budan.sandbox.world import World
 from budan.wire.errors import WireError
 from budan.wire.http import HttpAnswer, HttpClient
@@ -38,8 +40,8 @@ class Announcer(Protocol):
         """The channel's documented waits before each repeat."""
         ...
 
-    async def render(self, trade: Trade) -> RenderedNotice:
-        """The notice of this trade's payment."""
+    async def render(self, trade: Trade, refund: Refund | None) -> RenderedNotice:
+        """The notice of this trade's payment, or of its refund."""
         ...
 
     def is_acknowledged(self, answer: HttpAnswer) -> bool:
@@ -47,12 +49,19 @@ class Announcer(Protocol):
         ...
 
 
+class _News(NamedTuple):
+    """What is to be told: a trade's payment, or its refund of this number."""
+
+    nth: int
+    refund_no: str
+
+
 @dataclass(slots=True)
 class _Host:
     """One receiver: a slow one delays no other."""
 
     in_flight: int = 0
-    waiting: deque[int] = field(default_factory=deque[int])
+    waiting: deque[_News] = field(default_factory=deque[_News])
 
 
 class Notices:
@@ -70,7 +79,7 @@ class Notices:
         self._announcers = announcers
         self._time_scale = time_scale
         self._hosts: dict[str, _Host] = {}
-        self._started: set[int] = set()
+        self._started: set[_News] = set()
         self._tasks: asyncio.TaskGroup | None = None
 
     async def run(self) -> None:
@@ -81,14 +90,19 @@ class Notices:
 
     def _ring(self, nth: int) -> None:
         trade = self._world.payer.settled(self._world.truth.get(nth))
-        due_at = trade.notice_due_at
-        if trade.notice_state is not NoticeState.DUE or due_at is None or nth in self._started:
+        self._start(_News(nth, ""), trade)
+        for refund in trade.refunds:
+            self._start(_News(nth, refund.refund_no), refund)
+
+    def _start(self, news: _News, told: Trade | Refund) -> None:
+        due_at = told.notice_due_at
+        if told.notice_state is not NoticeState.DUE or due_at is None or news in self._started:
             return
         if due_at > self._world.clock():
             return
-        self._started.add(nth)
-        host = self._hosts.setdefault(urlsplit(trade.notify_url).netloc, _Host())
-        host.waiting.append(nth)
+        self._started.add(news)
+        host = self._hosts.setdefault(urlsplit(told.notify_url).netloc, _Host())
+        host.waiting.append(news)
         if host.in_flight < NOTICES_PER_HOST_MAX:
             assert self._tasks is not None
             host.in_flight += 1
@@ -101,35 +115,39 @@ class Notices:
         finally:
             host.in_flight -= 1
 
-    async def _turn(self, nth: int) -> None:
+    async def _turn(self, news: _News) -> None:
         try:
-            await self._announce(self._world.truth.get(nth))
+            await self._announce(self._world.truth.get(news.nth), news.refund_no)
         except Exception:  # noqa: BLE001 - top of a turn: the other notices go on
-            _LOG.exception("notice of trade %d failed in the sandbox itself", nth)
+            _LOG.exception("notice of trade %d failed in the sandbox itself", news.nth)
         finally:
-            self._started.discard(nth)
+            self._started.discard(news)
         # The next time was recorded while this trade still counted as started.
-        self._world.payer.arm(self._world.truth.get(nth))
+        self._world.payer.arm(self._world.truth.get(news.nth))
 
-    async def _announce(self, trade: Trade) -> None:
+    async def _announce(self, trade: Trade, refund_no: str) -> None:
         announcer = self._announcers[self._world.truth.account_of(trade).CHANNEL]
-        copies = 2 if trade.faults.double_notice and trade.notice_attempts == 0 else 1
+        refund = trade.find_refund(refund_no)
+        told = refund or trade
+        copies = 2 if told.faults.double_notice and told.notice_attempts == 0 else 1
         if copies == 1:
-            results = [await self._send(trade, announcer)]
+            results = [await self._send(trade, refund, announcer)]
         else:
-            results = await asyncio.gather(*(self._send(trade, announcer) for _ in range(copies)))
+            results = await asyncio.gather(*(self._send(trade, refund, announcer) for _ in range(copies)))
         is_taken = any(taken for taken, _ in results)
-        events = [event for _, event in results]
-        self._world.truth.record(*events, self._outcome(trade, announcer, is_taken=is_taken))
+        events = [*(event for _, event in results), self._outcome(trade.nth, told, announcer, is_taken=is_taken)]
+        if refund is not None:
+            events = [_of_refund(event, refund) for event in events]
+        self._world.truth.record(*events)
 
-    async def _send(self, trade: Trade, announcer: Announcer) -> tuple[bool, Event]:
-        notice = await announcer.render(trade)
+    async def _send(self, trade: Trade, refund: Refund | None, announcer: Announcer) -> tuple[bool, Event]:
+        notice = await announcer.render(trade, refund)
         started_at = self._world.clock()
         started_s = time.monotonic()
         try:
             answer = await self._client.request(
                 method="POST",
-                url=trade.notify_url,
+                url=(refund or trade).notify_url,
                 headers=notice.headers,
                 body=notice.body,
                 timeout_s=NOTICE_TIMEOUT_S,
@@ -143,11 +161,15 @@ class Notices:
         text = f"{text} after {took_ms} ms"
         return is_taken, Event(nth=trade.nth, at=started_at, kind=EventKind.NOTICE_SENT, text=text)
 
-    def _outcome(self, trade: Trade, announcer: Announcer, *, is_taken: bool) -> Event:
+    def _outcome(self, nth: int, told: Trade | Refund, announcer: Announcer, *, is_taken: bool) -> Event:
         now = self._world.clock()
         if is_taken:
-            return Event(nth=trade.nth, at=now, kind=EventKind.NOTICE_ACKNOWLEDGED)
-        if trade.notice_attempts >= len(announcer.repeat_after_s):
-            return Event(nth=trade.nth, at=now, kind=EventKind.NOTICE_GIVEN_UP)
-        wait_s = announcer.repeat_after_s[trade.notice_attempts] * self._time_scale
-        return Event(nth=trade.nth, at=now, kind=EventKind.NOTICE_REFUSED, until=now + timedelta(seconds=wait_s))
+            return Event(nth=nth, at=now, kind=EventKind.NOTICE_ACKNOWLEDGED)
+        if told.notice_attempts >= len(announcer.repeat_after_s):
+            return Event(nth=nth, at=now, kind=EventKind.NOTICE_GIVEN_UP)
+        wait_s = announcer.repeat_after_s[told.notice_attempts] * self._time_scale
+        return Event(nth=nth, at=now, kind=EventKind.NOTICE_REFUSED, until=now + timedelta(seconds=wait_s))
+
+
+def _of_refund(event: Event, refund: Refund) -> Event:
+    return msgspec.structs.replace(event, kind=REFUND_NOTICE_KINDS[event.kind], refund_no=refund.refund_no)

@@ -36,6 +36,13 @@ def channel_no(trade: Trade, *, channel: ChannelName, now: datetime) -> str:
     return f"{day}2200140000{trade.nth:010d}"
 
 
+def refund_channel_no(trade: Trade, *, channel: ChannelName, now: datetime) -> str:
+    """The channel's own number for the trade's next refund; Alipay gives none, its trade number serves."""
+    if channel is ChannelName.ALIPAY:
+        return trade.channel_no
+    return f"50300009{now.astimezone(BEIJING):%Y%m%d}{trade.nth:010d}{len(trade.refunds) + 1:02d}"
+
+
 def nth_of_channel_no(text: str) -> int | None:
     """The count in such a number; the caller compares the whole number with the trade's."""
     count = text[-_CHANNEL_NO_COUNT:]

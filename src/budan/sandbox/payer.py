@@ -13,10 +13,18 @@ from budan.sandbox.records import (
     EventKind,
     Method,
     Placed,
+    Refund,
+    RefundState,
     Trade,
     TradeState,
 )
 from budan.sandbox.truth import Truth
+
+_REFUND_ENDS: Final = {
+    "done": EventKind.REFUND_DONE,
+    "abnormal": EventKind.REFUND_ABNORMAL,
+    "closed": EventKind.REFUND_CLOSED,
+}
 
 # WeChat closes an unpaid order by itself then (docs/protocols/wechat_v3.md §5).
 WECHAT_LIFE: Final = timedelta(days=7)
@@ -157,7 +165,12 @@ class Payer:
             return self._payment(trade, now=trade.typing_until, faults=trade.faults)
         if trade.state is TradeState.WAITING:
             return self._expiry_events(trade, now)
-        return []
+        return [
+            event
+            for refund in trade.refunds
+            if refund.state is RefundState.PROCESSING and refund.ends_at <= now
+            for event in _refund_end(trade, refund)
+        ]
 
     def _expiry_events(self, trade: Trade, now: datetime) -> list[Event]:
         if self._truth.account_of(trade).CHANNEL is ChannelName.WECHAT_V3:
@@ -168,10 +181,31 @@ class Payer:
 
     def _armed(self, nth: int) -> Trade:
         trade = self._truth.get(nth)
-        for at in (trade.typing_until if trade.state is TradeState.TYPING else None, trade.notice_due_at):
+        typing_until = trade.typing_until if trade.state is TradeState.TYPING else None
+        ends = [refund.ends_at for refund in trade.refunds if refund.state is RefundState.PROCESSING]
+        told = [refund.notice_due_at for refund in trade.refunds]
+        for at in (typing_until, trade.notice_due_at, *ends, *told):
             if at is not None:
                 self._alarms.set(nth, at=at)
         return trade
+
+
+def _refund_end(trade: Trade, refund: Refund) -> list[Event]:
+    """The end of a refund at its own moment, however late we look, and the fate of its notice."""
+    faults, at = refund.faults, refund.ends_at
+
+    def happened(kind: EventKind, *, until: datetime | None = None) -> Event:
+        return Event(nth=trade.nth, at=at, kind=kind, until=until, refund_no=refund.refund_no)
+
+    due_at = at + timedelta(seconds=faults.delay_notice_s) if refund.notify_url else None
+    ended = happened(_REFUND_ENDS[faults.refund_ends], until=due_at)
+    if due_at is None:
+        return [ended]
+    if faults.drop_notice:
+        return [ended, happened(EventKind.REFUND_NOTICE_DROPPED)]
+    if faults.delay_notice_s:
+        return [ended, happened(EventKind.REFUND_NOTICE_DELAYED, until=due_at)]
+    return [ended]
 
 
 def is_expired(trade: Trade, now: datetime) -> bool:

@@ -44,8 +44,17 @@ class TradeState(Enum):
     RETURNED = "returned"
 
 
+class RefundState(Enum):
+    """Where a refund's money is: back with the payer in `done` only."""
+
+    PROCESSING = "processing"
+    DONE = "done"
+    ABNORMAL = "abnormal"
+    CLOSED = "closed"
+
+
 class NoticeState(Enum):
-    """Where the notice of a payment is."""
+    """Where the notice of a payment or a refund is."""
 
     NONE = "none"
     DUE = "due"
@@ -95,8 +104,31 @@ class AlipayAccount(_Account, frozen=True, kw_only=True, tag="alipay", tag_field
 Account = WechatAccount | AlipayAccount
 
 
+class Refund(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """One refund of a trade; `by_portal` was made by a person at the channel and not by the shop's request."""
+
+    refund_no: str
+    amount_minor: int
+    channel_no: str
+    asked_at: datetime
+    ends_at: datetime
+    reason: str = ""
+    notify_url: str = ""
+    by_portal: bool = False
+    faults: Faults = NO_FAULTS
+    state: RefundState = RefundState.PROCESSING
+    ended_at: datetime | None = None
+    notice_state: NoticeState = NoticeState.NONE
+    notice_attempts: int = 0
+    notice_sends: int = 0
+    notice_due_at: datetime | None = None
+
+
 class Trade(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
-    """One order at one account. `nth` counts all trades of the sandbox; `params_digest` covers what a repeat must equal."""
+    """One order at one account. `nth` counts all trades of the sandbox; `params_digest` covers what a repeat must equal.
+
+    `refund_faults` are those that its refunds meet; None leaves them to the odds.
+    """
 
     nth: int
     account_id: str
@@ -124,6 +156,17 @@ class Trade(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fa
     notice_due_at: datetime | None = None
     cancels: int = 0
     queries: int = 0
+    refunds: tuple[Refund, ...] = ()
+    refund_faults: Faults | None = None
+
+    @property
+    def refunded_minor(self) -> int:
+        """What is back with the payer."""
+        return sum(refund.amount_minor for refund in self.refunds if refund.state is RefundState.DONE)
+
+    def find_refund(self, refund_no: str) -> Refund | None:
+        """The refund of this number."""
+        return next((refund for refund in self.refunds if refund.refund_no == refund_no), None)
 
 
 class EventKind(Enum):
@@ -148,10 +191,25 @@ class EventKind(Enum):
     NOTICE_ACKNOWLEDGED = "notice_acknowledged"
     NOTICE_REFUSED = "notice_refused"
     NOTICE_GIVEN_UP = "notice_given_up"
+    REFUND_FAULTS_CHOSEN = "refund_faults_chosen"
+    REFUND_REFUSED = "refund_refused"
+    REFUND_ASKED = "refund_asked"
+    REFUND_DONE = "refund_done"
+    REFUND_ABNORMAL = "refund_abnormal"
+    REFUND_CLOSED = "refund_closed"
+    REFUND_NOTICE_DELAYED = "refund_notice_delayed"
+    REFUND_NOTICE_DROPPED = "refund_notice_dropped"
+    REFUND_NOTICE_SENT = "refund_notice_sent"
+    REFUND_NOTICE_ACKNOWLEDGED = "refund_notice_acknowledged"
+    REFUND_NOTICE_REFUSED = "refund_notice_refused"
+    REFUND_NOTICE_GIVEN_UP = "refund_notice_given_up"
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="event", tag_field="record", gc=False):
-    """One thing that happened to trade `nth`; the optional fields are those that its kind needs."""
+    """One thing that happened to trade `nth`; the optional fields are those that its kind needs.
+
+    `refund_no` is set where it happened to one of its refunds.
+    """
 
     nth: int
     at: datetime
@@ -161,6 +219,8 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="
     payer_id: str = ""
     channel_no: str = ""
     faults: Faults | None = None
+    refund_no: str = ""
+    refund: Refund | None = None
 
 
 class Opened(msgspec.Struct, frozen=True, kw_only=True, tag="opened", tag_field="record"):
@@ -206,6 +266,8 @@ Record = Event | Opened | Placed | CodeMade | OddsSet | PlacingSet
 
 def changed(trade: Trade, event: Event) -> Trade:
     """The trade after this event."""
+    if event.refund_no or event.refund is not None:
+        return _with_refund(trade, event)
     changes: dict[str, Any] = {}
     match event.kind:
         case EventKind.SCANNED:
@@ -224,11 +286,54 @@ def changed(trade: Trade, event: Event) -> Trade:
             changes = {"queries": trade.queries + 1}
         case EventKind.CANCEL_PUT_OFF:
             changes = {"cancels": trade.cancels + 1}
-        case EventKind.PLACED_AGAIN | EventKind.ANSWER_WITHHELD | EventKind.ANSWERED_BUSY:
+        case EventKind.REFUND_FAULTS_CHOSEN:
+            changes = {"refund_faults": event.faults}
+        case EventKind.PLACED_AGAIN | EventKind.ANSWER_WITHHELD | EventKind.ANSWERED_BUSY | EventKind.REFUND_REFUSED:
             pass
         case _:
             changes = _notice_changes(trade, event)
     return msgspec.structs.replace(trade, **changes)
+
+
+_REFUND_ENDS = {
+    EventKind.REFUND_DONE: RefundState.DONE,
+    EventKind.REFUND_ABNORMAL: RefundState.ABNORMAL,
+    EventKind.REFUND_CLOSED: RefundState.CLOSED,
+}
+_REFUND_NOTICES = {
+    EventKind.REFUND_NOTICE_DELAYED: EventKind.NOTICE_DELAYED,
+    EventKind.REFUND_NOTICE_DROPPED: EventKind.NOTICE_DROPPED,
+    EventKind.REFUND_NOTICE_SENT: EventKind.NOTICE_SENT,
+    EventKind.REFUND_NOTICE_ACKNOWLEDGED: EventKind.NOTICE_ACKNOWLEDGED,
+    EventKind.REFUND_NOTICE_REFUSED: EventKind.NOTICE_REFUSED,
+    EventKind.REFUND_NOTICE_GIVEN_UP: EventKind.NOTICE_GIVEN_UP,
+}
+# What happens to a refund's notice, by what the same is called of a payment's.
+REFUND_NOTICE_KINDS = {payment: refund for refund, payment in _REFUND_NOTICES.items()}
+
+
+def _with_refund(trade: Trade, event: Event) -> Trade:
+    if event.refund is not None:
+        return msgspec.structs.replace(trade, refunds=(*trade.refunds, event.refund))
+    refunds = tuple(
+        _changed_refund(refund, event) if refund.refund_no == event.refund_no else refund for refund in trade.refunds
+    )
+    return msgspec.structs.replace(trade, refunds=refunds)
+
+
+def _changed_refund(refund: Refund, event: Event) -> Refund:
+    if event.kind in {EventKind.ANSWER_WITHHELD, EventKind.ANSWERED_BUSY}:
+        return refund
+    if (state := _REFUND_ENDS.get(event.kind)) is None:
+        changes = _notice_changes(refund, msgspec.structs.replace(event, kind=_REFUND_NOTICES[event.kind]))
+        return msgspec.structs.replace(refund, **changes)
+    return msgspec.structs.replace(
+        refund,
+        state=state,
+        ended_at=event.at,
+        notice_state=NoticeState.NONE if event.until is None else NoticeState.DUE,
+        notice_due_at=event.until,
+    )
 
 
 def _payment_changes(trade: Trade, event: Event) -> dict[str, Any]:
@@ -242,18 +347,18 @@ def _payment_changes(trade: Trade, event: Event) -> dict[str, Any]:
     }
 
 
-def _notice_changes(trade: Trade, event: Event) -> dict[str, Any]:
+def _notice_changes(told: Trade | Refund, event: Event) -> dict[str, Any]:
     match event.kind:
         case EventKind.NOTICE_DELAYED:
             return {"notice_due_at": event.until}
         case EventKind.NOTICE_DROPPED:
             return {"notice_state": NoticeState.DROPPED, "notice_due_at": None}
         case EventKind.NOTICE_SENT:
-            return {"notice_sends": trade.notice_sends + 1}
+            return {"notice_sends": told.notice_sends + 1}
         case EventKind.NOTICE_ACKNOWLEDGED:
             return {"notice_state": NoticeState.ACKNOWLEDGED, "notice_due_at": None}
         case EventKind.NOTICE_REFUSED:
-            return {"notice_attempts": trade.notice_attempts + 1, "notice_due_at": event.until}
+            return {"notice_attempts": told.notice_attempts + 1, "notice_due_at": event.until}
         case _:
             assert event.kind is EventKind.NOTICE_GIVEN_UP
             return {"notice_state": NoticeState.GIVEN_UP, "notice_due_at": None}

@@ -21,6 +21,8 @@ from budan.sandbox.records import (
     Placed,
     PlacingSet,
     Record,
+    Refund,
+    RefundState,
     Trade,
     TradeState,
     changed,
@@ -42,6 +44,7 @@ class Truth:
         self._places: list[array[int]] = []
         self._by_number: dict[str, dict[str, int]] = {}
         self._codes: dict[str, CodeMade] = {}
+        self._by_refund: dict[str, dict[str, int]] = {}
         self._placings: dict[str, Faults] = {}
         self.odds: FaultOdds = NO_ODDS
         for place, record in journal.replay():
@@ -72,6 +75,11 @@ class Truth:
     def find(self, *, account_id: str, trade_no: str) -> Trade | None:
         """The trade that this account gave this number."""
         nth = self._by_number.get(account_id, {}).get(trade_no)
+        return None if nth is None else self._trades[nth]
+
+    def find_by_refund(self, *, account_id: str, refund_no: str) -> Trade | None:
+        """The trade that has the refund to which this account gave this number."""
+        nth = self._by_refund.get(account_id, {}).get(refund_no)
         return None if nth is None else self._trades[nth]
 
     def list_by_number(self, trade_no: str) -> list[Trade]:
@@ -120,9 +128,13 @@ class Truth:
         return self._placings.get(subject)
 
     def list_unfinished(self) -> list[Trade]:
-        """Trades for which a clock is running: somebody types, or a notice is due."""
+        """Trades for which a clock is running: somebody types, a refund is under way, or a notice is due."""
         return [
-            trade for trade in self._trades if trade.state is TradeState.TYPING or trade.notice_state is NoticeState.DUE
+            trade
+            for trade in self._trades
+            if trade.state is TradeState.TYPING
+            or trade.notice_state is NoticeState.DUE
+            or any(_is_unfinished(refund) for refund in trade.refunds)
         ]
 
     def close(self) -> None:
@@ -134,6 +146,9 @@ class Truth:
             case Event():
                 self._trades[record.nth] = changed(self._trades[record.nth], record)
                 self._places[record.nth].append(place)
+                if record.refund is not None:
+                    numbers = self._by_refund.setdefault(self._trades[record.nth].account_id, {})
+                    numbers[record.refund.refund_no] = record.nth
             case Placed():
                 self._place(record, place=place)
             case CodeMade():
@@ -173,3 +188,7 @@ class Truth:
             if code.made_at + CODE_LIFE >= now:
                 return
             yield auth_code
+
+
+def _is_unfinished(refund: Refund) -> bool:
+    return refund.state is RefundState.PROCESSING or refund.notice_state is NoticeState.DUE

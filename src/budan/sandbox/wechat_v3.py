@@ -1,4 +1,4 @@
-"""WeChat Pay's face: APIv3 for JSAPI, native and code payments, query, close and reverse (docs/protocols/wechat_v3.md)."""
+"""WeChat Pay's face: APIv3 for JSAPI, native and code payments, query, close, reverse and refunds (docs/protocols/wechat_v3.md)."""
 
 import hashlib
 import re
@@ -18,11 +18,13 @@ from budan.sandbox.records import (
     EventKind,
     Method,
     Placed,
+    Refund,
     Trade,
     TradeState,
     WechatAccount,
 )
-from budan.sandbox.wechat_v3_messages import EndFields, OrderFields, transaction
+from budan.sandbox.refunds import RefundRefused, RefundWish, note_refund, refund_faults, take_refund
+from budan.sandbox.wechat_v3_messages import EndFields, OrderFields, RefundFields, refund_object, transaction
 from budan.sandbox.world import World
 from budan.wire.wechat_v3 import SCHEME, Verdict, answer_sign_string, parse_authorization, verify_request
 
@@ -33,9 +35,18 @@ _METHODS: Final[Mapping[str, Method]] = {
     "codepay": Method.CODEPAY,
 }
 _TRADE_PATH: Final = re.compile(r"/v3/pay/transactions/out-trade-no/([^/]+)(/close|/reverse)?")
+_REFUNDS: Final = "/v3/refund/domestic/refunds"
+_REFUND_PATH: Final = re.compile(r"/v3/refund/domestic/refunds/([^/]+)")
 _ID_PATH: Final = re.compile(r"/v3/pay/transactions/id/([^/]+)")
 # A reverse is possible for this long (docs/protocols/wechat_v3.md §5).
 _REVERSE_LIFE: Final = timedelta(days=7)
+_REFUND_REFUSALS: Final[Mapping[str, tuple[int, str, str]]] = {
+    "not_paid": (400, "INVALID_REQUEST", "订单未支付"),
+    "discordant": (400, "INVALID_REQUEST", "订单金额或退款金额与之前请求不一致,请核实后再试"),
+    "exceeds": (400, "INVALID_REQUEST", "申请退款金额大于可退金额"),
+    "too_many": (400, "INVALID_REQUEST", "部分退款次数超限"),
+    "poor": (403, "NOT_ENOUGH", "基本账户余额不足,请充值后重新发起"),
+}
 _AUTH_CODE: Final = re.compile(r"1[0-5][0-9]{16}")
 
 
@@ -54,6 +65,7 @@ class WechatFace:
         self._world = world
         self._orders = msgspec.json.Decoder(OrderFields)
         self._ends = msgspec.json.Decoder(EndFields)
+        self._refunds = msgspec.json.Decoder(RefundFields)
         self._encoder = msgspec.json.Encoder()
 
     async def answer(self, request: Request) -> Answer | Withheld:
@@ -73,6 +85,8 @@ class WechatFace:
     async def _route(self, request: Request, account: WechatAccount) -> Answer | Withheld:
         if request.method == "POST" and (method := _METHODS.get(request.path.removeprefix(_PLACE))):
             return await self._place(request, account, method)
+        if request.path.startswith(_REFUNDS):
+            return await self._route_refund(request, account)
         if match := _TRADE_PATH.fullmatch(request.path):
             trade_no, end = unquote(match[1]), match[2]
             if request.method == "GET" and end is None:
@@ -83,6 +97,13 @@ class WechatFace:
                 return await self._reverse(request, account, trade_no)
         if request.method == "GET" and (match := _ID_PATH.fullmatch(request.path)):
             return await self._query(request, account, self._find_paid(account, match[1]))
+        raise _Refusal(404, "RESOURCE_NOT_EXISTS", "接口不存在")
+
+    async def _route_refund(self, request: Request, account: WechatAccount) -> Answer | Withheld:
+        if request.method == "POST" and request.path == _REFUNDS:
+            return await self._refund(request, account)
+        if request.method == "GET" and (match := _REFUND_PATH.fullmatch(request.path)):
+            return await self._query_refund(request, account, unquote(match[1]))
         raise _Refusal(404, "RESOURCE_NOT_EXISTS", "接口不存在")
 
     def _account(self, request: Request) -> WechatAccount:
@@ -216,6 +237,71 @@ class WechatFace:
         await self._world.slow_down(trade)
         fields = {"appid": account.appid, "mchid": account.mchid, "out_trade_no": trade.trade_no}
         return await self._signed(request, account, status=200, fields=fields)
+
+    async def _refund(self, request: Request, account: WechatAccount) -> Answer | Withheld:
+        wish = self._refund_wish(request)
+        meant = (
+            self._find_paid(account, wish.transaction_id)
+            if wish.transaction_id
+            else self._find(account, wish.out_trade_no)
+        )
+        trade = self._world.payer.settled(meant)
+        if wish.amount.total != trade.amount_minor:
+            raise _Refusal(400, "PARAM_ERROR", "订单金额不一致")
+        is_repeat = trade.find_refund(wish.out_refund_no) is not None
+        faults = refund_faults(self._world, trade)
+        if faults.timeout_before_charge and not is_repeat:
+            return Withheld()
+        asked = RefundWish(
+            refund_no=wish.out_refund_no,
+            amount_minor=wish.amount.refund,
+            reason=wish.reason,
+            notify_url=wish.notify_url,
+        )
+        try:
+            refund = take_refund(self._world, trade, asked, faults=faults)
+        except RefundRefused as refusal:
+            raise _Refusal(*_REFUND_REFUSALS[refusal.code]) from refusal
+        if not is_repeat:
+            return await self._refund_taken(request, account, trade, refund)
+        return await self._signed(request, account, status=200, fields=refund_object(trade, refund))
+
+    async def _refund_taken(
+        self, request: Request, account: WechatAccount, trade: Trade, refund: Refund
+    ) -> Answer | Withheld:
+        """The answer to a new refund; some of these answers are lost."""
+        await self._world.slow_down(trade)
+        if refund.faults.timeout_after_charge:
+            note_refund(self._world, trade, refund, EventKind.ANSWER_WITHHELD)
+            return Withheld()
+        if refund.faults.busy:
+            note_refund(self._world, trade, refund, EventKind.ANSWERED_BUSY)
+            raise _Refusal(500, "SYSTEM_ERROR", "系统异常,请用相同参数重新调用")
+        # Accepted is not done: this answer never says more, however fast the money was.
+        fields = refund_object(trade, refund) | {"status": "PROCESSING"}
+        return await self._signed(request, account, status=200, fields=fields)
+
+    async def _query_refund(self, request: Request, account: WechatAccount, refund_no: str) -> Answer:
+        trade = self._world.truth.find_by_refund(account_id=account.account_id, refund_no=refund_no)
+        if trade is None:
+            raise _Refusal(404, "RESOURCE_NOT_EXISTS", "退款单不存在")
+        trade = self._world.payer.settled(trade)
+        refund = trade.find_refund(refund_no)
+        assert refund is not None
+        self._world.note_query(trade)
+        await self._world.slow_down(trade)
+        return await self._signed(request, account, status=200, fields=refund_object(trade, refund))
+
+    def _refund_wish(self, request: Request) -> RefundFields:
+        try:
+            wish = self._refunds.decode(request.body)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise _Refusal(400, "PARAM_ERROR", f"参数错误: {error}") from error
+        if not (wish.transaction_id or wish.out_trade_no) or wish.amount.currency != "CNY":
+            raise _Refusal(400, "PARAM_ERROR", "参数错误: transaction_id, out_trade_no, amount.currency")
+        if wish.notify_url and (not wish.notify_url.startswith(("https://", "http://")) or "?" in wish.notify_url):
+            raise _Refusal(400, "PARAM_ERROR", "参数错误: notify_url")
+        return wish
 
     def _order(self, request: Request, account: WechatAccount, method: Method) -> OrderFields:
         try:

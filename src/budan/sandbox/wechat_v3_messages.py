@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final
 import msgspec
 
 from budan.sandbox.numbers import BEIJING
-from budan.sandbox.records import Method, Trade, TradeState, WechatAccount
+from budan.sandbox.records import Method, Refund, RefundState, Trade, TradeState, WechatAccount
 
 _TRADE_TYPES: Final[Mapping[Method, str]] = {
     Method.NATIVE: "NATIVE",
@@ -70,6 +70,36 @@ class EndFields(msgspec.Struct, frozen=True):
     appid: str = ""
 
 
+OutRefundNo = Annotated[str, msgspec.Meta(pattern=r"^[0-9A-Za-z_\-|*@]{1,64}$")]
+Fen = Annotated[int, msgspec.Meta(ge=1, le=10_000_000_000)]
+
+
+class RefundAmountFields(msgspec.Struct, frozen=True):
+    """What goes back of which whole."""
+
+    refund: Fen
+    total: Fen
+    currency: str
+
+
+class RefundFields(msgspec.Struct, frozen=True, kw_only=True):
+    """A refund; one of the two numbers names the order."""
+
+    out_refund_no: OutRefundNo
+    amount: RefundAmountFields
+    out_trade_no: str = ""
+    transaction_id: str = ""
+    reason: Annotated[str, msgspec.Meta(max_length=80)] = ""
+    notify_url: Annotated[str, msgspec.Meta(max_length=256)] = ""
+
+
+_REFUND_STATUS: Final[Mapping[RefundState, str]] = {
+    RefundState.PROCESSING: "PROCESSING",
+    RefundState.DONE: "SUCCESS",
+    RefundState.ABNORMAL: "ABNORMAL",
+    RefundState.CLOSED: "CLOSED",
+}
+
 _STATES: Final[Mapping[TradeState, tuple[str, str]]] = {
     TradeState.WAITING: ("NOTPAY", "订单未支付"),
     TradeState.TYPING: ("USERPAYING", "需要用户输入支付密码"),
@@ -81,7 +111,9 @@ _STATES: Final[Mapping[TradeState, tuple[str, str]]] = {
 
 
 def trade_state(trade: Trade) -> tuple[str, str]:
-    """`trade_state` and its text."""
+    """`trade_state` and its text; a trade with a refund under way or done says so for good."""
+    if any(refund.state is not RefundState.CLOSED for refund in trade.refunds):
+        return "REFUND", "转入退款"
     if trade.method is Method.CODEPAY and trade.state is TradeState.CLOSED:
         return _STATES[TradeState.RETURNED]
     return _STATES[trade.state]
@@ -114,6 +146,62 @@ def transaction(trade: Trade, account: WechatAccount) -> dict[str, Any]:
             "payer_currency": "CNY",
         },
     }
+
+
+def refund_object(trade: Trade, refund: Refund) -> dict[str, Any]:
+    """A refund as its request and its query are answered."""
+    return _with_success_time(
+        {
+            "refund_id": refund.channel_no,
+            "out_refund_no": refund.refund_no,
+            "transaction_id": trade.channel_no,
+            "out_trade_no": trade.trade_no,
+            "channel": "ORIGINAL",
+            "user_received_account": "支付用户零钱",
+            "create_time": rfc3339(refund.asked_at),
+            "status": _REFUND_STATUS[refund.state],
+            "funds_account": "AVAILABLE",
+            "amount": _refund_amount(trade, refund)
+            | {
+                "settlement_total": trade.amount_minor,
+                "settlement_refund": refund.amount_minor,
+                "discount_refund": 0,
+                "currency": "CNY",
+            },
+        },
+        refund,
+    )
+
+
+def refund_notice(trade: Trade, refund: Refund, account: WechatAccount) -> dict[str, Any]:
+    """The plaintext of a refund's notice; what a query calls `status` is `refund_status` here."""
+    return _with_success_time(
+        {
+            "mchid": account.mchid,
+            "transaction_id": trade.channel_no,
+            "out_trade_no": trade.trade_no,
+            "refund_id": refund.channel_no,
+            "out_refund_no": refund.refund_no,
+            "refund_status": _REFUND_STATUS[refund.state],
+            "user_received_account": "支付用户零钱",
+            "amount": _refund_amount(trade, refund),
+        },
+        refund,
+    )
+
+
+def _refund_amount(trade: Trade, refund: Refund) -> dict[str, Any]:
+    return {
+        "total": trade.amount_minor,
+        "refund": refund.amount_minor,
+        "payer_total": trade.amount_minor,
+        "payer_refund": refund.amount_minor,
+    }
+
+
+def _with_success_time(fields: dict[str, Any], refund: Refund) -> dict[str, Any]:
+    is_done = refund.state is RefundState.DONE and refund.ended_at is not None
+    return fields | {"success_time": rfc3339(refund.ended_at)} if is_done and refund.ended_at else fields
 
 
 def rfc3339(moment: datetime) -> str:

@@ -77,6 +77,36 @@ async def test_a_notice_that_was_due_is_sent_after_a_kill(
         assert second.end(by=signal.SIGTERM) == 0
 
 
+async def test_a_refund_under_way_ends_and_is_told_of_after_a_kill(
+    start: Starter, merchant_key: RSAPrivateKey, merchant_texts: dict[str, str]
+) -> None:
+    async with receiving(http_answer("204 No Content")) as receiver:
+        first = start()
+        async with calling(first.url) as caller:
+            shop = await _a_shop(caller, merchant_key, merchant_texts)
+            trade_no = new_trade_no()
+            await shop.place(trade_no)
+            await caller.pay(trade_no=trade_no, faults={"drop_notice": True})
+            wish = {"trade_no": trade_no, "faults": {"refund_takes_s": 1}}
+            await caller.admin("PUT", "/sandbox/refund-faults", wish)
+            answer = await shop.call(
+                "POST",
+                "/v3/refund/domestic/refunds",
+                {
+                    "out_trade_no": trade_no,
+                    "out_refund_no": "R1",
+                    "notify_url": receiver.url,
+                    "amount": {"refund": 1, "total": 1280, "currency": "CNY"},
+                },
+            )
+            assert shop.read(answer)["status"] == "PROCESSING"
+            first.end(by=signal.SIGKILL)
+        second = start()
+        told = shop.read_notice(await receiver.next())
+        assert (told["out_refund_no"], told["refund_status"]) == ("R1", "SUCCESS")
+        assert second.end(by=signal.SIGTERM) == 0
+
+
 async def test_odds_are_changed_while_it_runs_and_kept(
     start: Starter, merchant_key: RSAPrivateKey, merchant_texts: dict[str, str]
 ) -> None:
