@@ -10,7 +10,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from budan.store import directory, rows, timeline, work
+from budan.store import directory, jobs, rows, suspects, timeline, work
 from budan.store.queries import query
 
 Connection = asyncpg.Connection
@@ -26,6 +26,15 @@ MADE_FROM_ROWS: dict[str, type] = {
     "order_find_many": rows.OrderRow,
     "order_list": rows.OrderRow,
     "trade_list_many": rows.TradeRow,
+    "job_list": jobs.JobRow,
+    "job_find": jobs.PlanRow,
+    "job_list_planned": jobs.PlannedJob,
+    "job_run_claim": jobs.ClaimedRun,
+    "job_run_mark_overdue": jobs.OverdueRun,
+    "job_run_find": jobs.RunRow,
+    "job_run_list": jobs.RunRow,
+    "job_line_list": jobs.LineRow,
+    "suspect_list": suspects.SuspectRow,
     "order_find_whole": timeline.WholeOrder,
     "evidence_list_of": timeline.EvidenceRow,
     "notice_list_of": timeline.NoticeRow,

@@ -19,6 +19,7 @@ INTAKE = ("intake_claim", "idempotency_list", "intake_release", "intake_add", "t
 READING = tuple(name for name in all_queries() if name.startswith(("order_find", "order_list", "trade_list")))
 TIMELINE = tuple(name for name in all_queries() if name.startswith("order_scan") or name.endswith("_list_of"))
 WORK = (*(name for name in all_queries() if name.endswith("_list_due")), "webhook_write", "work_count_due")
+SWEEP = tuple(name for name in all_queries() if name.startswith("suspect_"))
 # Tables that grow with the orders. The others hold a handful of rows, or are read by an index anyhow.
 LARGE = (
     "orders",

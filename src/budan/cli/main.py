@@ -23,6 +23,7 @@ _MODULES: Final = {
     "rate": "setting_up",
     "orders": "orders",
     "ledger": "ledger",
+    "jobs": "jobs",
 }
 
 

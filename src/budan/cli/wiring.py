@@ -24,6 +24,7 @@ from budan.core.errors import Refused
 from budan.core.numbers import AccountId
 from budan.flows.administering import account_context
 from budan.flows.asking import Questions
+from budan.flows.autobudan import AUTOBUDAN, Autobudan
 from budan.flows.calling import ChannelCalls
 from budan.flows.cashier_link import CashierLinks
 from budan.flows.choosing import Chooser
@@ -33,12 +34,16 @@ from budan.flows.door import Door
 from budan.flows.ids import IdSource
 from budan.flows.intake import OrderIntake
 from budan.flows.intents import IntentMaker
+from budan.flows.job import Job
+from budan.flows.job_desk import JobDesk
+from budan.flows.job_runs import JobRuns
 from budan.flows.keeping import Housekeeping
 from budan.flows.lanes import LaneKeeper
 from budan.flows.leftovers import Leftovers
 from budan.flows.notices import Notices
 from budan.flows.paying import Payments
 from budan.flows.reading import Reading
+from budan.flows.suspicion import SILENT_S_MAX, SuspicionSteps
 from budan.flows.wired import Flows
 from budan.ports.channel import AccountConfig
 from budan.store import directory as stored
@@ -47,10 +52,13 @@ from budan.store.upgrade import list_missing
 from budan.wire.http_fast import FastHttpClient
 from budan.wire.rsa import Signer
 from budan.workers.deliver import DELIVERIES_MAX
+from budan.workers.jobs import JobTurns
 from budan.workers.run import Workers
 
 # One session per channel account; the guard's bounds are smaller.
 CONNECTIONS_PER_ACCOUNT_MAX = 64
+# The jobs that this version ships.
+PLANS = (AUTOBUDAN,)
 # RSA releases the GIL: two threads use two cores, and the event loop is left to the rest.
 SIGNER_THREADS = 2
 
@@ -154,6 +162,7 @@ async def open_flows(opened: Opened) -> AsyncGenerator[Flows]:
             database=database,
             directory=directory,
             payments=payments,
+            calls=calls,
             questions=Questions(
                 database=database,
                 environment=settings.environment,
@@ -200,10 +209,46 @@ async def open_workers(opened: Opened, flows: Flows) -> AsyncGenerator[Workers]:
                 deliveries=deliveries,
                 leftovers=Leftovers(database=opened.database, door=flows.door),
                 housekeeping=Housekeeping(database=opened.database),
+                jobs=build_job_turns(opened, flows),
                 clock=opened.clock,
             )
     finally:
         await client.close()
+
+
+def build_job_turns(opened: Opened, flows: Flows, *, silent_s_max: float = SILENT_S_MAX) -> JobTurns:
+    """The runs of jobs that this process may take up."""
+    steps = SuspicionSteps(
+        environment=opened.settings.environment,
+        clock=opened.clock,
+        calls=flows.calls,
+        door=flows.door,
+        silent_s_max=silent_s_max,
+    )
+    jobs: tuple[Job, ...] = (
+        Autobudan(
+            database=opened.database,
+            environment=opened.settings.environment,
+            lanes=opened.lanes,
+            steps=steps,
+        ),
+    )
+    return JobTurns(
+        runs=JobRuns(database=opened.database, plans={job.plan.name: job.plan for job in jobs}),
+        desk=build_job_desk(opened),
+        jobs={job.plan.name: job for job in jobs},
+        holder=f"jobs-{token_hex(8)}",
+    )
+
+
+def build_job_desk(opened: Opened) -> JobDesk:
+    """What operators do with jobs; it calls no channel."""
+    return JobDesk(
+        database=opened.database,
+        environment=opened.settings.environment,
+        lanes=opened.lanes,
+        plans={plan.name: plan for plan in PLANS},
+    )
 
 
 def _account_loader(opened: Opened) -> Callable[[AccountId], Awaitable[AccountConfig | None]]:

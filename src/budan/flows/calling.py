@@ -83,16 +83,7 @@ class ChannelCalls:
 
     async def ask(self, asking: Asking) -> tuple[Planned, PayResult]:
         """Ask a channel for a trade and record the answer. Safe to repeat."""
-        account = await self._accounts.find(asking.account_id)
-        ref = TradeRef(
-            trade_no=asking.trade_no,
-            direction=direction_of(asking.method),
-            created_at=asking.created_at,
-            channel_reference=asking.channel_reference,
-        )
-        call = Call(now=self._clock.now(), nonce=token_hex(16), deadline_s=CALL_TIMEOUT_S)
-        # An account that cannot be found climbs the ladder like one that cannot be reached: its trades stay due.
-        result = await account.adapter.query(ref, call=call) if account else _not_sent(ref.trade_no, "account_unknown")
+        result = await self.query(asking)
         planned = await self._record(
             asking.account_id,
             result,
@@ -101,6 +92,21 @@ class ChannelCalls:
             attempts=asking.attempts,
         )
         return planned, result
+
+    async def query(self, asking: Asking) -> PayResult:
+        """Ask a channel for a trade; the caller takes to the door what the answer says. Safe to repeat."""
+        account = await self._accounts.find(asking.account_id)
+        # An account that cannot be found climbs the ladder like one that cannot be reached: its trades stay due.
+        if account is None:
+            return _not_sent(asking.trade_no, "account_unknown")
+        ref = TradeRef(
+            trade_no=asking.trade_no,
+            direction=direction_of(asking.method),
+            created_at=asking.created_at,
+            channel_reference=asking.channel_reference,
+        )
+        call = Call(now=self._clock.now(), nonce=token_hex(16), deadline_s=CALL_TIMEOUT_S)
+        return await account.adapter.query(ref, call=call)
 
     async def _record(
         self,

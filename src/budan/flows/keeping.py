@@ -1,11 +1,15 @@
 """What the database needs in time: partitions ahead, and counts of what is due."""
 
 from collections.abc import Sequence
+from typing import Final
 
 from budan.core.numbers import Lane
 from budan.store import partitions, work
 from budan.store.database import Database
 from budan.store.work import DueCount
+
+# The continuous loops, by the work that they find due.
+KINDS: Final = ("query", "deliver", "evidence", "close", "refund")
 
 
 class Housekeeping:

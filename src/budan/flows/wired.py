@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from budan.core.errors import StoreUnavailable
 from budan.core.numbers import Environment
 from budan.flows.asking import Questions
+from budan.flows.calling import ChannelCalls
 from budan.flows.cashier_link import CashierLinks
 from budan.flows.directory import Directory
 from budan.flows.door import Door
@@ -25,6 +26,7 @@ class Flows:
     database: Database
     directory: Directory
     payments: Payments
+    calls: ChannelCalls
     questions: Questions
     reading: Reading
     notices: Notices

@@ -89,6 +89,22 @@ DEFAULT_PARTITION_ROWS: Final = Gauge(
     "Orders that found no partition of their own: partitions were late.",
     registry=REGISTRY,
 )
+JOB_RUNS: Final = Counter(
+    "budan_job_runs",
+    "Runs of jobs, by what became of them: succeeded, failed, missed, late, long.",
+    ["job", "outcome"],
+    registry=REGISTRY,
+)
+JOB_ENABLED: Final = Gauge("budan_job_enabled", "1 while a job runs by its plan.", ["job"], registry=REGISTRY)
+JOB_RECOVERY_OFF: Final = Gauge(
+    "budan_job_recovery_off", "1 while a job that repairs is paused.", ["job"], registry=REGISTRY
+)
+JOB_OVERDUE_SECONDS: Final = Gauge(
+    "budan_job_overdue_seconds",
+    "How long past its bound a job's slot has gone by without being planned.",
+    ["job"],
+    registry=REGISTRY,
+)
 LANES_HELD: Final = Gauge("budan_lanes_held", "Lanes that this worker holds.", registry=REGISTRY)
 TURN_FAILURES: Final = Counter(
     "budan_turn_failures", "Turns of a loop that ended in an error.", ["work"], registry=REGISTRY

@@ -5,7 +5,7 @@ from typing import Final
 
 import structlog
 
-from budan.flows.keeping import Housekeeping
+from budan.flows.keeping import KINDS, Housekeeping
 from budan.flows.lanes import LaneKeeper
 from budan.ports.clock import Clock
 from budan.telemetry import metrics
@@ -13,7 +13,6 @@ from budan.workers.loop import Failures, attempt, stopped_within
 
 COUNT_EVERY_S: Final = 5.0
 PARTITIONS_EVERY_S: Final = 3_600.0
-KINDS: Final = ("query", "deliver", "evidence", "close", "refund")
 
 _log = structlog.get_logger(__name__)
 

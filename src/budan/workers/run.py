@@ -17,6 +17,7 @@ from budan.workers.evidence import EVIDENCE_LIMITS, EVIDENCE_MAX, EvidenceWork
 from budan.workers.gates import GateLimits, Gates
 from budan.workers.housekeeping import HousekeepingTurns
 from budan.workers.in_flight import InFlight
+from budan.workers.jobs import JobTurns
 from budan.workers.loop import Failures, Turns, attempt, run_loop
 from budan.workers.query import QUERY_LIMITS, QUESTIONS_MAX, QueryWork
 from budan.workers.sweep import Follow, Sweep, Work
@@ -37,6 +38,7 @@ class Workers:
     deliveries: Deliveries
     leftovers: Leftovers
     housekeeping: Housekeeping
+    jobs: JobTurns
     clock: Clock
 
 
@@ -64,6 +66,7 @@ async def run_workers(workers: Workers, *, stop: asyncio.Event) -> None:
             for turns in sweeps:
                 loops.create_task(run_loop(turns, lanes=workers.lanes, stop=stop))
             loops.create_task(housekeeping.run(stop))
+            loops.create_task(workers.jobs.run(stop))
         flying = (delivering, asking, retrying)
         _log.info("worker_stopping", rows_in_flight=sum(len(rows) for rows in flying))
         # A whole lease from here, for what drains.

@@ -17,7 +17,7 @@ from budan.web.routes import ROUTES, Found, Router, Surface
 WEB = Path(budan.web.__file__).parent
 PACKAGE = WEB.parent
 # What an operator meets at the command line never reaches a request.
-NOT_BEHIND_THE_WEB = {"administering.py", "closing.py"}
+NOT_BEHIND_THE_WEB = {"administering.py", "closing.py", "cron.py", "job.py", "job_desk.py"}
 
 
 def _texts(language: str) -> dict[str, str]:

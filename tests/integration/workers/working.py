@@ -5,6 +5,7 @@ import contextlib
 from collections.abc import AsyncIterator, Sequence
 from secrets import token_hex
 
+from budan.cli.wiring import build_job_turns
 from budan.core.pace import DELIVERY_LADDER_S
 from budan.flows.delivering import Deliveries
 from budan.flows.keeping import Housekeeping
@@ -72,6 +73,7 @@ async def working(
             deliveries=deliveries,
             leftovers=Leftovers(database=stage.database, door=stage.flows.door),
             housekeeping=Housekeeping(database=stage.database),
+            jobs=build_job_turns(stage.opened, stage.flows),
             clock=stage.opened.clock,
         )
         tasks.create_task(run_workers(workers, stop=stop))

@@ -1,0 +1,119 @@
+"""The commands of the job centre, as an operator types them."""
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from typing import Any
+
+import asyncpg
+import pytest
+
+from integration.jobs.centre import job_worker
+from integration.jobs.quick import QuickChannel
+from stage import Stage
+
+Rows = asyncpg.Connection
+COMMAND_S_MAX = 60.0
+
+
+async def budan(stage: Stage, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    """One command on the stage's database."""
+    environment = os.environ | {
+        "BUDAN_ENVIRONMENT": "local",
+        "BUDAN_DATABASE": stage.settings.text("database"),
+        "BUDAN_FOLDER": stage.settings.text("folder"),
+        "NO_COLOR": "1",
+        "COLUMNS": "200",
+    }
+    argv = [sys.executable, "-m", "budan.cli.main", *arguments]
+    return await asyncio.to_thread(
+        subprocess.run, argv, env=environment, capture_output=True, text=True, timeout=COMMAND_S_MAX, check=False
+    )
+
+
+async def as_json(stage: Stage, *arguments: str) -> Any:
+    told = await budan(stage, *arguments, "--json")
+    assert told.returncode == 0, told.stderr
+    return json.loads(told.stdout)
+
+
+async def test_jobs_and_loops_are_listed_with_what_is_due(stage: Stage) -> None:
+    await stage.add_order(await stage.add_merchant(), query_in_s=-5)
+    listed = await as_json(stage, "jobs", "list")
+    (job,) = [job for job in listed["jobs"] if job["job"] == "autobudan"]
+    assert (job["cron"], job["zone"], job["enabled"], job["last_run"]) == ("*/30 * * * *", "Asia/Shanghai", True, None)
+    loops = {loop["work"]: loop["rows_due"] for loop in listed["loops"]}
+    assert loops["query"] == 1
+    assert loops.keys() >= {"query", "deliver", "evidence", "close", "refund"}
+    told = await budan(stage, "jobs", "list")
+    assert "NO WORKER RUNS" in told.stderr
+
+
+async def test_pausing_what_repairs_says_loudly_that_recovery_is_off(stage: Stage) -> None:
+    paused = await budan(stage, "jobs", "pause", "autobudan")
+    assert paused.returncode == 0
+    assert "RECOVERY IS OFF: autobudan is paused" in paused.stderr
+    listed = await budan(stage, "jobs", "list")
+    assert "RECOVERY OFF" in listed.stdout
+    assert "RECOVERY IS OFF" in listed.stderr
+    (job,) = [job for job in (await as_json(stage, "jobs", "list"))["jobs"] if job["job"] == "autobudan"]
+    assert (job["enabled"], job["recovery_off"], job["next_at"]) == (False, True, None)
+    resumed = await as_json(stage, "jobs", "resume", "autobudan")
+    assert resumed == {"job": "autobudan", "enabled": True, "recovery_off": False}
+    assert "RECOVERY" not in (await budan(stage, "jobs", "list")).stderr
+
+
+async def test_a_run_by_hand_is_followed_to_its_end_and_stands_in_the_history(
+    stage: Stage, rows: Rows, quick: QuickChannel
+) -> None:
+    merchant = await stage.add_merchant(account_id=await quick.add_account(stage))
+    orders = [stage.name_order(merchant) for _ in range(20)]
+    await stage.add_orders(orders)
+    async with job_worker(stage):
+        run = await as_json(stage, "jobs", "run", "autobudan", "--merchant", str(merchant.merchant_id), "--wait")
+    assert run["state"] == "succeeded"
+    assert run["progress"]["asked"] == 20
+    assert run["arguments"] == {"merchant_id": merchant.merchant_id}
+    history = await as_json(stage, "jobs", "history", "autobudan")
+    assert [one["run"] for one in history["runs"]] == [run["run"]]
+    assert (await as_json(stage, "jobs", "show", str(run["run"])))["lines"] == []
+    paid = await rows.fetchval("SELECT count(*) FROM orders WHERE state = 'paid'")
+    assert paid == sum(quick.took_money(order.trade_no) for order in orders)
+
+
+async def test_a_plan_may_be_changed_to_one_that_fires(stage: Stage, rows: Rows) -> None:
+    changed = await as_json(stage, "jobs", "set", "autobudan", "--cron", "15 3 * * *", "--zone", "UTC")
+    assert changed["next_at"].endswith("T03:15:00Z")
+    assert await rows.fetchval("SELECT cron || ' ' || zone FROM job WHERE name = 'autobudan'") == "15 3 * * * UTC"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (("run", "autobudna"), "job_unknown (job)"),
+        (("pause", "reconcile"), "job_unknown (job)"),
+        (("history", "nothing"), "job_unknown (job)"),
+        (("history", "--limit", "0"), "limit_out_of_range (limit)"),
+        (("show", "77"), "run_not_found (run)"),
+        (("set", "autobudan"), "nothing_to_change (cron)"),
+        (("set", "autobudan", "--cron", "0 0 30 2 *"), "cron_never_fires (cron)"),
+        (("set", "autobudan", "--cron", "at night"), "cron_malformed (cron)"),
+        (("set", "autobudan", "--zone", "Mars"), "zone_unknown (zone)"),
+        (("run", "autobudan", "--order", "12"), "order_no_malformed (order)"),
+        (("run", "autobudan", "--merchant", "99"), "merchant_not_found (merchant)"),
+        (("run", "autobudan", "--since", "yesterday"), "time_malformed (since)"),
+        (("run", "autobudan", "--since", "2026-01-01T00:00:00"), "time_malformed (since)"),
+        (("run", "autobudan", "--since", "2090-01-01T00:00:00Z"), "time_range_in_future (since)"),
+        (("run", "autobudan", "--order", "1", "--merchant", "2"), "job_arguments_conflict (order)"),
+    ],
+)
+async def test_nonsense_is_refused_as_wrong_use_and_changes_nothing(
+    stage: Stage, rows: Rows, arguments: tuple[str, ...], code: str
+) -> None:
+    refused = await budan(stage, "jobs", *arguments)
+    assert refused.returncode == 2
+    assert f"budan: refused: {code}" in refused.stderr
+    assert await rows.fetchval("SELECT count(*) FROM job_run") == 0
+    assert await rows.fetchval("SELECT cron FROM job WHERE name = 'autobudan'") in {None, "*/30 * * * *"}
