@@ -10,7 +10,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from budan.store import directory, jobs, rows, suspects, timeline, work
+from budan.store import closing, directory, jobs, rows, suspects, timeline, work
 from budan.store.queries import query
 
 Connection = asyncpg.Connection
@@ -19,6 +19,8 @@ Connection = asyncpg.Connection
 MADE_FROM_ROWS: dict[str, type] = {
     "query_list_due": work.DueQuestion,
     "webhook_list_due": work.DueDelivery,
+    "look_list_due": closing.DueOrder,
+    "close_list_due": closing.DueClose,
     "evidence_list_due": work.DueEvidence,
     "work_count_due": work.DueCount,
     "rate_list": directory.RateRow,

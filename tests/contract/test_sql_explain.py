@@ -16,6 +16,7 @@ ORDERS = 20_000
 
 DOOR = ("door_lock_orders", "door_list_trades", "door_write", "door_write_rare", "evidence_keep", "evidence_release")
 INTAKE = ("intake_claim", "idempotency_list", "intake_release", "intake_add", "trade_open", "order_tell_unpaid")
+CLOSING = ("closing_list", "closing_write", "reverse_begin", "order_look_sooner")
 READING = tuple(name for name in all_queries() if name.startswith(("order_find", "order_list", "trade_list")))
 TIMELINE = tuple(name for name in all_queries() if name.startswith("order_scan") or name.endswith("_list_of"))
 WORK = (*(name for name in all_queries() if name.endswith("_list_due")), "webhook_write", "work_count_due")
@@ -37,6 +38,7 @@ LARGE = (
     "query_due",
     "webhook_due",
     "close_due",
+    "order_due",
     "refund_due",
     "evidence_due",
     "notice_rejected",
@@ -59,6 +61,9 @@ INSERT INTO trade (lane, order_id, attempt, account_id, channel, method, state, 
     created_at, send_until, intent)
 SELECT lane, id, 1, 7, 'wechat_v3', 'native', 'submitted', 1000, 'CNY', 60, now(), now(), '{}' FROM orders;
 INSERT INTO query_due (lane, order_id, attempt, due_at)
+SELECT lane, id, 1, now() + (id % 100 - 1) * interval '1 minute' FROM orders;
+INSERT INTO order_due (lane, order_id, due_at) SELECT lane, id, now() + (id % 100 - 1) * interval '1 minute' FROM orders;
+INSERT INTO close_due (lane, order_id, attempt, due_at)
 SELECT lane, id, 1, now() + (id % 100 - 1) * interval '1 minute' FROM orders;
 INSERT INTO order_reference (lane, merchant_id, reference, order_id) SELECT lane, merchant_id, reference, id FROM orders;
 INSERT INTO idempotency (lane, merchant_id, key, request_digest, order_id, created_at)
@@ -140,7 +145,7 @@ async def test_a_hot_query_reads_large_tables_by_key_alone(connection: Connectio
     empty = {name for (name,) in await connection.fetch("SELECT relname FROM pg_class WHERE reltuples = 0")}
     loose = [
         (name, read)
-        for name in (*DOOR, *INTAKE, *READING, *TIMELINE, *WORK)
+        for name in (*DOOR, *INTAKE, *CLOSING, *READING, *TIMELINE, *WORK)
         for read in await explain(connection, name)
         if table_of(read.table) in LARGE and read.kind != "ModifyTable" and not is_by_key(read)
         if read.table not in empty

@@ -24,7 +24,7 @@ PER_ORDER_TABLES = {
     "delivery",
 }
 UNIQUENESS_TABLES = {"order_reference", "idempotency"}
-DUE_TABLES = {"query_due", "webhook_due", "close_due", "refund_due", "evidence_due"}
+DUE_TABLES = {"query_due", "webhook_due", "close_due", "refund_due", "evidence_due", "order_due"}
 
 
 @pytest.fixture

@@ -9,8 +9,9 @@ import pytest
 from budan.store.queries import all_queries
 
 # The gate and what it opens; intake makes rows and a further trade is opened under the gate (docs/design.md section 3).
-MAY_SET_ORDER_STATE = {"door_write", "intake_add", "trade_open"}
-MAY_SET_TRADE_STATE = {"door_write", "intake_add"}
+# closing.sql closes and ends orders, and writes the intent to reverse a trade, under the same gate.
+MAY_SET_ORDER_STATE = {"door_write", "intake_add", "trade_open", "closing_write"}
+MAY_SET_TRADE_STATE = {"door_write", "intake_add", "reverse_begin"}
 MAY_BOOK = {"door_write"}
 COMPLETION = {"remedy", "refund", "contradiction", "evidence"}
 
@@ -52,11 +53,16 @@ def test_a_pay_state_is_set_by_the_door_alone() -> None:
 
 @pytest.mark.invariant("I2")
 def test_the_statements_beside_the_door_make_nothing_paid() -> None:
-    """Intake writes "created", and a further trade moves an order from there to "paying"."""
-    texts = {name: code_of(all_queries()[name].sql) for name in MAY_SET_ORDER_STATE - {"door_write"}}
+    """Intake writes "created", a further trade moves an order from there to "paying", a close ends what is unpaid."""
+    beside = (MAY_SET_ORDER_STATE | MAY_SET_TRADE_STATE) - {"door_write"}
+    texts = {name: code_of(all_queries()[name].sql) for name in beside}
     assert "'created'," in texts["intake_add"]
     assert re.findall(r"\bstate = ('\w+')", texts["trade_open"]) == ["'paying'"]
     assert "state IN ('created', 'paying')" in texts["trade_open"]
+    assert "o.state IN ('created', 'paying', 'closing')" in texts["closing_write"]
+    assert "w.state IN ('closing', 'closed', 'expired')" in texts["closing_write"]
+    assert re.findall(r"\bstate = ('\w+')", texts["reverse_begin"]) == ["'reversing'"]
+    assert "t.state IN ('created', 'submitted', 'user_paying', 'unknown')" in texts["reverse_begin"]
 
 
 @pytest.mark.invariant("I2")

@@ -112,13 +112,17 @@ def closing(order: int) -> int | None:
 
 
 @cache
-def ended(order: int, trades: tuple[int, ...], asked_over: tuple[bool, ...], *, by_merchant: bool) -> int | None:
+def ended(
+    order: int, trades: tuple[int, ...], asked_over: tuple[bool, ...], *, by_merchant: bool, returns_late: bool
+) -> int | None:
     """The order after `end_close` or `expire`; None where it is refused."""
     rows = [TRADES.values[trade] for trade in trades if trade != ABSENT]
     asked_at = {at + 1: ASKED_AT[PHASE_OVER] for at, over in enumerate(asked_over) if over}
-    end = end_close if by_merchant else expire
+    closing_row = ORDERS.values[order]
     try:
-        return ORDERS.number(end(ORDERS.values[order], rows, unpaid_asked_at=asked_at))
+        if by_merchant:
+            return ORDERS.number(end_close(closing_row, rows, unpaid_asked_at=asked_at))
+        return ORDERS.number(expire(closing_row, rows, unpaid_asked_at=asked_at, returns_late=returns_late))
     except Refused:
         return None
 

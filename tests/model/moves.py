@@ -47,7 +47,7 @@ def moves(world: World, state: State) -> Iterator[Move]:
         yield from _queries(world, state, at)
         yield from _closes(world, state, at)
         yield from _reverses(world, state, at)
-    yield from order_moves(state)
+    yield from order_moves(world, state)
 
 
 def seen(state: State, at: int, view: View) -> State:
@@ -277,7 +277,7 @@ def _reverse_told(world: World, view: View, phase: int) -> Answer:
     return ("returned", 0) if told[0] == "refunded" and view.truth == RETURNED else told
 
 
-def order_moves(state: State) -> Iterator[Move]:
+def order_moves(world: World, state: State) -> Iterator[Move]:
     """Commands on the order, and time."""
     begins = door.closing(state.order)
     if begins is not None and begins != state.order:
@@ -285,7 +285,7 @@ def order_moves(state: State) -> Iterator[Move]:
     trades = tuple(view.trade for view in state.views)
     asked_over = tuple(view.asked_over for view in state.views)
     for by_merchant in (True, False):
-        order = door.ended(state.order, trades, asked_over, by_merchant=by_merchant)
+        order = door.ended(state.order, trades, asked_over, by_merchant=by_merchant, returns_late=world.returns_late)
         if order is not None:
             yield "close" if by_merchant else "expire", state._replace(order=order)
     if state.phase != PHASE_OVER:

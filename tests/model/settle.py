@@ -87,7 +87,7 @@ def end_all(world: World, state: State) -> State:
     return state
 
 
-def close_all(_: World, state: State) -> State:
+def close_all(world: World, state: State) -> State:
     """The order's time is over: it closes, a charge that nobody answered for is reversed, time passes, it expires."""
     begins = door.closing(state.order)
     if begins is not None and begins != state.order:
@@ -96,7 +96,7 @@ def close_all(_: World, state: State) -> State:
         if view.trade != ABSENT and view.row.is_open and view.row.direction is Direction.B2C:
             state = intend_reverse(state, at) or state
     if state.phase != PHASE_OVER:
-        return dict(order_moves(state))["time passes"]
+        return dict(order_moves(world, state))["time passes"]
     if state.row.state is OrderState.CLOSING:
-        return dict(order_moves(state)).get("expire", state)
+        return dict(order_moves(world, state)).get("expire", state)
     return state

@@ -46,6 +46,14 @@ WORLDS = [
         notifies_charges=True,
         return_told_as="reversed",
     ),
+    World(
+        name="a code of a merchant that returns what comes late",
+        directions=(C2B,),
+        in_flight_max=2,
+        breaks_word=True,
+        returns_late=True,
+        refunds=True,
+    ),
     World(name="a code that is paid after its end", directions=(C2B,), in_flight_max=2, breaks_word=True, refunds=True),
     # Where a channel breaks its word and a reverse returns what should not have come, no rule can tell them apart.
     World(

@@ -115,7 +115,8 @@ class World:
 
     `in_flight_max` bounds the answers that are under way at once; `notices` is how often the news of a payment comes,
     for a charge only if `notifies_charges`; `cancels`: a C2B trade may be reversed too; `return_told_as`
-    is what a query hears of a payment that a reverse gave back; `lies`: notices with another amount come; `breaks_word`: what the channel
+    is what a query hears of a payment that a reverse gave back; `returns_late`: the merchant wants payments after an
+    expiry back with their payers; `lies`: notices with another amount come; `breaks_word`: what the channel
     ended, or its expiry did, is paid all the same.
     """
 
@@ -129,6 +130,7 @@ class World:
     reversible: bool = True
     return_told_as: str = "returned"
     refunds: bool = False
+    returns_late: bool = False
     lies: bool = False
     breaks_word: bool = False
 

@@ -28,9 +28,11 @@ from budan.flows.autobudan import AUTOBUDAN, Autobudan
 from budan.flows.calling import ChannelCalls
 from budan.flows.cashier_link import CashierLinks
 from budan.flows.choosing import Chooser
+from budan.flows.closing import OrderClosing
 from budan.flows.delivering import Deliveries
 from budan.flows.directory import Directory
 from budan.flows.door import Door
+from budan.flows.ending import TradeEndings
 from budan.flows.ids import IdSource
 from budan.flows.intake import OrderIntake
 from budan.flows.intents import IntentMaker
@@ -127,10 +129,7 @@ async def open_flows(opened: Opened) -> AsyncGenerator[Flows]:
         stack.callback(signer.close)
         accounts = AccountCache(
             load=_account_loader(opened),
-            builders={
-                "wechat_v3": lambda config: _guarded(config, _wechat_v3(config, signer), clock),
-                "alipay": lambda config: _guarded(config, _alipay(config, signer), clock),
-            },
+            builders=_builders(signer, clock),
             clock=clock,
         )
         stack.push_async_callback(accounts.close)
@@ -141,6 +140,9 @@ async def open_flows(opened: Opened) -> AsyncGenerator[Flows]:
         intake = await stack.enter_async_context(OrderIntake(database=database, ids=ids, intents=intents))
         door = await stack.enter_async_context(
             Door(database=database, environment=settings.environment, lanes=opened.lanes),
+        )
+        closing = await stack.enter_async_context(
+            OrderClosing(database=database, environment=settings.environment),
         )
         directory = Directory(database=database, environment=settings.environment, clock=clock)
         reading = Reading(database=database, environment=settings.environment)
@@ -180,6 +182,13 @@ async def open_flows(opened: Opened) -> AsyncGenerator[Flows]:
                 clock=clock,
             ),
             door=door,
+            closing=closing,
+            endings=TradeEndings(
+                database=database,
+                environment=settings.environment,
+                calls=calls,
+                closing=closing,
+            ),
             cashier_links=CashierLinks(secret=opened.keys.cashier_key),
         )
 
@@ -208,6 +217,8 @@ async def open_workers(opened: Opened, flows: Flows) -> AsyncGenerator[Workers]:
                 questions=flows.questions,
                 deliveries=deliveries,
                 leftovers=Leftovers(database=opened.database, door=flows.door),
+                closing=flows.closing,
+                endings=flows.endings,
                 housekeeping=Housekeeping(database=opened.database),
                 jobs=build_job_turns(opened, flows),
                 clock=opened.clock,
@@ -268,6 +279,14 @@ def _account_loader(opened: Opened) -> Callable[[AccountId], Awaitable[AccountCo
         )
 
     return load
+
+
+def _builders(signer: Signer, clock: SystemClock) -> dict[str, Callable[[AccountConfig], SessionChannel]]:
+    """How an account of each channel is made ready."""
+    return {
+        "wechat_v3": lambda config: _guarded(config, _wechat_v3(config, signer), clock),
+        "alipay": lambda config: _guarded(config, _alipay(config, signer), clock),
+    }
 
 
 def _wechat_v3(config: AccountConfig, signer: Signer) -> SessionChannel:

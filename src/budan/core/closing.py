@@ -1,13 +1,100 @@
 """Closing and reversing: what may be intended, and when an order may end here (docs/design.md section 5)."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from enum import Enum
+from typing import assert_never
 
 from budan.core.decide import unpayable_after
 from budan.core.errors import Refused
 from budan.core.order import Order, OrderState
-from budan.core.trade import UNPAID_END_STATES, Trade, TradeState
+from budan.core.trade import UNPAID_END_STATES, Direction, Trade, TradeState
+
+# How long a charge may wait for its payer before it is reversed: WeChat says 30 to 45 s, Alipay 30 to 60 s
+# (docs/protocols, "Time rules").
+CHARGE_PATIENCE = timedelta(seconds=45)
+
+FINAL_STATES = frozenset({OrderState.PAID, OrderState.EXPIRED, OrderState.CLOSED})
+
+
+class Ending(Enum):
+    """Why an order ends without a payment, in the word of the state that it ends in."""
+
+    EXPIRED = "expired"  # our own expiry: nobody was told anything
+    CLOSED = "closed"  # the merchant asked for it, and is told "not paid"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Circumstances:
+    """What a look at an order goes by besides its rows.
+
+    `ends_as` is CLOSED from the merchant's close on. `opened_at` and `unpaid_asked_at` are by attempt: when it was
+    opened, and when the newest question left that was answered "not paid". `ending` are the attempts that are being
+    ended at their channels already. `returns_late` is the merchant's choice for payments after our own expiry.
+    """
+
+    now: datetime
+    expires_at: datetime
+    ends_as: Ending
+    returns_late: bool
+    opened_at: Mapping[int, datetime]
+    unpaid_asked_at: Mapping[int, datetime]
+    ending: frozenset[int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """What a look at an order found to be done.
+
+    `to_end` are the attempts to be ended at their channels. `look_at` is the next moment at which time alone changes
+    something; None where the order is final, held, or waits for its channels.
+    """
+
+    order: Order
+    to_end: tuple[int, ...] = ()
+    look_at: datetime | None = None
+
+
+def look(order: Order, trades: Sequence[Trade], *, seen: Circumstances) -> Look:
+    """What is to be done about an order now; pure, total and safe to repeat.
+
+    A final order needs nothing, and a held one waits for a person. One whose time is over closes, and ends as soon as
+    nobody can pay any more. Before that only a charge that has waited long enough is ended.
+    """
+    if order.state in FINAL_STATES or order.hold_reason is not None:
+        return Look(order=order)
+    is_over = seen.ends_as is Ending.CLOSED or seen.now >= seen.expires_at or order.state is OrderState.CLOSING
+    if not is_over:
+        return _look_at_charges(order, trades, seen)
+    closing = begin_close(order)
+    to_end = tuple(trade.attempt for trade in trades if trade.is_open and trade.attempt not in seen.ending)
+    try:
+        ended = _end(closing, trades, seen)
+    except Refused:
+        return Look(order=closing, to_end=to_end)
+    return Look(order=ended, to_end=to_end)
+
+
+def _look_at_charges(order: Order, trades: Sequence[Trade], seen: Circumstances) -> Look:
+    patient_until = {
+        trade.attempt: seen.opened_at[trade.attempt] + CHARGE_PATIENCE
+        for trade in trades
+        if trade.is_open and trade.direction is Direction.B2C and trade.attempt not in seen.ending
+    }
+    to_end = tuple(attempt for attempt, until in patient_until.items() if until <= seen.now)
+    waiting = (until for attempt, until in patient_until.items() if attempt not in to_end)
+    return Look(order=order, to_end=to_end, look_at=min((seen.expires_at, *waiting)))
+
+
+def _end(order: Order, trades: Sequence[Trade], seen: Circumstances) -> Order:
+    match seen.ends_as:
+        case Ending.CLOSED:
+            return end_close(order, trades, unpaid_asked_at=seen.unpaid_asked_at)
+        case Ending.EXPIRED:
+            return expire(order, trades, unpaid_asked_at=seen.unpaid_asked_at, returns_late=seen.returns_late)
+        case _:
+            assert_never(seen.ends_as)
 
 
 def begin_close(order: Order) -> Order:
@@ -29,13 +116,16 @@ def end_close(order: Order, trades: Sequence[Trade], *, unpaid_asked_at: Mapping
     return replace(order, state=OrderState.CLOSED, told_unpaid=True)
 
 
-def expire(order: Order, trades: Sequence[Trade], *, unpaid_asked_at: Mapping[int, datetime]) -> Order:
+def expire(
+    order: Order, trades: Sequence[Trade], *, unpaid_asked_at: Mapping[int, datetime], returns_late: bool
+) -> Order:
     """Our own expiry is done: `expired`, from `closing`. Nobody was told anything, so a late payment completes.
 
-    Takes and refuses what `end_close` does.
+    With `returns_late` the merchant takes the news of the expiry for "not paid", and a late payment goes back. Takes and
+    refuses what `end_close` does.
     """
     _refuse_payable(order, trades, unpaid_asked_at)
-    return replace(order, state=OrderState.EXPIRED)
+    return replace(order, state=OrderState.EXPIRED, told_unpaid=order.told_unpaid or returns_late)
 
 
 def begin_reverse(order: Order, trade: Trade) -> tuple[Order, Trade]:

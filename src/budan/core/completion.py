@@ -36,8 +36,9 @@ def consequences(order: Order, trade: Trade, siblings: Sequence[Trade], decision
     paid = Money(amount_minor=trade.amount_minor, currency=trade.currency)
     match decision.effect:
         case Effect.NOTHING:
-            left_open = _left_open(order, siblings, decision)
-            return Consequences(close_attempts=left_open) if left_open else NOTHING
+            if not _ends_unpaid(order, decision):
+                return NOTHING
+            return Consequences(event="order.closed", close_attempts=_left_open(order, siblings, decision))
         case Effect.COMPLETE:
             return _completion(order, trade, siblings, decision)
         case Effect.RETURN_SECOND | Effect.RETURN_LATE:
@@ -77,6 +78,11 @@ def _completion(order: Order, trade: Trade, siblings: Sequence[Trade], decision:
         close_attempts=_left_open(order, siblings, decision),
         fee_minor=charged.amount_minor,
     )
+
+
+def _ends_unpaid(order: Order, decision: Transition) -> bool:
+    """Whether a reverse's word ends the order."""
+    return decision.order_state is OrderState.CLOSED and order.state is not OrderState.CLOSED
 
 
 def _left_open(order: Order, siblings: Sequence[Trade], decision: Transition) -> tuple[int, ...]:

@@ -318,9 +318,14 @@ def unpayable_after(trade: Trade) -> datetime | None:
 
     None where there is no such moment: a B2C trade ends by the channel's word or an answered reverse only.
     """
-    if trade.direction is Direction.B2C or trade.expires_at is None:
+    return last_moment(trade.direction, send_until=trade.send_until, expires_at=trade.expires_at)
+
+
+def last_moment(direction: Direction, *, send_until: datetime, expires_at: datetime | None) -> datetime | None:
+    """`unpayable_after`, of a trade's own columns."""
+    if direction is Direction.B2C or expires_at is None:
         return None
-    return max(trade.send_until, trade.expires_at) + EXPIRY_SKEW
+    return max(send_until, expires_at) + EXPIRY_SKEW
 
 
 def _decide_unknown(order: Order, trade: Trade) -> Decision:

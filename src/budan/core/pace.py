@@ -19,6 +19,12 @@ DELIVERY_LADDER_S: tuple[float, ...] = (5, 30, 120, 300, 1_800, 3_600, 7_200, 14
 # The ladder for evidence whose trade we do not know: its intent may still be on its way to the database.
 LEFTOVER_LADDER_S: tuple[float, ...] = (1, 5, 30, 300, 3_600, 21_600)
 
+# Ending a trade at its channel: a close or a reverse is safe to repeat, and a payer may act at any moment until it is done.
+CLOSE_LADDER_S: tuple[float, ...] = (5, 10, 15, 30, 60, 120, 300, 600, 1_800)
+
+# An order that waits for its channels is looked at when one of them has answered. These looks are for what nobody told.
+LOOK_LADDER_S: tuple[float, ...] = (60, 300, 1_800)
+
 
 def delay_after(ladder: Sequence[float], *, attempts: int) -> timedelta:
     """How long to wait after `attempts` tries; the last rung repeats for ever."""

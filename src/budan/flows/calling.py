@@ -11,10 +11,13 @@ from budan.core.numbers import AccountId
 from budan.flows.door import Door, DoorItem
 from budan.flows.door_plan import Planned
 from budan.flows.intents import decode_intent
-from budan.flows.stamp import stamp
+from budan.flows.stamp import stamp, stamp_reverse
 from budan.ports.channel import (
     Call,
+    Capabilities,
     ChannelAccounts,
+    EndResult,
+    EndState,
     Method,
     PayAction,
     PayResult,
@@ -42,6 +45,7 @@ class Asking:
     """A trade to ask about; `asked_at` is the database's clock right before the question leaves.
 
     `attempts` is the question's place on its ladder, None for one that a payer's page or a waiting caller brings.
+    `irreversible`: a reverse was refused for good just now.
     """
 
     account_id: AccountId
@@ -51,6 +55,7 @@ class Asking:
     channel_reference: str | None
     asked_at: datetime
     attempts: int | None
+    irreversible: bool = False
 
 
 class ChannelCalls:
@@ -90,6 +95,7 @@ class ChannelCalls:
             Source.QUERY,
             asked_at=asking.asked_at,
             attempts=asking.attempts,
+            irreversible=asking.irreversible,
         )
         return planned, result
 
@@ -99,14 +105,39 @@ class ChannelCalls:
         # An account that cannot be found climbs the ladder like one that cannot be reached: its trades stay due.
         if account is None:
             return _not_sent(asking.trade_no, "account_unknown")
-        ref = TradeRef(
+        return await account.adapter.query(_ref(asking), call=self._call_of_question())
+
+    async def find_capabilities(self, account_id: AccountId) -> Capabilities | None:
+        """What the account's channel can do; None where there is no such account."""
+        account = await self._accounts.find(account_id)
+        return None if account is None else account.adapter.capabilities
+
+    async def close(self, asking: Asking) -> EndResult:
+        """Close a C2B trade at its channel. Safe to repeat.
+
+        Nothing is recorded: WeChat answers without our number, so a question brings the proof of what it did.
+        """
+        account = await self._accounts.find(asking.account_id)
+        if account is None:
+            return _no_account()
+        return await account.adapter.close(_ref(asking), call=self._call_of_question())
+
+    async def reverse(self, asking: Asking) -> EndResult:
+        """Reverse a trade whose intent to do so is committed, and record what was said. Safe to repeat."""
+        account = await self._accounts.find(asking.account_id)
+        if account is None:
+            return _no_account()
+        end = await account.adapter.reverse(_ref(asking), call=self._call_of_question())
+        evidence = stamp_reverse(
+            end,
             trade_no=asking.trade_no,
-            direction=direction_of(asking.method),
-            created_at=asking.created_at,
-            channel_reference=asking.channel_reference,
+            account_id=asking.account_id,
+            learned_at=self._clock.now(),
+            asked_at=asking.asked_at,
         )
-        call = Call(now=self._clock.now(), nonce=token_hex(16), deadline_s=CALL_TIMEOUT_S)
-        return await account.adapter.query(ref, call=call)
+        if evidence is not None:
+            await self._door.record(DoorItem(evidence=evidence))
+        return end
 
     async def _record(
         self,
@@ -117,6 +148,7 @@ class ChannelCalls:
         action: str | None = None,
         asked_at: datetime | None = None,
         attempts: int | None = None,
+        irreversible: bool = False,
     ) -> Planned:
         evidence = stamp(
             result,
@@ -124,8 +156,12 @@ class ChannelCalls:
             source=source,
             learned_at=self._clock.now(),
             asked_at=asked_at,
+            irreversible=irreversible,
         )
         return await self._door.record(DoorItem(evidence=evidence, action=action, asked_attempts=attempts))
+
+    def _call_of_question(self) -> Call:
+        return Call(now=self._clock.now(), nonce=token_hex(16), deadline_s=CALL_TIMEOUT_S)
 
     def _call(self, sending: Sending) -> Call:
         return Call(
@@ -134,6 +170,19 @@ class ChannelCalls:
             deadline_s=CALL_TIMEOUT_S,
             send_before_s=sending.read_at_s + sending.window.total_seconds(),
         )
+
+
+def _ref(asking: Asking) -> TradeRef:
+    return TradeRef(
+        trade_no=asking.trade_no,
+        direction=direction_of(asking.method),
+        created_at=asking.created_at,
+        channel_reference=asking.channel_reference,
+    )
+
+
+def _no_account() -> EndResult:
+    return EndResult(state=EndState.RETRY, sent=False, code="account_unknown")
 
 
 def _nothing_sent() -> Planned:

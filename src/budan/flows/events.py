@@ -5,11 +5,12 @@ from datetime import datetime
 import msgspec
 
 from budan.core.numbers import Environment, trade_number
+from budan.core.order import OrderState
 from budan.store.door import LockedOrder
 
 
 class OrderEventOrder(msgspec.Struct, frozen=True, kw_only=True):
-    """The order as it is after the event."""
+    """The order as it is after the event; `trade_no` and `channel` where one attempt brought it about."""
 
     order_no: str
     reference: str
@@ -19,8 +20,8 @@ class OrderEventOrder(msgspec.Struct, frozen=True, kw_only=True):
     currency: str
     subject: str
     paid_at: datetime | None
-    trade_no: str
-    channel: str
+    trade_no: str | None
+    channel: str | None
     channel_reference: str | None
     fee_minor: int | None
 
@@ -39,6 +40,30 @@ _ENCODER = msgspec.json.Encoder()
 def render_event(event: OrderEvent) -> bytes:
     """The bytes that are stored, signed and sent, the same ones at every try."""
     return _ENCODER.encode(event)
+
+
+def render_order_event(environment: Environment, locked: LockedOrder, *, event: str, state: OrderState) -> bytes:
+    """An event of a locked order that no attempt brought about: it ended without a payment."""
+    return render_event(
+        OrderEvent(
+            type=event,
+            timestamp=locked.now,
+            data=OrderEventOrder(
+                order_no=render_trade_no(environment, locked, attempt=0),
+                reference=locked.reference,
+                state=state.value,
+                version=locked.version + 1,
+                amount_minor=locked.order.amount_minor,
+                currency=locked.order.currency,
+                subject=locked.subject,
+                paid_at=None,
+                trade_no=None,
+                channel=None,
+                channel_reference=None,
+                fee_minor=None,
+            ),
+        ),
+    )
 
 
 def render_trade_no(environment: Environment, locked: LockedOrder, *, attempt: int) -> str:

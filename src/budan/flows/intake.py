@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Self
 
+from budan.core.closing import CHARGE_PATIENCE
 from budan.core.errors import Refused, StoreUnavailable
 from budan.core.money import Money, parse_order_amount
 from budan.core.numbers import OrderId
@@ -14,6 +15,7 @@ from budan.flows.coalesce import Coalescer
 from budan.flows.ids import IdSource
 from budan.flows.intents import IntentMaker, OrderFacts, TradePlan
 from budan.flows.views import CreateOrder
+from budan.ports.channel import Method
 from budan.store import intake as stored
 from budan.store.database import Database, RowsFailed, Transaction
 from budan.store.rows import Claim, ClaimOutcome, NewOrder, NewTrade
@@ -175,9 +177,14 @@ class OrderIntake:
             created_at=now,
             expires_at=expires_at,
             trade_count=0 if item.plan is None else 1,
+            look_at=min(expires_at, now + CHARGE_PATIENCE) if _charges(item.plan) else expires_at,
         )
         trade = None if item.plan is None else self._intents.make(facts_of(order), item.plan, attempt=1, now=now)
         return Taken(order=order, trade=trade)
+
+
+def _charges(plan: TradePlan | None) -> bool:
+    return plan is not None and plan.chosen.method is Method.CODE
 
 
 def facts_of(order: NewOrder) -> OrderFacts:

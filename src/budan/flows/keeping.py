@@ -9,7 +9,7 @@ from budan.store.database import Database
 from budan.store.work import DueCount
 
 # The continuous loops, by the work that they find due.
-KINDS: Final = ("query", "deliver", "evidence", "close", "refund")
+KINDS: Final = ("query", "deliver", "evidence", "expire", "close", "refund")
 
 
 class Housekeeping:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
+from budan.core.closing import CHARGE_PATIENCE
 from budan.core.errors import Overloaded, Refused, StoreUnavailable
 from budan.core.evidence import Outcome
 from budan.core.numbers import Environment, Number, trade_number
@@ -21,6 +22,7 @@ from budan.flows.reading import Reading, own_number, view_new_order
 from budan.flows.views import Caller, ChargeOrder, CreateOrder, OrderView, PaymentStatus, PaymentWish, TradeView
 from budan.ports.channel import Method, PayAction, PayResult
 from budan.ports.clock import Clock
+from budan.store import closing as looks
 from budan.store import door as gate
 from budan.store import intake as stored
 from budan.store.database import Database, RowsFailed
@@ -183,6 +185,8 @@ class Payments:
                 assert attempt is not None, "the order is locked and was found payable"
                 trade = self._intents.make(_facts(order), plan, attempt=attempt, now=locked.now)
                 await stored.add(transaction, orders=[], trades=[trade])
+                if plan.chosen.method is Method.CODE:
+                    await looks.look_sooner(transaction, key=key, due_at=locked.now + CHARGE_PATIENCE)
         except RowsFailed as failed:
             raise StoreUnavailable(str(failed)) from failed
         return trade

@@ -3,9 +3,9 @@
 import re
 from datetime import datetime
 
-from budan.core.evidence import Evidence, Source
+from budan.core.evidence import Evidence, Outcome, Source
 from budan.core.numbers import AccountId
-from budan.ports.channel import PayResult
+from budan.ports.channel import EndResult, EndState, PayResult
 
 # PostgreSQL holds neither NUL nor half a character; a channel's text for people must not hold up its money.
 _UNSTORABLE = re.compile(r"[\x00\ud800-\udfff]")
@@ -18,10 +18,12 @@ def stamp(
     source: Source,
     learned_at: datetime,
     asked_at: datetime | None,
+    irreversible: bool = False,
 ) -> Evidence:
     """The evidence in a result; `account_id` is whose keys verified it, which is what I4 compares.
 
-    A character that the store cannot hold becomes U+FFFD.
+    A character that the store cannot hold becomes U+FFFD. `irreversible`: a reverse was refused before this was asked,
+    so a payment that is told of stands.
     """
     return Evidence(
         trade_no=_storable(result.trade_no),
@@ -43,10 +45,38 @@ def stamp(
         not_found=result.not_found,
         reversed_here=result.reversed_here,
         money_returned=result.money_returned,
+        irreversible=irreversible and result.outcome is Outcome.PAID,
         refunded_hint=result.refunded_hint,
         sent=result.sent,
         code=_storable(result.code),
         message=_storable(result.message),
+    )
+
+
+def stamp_reverse(
+    end: EndResult,
+    *,
+    trade_no: str,
+    account_id: AccountId,
+    learned_at: datetime,
+    asked_at: datetime,
+) -> Evidence | None:
+    """The evidence in the answer to a reverse; None where only a question can tell how the trade stands."""
+    if end.state not in {EndState.ENDED, EndState.NOT_FOUND}:
+        return None
+    has_ended = end.state is EndState.ENDED
+    return Evidence(
+        trade_no=trade_no,
+        account_id=account_id,
+        outcome=Outcome.UNPAID_FINAL if has_ended else Outcome.UNPAID_OPEN,
+        source=Source.REPLY,
+        learned_at=learned_at,
+        asked_at=asked_at,
+        not_found=not has_ended,
+        reversed_here=has_ended,
+        money_returned=has_ended and bool(end.money_returned),
+        code=_storable(end.code),
+        message=_storable(end.message),
     )
 
 

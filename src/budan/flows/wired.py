@@ -7,8 +7,10 @@ from budan.core.numbers import Environment
 from budan.flows.asking import Questions
 from budan.flows.calling import ChannelCalls
 from budan.flows.cashier_link import CashierLinks
+from budan.flows.closing import OrderClosing
 from budan.flows.directory import Directory
 from budan.flows.door import Door
+from budan.flows.ending import TradeEndings
 from budan.flows.notices import Notices
 from budan.flows.paying import Payments
 from budan.flows.reading import Reading
@@ -31,6 +33,8 @@ class Flows:
     reading: Reading
     notices: Notices
     door: Door
+    closing: OrderClosing
+    endings: TradeEndings
     cashier_links: CashierLinks
 
     async def problems(self) -> list[str]:

@@ -28,7 +28,10 @@ def direction_of(method: Method) -> Direction:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Capabilities:
-    """What a channel can do; what it cannot it declares, and the flow refuses."""
+    """What a channel can do; what it cannot it declares, and the flow refuses.
+
+    A charge is reversed no sooner than `reverse_after` and no later than `reverse_within` after it was made.
+    """
 
     methods: frozenset[Method]
     auth_code_pattern: str  # which B2C codes are this channel's
@@ -42,6 +45,8 @@ class Capabilities:
     refund_notice: bool
     refund_window: timedelta | None  # how long after the payment; None where only the contract names it
     refund_spacing: timedelta  # what must lie between two refunds of one trade
+    reverse_after: timedelta = timedelta(0)
+    reverse_within: timedelta = timedelta(days=7)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -57,7 +57,8 @@ async def release(transaction: Transaction, claims: Sequence[Claim]) -> None:
 
 
 async def add(transaction: Transaction, *, orders: Sequence[NewOrder], trades: Sequence[NewTrade]) -> None:
-    """Write orders and trade intents, sorted by key, and a question due for each trade."""
+    """Write orders and trade intents, sorted by key; each order is due to be looked at, each trade to be asked about."""
+    in_order = sorted(orders, key=lambda order: (order.lane, order.order_id))
     order_rows = [
         (
             order.lane,
@@ -74,7 +75,7 @@ async def add(transaction: Transaction, *, orders: Sequence[NewOrder], trades: S
             order.expires_at,
             order.trade_count,
         )
-        for order in sorted(orders, key=lambda order: (order.lane, order.order_id))
+        for order in in_order
     ]
     trade_rows = [
         (
@@ -95,7 +96,8 @@ async def add(transaction: Transaction, *, orders: Sequence[NewOrder], trades: S
         )
         for trade in sorted(trades, key=lambda trade: (trade.lane, trade.order_id, trade.attempt))
     ]
-    await transaction.none(_INTAKE_ADD, *columns(order_rows, 13), *columns(trade_rows, 14))
+    looks = [order.expires_at if order.look_at is None else order.look_at for order in in_order]
+    await transaction.none(_INTAKE_ADD, *columns(order_rows, 13), *columns(trade_rows, 14), looks)
 
 
 async def open_trade(transaction: Transaction, *, lane: Lane, order_id: OrderId, version: int) -> int | None:

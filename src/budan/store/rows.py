@@ -69,7 +69,7 @@ class TradeRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewOrder:
-    """An order about to be written."""
+    """An order about to be written; `look_at` where somebody must look at it before it expires."""
 
     lane: Lane
     order_id: OrderId
@@ -84,6 +84,7 @@ class NewOrder:
     created_at: datetime
     expires_at: datetime
     trade_count: int
+    look_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

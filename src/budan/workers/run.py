@@ -7,11 +7,14 @@ from typing import Final, TypeVar
 import structlog
 
 from budan.flows.asking import Questions
+from budan.flows.closing import OrderClosing
 from budan.flows.delivering import Deliveries
+from budan.flows.ending import TradeEndings
 from budan.flows.keeping import Housekeeping
 from budan.flows.lanes import LaneKeeper
 from budan.flows.leftovers import Leftovers
 from budan.ports.clock import Clock
+from budan.workers.close import CLOSE_LIMITS, CLOSES_MAX, ORDER_LIMITS, ORDERS_MAX, CloseWork, ExpireWork
 from budan.workers.deliver import DELIVERIES_MAX, DELIVERY_LIMITS, DeliverWork
 from budan.workers.evidence import EVIDENCE_LIMITS, EVIDENCE_MAX, EvidenceWork
 from budan.workers.gates import GateLimits, Gates
@@ -37,6 +40,8 @@ class Workers:
     questions: Questions
     deliveries: Deliveries
     leftovers: Leftovers
+    closing: OrderClosing
+    endings: TradeEndings
     housekeeping: Housekeeping
     jobs: JobTurns
     clock: Clock
@@ -53,12 +58,16 @@ async def run_workers(workers: Workers, *, stop: asyncio.Event) -> None:
         InFlight(work="deliver", rows_max=DELIVERIES_MAX, stop=stop) as delivering,
         InFlight(work="query", rows_max=QUESTIONS_MAX, stop=stop) as asking,
         InFlight(work="evidence", rows_max=EVIDENCE_MAX, stop=stop) as retrying,
+        InFlight(work="expire", rows_max=ORDERS_MAX, stop=stop) as expiring,
+        InFlight(work="close", rows_max=CLOSES_MAX, stop=stop) as closing,
     ):
         deliver = DeliverWork(deliveries=workers.deliveries)
         sweeps: tuple[Turns, ...] = (
             _sweep(workers, deliver, DELIVERY_LIMITS, delivering, follow=deliver.follow),
             _sweep(workers, QueryWork(questions=workers.questions), QUERY_LIMITS, asking),
             _sweep(workers, EvidenceWork(leftovers=workers.leftovers), EVIDENCE_LIMITS, retrying),
+            _sweep(workers, ExpireWork(closing=workers.closing), ORDER_LIMITS, expiring),
+            _sweep(workers, CloseWork(endings=workers.endings), CLOSE_LIMITS, closing),
         )
         housekeeping = HousekeepingTurns(housekeeping=workers.housekeeping, lanes=workers.lanes, clock=workers.clock)
         await attempt(workers.lanes.renew, failures)
@@ -67,7 +76,7 @@ async def run_workers(workers: Workers, *, stop: asyncio.Event) -> None:
                 loops.create_task(run_loop(turns, lanes=workers.lanes, stop=stop))
             loops.create_task(housekeeping.run(stop))
             loops.create_task(workers.jobs.run(stop))
-        flying = (delivering, asking, retrying)
+        flying = (delivering, asking, retrying, expiring, closing)
         _log.info("worker_stopping", rows_in_flight=sum(len(rows) for rows in flying))
         # A whole lease from here, for what drains.
         await attempt(workers.lanes.renew, failures)

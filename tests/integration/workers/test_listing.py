@@ -23,6 +23,8 @@ async def connection(database_dsn: str) -> AsyncIterator[asyncpg.Connection]:
         ("query_list_due", "'{1,2}', '{}', 10"),
         ("webhook_list_due", "'{1,2}', '{}', 10"),
         ("evidence_list_due", "'{1,2}', 10"),
+        ("look_list_due", "'{1,2}', 10"),
+        ("close_list_due", "'{1,2}', '{}', 10"),
         ("work_count_due", "'{1,2}'"),
     ],
 )
@@ -33,5 +35,5 @@ async def test_a_listing_reads_its_index_up_to_now_only(
     await connection.execute(f"PREPARE listing AS {query(name).sql}")
     plan = [row[0] for row in await connection.fetch(f"EXPLAIN EXECUTE listing({arguments})")]
     by_moment = [line for line in plan if "Index Cond" in line and "due_at <=" in line]
-    assert len(by_moment) == (5 if name == "work_count_due" else 1), "\n".join(plan)
+    assert len(by_moment) == (6 if name == "work_count_due" else 1), "\n".join(plan)
     assert not any("Filter" in line and "due_at" in line for line in plan), "\n".join(plan)

@@ -72,6 +72,8 @@ async def working(
             questions=stage.flows.questions,
             deliveries=deliveries,
             leftovers=Leftovers(database=stage.database, door=stage.flows.door),
+            closing=stage.flows.closing,
+            endings=stage.flows.endings,
             housekeeping=Housekeeping(database=stage.database),
             jobs=build_job_turns(stage.opened, stage.flows),
             clock=stage.opened.clock,

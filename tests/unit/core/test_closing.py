@@ -1,8 +1,11 @@
-from datetime import timedelta
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any
 
 import pytest
 
-from budan.core.closing import begin_close, begin_reverse, end_close, expire
+from budan.core import closing
+from budan.core.closing import CHARGE_PATIENCE, Circumstances, Ending, Look, begin_close, begin_reverse, end_close, look
 from budan.core.decide import EXPIRY_SKEW, unpayable_after
 from budan.core.errors import Refused
 from budan.core.order import Order, OrderState
@@ -10,6 +13,8 @@ from budan.core.trade import Direction, Trade, TradeState
 from builders import CREATED_AT, EXPIRES_AT, SEND_UNTIL, a_trade, an_order
 
 pytestmark = pytest.mark.invariant("I7")
+
+expire = partial(closing.expire, returns_late=False)
 
 OVER_AT = EXPIRES_AT + EXPIRY_SKEW
 AFTER = OVER_AT + timedelta(seconds=1)
@@ -53,14 +58,14 @@ def test_an_order_ends_when_no_trade_of_it_can_be_paid(
     trade = a_trade(state=state, direction=direction)
     asked = {} if asked_at is None else {1: asked_at}
     over = state is not TradeState.REVERSING and direction is Direction.C2B and asked_at is AFTER
-    closing = an_order(state=OrderState.CLOSING)
+    closes = an_order(state=OrderState.CLOSING)
     if not trade.is_open or over:
-        assert end_close(closing, [trade], unpaid_asked_at=asked) == an_order(state=OrderState.CLOSED, told_unpaid=True)
-        assert expire(closing, [trade], unpaid_asked_at=asked) == an_order(state=OrderState.EXPIRED)
+        assert end_close(closes, [trade], unpaid_asked_at=asked) == an_order(state=OrderState.CLOSED, told_unpaid=True)
+        assert expire(closes, [trade], unpaid_asked_at=asked) == an_order(state=OrderState.EXPIRED)
     else:
         for end in (end_close, expire):
             with pytest.raises(Refused, match=r"^trade_still_open$"):
-                end(closing, [trade], unpaid_asked_at=asked)
+                end(closes, [trade], unpaid_asked_at=asked)
 
 
 def test_one_open_trade_among_ended_ones_keeps_the_order_open() -> None:
@@ -109,3 +114,86 @@ def test_reversing_another_trade_of_a_paid_order_tells_nobody_unpaid() -> None:
 def test_a_trade_that_ended_is_not_reversed(trade: Trade, code: str) -> None:
     with pytest.raises(Refused, match=rf"^{code}$"):
         begin_reverse(an_order(), trade)
+
+
+def test_a_merchant_that_returns_what_comes_late_takes_its_expiry_for_not_paid() -> None:
+    order = closing.expire(an_order(state=OrderState.CLOSING), [], unpaid_asked_at={}, returns_late=True)
+    assert order == an_order(state=OrderState.EXPIRED, told_unpaid=True)
+
+
+NOW = CREATED_AT + timedelta(minutes=1)
+
+
+def seen(**changes: Any) -> Circumstances:
+    """A look a minute after the order was made, by nobody's wish."""
+    parts = {
+        "now": NOW,
+        "expires_at": EXPIRES_AT,
+        "ends_as": Ending.EXPIRED,
+        "returns_late": False,
+        "opened_at": {1: CREATED_AT, 2: CREATED_AT},
+        "unpaid_asked_at": {},
+        "ending": frozenset[int](),
+    }
+    return Circumstances(**(parts | changes))
+
+
+@pytest.mark.parametrize("state", [OrderState.PAID, OrderState.EXPIRED, OrderState.CLOSED])
+def test_a_final_order_needs_nothing(state: OrderState) -> None:
+    order = an_order(state=state, paid_attempt=1 if state is OrderState.PAID else None)
+    assert look(order, [a_trade()], seen=seen(now=AFTER)) == Look(order=order)
+
+
+def test_a_held_order_waits_for_a_person_whatever_its_time() -> None:
+    order = an_order(hold_reason="wrong_amount")
+    trades = [a_trade(direction=Direction.B2C)]
+    assert look(order, trades, seen=seen(now=AFTER, ends_as=Ending.CLOSED)) == Look(order=order)
+
+
+@pytest.mark.parametrize("state", [OrderState.CREATED, OrderState.PAYING])
+def test_a_young_order_is_looked_at_when_its_time_is_over(state: OrderState) -> None:
+    order = an_order(state=state)
+    assert look(order, [a_trade()], seen=seen()) == Look(order=order, look_at=EXPIRES_AT)
+
+
+def test_an_order_that_nobody_began_to_pay_expires_at_once() -> None:
+    found = look(an_order(state=OrderState.CREATED), [], seen=seen(now=EXPIRES_AT))
+    assert found == Look(order=an_order(state=OrderState.EXPIRED))
+
+
+def test_an_order_whose_time_is_over_closes_and_its_open_trades_are_ended() -> None:
+    trades = [a_trade(), a_trade(attempt=2, state=TradeState.FAILED), a_trade(attempt=3)]
+    found = look(an_order(), trades, seen=seen(now=EXPIRES_AT, ending=frozenset({3})))
+    assert found == Look(order=an_order(state=OrderState.CLOSING), to_end=(1,))
+
+
+@pytest.mark.parametrize(
+    ("ends_as", "ended"),
+    [
+        (Ending.EXPIRED, an_order(state=OrderState.EXPIRED)),
+        (Ending.CLOSED, an_order(state=OrderState.CLOSED, told_unpaid=True)),
+    ],
+)
+def test_a_closing_order_ends_as_it_was_asked_to_when_nobody_can_pay(ends_as: Ending, ended: Order) -> None:
+    order, ending = an_order(state=OrderState.CLOSING), frozenset({1})
+    asked = {1: OVER_AT}
+    waits = look(order, [a_trade()], seen=seen(now=AFTER, ends_as=ends_as, unpaid_asked_at=asked, ending=ending))
+    assert waits == Look(order=order)
+    asked = {1: AFTER}
+    done = look(order, [a_trade()], seen=seen(now=AFTER, ends_as=ends_as, unpaid_asked_at=asked, ending=ending))
+    assert done == Look(order=ended)
+
+
+def test_the_merchants_close_does_not_wait_for_the_expiry() -> None:
+    found = look(an_order(), [a_trade()], seen=seen(ends_as=Ending.CLOSED))
+    assert found == Look(order=an_order(state=OrderState.CLOSING), to_end=(1,))
+
+
+def test_a_charge_is_ended_when_its_payer_has_had_his_time() -> None:
+    charge = a_trade(direction=Direction.B2C, state=TradeState.USER_PAYING)
+    over_at = CREATED_AT + CHARGE_PATIENCE
+    early: datetime = over_at - timedelta(microseconds=1)
+    assert look(an_order(), [charge], seen=seen(now=early)) == Look(order=an_order(), look_at=over_at)
+    assert look(an_order(), [charge], seen=seen(now=over_at)) == Look(order=an_order(), to_end=(1,), look_at=EXPIRES_AT)
+    again = look(an_order(), [charge], seen=seen(now=over_at, ending=frozenset({1})))
+    assert again == Look(order=an_order(), look_at=EXPIRES_AT)

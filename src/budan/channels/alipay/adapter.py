@@ -57,6 +57,8 @@ CAPABILITIES: Final = Capabilities(
     # By contract; 12 months is only usual (section 5).
     refund_window=None,
     refund_spacing=timedelta(seconds=3),
+    # docs/protocols/alipay.md section 5, read 2026-09.
+    reverse_within=timedelta(hours=24),
 )
 
 # A trade with all its funds and goods stays below 32 kB.

@@ -58,6 +58,9 @@ CAPABILITIES: Final = Capabilities(
     # docs/protocols/wechat_v3.md section 5.
     refund_window=timedelta(days=365),
     refund_spacing=timedelta(minutes=1),
+    # docs/protocols/wechat_v3.md section 5, read 2026-04.
+    reverse_after=timedelta(seconds=15),
+    reverse_within=timedelta(days=7),
 )
 
 # A transaction with all its promotions stays below 32 kB.

@@ -49,7 +49,7 @@ ORDER BY t.lane, t.order_id, t.attempt;
 
 -- name: door_write :many
 -- What nearly every door transaction writes, in the fixed order of tables: orders, trades, evidence, notices, postings,
--- webhooks, questions. A row comes back for each order that had the version that was read.
+-- webhooks, questions, looks. A row comes back for each order that had the version that was read.
 WITH changed_order AS ( -- compare-and-set on version; paid columns are written once and kept
     UPDATE orders AS o
     SET
@@ -225,6 +225,16 @@ answered AS ( -- nothing more to ask
     DELETE FROM query_due AS q
     USING unnest($74::smallint[], $75::bigint[], $76::smallint[]) AS w (lane, order_id, attempt)
     WHERE q.lane = any($74) AND q.lane = w.lane AND q.order_id = w.order_id AND q.attempt = w.attempt
+),
+
+ended AS ( -- a final order is looked at no more
+    DELETE FROM order_due AS d
+    USING unnest($1::smallint[], $2::bigint[], $4::text[]) AS w (lane, order_id, state)
+    WHERE
+        w.state IN ('paid', 'closed')
+        AND d.lane = any($1)
+        AND d.lane = w.lane
+        AND d.order_id = w.order_id
 )
 
 SELECT

@@ -98,7 +98,8 @@ WHERE
     AND r.order_id = refused.order_id;
 
 -- name: intake_add :none
--- The orders of a batch with their first trades and the questions due about these (I6).
+-- The orders of a batch with their first trades, when somebody looks at each order, and the questions due about the
+-- trades (I6).
 WITH new_order AS ( -- every order of the batch
     INSERT INTO orders (
         lane, id, merchant_id, reference, state, amount_minor, currency, subject, shop_id, terminal_id,
@@ -157,6 +158,15 @@ new_trade AS ( -- the trade intents, every value of the request in them (I11)
             lane, order_id, attempt, account_id, channel, method, amount_minor, currency, fee_rate_bp,
             created_at, send_until, expires_at, intent
         )
+),
+
+new_order_due AS ( -- an order that is not final has a due row, whatever becomes of it
+    INSERT INTO order_due (lane, order_id, due_at)
+    SELECT
+        w.lane,
+        w.order_id,
+        w.due_at
+    FROM unnest($1::smallint[], $2::bigint[], $28::timestamptz[]) AS w (lane, order_id, due_at)
 )
 
 INSERT INTO query_due (lane, order_id, attempt, due_at)

@@ -231,7 +231,7 @@ ORDER BY due_at
 LIMIT $2;
 
 -- name: work_count_due :many
--- What is due in the held lanes, for the metrics: only entries that are due are read, by the five due_at indexes.
+-- What is due in the held lanes, for the metrics: only entries that are due are read, by the six due_at indexes.
 SELECT
     w.work,
     count(*) AS rows_due,
@@ -253,6 +253,12 @@ FROM (
         'evidence' AS work,
         due_at
     FROM evidence_due
+    WHERE lane + 0 = any($1) AND due_at > '-infinity' AND due_at <= statement_timestamp()
+    UNION ALL
+    SELECT
+        'expire' AS work,
+        due_at
+    FROM order_due
     WHERE lane + 0 = any($1) AND due_at > '-infinity' AND due_at <= statement_timestamp()
     UNION ALL
     SELECT
