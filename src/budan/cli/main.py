@@ -15,6 +15,7 @@ _MODULES: Final = {
     "sandbox": "playing",
     "demo": "proving",
     "bench": "proving",
+    "prove": "proving",
     "db": "setting_up",
     "config": "setting_up",
     "merchant": "setting_up",

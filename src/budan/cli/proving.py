@@ -1,10 +1,19 @@
-"""Commands that look from outside: demo, bench."""
+"""Commands that look from outside: demo, bench, prove."""
+
+from secrets import randbelow
+from typing import Final
 
 import click
 
-from budan.cli.frame import json_option, run_async
+from budan.cli.frame import OUT, json_option, run_async
+from budan.core.errors import Refused
 from budan.proof.bench import run_bench
 from budan.proof.demo import run_demo
+from budan.proof.drawing import Mix, MixUnreadable, parse_mix, with_notice_faults
+from budan.proof.prove import Wanted, run_prove
+from budan.proof.scenarios.listed import SCENARIOS
+
+_SEEDS: Final = 1 << 31
 
 
 @click.command()
@@ -21,3 +30,54 @@ def demo(*, once: bool, as_json: bool) -> None:
 def bench(*, long: bool, as_json: bool) -> None:
     """Measure whole order lives on a private instance, beside a fixed reference in the same run."""
     raise SystemExit(run_async(run_bench(long=long, as_json=as_json)))
+
+
+@click.command()
+@click.option("--scenario", default="mixed", show_default=True, metavar="NAME", help="One failure by its name.")
+@click.option("--list", "lists", is_flag=True, help="Tell the scenarios and what each stands for.")
+@click.option("--seed", type=click.IntRange(0, _SEEDS), default=None, help="The same faults again; drawn if left out.")
+@click.option("--orders", type=click.IntRange(1), default=None, help="How many; the scenario's own number if left out.")
+@click.option("--mix", default="", metavar="NAME=SHARE,…", help="How likely each fault is, in `mixed`.")
+@click.option(
+    "--notice-faults", type=click.FloatRange(0, 1), default=None, help="Share of lost, doubled and late notices."
+)
+@click.option(
+    "--kill-every", type=click.FloatRange(0), default=3.0, show_default=True, help="Seconds between two kills; 0: none."
+)
+@click.option(
+    "--patience", type=click.FloatRange(1), default=60.0, show_default=True, help="Seconds to wait for rest at the end."
+)
+@json_option
+def prove(
+    *,
+    scenario: str,
+    lists: bool,
+    seed: int | None,
+    orders: int | None,
+    mix: str,
+    notice_faults: float | None,
+    kill_every: float,
+    patience: float,
+    as_json: bool,
+) -> None:
+    """Break a private instance on purpose, then compare what channel, budan and merchant wrote down."""
+    if lists:
+        for name, known in SCENARIOS.items():
+            OUT.print(f"{name:<34}{known.stands_for}", markup=False)
+        return
+    if scenario not in SCENARIOS:
+        raise Refused("scenario_unknown", param="scenario", detail="see: budan prove --list")
+    chosen = Mix() if notice_faults is None else with_notice_faults(Mix(), notice_faults)
+    try:
+        chosen = parse_mix(mix, mix=chosen)
+    except MixUnreadable as error:
+        raise Refused("mix_unreadable", param="mix", detail=str(error)) from error
+    wanted = Wanted(
+        scenario=scenario,
+        seed=randbelow(_SEEDS) if seed is None else seed,
+        orders=orders,
+        mix=chosen,
+        kill_every_s=kill_every,
+        patience_s=patience,
+    )
+    raise SystemExit(run_async(run_prove(wanted, as_json=as_json)))

@@ -126,6 +126,12 @@ class Client:
         request = render_request(method="POST", path=path, headers=lines, body=msgspec.json.encode(body))
         return await self.send(request, timeout_s=timeout_s)
 
+    async def put(self, path: str, body: object, *, timeout_s: float) -> HttpAnswer:
+        """The answer to a PUT of `body` as JSON."""
+        headers = "Content-Type: application/json\r\n"
+        request = render_request(method="PUT", path=path, headers=headers, body=msgspec.json.encode(body))
+        return await self.send(request, timeout_s=timeout_s)
+
     def close(self) -> None:
         """No connection is left open."""
         while self._free:

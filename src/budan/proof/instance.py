@@ -3,35 +3,39 @@
 import asyncio
 import os
 import shutil
+import signal
 import sys
 import tempfile
-from collections.abc import AsyncGenerator, Callable, Generator, Mapping
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, TextIO
 
 import msgspec
 
-from budan.host import embedded
-from budan.host.embedded import RunningPostgres
 from budan.host.errors import DatabaseNotStarted
 from budan.host.ports import LOOPBACK, held_ports
 from budan.host.supervisor import Exit, OnExit, Program, Supervisor, supervise
+from budan.proof.link import Link, open_link
 from budan.proof.merchant import WEBHOOK_PATH
+from budan.proof.server import PrivateServer, start_server
 from budan.proof.steps import CLI, run_cli
 
 Progress = Callable[[str], None]
 
 READY_S_MAX: Final = 60.0
 STEP_S_MAX: Final = 60.0
-TAIL_LINES: Final = 12
+TAIL_LINES: Final = 4
 RATES_BP: Final = {"wechat_v3": 60, "alipay": 55}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shape:
-    """How big an instance is, and how its sandbox behaves; `webhook_query` asks the merchant for misbehaviour."""
+    """How big an instance is, and how its sandbox behaves; `webhook_query` asks the merchant for misbehaviour.
+
+    `linked` puts a line that can be cut before the channels, and one before us where channels and payers call.
+    """
 
     serves: int = 1
     workers: int = 1
@@ -40,6 +44,7 @@ class Shape:
     seed: int = 1
     webhook_query: str = ""
     log_level: str = "warning"
+    linked: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,17 +64,33 @@ class Shop:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Links:
+    """The lines of a linked instance: from us to the channels, and from them and the payers to us."""
+
+    to_channel: Link
+    to_us: Link
+    channel_url: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Instance:
-    """A running platform: addresses, the merchants' keys, and where its three records are."""
+    """A running platform: addresses, the merchants' keys, and where its three records are.
+
+    `api_url` is where budan listens, `public_url` where it says that it can be reached.
+    """
 
     folder: Path
     dsn: str
+    api_url: str
     public_url: str
     sandbox_url: str
     accounts: Mapping[str, int]
     shops: tuple[Shop, ...]
     supervisor: Supervisor
-    database_pid: int | None
+    # Budan's own programs, by name: what a proof stops it starts again.
+    programs: Mapping[str, Program]
+    server: PrivateServer | None
+    links: Links | None
     # Programs that ended by themselves; a proof that saw one says so.
     exits: list[Exit]
 
@@ -85,8 +106,26 @@ class Instance:
 
     def pids(self) -> dict[str, int]:
         """Every program of the instance that runs now."""
-        database = {} if self.database_pid is None else {"postgres": self.database_pid}
+        pid = None if self.server is None else self.server.pid
+        database = {} if pid is None else {"postgres": pid}
         return database | self.supervisor.pids()
+
+    async def stop(self, name: str) -> None:
+        """One of budan's programs ends in order and is not brought back."""
+        await self.supervisor.stop(name)
+
+    async def start(self, name: str, more: Mapping[str, str] | None = None) -> None:
+        """A program that was stopped runs again and is ready, with these variables besides its own.
+
+        A PYTHONPATH among them goes before the program's own.
+        """
+        program = self.programs[name]
+        environment = {**program.environment, **(more or {})}
+        if more is not None and "PYTHONPATH" in more:
+            own = program.environment.get("PYTHONPATH", os.environ.get("PYTHONPATH", ""))
+            environment["PYTHONPATH"] = os.pathsep.join(filter(None, (more["PYTHONPATH"], own)))
+        changed = replace(program, environment=environment)
+        await self.supervisor.start(changed, ready_s_max=READY_S_MAX)
 
 
 @contextmanager
@@ -102,17 +141,16 @@ def private_folder() -> Generator[Path]:
 
 
 @asynccontextmanager
-async def starting_postgres(folder: Path, *, progress: Progress) -> AsyncGenerator["asyncio.Task[RunningPostgres]"]:
-    """An embedded server while it starts, flushing like the product; shield it when you wait for it."""
-    start = asyncio.to_thread(embedded.start, folder=folder, durable=True, progress=progress)
-    starting = asyncio.create_task(start)
+async def starting_postgres(folder: Path, *, progress: Progress) -> AsyncGenerator["asyncio.Task[PrivateServer]"]:
+    """An embedded server while it starts; shield it when you wait for it."""
+    starting = asyncio.create_task(start_server(folder, progress=progress))
     try:
         yield starting
     finally:
         # A thread cannot be cancelled, so what it starts is waited for and stopped. Whoever shielded it got its error.
         with suppress(DatabaseNotStarted):
             server = await starting
-            server.stop()
+            await server.close()
 
 
 @asynccontextmanager
@@ -128,28 +166,30 @@ async def private_instance(
 
     def report(exit_: Exit) -> None:
         exits.append(exit_)
-        progress(f"{exit_.name} ended with {exit_.code} after {exit_.ran_s:.1f} s: {logs.tail(exit_.name)}")
+        # A program that was killed did not say why.
+        said = "" if exit_.code == -signal.SIGKILL else f": {logs.tail(exit_.name)}"
+        progress(f"{exit_.name} ended with {exit_.code} after {exit_.ran_s:.1f} s{said}")
 
     async with AsyncExitStack() as stack:
         stack.callback(logs.close)
-        numbers = [port.number for port in stack.enter_context(held_ports(3))]
-        ports = _Ports(public=numbers[0], sandbox=numbers[1], merchant=numbers[2])
+        ports = _choose_ports([port.number for port in stack.enter_context(held_ports(_PORTS))], shape=shape)
         starting = None
         if dsn is None:
             starting = await stack.enter_async_context(starting_postgres(folder / "postgres", progress=progress))
+        links = await stack.enter_async_context(_open_links(ports)) if shape.linked else None
         supervisor = await stack.enter_async_context(supervise(on_line=logs.write, on_exit=report))
+        outside = _outside(folder, ports=ports, shape=shape)
         async with asyncio.TaskGroup() as tasks:
-            outside = tasks.create_task(
-                _start_outside(supervisor, folder=folder, ports=ports, shape=shape, progress=progress)
-            )
+            standing = tasks.create_task(_start_all(supervisor, outside, progress=progress))
             server = None if starting is None else await asyncio.shield(starting)
             url = dsn if server is None else server.dsn
             assert url is not None
             environment = _environment(folder, dsn=url, ports=ports, shape=shape)
+            inside = _inside(environment, shape=shape)
             await run_cli("db", "upgrade", environment=environment, timeout_s=STEP_S_MAX)
             progress("database: has its tables")
-            tasks.create_task(_start_inside(supervisor, shape=shape, environment=environment, progress=progress))
-            await outside
+            tasks.create_task(_start_all(supervisor, inside, progress=progress))
+            await standing
             accounts = await _add_accounts(environment, progress=progress)
             shops = await _add_shops(
                 folder, accounts=accounts, ports=ports, shape=shape, environment=environment, progress=progress
@@ -157,21 +197,47 @@ async def private_instance(
         yield Instance(
             folder=folder,
             dsn=url,
+            api_url=f"http://{LOOPBACK}:{ports.own}",
             public_url=f"http://{LOOPBACK}:{ports.public}",
             sandbox_url=f"http://{LOOPBACK}:{ports.sandbox}",
             accounts=accounts,
             shops=shops,
             supervisor=supervisor,
-            database_pid=None if server is None else server.pid,
+            programs={program.name: program for program in (*outside, *inside)},
+            server=server,
+            links=links,
             exits=exits,
         )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Ports:
+    """`own` is where serve listens, `public` where others call; the two differ where a line can be cut."""
+
+    own: int
     public: int
     sandbox: int
     merchant: int
+    channel: int
+
+
+_PORTS: Final = 5
+
+
+def _choose_ports(numbers: list[int], *, shape: Shape) -> _Ports:
+    own, public, sandbox, merchant, channel = numbers
+    if not shape.linked:
+        public, channel = own, sandbox
+    return _Ports(own=own, public=public, sandbox=sandbox, merchant=merchant, channel=channel)
+
+
+@asynccontextmanager
+async def _open_links(ports: _Ports) -> AsyncGenerator[Links]:
+    async with (
+        open_link(near_port=ports.channel, far_port=ports.sandbox) as to_channel,
+        open_link(near_port=ports.public, far_port=ports.own) as to_us,
+    ):
+        yield Links(to_channel=to_channel, to_us=to_us, channel_url=f"http://{LOOPBACK}:{ports.channel}")
 
 
 class _Logs:
@@ -203,7 +269,7 @@ def _environment(folder: Path, *, dsn: str, ports: _Ports, shape: Shape) -> dict
         "database": dsn,
         "folder": str(folder),
         "public_url": f"http://{LOOPBACK}:{ports.public}",
-        "listen": f"{LOOPBACK}:{ports.public}",
+        "listen": f"{LOOPBACK}:{ports.own}",
         "webhook_allow": f"{LOOPBACK}:{ports.merchant}",
         "sandbox_url": f"http://{LOOPBACK}:{ports.sandbox}",
         "log_style": "json",
@@ -214,52 +280,37 @@ def _environment(folder: Path, *, dsn: str, ports: _Ports, shape: Shape) -> dict
     return theirs | {f"BUDAN_{name.upper()}": text for name, text in settings.items()}
 
 
-async def _start_outside(
-    supervisor: Supervisor, *, folder: Path, ports: _Ports, shape: Shape, progress: Progress
-) -> None:
+def _outside(folder: Path, *, ports: _Ports, shape: Shape) -> tuple[Program, ...]:
     """Those who stand outside of budan: the channels and the merchant."""
     sandbox_flags = ("--port", str(ports.sandbox), "--time-scale", str(shape.time_scale), "--seed", str(shape.seed))
-    sandbox = Program(
-        name="sandbox",
-        argv=(*CLI, "sandbox", *sandbox_flags),
-        environment={"BUDAN_ENVIRONMENT": "local", "BUDAN_FOLDER": str(folder)},
-        on_exit=OnExit.RESTART,
-        tells_ready=True,
-    )
-    merchant_flags = ("--events-file", str(folder / "merchant.jsonl"), "--secrets-file", str(folder / "merchant.json"))
-    merchant = Program(
-        name="merchant",
-        argv=(
-            sys.executable,
-            "-m",
-            "budan.proof.merchant",
-            "--listen",
-            f"{LOOPBACK}:{ports.merchant}",
-            *merchant_flags,
+    merchant_files = ("--events-file", str(folder / "merchant.jsonl"), "--secrets-file", str(folder / "merchant.json"))
+    merchant_address = ("--listen", f"{LOOPBACK}:{ports.merchant}")
+    return (
+        _program(
+            "sandbox",
+            (*CLI, "sandbox", *sandbox_flags),
+            environment={"BUDAN_ENVIRONMENT": "local", "BUDAN_FOLDER": str(folder)},
         ),
-        environment={},
-        on_exit=OnExit.RESTART,
-        tells_ready=True,
+        _program(
+            "merchant",
+            (sys.executable, "-m", "budan.proof.merchant", *merchant_address, *merchant_files),
+            environment={},
+        ),
     )
-    await asyncio.gather(*(_start(supervisor, program, progress=progress) for program in (sandbox, merchant)))
 
 
-async def _start_inside(
-    supervisor: Supervisor, *, shape: Shape, environment: Mapping[str, str], progress: Progress
-) -> None:
+def _inside(environment: Mapping[str, str], *, shape: Shape) -> tuple[Program, ...]:
     """Budan's own programs."""
-    names = [*(("serve", number) for number in range(1, shape.serves + 1))]
-    names += [*(("worker", number) for number in range(1, shape.workers + 1))]
-    programs = [
-        Program(
-            name=f"{command}-{number}",
-            argv=(*CLI, command),
-            environment=environment,
-            on_exit=OnExit.RESTART,
-            tells_ready=True,
-        )
-        for command, number in names
-    ]
+    names = [("serve", number) for number in range(1, shape.serves + 1)]
+    names += [("worker", number) for number in range(1, shape.workers + 1)]
+    return tuple(_program(f"{command}-{number}", (*CLI, command), environment=environment) for command, number in names)
+
+
+def _program(name: str, argv: tuple[str, ...], *, environment: Mapping[str, str]) -> Program:
+    return Program(name=name, argv=argv, environment=environment, on_exit=OnExit.RESTART, tells_ready=True)
+
+
+async def _start_all(supervisor: Supervisor, programs: Sequence[Program], *, progress: Progress) -> None:
     await asyncio.gather(*(_start(supervisor, program, progress=progress) for program in programs))
 
 

@@ -1,12 +1,12 @@
 """The audit is the last to notice, so each way of breaking a promise must be counted by it."""
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from budan.core.numbers import Environment, Lane, MerchantId, OrderId, trade_number
-from budan.proof.audit import Audit, BookedOrder, Books, compare
+from budan.proof.audit import Answer, Audit, BookedOrder, Books, compare
 from budan.proof.records import EventOrder, Webhook
 from budan.proof.truth import TradeKey, TrueTrade, parse_trade_no
 
@@ -19,32 +19,39 @@ TRADE_NO = trade_number(
     order_id=OrderId(KEY.order_id),
     attempt=KEY.attempt,
 )
-TRADE = TrueTrade(key=KEY, amount_minor=1_000, paid_at=AT)
-ORDER = BookedOrder(state="paid", amount_minor=1_000, paid_attempt=1, completed_at=AT, payments={1: (994, 1_000)})
+TRADE = TrueTrade(key=KEY, trade_no=TRADE_NO, merchant_id=12, amount_minor=1_000, placed_at=AT, paid_at=AT)
+UNPAID_TRADE = replace(TRADE, paid_at=None)
+ORDER = BookedOrder(
+    state="paid",
+    amount_minor=1_000,
+    paid_attempt=1,
+    completed_at=AT,
+    payments={1: (994, 1_000)},
+    channel_minor=1_000,
+    webhooks=1,
+)
 UNPAID = BookedOrder(state="created", amount_minor=1_000, paid_attempt=None, completed_at=None, payments={})
 WEBHOOK = Webhook(
     at=AT,
     webhook_id="e1",
     type="order.paid",
-    order=EventOrder(order_no="", reference="12-1", state="paid", amount_minor=1_000, trade_no=TRADE_NO),
+    order=EventOrder(order_no=TRADE_NO, reference="12-1", state="paid", amount_minor=1_000, trade_no=TRADE_NO),
 )
 
 
 def books(*orders: BookedOrder, **changes: object) -> Books:
     found = {(KEY.lane, KEY.order_id + place): order for place, order in enumerate(orders)}
-    return replace(Books(orders=found, unbalanced=frozenset(), refunds=frozenset()), **changes)
+    return replace(Books(orders=found, unbalanced=frozenset(), refunds={}, send_until={}), **changes)
 
 
 def told(**changes: object) -> Webhook:
-    order = {"order_no": "", "reference": "12-1", "state": "paid", "amount_minor": 1_000, "trade_no": TRADE_NO}
+    order = {"order_no": TRADE_NO, "reference": "12-1", "state": "paid", "amount_minor": 1_000, "trade_no": TRADE_NO}
     return Webhook(at=AT, webhook_id="e2", type="order.paid", order=EventOrder(**(order | changes)))
 
 
 def broken(audit: Audit) -> dict[str, int]:
-    counts = {
-        name: getattr(audit, name)
-        for name in ("lost", "doubled", "wrongly_completed", "unbalanced", "webhooks_missing")
-    }
+    names = ("lost", "doubled", "wrongly_completed", "unbalanced", "webhooks_missing", "unkept", "sent_late")
+    counts = {name: getattr(audit, name) for name in names}
     return {name: count for name, count in counts.items() if count}
 
 
@@ -65,8 +72,7 @@ def test_the_same_event_delivered_again_is_allowed() -> None:
 
 
 def test_an_order_that_nobody_paid_may_stay_open() -> None:
-    unpaid = TrueTrade(key=KEY, amount_minor=1_000)
-    assert compare(truth=[unpaid], books=books(UNPAID), webhooks=[]).holds
+    assert compare(truth=[UNPAID_TRADE], books=books(UNPAID), webhooks=[]).holds
 
 
 @pytest.mark.parametrize(
@@ -76,16 +82,28 @@ def test_an_order_that_nobody_paid_may_stay_open() -> None:
         ([TRADE], books(), [], {"lost": 1}),
         (
             [TRADE],
-            books(replace(ORDER, payments={1: (994, 1_000), 2: (994, 1_000)})),
+            books(replace(ORDER, payments={1: (994, 1_000), 2: (994, 1_000)}, channel_minor=2_000)),
             [WEBHOOK],
-            {"doubled": 1},
+            {"doubled": 1, "unbalanced": 1},
         ),
         ([TRADE], books(ORDER), [WEBHOOK, told()], {"doubled": 1}),
-        ([], books(ORDER), [], {"wrongly_completed": 1, "webhooks_missing": 1}),
+        ([], books(ORDER), [], {"wrongly_completed": 1, "webhooks_missing": 1, "unbalanced": 1}),
         ([TRADE], books(replace(ORDER, payments={})), [WEBHOOK], {"unbalanced": 1}),
         ([TRADE], books(ORDER, unbalanced={(KEY.lane, KEY.order_id)}), [WEBHOOK], {"unbalanced": 1}),
         ([TRADE], books(ORDER), [], {"webhooks_missing": 1}),
         ([TRADE], books(ORDER), [told(amount_minor=999)], {"wrongly_completed": 1}),
+        ([TRADE], books(replace(ORDER, channel_minor=0)), [WEBHOOK], {"unbalanced": 1}),
+        ([replace(TRADE, is_returned=True)], books(ORDER), [WEBHOOK], {"unbalanced": 1}),
+        ([replace(TRADE, refunded_minor=400)], books(ORDER), [WEBHOOK], {"unbalanced": 1}),
+        (
+            [replace(TRADE, refunded_minor=1_001)],
+            books(replace(ORDER, channel_minor=-1)),
+            [WEBHOOK],
+            {"doubled": 1},
+        ),
+        ([TRADE], books(replace(ORDER, webhooks=2)), [WEBHOOK], {"webhooks_missing": 1}),
+        ([replace(TRADE, notices_acknowledged=1)], books(ORDER), [WEBHOOK], {"unkept": 1}),
+        ([UNPAID_TRADE], books(UNPAID, send_until={KEY: AT - timedelta(seconds=9)}), [], {"sent_late": 1}),
     ],
     ids=[
         "paid and not completed",
@@ -97,6 +115,13 @@ def test_an_order_that_nobody_paid_may_stay_open() -> None:
         "an entry that does not sum to zero",
         "completed and not told",
         "told another amount",
+        "booked and not booked at the channel",
+        "given back at the channel and not here",
+        "refunded at the channel and not here",
+        "given back twice",
+        "another event that the merchant does not have",
+        "a notice that was acknowledged and not stored",
+        "sent after its window",
     ],
 )
 def test_a_broken_promise_is_counted(
@@ -107,6 +132,30 @@ def test_a_broken_promise_is_counted(
 
 def test_a_payment_on_its_way_back_is_not_lost() -> None:
     """A second or a late payment completes nothing, and its refund is its end (I9)."""
-    returned = TrueTrade(key=KEY, amount_minor=1_000, paid_at=AT, is_returned=True)
-    assert compare(truth=[TRADE], books=books(UNPAID, refunds={KEY}), webhooks=[]).holds
-    assert compare(truth=[returned], books=books(UNPAID), webhooks=[]).holds
+    intended = compare(truth=[TRADE], books=books(UNPAID, refunds={KEY: "created"}), webhooks=[])
+    assert intended.holds
+    assert intended.refunds_unknown == 1
+    assert compare(truth=[replace(TRADE, is_returned=True)], books=books(UNPAID), webhooks=[]).holds
+
+
+def test_money_in_suspense_is_neither_lost_nor_compared() -> None:
+    """A person decides whose it is; what was booked there is what somebody claimed."""
+    suspended = replace(UNPAID, channel_minor=999, suspended=frozenset({1}))
+    assert compare(truth=[TRADE], books=books(suspended), webhooks=[]).holds
+
+
+@pytest.mark.parametrize(
+    ("truth", "booked", "status", "expected"),
+    [
+        ([UNPAID_TRADE], books(), "pending", {"unkept": 1}),
+        ([UNPAID_TRADE], books(UNPAID), "paid", {"wrongly_completed": 1}),
+        ([TRADE], books(ORDER), "unpaid", {"wrongly_completed": 1}),
+        ([TRADE], books(ORDER), "paid", {}),
+        ([TRADE], books(ORDER), "pending", {}),
+    ],
+)
+def test_an_answer_is_a_promise(truth: list[TrueTrade], booked: Books, status: str, expected: dict[str, int]) -> None:
+    """A shop hands its goods out, or does not, by what it was answered (I1)."""
+    webhooks = [WEBHOOK] if ORDER in booked.orders.values() else []
+    answers = [Answer(order_no=TRADE_NO, payment_status=status)]
+    assert broken(compare(truth=truth, books=booked, webhooks=webhooks, answers=answers)) == expected

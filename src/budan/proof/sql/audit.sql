@@ -31,6 +31,60 @@ GROUP BY p.lane, p.order_id, p.entry_key, p.currency
 HAVING sum(p.amount_minor) <> 0;
 
 -- name: audit_refunds_list :many
--- Payments that are on their way back: they complete nothing, and are not lost either.
-SELECT f.lane, f.order_id, f.attempt
-FROM refund AS f;
+-- Payments that are on their way back, or back: they complete nothing, and are not lost either.
+SELECT
+    f.lane,
+    f.order_id,
+    f.attempt,
+    f.state
+FROM refund AS f
+INNER JOIN orders AS o ON f.lane = o.lane AND f.order_id = o.id
+WHERE o.merchant_id = any($1::integer[]);
+
+-- name: audit_balances_list :many
+-- What the books have at channels for each order, and for which attempts money lies in suspense.
+SELECT
+    p.lane,
+    p.order_id,
+    coalesce(sum(p.amount_minor) FILTER (WHERE p.account LIKE 'channel:%'), 0)::bigint AS channel_minor,
+    coalesce(
+        array_agg(DISTINCT split_part(p.entry_key, ':', 2)::integer) FILTER (WHERE p.entry_key LIKE 'suspense:%'),
+        '{}'
+    ) AS suspended
+FROM posting AS p
+INNER JOIN orders AS o ON p.lane = o.lane AND p.order_id = o.id
+WHERE o.merchant_id = any($1::integer[])
+GROUP BY p.lane, p.order_id;
+
+-- name: audit_notices_list :many
+-- How many notices of each order were stored: one that was acknowledged must be among them (I1).
+SELECT
+    n.lane,
+    n.order_id,
+    count(*) AS times
+FROM notice AS n
+INNER JOIN orders AS o ON n.lane = o.lane AND n.order_id = o.id
+WHERE o.merchant_id = any($1::integer[])
+GROUP BY n.lane, n.order_id;
+
+-- name: audit_webhooks_list :many
+-- How many events the merchants must have of each order.
+SELECT
+    w.lane,
+    w.order_id,
+    count(*) AS times
+FROM webhook AS w
+INNER JOIN orders AS o ON w.lane = o.lane AND w.order_id = o.id
+WHERE o.merchant_id = any($1::integer[])
+GROUP BY w.lane, w.order_id;
+
+-- name: audit_trades_list :many
+-- Until when each intent might have been sent.
+SELECT
+    t.lane,
+    t.order_id,
+    t.attempt,
+    t.send_until
+FROM trade AS t
+INNER JOIN orders AS o ON t.lane = o.lane AND t.order_id = o.id
+WHERE o.merchant_id = any($1::integer[]);

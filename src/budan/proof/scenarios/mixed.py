@@ -1,0 +1,43 @@
+"""Everything at once: whole orders with faults by their odds, while programs are killed and the database goes away."""
+
+import asyncio
+from typing import Final
+
+from budan.proof.house import House
+from budan.proof.scenarios.scenario import Scenario
+
+# So many payers and shops act at the same time; every program has work when it dies.
+AT_ONCE: Final = 24
+TELL_EVERY_S: Final = 2.0
+
+
+async def _play(house: House) -> None:
+    stop = asyncio.Event()
+    options = house.options
+    async with asyncio.TaskGroup() as tasks:
+        if options.kill_every_s:
+            tasks.create_task(house.violence.go_on(every_s=options.kill_every_s, seed=options.seed, stop=stop))
+        telling = tasks.create_task(_tell(house))
+        try:
+            await house.sell_all(house.drawn(options.orders), at_once=AT_ONCE)
+        finally:
+            stop.set()
+            telling.cancel()
+
+
+async def _tell(house: House) -> None:
+    while True:
+        await asyncio.sleep(TELL_EVERY_S)
+        paid = sum(trade.paid_at is not None for trade in house.truth.read())
+        house.tell(f"{len(house.till.answers)} answers, {paid} payments at the channels, {house.violence.kills} kills")
+
+
+SCENARIOS: Final = (
+    Scenario(
+        name="mixed",
+        stands_for="a bad day: notices lost, doubled and late, answers lost, programs and database killed every few seconds",
+        orders=200,
+        shops=4,
+        play=_play,
+    ),
+)

@@ -1,0 +1,91 @@
+"""Senders that die, sleep or hear nothing between the intent, the call and its answer."""
+
+import asyncio
+from dataclasses import replace
+from typing import Final
+
+from budan.proof.drawing import Wish
+from budan.proof.house import House, happened
+from budan.proof.link import Passing
+from budan.proof.scenarios.scenario import Scenario
+from budan.proof.scenarios.wishes import SERVES, STEP_S_MAX, all_are_placed, both_ways
+
+# Longer than the send window of every channel that is played here.
+PAUSE_S: Final = 11.0
+
+
+async def _intents_are_there(house: House, wishes: list[Wish]) -> None:
+    for wish in wishes:
+        shop = house.shop_of(wish)
+        await house.hands.wait_trade(shop=shop, reference=house.till.reference(wish, shop=shop), timeout_s=STEP_S_MAX)
+
+
+async def _play_died_before_the_call(house: House) -> None:
+    wishes = both_ways(house)
+    async with asyncio.TaskGroup() as tasks:
+        with house.links.to_channel.passing(Passing.NOTHING):
+            selling = tasks.create_task(house.sell_all(wishes, at_once=len(wishes)))
+            await _intents_are_there(house, wishes)
+            happened("a request reached the channel", is_so=not house.ours())
+            for name in SERVES:
+                await house.violence.kill_and_wait(name)
+        await selling
+
+
+async def _play_paused_sender(house: House) -> None:
+    """The programs sleep somewhere between the intents and the calls of many orders, until the windows are over."""
+    wishes = [replace(wish, pays=False, is_b2c=False) for wish in both_ways(house)]
+    async with asyncio.TaskGroup() as tasks:
+        selling = tasks.create_task(house.sell_all(wishes, at_once=len(wishes)))
+        first, shop = wishes[0], house.shop_of(wishes[0])
+        await house.hands.wait_trade(shop=shop, reference=house.till.reference(first, shop=shop), timeout_s=STEP_S_MAX)
+        async with house.violence.paused(SERVES[0]), house.violence.paused(SERVES[1]):
+            await asyncio.sleep(PAUSE_S)
+            placed = len(house.ours())
+            intended = await house.hands.count_trades(house.merchant_ids)
+        await selling
+    happened(f"of {intended} intents {placed} were sent before the pause", is_so=placed < intended)
+
+
+async def _play_died_after_the_charge(house: House) -> None:
+    wishes = [replace(wish, faults={"timeout_after_charge": True}) for wish in both_ways(house)]
+    async with asyncio.TaskGroup() as tasks:
+        selling = tasks.create_task(house.sell_all(wishes, at_once=len(wishes)))
+        await all_are_placed(house, count=len(wishes))
+        for name in SERVES:
+            await house.violence.kill_and_wait(name)
+        await selling
+
+
+async def _play_timeout_after_charge(house: House) -> None:
+    wishes = [replace(wish, faults={"timeout_after_charge": True}) for wish in both_ways(house)]
+    await house.sell_all(wishes, at_once=len(wishes))
+    happened("an answer came", is_so=len(house.ours()) >= len(wishes))
+
+
+SCENARIOS: Final = (
+    Scenario(
+        name="died before the call",
+        stands_for="the gateway is killed after it saved what it wants to send, and before it sent it",
+        orders=8,
+        play=_play_died_before_the_call,
+    ),
+    Scenario(
+        name="paused sender",
+        stands_for="a virtual machine is suspended between saving and sending, and sends when everybody has given up",
+        orders=60,
+        play=_play_paused_sender,
+    ),
+    Scenario(
+        name="died after the charge",
+        stands_for="the gateway is killed when the channel has the money and nobody has its answer",
+        orders=8,
+        play=_play_died_after_the_charge,
+    ),
+    Scenario(
+        name="time-out after the charge",
+        stands_for="the channel takes the order or the money and its answer never comes",
+        orders=8,
+        play=_play_timeout_after_charge,
+    ),
+)

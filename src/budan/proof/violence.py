@@ -1,0 +1,149 @@
+"""Kills, pauses and cuts: what happens to the programs of an instance while it works."""
+
+import asyncio
+import os
+import random
+import signal
+from collections import Counter
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import Final
+
+import asyncpg
+
+from budan.proof.instance import Instance
+from budan.proof.queries import query
+from budan.proof.records import CONNECT_S_MAX, wait_for
+
+BACK_S_MAX: Final = 60.0
+# The database is down this long on purpose, besides what its recovery takes.
+DATABASE_DOWN_S: Final = (0.1, 1.5)
+CUT_DATABASE: Final = "cut connections"
+CRASH_DATABASE: Final = "crash of the database"
+END_DATABASE: Final = "immediate shutdown of the database"
+_CONNECTIONS_CUT: Final = query("prove_connections_cut")
+
+
+class Violence:
+    """What is done to an instance, and how often; programs that ended otherwise are accidents."""
+
+    def __init__(self, instance: Instance, *, tell: Callable[[str], None]) -> None:
+        self._instance = instance
+        self._tell = tell
+        self._killed: Counter[str] = Counter()
+        self._exits_before = len(instance.exits)
+        self._database_was_down = False
+        self.kills = 0
+
+    @property
+    def accidents(self) -> list[str]:
+        """Programs that ended without our doing; one that starts while there is no database says so with 1."""
+        ended = Counter(
+            exit_.name
+            for exit_ in self._instance.exits[self._exits_before :]
+            if not (exit_.code == 1 and self._database_was_down)
+        )
+        return [f"{name} ended by itself" for name, count in ended.items() if count > self._killed[name]]
+
+    async def kill(self, name: str) -> None:
+        """SIGKILL; the supervisor brings the program back."""
+        pid = self._instance.supervisor.pids().get(name)
+        if pid is None:
+            return
+        self._killed[name] += 1
+        self.kills += 1
+        self._tell(f"SIGKILL of {name}")
+        os.kill(pid, signal.SIGKILL)
+
+    async def kill_and_wait(self, name: str) -> None:
+        """SIGKILL, and the program runs again when this returns."""
+        before = self._instance.supervisor.pids()[name]
+        await self.kill(name)
+
+        async def look() -> bool | None:
+            return True if self._instance.supervisor.pids().get(name, before) != before else None
+
+        await wait_for(look, what=f"{name} to be brought back", timeout_s=BACK_S_MAX)
+
+    @asynccontextmanager
+    async def paused(self, name: str) -> AsyncGenerator[None]:
+        """Inside, the program does not run; afterwards it goes on as if no time had passed."""
+        pid = self._instance.supervisor.pids()[name]
+        self._tell(f"{name} is paused")
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(pid, signal.SIGCONT)
+            self._tell(f"{name} goes on")
+
+    @asynccontextmanager
+    async def changed(self, environments: Mapping[str, Mapping[str, str]]) -> AsyncGenerator[None]:
+        """Inside, these programs run with these variables besides their own; they are stopped and started in order."""
+        self._tell(f"started anew: {', '.join(environments)}")
+        await asyncio.gather(*(self._instance.stop(name) for name in environments))
+        await asyncio.gather(*(self._instance.start(name, more) for name, more in environments.items()))
+        try:
+            yield
+        finally:
+            await asyncio.gather(*(self._instance.stop(name) for name in environments))
+            await asyncio.gather(*(self._instance.start(name) for name in environments))
+
+    @asynccontextmanager
+    async def stopped(self, *names: str) -> AsyncGenerator[None]:
+        """Inside, these programs do not run; they are stopped in order and started anew."""
+        self._tell(f"stopped: {', '.join(names)}")
+        await asyncio.gather(*(self._instance.stop(name) for name in names))
+        try:
+            yield
+        finally:
+            await asyncio.gather(*(self._instance.start(name) for name in names))
+            self._tell(f"started: {', '.join(names)}")
+
+    @asynccontextmanager
+    async def database_down(self, *, crashed: bool) -> AsyncGenerator[None]:
+        """Inside, there is no database; afterwards it has recovered."""
+        server = self._instance.server
+        assert server is not None, "a proof brings its own database"
+        self._tell(CRASH_DATABASE if crashed else END_DATABASE)
+        self.kills += 1
+        self._database_was_down = True
+        await (server.crash() if crashed else server.end_at_once())
+        try:
+            yield
+        finally:
+            await server.start()
+            self._tell("the database is back")
+
+    async def cut_connections(self) -> None:
+        """Every session of budan's at the database is ended from the database's side."""
+        self._tell(CUT_DATABASE)
+        self.kills += 1
+        connection = await asyncpg.connect(self._instance.dsn, timeout=CONNECT_S_MAX, command_timeout=CONNECT_S_MAX)
+        try:
+            await connection.fetchval(_CONNECTIONS_CUT)
+        finally:
+            connection.terminate()
+
+    async def go_on(self, *, every_s: float, seed: int, stop: asyncio.Event) -> None:
+        """One act of violence after another, drawn from the seed, until `stop`; what was taken away is given back."""
+        chance = random.Random(f"{seed}/violence")  # noqa: S311 - a seeded run is the purpose
+        acts = [*sorted(self._instance.programs), CUT_DATABASE, CRASH_DATABASE, END_DATABASE]
+        while not await _is_set_within(stop, every_s * chance.uniform(0.7, 1.3)):
+            act, down_s = chance.choice(acts), chance.uniform(*DATABASE_DOWN_S)
+            if act == CUT_DATABASE:
+                await self.cut_connections()
+            elif act in {CRASH_DATABASE, END_DATABASE}:
+                async with self.database_down(crashed=act == CRASH_DATABASE):
+                    await asyncio.sleep(down_s)
+            else:
+                await self.kill(act)
+
+
+async def _is_set_within(event: asyncio.Event, wait_s: float) -> bool:
+    try:
+        async with asyncio.timeout(wait_s):
+            await event.wait()
+    except TimeoutError:
+        return False
+    return True
