@@ -19,8 +19,13 @@ INTAKE = ("intake_claim", "idempotency_list", "intake_release", "intake_add", "t
 CLOSING = ("closing_list", "closing_write", "reverse_begin", "order_look_sooner")
 READING = tuple(name for name in all_queries() if name.startswith(("order_find", "order_list", "trade_list")))
 TIMELINE = tuple(name for name in all_queries() if name.startswith("order_scan") or name.endswith("_list_of"))
-WORK = (*(name for name in all_queries() if name.endswith("_list_due")), "webhook_write", "work_count_due")
 SWEEP = tuple(name for name in all_queries() if name.startswith("suspect_"))
+WORK = (
+    *(name for name in all_queries() if name.endswith("_list_due")),
+    "webhook_write",
+    "work_count_due",
+    "query_bring_forward",
+)
 # Tables that grow with the orders. The others hold a handful of rows, or are read by an index anyhow.
 LARGE = (
     "orders",
@@ -151,6 +156,23 @@ async def test_a_hot_query_reads_large_tables_by_key_alone(connection: Connectio
         if read.table not in empty
     ]
     assert loose == []
+
+
+async def test_what_a_person_must_look_at_is_read_by_its_own_index(connection: Connection) -> None:
+    """Asked each few seconds by every worker, of a table with a row for each open order."""
+    await connection.execute("PREPARE counting AS " + query("query_count_needing_person").sql)
+    plan = await connection.fetchval("EXPLAIN (FORMAT JSON) EXECUTE counting (NULL, NULL)")
+    assert '"Index Name": "query_due_needs_person"' in plan
+
+
+async def test_a_page_of_waiting_questions_ends_at_its_bound(connection: Connection) -> None:
+    """The page is cut before it is joined: what is read does not grow with what waits."""
+    await connection.execute("PREPARE paging AS " + query("query_bring_forward").sql)
+    arguments = "NULL, NULL, NULL, 7200, 6.5, 29.5, 0.1, 2000"
+    (plan,) = json.loads(await connection.fetchval(f"EXPLAIN (FORMAT JSON) EXECUTE paging ({arguments})"))
+    text = json.dumps(plan)
+    assert text.count('"Node Type": "Limit"') == 1
+    assert '"Index Name": "query_due_due_at"' in text
 
 
 def test_the_hot_queries_are_all_there() -> None:

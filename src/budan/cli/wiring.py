@@ -33,6 +33,7 @@ from budan.flows.delivering import Deliveries
 from budan.flows.directory import Directory
 from budan.flows.door import Door
 from budan.flows.ending import TradeEndings
+from budan.flows.healths import AccountHealths
 from budan.flows.ids import IdSource
 from budan.flows.intake import OrderIntake
 from budan.flows.intents import IntentMaker
@@ -127,26 +128,24 @@ async def open_flows(opened: Opened) -> AsyncGenerator[Flows]:
     async with AsyncExitStack() as stack:
         signer = Signer(threads=SIGNER_THREADS)
         stack.callback(signer.close)
-        accounts = AccountCache(
-            load=_account_loader(opened),
-            builders=_builders(signer, clock),
-            clock=clock,
-        )
+        accounts = _account_cache(opened, signer)
         stack.push_async_callback(accounts.close)
         ids = IdSource(database=database, clock=clock)
         await ids.start()
         await stack.enter_async_context(_running(ids.keep()))
-        intents = IntentMaker(environment=settings.environment, public_url=settings.public_url)
+        healths = AccountHealths(database=database, clock=clock)
+        await stack.enter_async_context(_running(healths.keep()))
+        intents = IntentMaker(environment=settings.environment, public_url=settings.public_url, healths=healths)
         intake = await stack.enter_async_context(OrderIntake(database=database, ids=ids, intents=intents))
         door = await stack.enter_async_context(
-            Door(database=database, environment=settings.environment, lanes=opened.lanes),
+            Door(database=database, environment=settings.environment, lanes=opened.lanes, healths=healths),
         )
         closing = await stack.enter_async_context(
             OrderClosing(database=database, environment=settings.environment),
         )
         directory = Directory(database=database, environment=settings.environment, clock=clock)
         reading = Reading(database=database, environment=settings.environment)
-        calls = ChannelCalls(accounts=accounts, door=door, clock=clock)
+        calls = ChannelCalls(accounts=accounts, door=door, clock=clock, healths=healths)
         payments = Payments(
             database=database,
             environment=settings.environment,
@@ -171,6 +170,7 @@ async def open_flows(opened: Opened) -> AsyncGenerator[Flows]:
                 clock=clock,
                 calls=calls,
                 reading=reading,
+                healths=healths,
             ),
             reading=reading,
             notices=Notices(
@@ -189,6 +189,7 @@ async def open_flows(opened: Opened) -> AsyncGenerator[Flows]:
                 calls=calls,
                 closing=closing,
             ),
+            healths=healths,
             cashier_links=CashierLinks(secret=opened.keys.cashier_key),
         )
 
@@ -215,6 +216,7 @@ async def open_workers(opened: Opened, flows: Flows) -> AsyncGenerator[Workers]:
                     lanes=opened.lanes,
                 ),
                 questions=flows.questions,
+                healths=flows.healths,
                 deliveries=deliveries,
                 leftovers=Leftovers(database=opened.database, door=flows.door),
                 closing=flows.closing,
@@ -259,6 +261,14 @@ def build_job_desk(opened: Opened) -> JobDesk:
         environment=opened.settings.environment,
         lanes=opened.lanes,
         plans={plan.name: plan for plan in PLANS},
+    )
+
+
+def _account_cache(opened: Opened, signer: Signer) -> AccountCache:
+    return AccountCache(
+        load=_account_loader(opened),
+        builders=_builders(signer, opened.clock),
+        clock=opened.clock,
     )
 
 

@@ -1,11 +1,37 @@
-"""When to look again: ladders of queries and of webhook deliveries, none of which ever ends (I6)."""
+"""When to look again: questions by a trade's age and its account's notices, the rest on ladders; nothing ever ends (I6)."""
 
 from collections.abc import Sequence
 from datetime import timedelta
+from typing import assert_never
 
-# A young order is asked often, an old one rarely. Notices normally come within a second, so the first question waits
-# long enough not to be asked about a healthy order.
-QUERY_LADDER_S: tuple[float, ...] = (3, 3, 5, 5, 10, 15, 30, 60, 120, 300, 600, 1_800)
+from budan.core.health import NoticeHealth
+from budan.core.numbers import OrderId
+from budan.core.trade import Direction
+
+# Ages at which a C2B trade is asked about while its account's notices are missing, in seconds. Half of all payments are
+# made before the 20th second: with a question each 4.5 s there, half of them are found within
+# 5 s. docs/bench.md tells how these were found and that no schedule needs much less.
+MISSING_AGES_S: tuple[float, ...] = (6.5, 11, 15.5, 20, 36)
+# Nobody has seen yet whether notices come: one question more, and the first payment of a fresh account is found in 3 s.
+UNKNOWN_AGES_S: tuple[float, ...] = (3, *MISSING_AGES_S)
+# After these a payment at age `a` is found within max(30 s, a/10); the half second is for asking and answering.
+WAIT_S = 29.5
+WAIT_SHARE = 0.1
+ANSWER_S = 0.5
+# What nobody can end goes on like this.
+WAIT_S_MAX = 1_800.0
+# A payer cannot pay any more since so long, and the channel still has not said how it ended: a person must look.
+PERSON_AFTER = timedelta(hours=1)
+
+# While notices come, a trade is asked about once in case its own was lost, and then after its usual expiry.
+COMING_AGES_S: tuple[float, ...] = (90, 1_200, 7_200)
+COMING_WAIT_S = 21_600.0
+# One trade in twenty is asked about while it is young, so that notices which stopped are missed within seconds.
+SAMPLED_ONE_IN = 20
+SAMPLED_AGES_S: tuple[float, ...] = (8, 20, *COMING_AGES_S)
+
+# A question that is late for one age does not ask again for the next one at once.
+BETWEEN_S_MIN = 1.5
 
 # A B2C payer stands at the desk: WeChat wants 5 s, Alipay 3 to 6 s between questions (protocols, "Time rules").
 QUERY_LADDER_B2C_S: tuple[float, ...] = (2, 3, 5, 5, 5, 5, 5, 10, 30, 60, 120, 300, 600, 1_800)
@@ -26,12 +52,74 @@ CLOSE_LADDER_S: tuple[float, ...] = (5, 10, 15, 30, 60, 120, 300, 600, 1_800)
 LOOK_LADDER_S: tuple[float, ...] = (60, 300, 1_800)
 
 
+def question_wait(
+    *, direction: Direction, age: timedelta, attempts: int, notices: NoticeHealth, is_sampled: bool
+) -> timedelta:
+    """How long to wait before asking about an open trade (again), which is `age` old and was asked about `attempts` times.
+
+    Never endless: whatever is open is asked about again (I6). A healthier account is never asked about sooner.
+    """
+    match direction:
+        case Direction.B2C:
+            return delay_after(QUERY_LADDER_B2C_S, attempts=attempts)
+        case Direction.C2B:
+            age_s = max(0.0, age.total_seconds())
+            return timedelta(seconds=_next_age_s(age_s, notices, is_sampled=is_sampled) - age_s)
+        case _:
+            assert_never(direction)
+
+
+def is_sampled(order_id: OrderId) -> bool:
+    """Whether the order is one of those that are asked about young while notices come; the same answer everywhere."""
+    # Ids count milliseconds and places: Fibonacci hashing spreads neighbours.
+    return (order_id * 0x9E3779B97F4A7C15 % 2**64) >> 32 < 2**32 // SAMPLED_ONE_IN
+
+
+def weight_of_miss(*, age: timedelta, notices: NoticeHealth) -> float:
+    """For how many missed notices one stands that was found at this age: as few trades are looked at so young."""
+    only_sampled = notices is NoticeHealth.COMING and age.total_seconds() < COMING_AGES_S[0]
+    return float(SAMPLED_ONE_IN) if only_sampled else 1.0
+
+
 def delay_after(ladder: Sequence[float], *, attempts: int) -> timedelta:
     """How long to wait after `attempts` tries; the last rung repeats for ever."""
     assert attempts >= 0
     return timedelta(seconds=ladder[min(attempts, len(ladder) - 1)])
 
 
+def question_needs_person(*, direction: Direction, attempts: int, open_too_long: timedelta) -> bool:
+    """Whether an open trade's question is shown as needing a person; it goes on being asked.
+
+    `open_too_long` is how long ago its payer could pay for the last time; below zero while he still can.
+    """
+    if direction is Direction.B2C:
+        return needs_person(QUERY_LADDER_B2C_S, attempts=attempts)
+    return open_too_long > PERSON_AFTER
+
+
 def needs_person(ladder: Sequence[float], *, attempts: int) -> bool:
     """Whether the ladder is climbed: from here on it goes on slowly and is shown."""
     return attempts >= len(ladder)
+
+
+def _next_age_s(age_s: float, notices: NoticeHealth, *, is_sampled: bool) -> float:
+    tight_s = _next_of(MISSING_AGES_S, age_s, wait_s=_tight_wait_s(age_s))
+    match notices:
+        case NoticeHealth.MISSING:
+            return tight_s
+        case NoticeHealth.UNKNOWN:
+            return min(tight_s, _next_of(UNKNOWN_AGES_S, age_s, wait_s=_tight_wait_s(age_s)))
+        case NoticeHealth.COMING:
+            ages_s = SAMPLED_AGES_S if is_sampled else COMING_AGES_S
+            return max(tight_s, _next_of(ages_s, age_s, wait_s=COMING_WAIT_S))
+        case _:
+            assert_never(notices)
+
+
+def _next_of(ages_s: Sequence[float], age_s: float, *, wait_s: float) -> float:
+    soonest_s = age_s + BETWEEN_S_MIN if age_s else 0.0
+    return next((one for one in ages_s if one >= soonest_s), age_s + wait_s)
+
+
+def _tight_wait_s(age_s: float) -> float:
+    return min(max(WAIT_S, age_s * WAIT_SHARE - ANSWER_S), WAIT_S_MAX)

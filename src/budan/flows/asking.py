@@ -3,11 +3,14 @@
 import asyncio
 from collections import OrderedDict
 from collections.abc import Sequence
+from datetime import datetime
 
 from budan.core.numbers import AccountId, Environment, Lane, Number, trade_number
+from budan.core.pace import COMING_AGES_S, MISSING_AGES_S, WAIT_S, WAIT_SHARE
 from budan.core.trade import OPEN_STATES, TradeState
 from budan.flows.calling import Asking, ChannelCalls
 from budan.flows.door_plan import Planned
+from budan.flows.healths import AccountHealths
 from budan.flows.reading import Reading, own_number
 from budan.flows.views import Caller, OrderView
 from budan.ports.channel import Method
@@ -15,13 +18,21 @@ from budan.ports.clock import Clock
 from budan.store import work as stored
 from budan.store.database import Database
 from budan.store.rows import TradeRow
-from budan.store.work import DueQuestion
+from budan.store.work import BroughtForward, DueQuestion, TightPace
 
 # A page asks us each second; the channel is asked about one order at most this often by one process.
 PAGE_ASKS_EVERY_S = 1.5
 PAGES_REMEMBERED_MAX = 10_000
 # A fresh code is not asked about before its payer can have paid it.
 PAGE_FIRST_ASK_S = 1.0
+
+# What waits longer than the last of an order's usual questions is a night's work, and not what an outage hides.
+_TIGHT = TightPace(
+    first_s=MISSING_AGES_S[0],
+    wait_s=WAIT_S,
+    wait_share=WAIT_SHARE,
+    horizon_s=COMING_AGES_S[-1],
+)
 
 
 def asking_of(number: Number, trade: TradeRow, *, environment: Environment) -> Asking:
@@ -54,12 +65,14 @@ class Questions:
         clock: Clock,
         calls: ChannelCalls,
         reading: Reading,
+        healths: AccountHealths,
     ) -> None:
         self._database = database
         self._environment = environment
         self._clock = clock
         self._calls = calls
         self._reading = reading
+        self._healths = healths
         self._asked_at_s: OrderedDict[str, float] = OrderedDict()
 
     async def watch_order(self, caller: Caller, order_no: str) -> OrderView:
@@ -75,6 +88,8 @@ class Questions:
             for trade in trades
             if TradeState(trade.state) in OPEN_STATES
             and (trade.now - trade.created_at).total_seconds() >= PAGE_FIRST_ASK_S
+            # A channel that has too much to do is asked on the ladder alone, whose pace all workers share.
+            and self._healths.rate_per_s(trade.account_id) is None
         ]
         if asked and self._may_ask(order_no):
             await asyncio.gather(
@@ -95,6 +110,23 @@ class Questions:
                 transaction,
                 lanes=lanes,
                 accounts_left_out=accounts_left_out,
+                rows_max=rows_max,
+            )
+
+    async def bring_forward(
+        self, *, lanes: Sequence[Lane], accounts: Sequence[AccountId], after: datetime | None, rows_max: int
+    ) -> BroughtForward:
+        """One page of the questions that wait in held lanes: those of `accounts` wait no longer than is tight.
+
+        They were put off while notices came. Safe to repeat; goes on at `after`, from the beginning where it is None.
+        """
+        async with self._database.transaction() as transaction:
+            return await stored.bring_questions_forward(
+                transaction,
+                lanes=lanes,
+                accounts=accounts,
+                after=after,
+                pace=_TIGHT,
                 rows_max=rows_max,
             )
 

@@ -10,6 +10,7 @@ from budan.core.evidence import Outcome, Source
 from budan.core.numbers import AccountId
 from budan.flows.door import Door, DoorItem
 from budan.flows.door_plan import Planned
+from budan.flows.healths import AccountHealths
 from budan.flows.intents import decode_intent
 from budan.flows.stamp import stamp, stamp_reverse
 from budan.ports.channel import (
@@ -61,7 +62,8 @@ class Asking:
 class ChannelCalls:
     """Sends intents and questions, and brings what comes back to the door."""
 
-    def __init__(self, *, accounts: ChannelAccounts, door: Door, clock: Clock) -> None:
+    def __init__(self, *, accounts: ChannelAccounts, door: Door, clock: Clock, healths: AccountHealths) -> None:
+        self._healths = healths
         self._accounts = accounts
         self._door = door
         self._clock = clock
@@ -105,7 +107,10 @@ class ChannelCalls:
         # An account that cannot be found climbs the ladder like one that cannot be reached: its trades stay due.
         if account is None:
             return _not_sent(asking.trade_no, "account_unknown")
-        return await account.adapter.query(_ref(asking), call=self._call_of_question())
+        result = await account.adapter.query(_ref(asking), call=self._call_of_question())
+        if result.sent:
+            self._healths.note_question(asking.account_id, busy=result.busy)
+        return result
 
     async def find_capabilities(self, account_id: AccountId) -> Capabilities | None:
         """What the account's channel can do; None where there is no such account."""

@@ -22,9 +22,10 @@ from budan.core.numbers import (
     lane_of,
     parse_number,
 )
-from budan.core.pace import LEFTOVER_LADDER_S, QUERY_LADDER_S, delay_after
+from budan.core.pace import LEFTOVER_LADDER_S, QUERY_LADDER_B2C_S, delay_after, weight_of_miss
 from budan.flows.coalesce import Coalescer
 from budan.flows.door_plan import Heard, Planned, Subject, plan
+from budan.flows.healths import AccountHealths
 from budan.store import door as stored
 from budan.store.database import Database, RowsFailed, Transaction
 from budan.store.door import DoorWrites, KeptEvidence, Key, LockedOrder, LockedTrade, NewNotice, NextQuestion
@@ -83,8 +84,9 @@ FAILED = "failed"
 class Door:
     """Records evidence. Use as an async context manager; leaving drains what was promised."""
 
-    def __init__(self, *, database: Database, environment: Environment, lanes: int) -> None:
+    def __init__(self, *, database: Database, environment: Environment, lanes: int, healths: AccountHealths) -> None:
         self._database = database
+        self._healths = healths
         self._environment = environment
         self._lanes = lanes
         self._batches: Coalescer[_Entry, Planned] = Coalescer(self._run, name="door", key=_order_key)
@@ -143,7 +145,16 @@ class Door:
             planned = [self._plan_entry(entry, locked, trades, writes, kept, now=now) for entry in entries]
             await self._write(transaction, entries, planned, writes, kept, now=now)
         _count(entries, planned, now=now)
+        self._note(entries, planned)
         return planned
+
+    def _note(self, entries: Sequence[_Entry], planned: Sequence[Planned]) -> None:
+        """What the payments said of their accounts' notices, in memory: no row of the door is as hot as an account's."""
+        for entry, outcome in zip(entries, planned, strict=True):
+            if outcome.sighting is not None:
+                account_id = entry.item.evidence.account_id
+                weight = weight_of_miss(age=outcome.age, notices=self._healths.notices_of(account_id))
+                self._healths.note_sighting(account_id, outcome.sighting, weight=weight)
 
     def _plan_entry(
         self,
@@ -159,7 +170,12 @@ class Door:
         if subject is None:
             planned = _plan_unknown(entry, kept, now=now)
         else:
-            heard = Heard(evidence=item.evidence, action=item.action, asked_attempts=item.asked_attempts)
+            heard = Heard(
+                evidence=item.evidence,
+                notices=self._healths.notices_of(subject.trade.trade.account_id),
+                action=item.action,
+                asked_attempts=item.asked_attempts,
+            )
             planned = plan(subject, heard, writes, environment=self._environment)
         if item.notice is not None:
             writes.notices.append(_notice(entry, item.notice, decision=planned.decision))
@@ -212,7 +228,7 @@ def _put_off(entry: _Entry, *, now: datetime) -> list[NextQuestion]:
     asked = entry.item.asked_attempts
     if asked is None or entry.number is None or entry.key is None:
         return []
-    due_at = now + delay_after(QUERY_LADDER_S, attempts=asked + 1)
+    due_at = now + delay_after(QUERY_LADDER_B2C_S, attempts=asked + 1)
     return [NextQuestion(key=entry.key, attempt=entry.number.ordinal, due_at=due_at, attempts=asked + 1)]
 
 

@@ -1,21 +1,23 @@
 """From one decision to the rows that its transaction writes."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import assert_never
 
 from budan.core.completion import Consequences, consequences, contradiction_entries
 from budan.core.decide import Contradiction, Decision, Effect, Transition, Unchanged, decide
 from budan.core.evidence import Evidence, Outcome, Source, evidence_digest
+from budan.core.health import NoticeHealth, Sighting, sight
 from budan.core.numbers import Environment
 from budan.core.pace import (
-    QUERY_LADDER_B2C_S,
     QUERY_LADDER_ENDED_S,
-    QUERY_LADDER_S,
     delay_after,
+    is_sampled,
     needs_person,
+    question_needs_person,
+    question_wait,
 )
-from budan.core.trade import Direction, Trade, TradeState
+from budan.core.trade import Trade, TradeState
 from budan.flows.events import OrderEvent, OrderEventOrder, render_event, render_trade_no
 from budan.store.door import (
     DoorWrites,
@@ -52,22 +54,36 @@ class Subject:
         """Where its rows are."""
         return self.locked.lane, self.locked.order_id
 
+    @property
+    def age(self) -> timedelta:
+        """How old the trade is."""
+        return self.locked.now - self.trade.created_at
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Planned:
-    """What was decided, in a word, and what the order and the trade are after it."""
+    """What was decided, in a word, and what the order and the trade are after it.
+
+    `sighting` is what a payment says of its account's notices, and `age` how old its trade is.
+    """
 
     decision: str
     order_state: str
     trade_state: str
     version: int
+    sighting: Sighting | None = None
+    age: timedelta = timedelta(0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Heard:
-    """An evidence with what came along: the payer's action of a placement, the question's place on its ladder."""
+    """An evidence with what came along: the payer's action of a placement, the question's place on its ladder.
+
+    `notices` is what may be expected of the account's notices: it decides when to ask again.
+    """
 
     evidence: Evidence
+    notices: NoticeHealth
     action: str | None = None
     asked_attempts: int | None = None
 
@@ -95,7 +111,7 @@ def plan(subject: Subject, heard: Heard, writes: DoorWrites, *, environment: Env
             ),
         )
     _plan_question(subject, heard, decision, writes)
-    return planned
+    return replace(planned, sighting=_sighting(subject, evidence, decision), age=subject.age)
 
 
 def _plan_transition(
@@ -268,8 +284,7 @@ def _plan_question(subject: Subject, heard: Heard, decision: Decision, writes: D
             | TradeState.REVERSING
         ):
             if attempts is not None:
-                due_at, climbed = _next_rung(after, heard.evidence, attempts, now=now)
-                _ask(subject, due_at, attempts=climbed, writes=writes)
+                writes.questions.append(_next_question(subject, heard, after, attempts))
         case _:
             assert_never(after.state)
 
@@ -288,21 +303,46 @@ def _plan_ended_question(subject: Subject, after: Trade, attempts: int | None, w
         _ask(subject, due_at, attempts=climbed, writes=writes)
 
 
-def _next_rung(trade: Trade, evidence: Evidence, attempts: int, *, now: datetime) -> tuple[datetime, int]:
-    """When to ask about an open trade again, and how many questions that makes.
+def _next_question(subject: Subject, heard: Heard, after: Trade, attempts: int) -> NextQuestion:
+    """When to ask about an open trade again.
 
-    A question that never left says nothing of the trade: it keeps its rung, so that a young order is still young when
-    its channel is back.
+    A question that never left says nothing of the trade: it counts for nothing, and is due again as soon as if nobody
+    knew whether notices come, so that a young order is still young when its channel is back.
     """
-    ladder = query_ladder(trade.direction)
-    if not evidence.sent:
-        return now + max(delay_after(ladder, attempts=attempts), UNSENT_DELAY), attempts
-    return now + delay_after(ladder, attempts=attempts + 1), attempts + 1
+    now, asked = subject.locked.now, attempts + heard.evidence.sent
+    wait = question_wait(
+        direction=after.direction,
+        age=subject.age,
+        attempts=asked,
+        notices=heard.notices if heard.evidence.sent else NoticeHealth.UNKNOWN,
+        is_sampled=is_sampled(subject.locked.order_id),
+    )
+    return NextQuestion(
+        key=subject.key,
+        attempt=after.attempt,
+        due_at=now + (wait if heard.evidence.sent else max(wait, UNSENT_DELAY)),
+        attempts=asked,
+        needs_person=question_needs_person(
+            direction=after.direction,
+            attempts=asked,
+            open_too_long=now - (after.expires_at or subject.trade.created_at),
+        ),
+    )
 
 
-def query_ladder(direction: Direction) -> tuple[float, ...]:
-    """How an open trade of this direction is asked about."""
-    return QUERY_LADDER_B2C_S if direction is Direction.B2C else QUERY_LADDER_S
+def _sighting(subject: Subject, evidence: Evidence, decision: Decision) -> Sighting | None:
+    """What a payment that fits says of its account's notices."""
+    if isinstance(decision, Contradiction):
+        return None
+    trade = subject.trade.trade
+    is_news = isinstance(decision, Transition) and decision.trade.paid_seen and not trade.paid_seen
+    return sight(
+        evidence,
+        direction=trade.direction,
+        created_at=subject.trade.created_at,
+        is_news=is_news,
+        now=subject.locked.now,
+    )
 
 
 def _ask(subject: Subject, due_at: datetime | None, *, attempts: int, writes: DoorWrites) -> None:

@@ -6,9 +6,10 @@ from datetime import datetime, timedelta
 import msgspec
 
 from budan.core.numbers import Environment, Lane, MerchantId, OrderId, trade_number
-from budan.core.pace import QUERY_LADDER_B2C_S, QUERY_LADDER_S
+from budan.core.pace import is_sampled, question_wait
 from budan.core.trade import Direction
 from budan.flows.choosing import Chosen
+from budan.flows.healths import AccountHealths
 from budan.flows.views import PaymentWish
 from budan.ports.channel import TradeIntent, direction_of
 from budan.store.rows import NewTrade
@@ -39,10 +40,11 @@ class OrderFacts:
 
 
 class IntentMaker:
-    """Makes trade intents; knows where notices shall come."""
+    """Makes trade intents; knows where notices shall come, and from `healths` whether they do."""
 
-    def __init__(self, *, environment: Environment, public_url: str) -> None:
+    def __init__(self, *, environment: Environment, public_url: str, healths: AccountHealths) -> None:
         self._environment = environment
+        self._healths = healths
         self._public_url = public_url.rstrip("/")
 
     def make(self, facts: OrderFacts, plan: TradePlan, *, attempt: int, now: datetime) -> NewTrade:
@@ -72,7 +74,13 @@ class IntentMaker:
             device_ip=plan.device_ip,
             store_id=None if facts.shop_id is None else str(facts.shop_id),
         )
-        ladder = QUERY_LADDER_S if c2b else QUERY_LADDER_B2C_S
+        wait = question_wait(
+            direction=direction,
+            age=timedelta(0),
+            attempts=0,
+            notices=self._healths.notices_of(account.account_id),
+            is_sampled=is_sampled(facts.order_id),
+        )
         return NewTrade(
             lane=facts.lane,
             order_id=facts.order_id,
@@ -87,7 +95,7 @@ class IntentMaker:
             send_until=now + account.adapter.capabilities.send_window,
             expires_at=intent.expires_at,
             intent=encode_intent(intent),
-            query_at=now + timedelta(seconds=ladder[0]),
+            query_at=now + wait,
         )
 
     def notify_url(self, *, channel: str, account_id: int) -> str:

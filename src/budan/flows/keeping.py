@@ -10,6 +10,8 @@ from budan.store.work import DueCount
 
 # The continuous loops, by the work that they find due.
 KINDS: Final = ("query", "deliver", "evidence", "expire", "close", "refund")
+# More than a person looks at; the metric then says at least this.
+NEEDING_PERSON_MAX = 10_000
 
 
 class Housekeeping:
@@ -30,6 +32,11 @@ class Housekeeping:
         """Orders that found no partition of their own; above 0 partitions were late."""
         async with self._database.transaction() as transaction:
             return await partitions.count_default_rows(transaction)
+
+    async def count_needing_person(self, *, lanes: Sequence[Lane]) -> int:
+        """Questions in the held lanes that a person must look at, counted up to a bound."""
+        async with self._database.reading() as transaction:
+            return await work.count_questions_needing_person(transaction, lanes=lanes, rows_max=NEEDING_PERSON_MAX)
 
     async def count_due(self, *, lanes: Sequence[Lane]) -> list[DueCount]:
         """How much is due in the held lanes, by kind of work."""

@@ -48,6 +48,11 @@ class LaneKeeper:
         """
         return self._listed if self._clock.monotonic_s() < self._good_until_s else _NOTHING
 
+    @property
+    def share(self) -> float:
+        """How much of all work is this worker's now: the part of the lanes that it holds."""
+        return len(self.held()) / self._lanes
+
     def watch(self, loop: str) -> None:
         """From now on lanes are kept only while this loop finishes turns."""
         self._loops |= {loop}

@@ -11,6 +11,7 @@ from budan.flows.closing import OrderClosing
 from budan.flows.directory import Directory
 from budan.flows.door import Door
 from budan.flows.ending import TradeEndings
+from budan.flows.healths import AccountHealths
 from budan.flows.notices import Notices
 from budan.flows.paying import Payments
 from budan.flows.reading import Reading
@@ -35,6 +36,7 @@ class Flows:
     door: Door
     closing: OrderClosing
     endings: TradeEndings
+    healths: AccountHealths
     cashier_links: CashierLinks
 
     async def problems(self) -> list[str]:

@@ -94,7 +94,10 @@ class TradeRef:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PayResult:
-    """What an adapter says of one trade, silence included (protocols/README.md section 3). Amounts in fen."""
+    """What an adapter says of one trade, silence included (protocols/README.md section 3). Amounts in fen.
+
+    `busy` when the channel itself says that it has too much to do: whoever asked slows down.
+    """
 
     outcome: Outcome
     trade_no: str
@@ -113,6 +116,7 @@ class PayResult:
     money_returned: bool = False
     refunded_hint: bool = False
     sent: bool = True
+    busy: bool = False
     code: str = ""
     message: str = ""
 

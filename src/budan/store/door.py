@@ -46,6 +46,7 @@ class LockedTrade:
     trade: Trade
     channel: str
     method: str
+    created_at: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,12 +112,13 @@ class NewWebhook:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NextQuestion:
-    """When to ask about a trade again; `due_at` None means never."""
+    """When to ask about a trade again; `due_at` None means never. `needs_person` when no answer is likely to end it."""
 
     key: Key
     attempt: int
     due_at: datetime | None
     attempts: int
+    needs_person: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -229,7 +231,7 @@ async def list_trades(transaction: Transaction, keys: Sequence[Key]) -> dict[Key
             not_found_count=row["not_found_count"],
         )
         found.setdefault((row["lane"], row["order_id"]), []).append(
-            LockedTrade(trade=trade, channel=row["channel"], method=row["method"]),
+            LockedTrade(trade=trade, channel=row["channel"], method=row["method"], created_at=row["created_at"]),
         )
     return found
 
@@ -237,6 +239,7 @@ async def list_trades(transaction: Transaction, keys: Sequence[Key]) -> dict[Key
 async def write(transaction: Transaction, writes: DoorWrites, *, now: datetime) -> set[Key]:
     """Write a door transaction; gives the orders whose version was still the one that was read."""
     orders = columns(_order_rows(writes), 12)
+    *asked, need_person = columns(_asked_rows(writes), 6)
     rows = await transaction.many(
         _DOOR_WRITE,
         *orders[:8],
@@ -247,8 +250,9 @@ async def write(transaction: Transaction, writes: DoorWrites, *, now: datetime) 
         *columns(_notice_rows(writes), 9),
         *columns(_posting_rows(writes), 7),
         *columns(_webhook_rows(writes), 6),
-        *columns(_asked_rows(writes), 5),
+        *asked,
         *columns(_answered_rows(writes), 3),
+        need_person,
     )
     if writes.contradictions or writes.remedies or writes.refunds or writes.closes:
         await _write_rare(transaction, writes, now=now)
@@ -407,7 +411,9 @@ def _webhook_rows(writes: DoorWrites) -> list[tuple[object, ...]]:
 
 def _asked_rows(writes: DoorWrites) -> list[tuple[object, ...]]:
     return [
-        (*item.key, item.attempt, item.due_at, item.attempts) for item in writes.questions if item.due_at is not None
+        (*item.key, item.attempt, item.due_at, item.attempts, item.needs_person)
+        for item in writes.questions
+        if item.due_at is not None
     ]
 
 

@@ -3,12 +3,15 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import cast
 
 from budan.core.numbers import AccountId, Lane, MerchantId, OrderId
 from budan.store.database import Transaction, columns
 from budan.store.queries import query
 
 _QUERY_LIST_DUE = query("query_list_due")
+_QUERY_BRING_FORWARD = query("query_bring_forward")
+_QUERY_COUNT_NEEDING_PERSON = query("query_count_needing_person")
 _WEBHOOK_LIST_DUE = query("webhook_list_due")
 _WEBHOOK_WRITE = query("webhook_write")
 _WEBHOOK_PUT_OFF = query("webhook_put_off")
@@ -33,6 +36,29 @@ class DueQuestion:
     channel_reference: str | None
     merchant_id: MerchantId
     now: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TightPace:
+    """How long a question may wait when notices are missing.
+
+    Until the trade is `first_s` old, then `wait_s` or that share of its age. What waits longer than `horizon_s` is not
+    read.
+    """
+
+    first_s: float
+    wait_s: float
+    wait_share: float
+    horizon_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BroughtForward:
+    """One page of waiting questions: how many were read and made due sooner, and where the next page begins."""
+
+    rows_moved: int
+    rows_read: int
+    last_due_at: datetime | None
 
 
 DeliveryKey = tuple[Lane, OrderId, int, int]
@@ -97,6 +123,36 @@ async def list_due_questions(
     """Questions due now, oldest first."""
     rows = await transaction.many(_QUERY_LIST_DUE, lanes, accounts_left_out, rows_max)
     return [DueQuestion(**dict(row)) for row in rows]
+
+
+async def bring_questions_forward(
+    transaction: Transaction,
+    *,
+    lanes: Sequence[Lane],
+    accounts: Sequence[AccountId],
+    after: datetime | None,
+    pace: TightPace,
+    rows_max: int,
+) -> BroughtForward:
+    """Let what waits for these accounts wait no longer than `pace`; reads about `rows_max` rows that are due after `after`."""
+    row = await transaction.one(
+        _QUERY_BRING_FORWARD,
+        lanes,
+        accounts,
+        after,
+        pace.horizon_s,
+        pace.first_s,
+        pace.wait_s,
+        pace.wait_share,
+        rows_max,
+    )
+    return BroughtForward(**dict(row))
+
+
+async def count_questions_needing_person(transaction: Transaction, *, lanes: Sequence[Lane], rows_max: int) -> int:
+    """Open questions that a person must look at, counted up to `rows_max`."""
+    row = await transaction.one(_QUERY_COUNT_NEEDING_PERSON, lanes, rows_max)
+    return cast("int", row["rows_found"])
 
 
 async def list_due_deliveries(

@@ -57,6 +57,26 @@ CHANNEL_SECONDS: Final = Histogram(
 BREAKER_OPEN: Final = Gauge(
     "budan_channel_breaker_open", "1 while an account's calls are held back.", ["account"], registry=REGISTRY
 )
+ACCOUNT_NOTICES: Final = Gauge(
+    "budan_account_notices",
+    "1 for what may be expected of the account's notices: coming, unknown or missing.",
+    ["account", "notices"],
+    registry=REGISTRY,
+)
+ACCOUNT_RATE: Final = Gauge(
+    "budan_account_questions_per_second_max",
+    "Questions a second that the account's channel takes from all of us; +Inf while it never was busy.",
+    ["account"],
+    registry=REGISTRY,
+)
+BROUGHT_FORWARD: Final = Counter(
+    "budan_questions_brought_forward", "Questions made due sooner because notices stopped.", registry=REGISTRY
+)
+PERSON_ROWS: Final = Gauge(
+    "budan_questions_needing_person",
+    "Trades in the held lanes that nobody can pay any more and whose channel does not say how they ended.",
+    registry=REGISTRY,
+)
 NOTICES: Final = Counter(
     "budan_notices", "Notices received, by channel and verdict.", ["channel", "verdict"], registry=REGISTRY
 )

@@ -3,6 +3,7 @@
 from collections.abc import Hashable
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import Protocol
 
 # Only groups with work in flight or failures are remembered; what is forgotten is learned again by failing.
 GROUPS_REMEMBERED_MAX = 10_000
@@ -51,24 +52,44 @@ class _Gate:
     probe: Hashable | None = None
 
 
-class Gates:
-    """One gate for each group that has work in flight or failed lately."""
+class Shares(Protocol):
+    """What this worker may have of a bound that all workers share."""
 
-    def __init__(self, limits: GateLimits) -> None:
+    def rows_max(self, group: int, *, of: int) -> int:
+        """Its part of `of` rows in flight; at least one."""
+        ...
+
+    def take(self, group: int, *, now_s: float) -> bool:
+        """Whether its part of the group's pace allows one more row now; it is counted."""
+        ...
+
+    def held_back(self, *, now_s: float) -> list[int]:
+        """The groups whose pace allows none now."""
+        ...
+
+
+class Gates:
+    """One gate for each group that has work in flight or failed lately; `shares` where other workers have the same groups."""
+
+    def __init__(self, limits: GateLimits, *, shares: Shares | None = None) -> None:
         self._limits = limits
+        self._shares = shares
         self._gates: dict[int, _Gate] = {}
 
     def left_out(self, *, now_s: float) -> list[int]:
         """The groups that take nothing more now: their rows need not be listed."""
-        return [group for group, gate in self._gates.items() if self._free(gate, now_s=now_s) <= 0]
+        full = [group for group, gate in self._gates.items() if self._free(group, gate, now_s=now_s) <= 0]
+        return full if self._shares is None else [*{*full, *self._shares.held_back(now_s=now_s)}]
 
     def admit(self, group: int, key: Hashable, *, now_s: float) -> bool:
         """Whether this row may start now; what is admitted must be followed by `settle`."""
         gate = self._gates.get(group)
+        if gate is not None and self._free(group, gate, now_s=now_s) <= 0:
+            return False
+        if self._shares is not None and not self._shares.take(group, now_s=now_s):
+            return False
         if gate is None:
             gate = self._gates[group] = _Gate()
-        elif self._free(gate, now_s=now_s) <= 0:
-            return False
         gate.in_flight[key] = now_s
         if gate.probe_at_s is not None:
             gate.probe = key
@@ -101,12 +122,14 @@ class Gates:
         gate = self._gates.get(group)
         return 0.0 if gate is None else gate.pause_s
 
-    def _free(self, gate: _Gate, *, now_s: float) -> int:
+    def _free(self, group: int, gate: _Gate, *, now_s: float) -> int:
         limits = self._limits
         if gate.probe_at_s is not None:
             return 0 if gate.in_flight or now_s < gate.probe_at_s else 1
         oldest_s = next(iter(gate.in_flight.values()), now_s)
         rows_max = limits.slow_rows_max if now_s - oldest_s > limits.slow_after_s else limits.rows_max
+        if self._shares is not None:
+            rows_max = self._shares.rows_max(group, of=rows_max)
         return rows_max - len(gate.in_flight)
 
     def _count_failure(self, gate: _Gate, *, is_probe: bool, now_s: float) -> Verdict:

@@ -41,6 +41,7 @@ class HousekeepingTurns:
             count = counts.get(kind)
             metrics.DUE_ROWS.labels(kind).set(count.rows_due if count else 0)
             metrics.DUE_OLDEST_SECONDS.labels(kind).set(count.oldest_s if count else 0.0)
+        metrics.PERSON_ROWS.set(await self._housekeeping.count_needing_person(lanes=held) if held else 0)
         # One worker is enough, and two would wait for each other's locks.
         if 0 in held and self._clock.monotonic_s() >= self._partitions_at_s:
             await self._see_to_partitions()

@@ -10,6 +10,7 @@ from budan.flows.asking import Questions
 from budan.flows.closing import OrderClosing
 from budan.flows.delivering import Deliveries
 from budan.flows.ending import TradeEndings
+from budan.flows.healths import AccountHealths
 from budan.flows.keeping import Housekeeping
 from budan.flows.lanes import LaneKeeper
 from budan.flows.leftovers import Leftovers
@@ -17,12 +18,14 @@ from budan.ports.clock import Clock
 from budan.workers.close import CLOSE_LIMITS, CLOSES_MAX, ORDER_LIMITS, ORDERS_MAX, CloseWork, ExpireWork
 from budan.workers.deliver import DELIVERIES_MAX, DELIVERY_LIMITS, DeliverWork
 from budan.workers.evidence import EVIDENCE_LIMITS, EVIDENCE_MAX, EvidenceWork
-from budan.workers.gates import GateLimits, Gates
+from budan.workers.forward import ForwardTurns
+from budan.workers.gates import GateLimits, Gates, Shares
 from budan.workers.housekeeping import HousekeepingTurns
 from budan.workers.in_flight import InFlight
 from budan.workers.jobs import JobTurns
 from budan.workers.loop import Failures, Turns, attempt, run_loop
 from budan.workers.query import QUERY_LIMITS, QUESTIONS_MAX, QueryWork
+from budan.workers.shares import AccountShares
 from budan.workers.sweep import Follow, Sweep, Work
 
 # Within one lease, so that what drains is still ours to write.
@@ -38,6 +41,7 @@ class Workers:
 
     lanes: LaneKeeper
     questions: Questions
+    healths: AccountHealths
     deliveries: Deliveries
     leftovers: Leftovers
     closing: OrderClosing
@@ -61,10 +65,12 @@ async def run_workers(workers: Workers, *, stop: asyncio.Event) -> None:
         InFlight(work="expire", rows_max=ORDERS_MAX, stop=stop) as expiring,
         InFlight(work="close", rows_max=CLOSES_MAX, stop=stop) as closing,
     ):
+        shares = AccountShares(healths=workers.healths, lanes=workers.lanes)
+        forward = ForwardTurns(questions=workers.questions, healths=workers.healths, lanes=workers.lanes)
         deliver = DeliverWork(deliveries=workers.deliveries)
         sweeps: tuple[Turns, ...] = (
             _sweep(workers, deliver, DELIVERY_LIMITS, delivering, follow=deliver.follow),
-            _sweep(workers, QueryWork(questions=workers.questions), QUERY_LIMITS, asking),
+            _sweep(workers, QueryWork(questions=workers.questions), QUERY_LIMITS, asking, shares=shares),
             _sweep(workers, EvidenceWork(leftovers=workers.leftovers), EVIDENCE_LIMITS, retrying),
             _sweep(workers, ExpireWork(closing=workers.closing), ORDER_LIMITS, expiring),
             _sweep(workers, CloseWork(endings=workers.endings), CLOSE_LIMITS, closing),
@@ -76,6 +82,7 @@ async def run_workers(workers: Workers, *, stop: asyncio.Event) -> None:
                 loops.create_task(run_loop(turns, lanes=workers.lanes, stop=stop))
             loops.create_task(housekeeping.run(stop))
             loops.create_task(workers.jobs.run(stop))
+            loops.create_task(forward.run(stop))
         flying = (delivering, asking, retrying, expiring, closing)
         _log.info("worker_stopping", rows_in_flight=sum(len(rows) for rows in flying))
         # A whole lease from here, for what drains.
@@ -90,14 +97,16 @@ def _sweep(
     work: Work[Row],
     limits: GateLimits,
     in_flight: InFlight,
+    *,
     follow: Follow[Row] | None = None,
+    shares: Shares | None = None,
 ) -> Sweep[Row]:
     workers.lanes.watch(work.name)
     return Sweep(
         work=work,
         lanes=workers.lanes,
         clock=workers.clock,
-        gates=Gates(limits),
+        gates=Gates(limits, shares=shares),
         in_flight=in_flight,
         follow=follow,
     )

@@ -15,9 +15,11 @@ import asyncpg
 from budan.core.evidence import Evidence
 from budan.core.numbers import Environment
 from budan.flows.door import Door, DoorItem
+from budan.flows.healths import AccountHealths
 from budan.store import database as stored
 from budan.store.queries import query
 from builders import AMOUNT_MINOR, not_paid_yet, paid, refused, silence
+from integration.flows.platform_side import MovingClock
 from integration.flows.standing import LANES, Standing, connect
 
 # A planner that knows the tables, or was set otherwise, joins by hashes: rows come in the order of the table.
@@ -51,7 +53,8 @@ async def hear(dsn: str, plan: str, items: Sequence[DoorItem]) -> dict[str, obje
     sys.stdout.write("ready\n")
     sys.stdout.flush()
     await asyncio.to_thread(sys.stdin.readline)
-    async with Door(database=database, environment=Environment.LOCAL, lanes=LANES) as door:
+    healths = AccountHealths(database=database, clock=MovingClock())
+    async with Door(database=database, environment=Environment.LOCAL, lanes=LANES, healths=healths) as door:
         planned = await asyncio.gather(*(door.record(item) for item in items))
         batches = door._batches.batches
     await database.close()

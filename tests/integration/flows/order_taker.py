@@ -5,6 +5,7 @@ import sys
 
 from budan.core.numbers import Environment, Lane, MerchantId
 from budan.flows.choosing import Chosen
+from budan.flows.healths import AccountHealths
 from budan.flows.ids import IdSource
 from budan.flows.intake import OrderIntake
 from budan.flows.intents import IntentMaker, TradePlan
@@ -19,7 +20,8 @@ async def main(dsn: str, merchant_id: str, lane: str) -> None:
     database = await connect(dsn, **PATIENT)
     ids = IdSource(database=database, clock=MovingClock())
     await ids.start()
-    intents = IntentMaker(environment=Environment.LOCAL, public_url="http://127.0.0.1:8080")
+    healths = AccountHealths(database=database, clock=MovingClock())
+    intents = IntentMaker(environment=Environment.LOCAL, public_url="http://127.0.0.1:8080", healths=healths)
     wish = CreateOrder(
         caller=Caller(merchant_id=MerchantId(int(merchant_id)), lane=Lane(int(lane))),
         reference="killed",

@@ -14,11 +14,13 @@ from budan.core.evidence import Evidence
 from budan.core.numbers import ID_EPOCH, AccountId, Environment, Lane, MerchantId, OrderId, trade_number
 from budan.flows.door import Door, DoorItem
 from budan.flows.door_plan import Planned
+from budan.flows.healths import AccountHealths
 from budan.store import database as stored
 from budan.store import directory, intake
 from budan.store.database import Database
 from budan.store.rows import NewOrder, NewTrade
 from builders import ACCOUNT, AMOUNT_MINOR, FEE_RATE_BP
+from integration.flows.platform_side import MovingClock
 
 LANES = 64
 WAIT_S = 20.0
@@ -56,6 +58,7 @@ class Till:
     dsn: str
     database: Database
     door: Door
+    healths: AccountHealths
     outside: "asyncpg.Connection[asyncpg.Record]"
     watching: "asyncpg.Connection[asyncpg.Record]"
     merchant_id: MerchantId
@@ -207,11 +210,13 @@ async def open_till(dsn: str, **settings: str) -> AsyncIterator[Till]:
                 transaction, merchant_id=merchant.merchant_id, url="http://127.0.0.1:9/taken"
             )
             await directory.seal_endpoint(transaction, endpoint_id=endpoint, sealed_secret=b"sealed")
-        async with Door(database=database, environment=Environment.LOCAL, lanes=LANES) as door:
+        healths = AccountHealths(database=database, clock=MovingClock())
+        async with Door(database=database, environment=Environment.LOCAL, lanes=LANES, healths=healths) as door:
             yield Till(
                 dsn=dsn,
                 database=database,
                 door=door,
+                healths=healths,
                 outside=outside,
                 watching=watching,
                 merchant_id=merchant.merchant_id,

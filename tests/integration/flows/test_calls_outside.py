@@ -173,9 +173,9 @@ async def open_shop(till: Till) -> AsyncIterator[Shop]:
     environment, database = Environment.LOCAL, till.database
     ids = IdSource(database=database, clock=clock)
     await ids.start()
-    intents = IntentMaker(environment=environment, public_url="http://127.0.0.1:8080")
+    intents = IntentMaker(environment=environment, public_url="http://127.0.0.1:8080", healths=till.healths)
     reading = Reading(database=database, environment=environment)
-    calls = ChannelCalls(accounts=accounts, door=till.door, clock=clock)
+    calls = ChannelCalls(accounts=accounts, door=till.door, clock=clock, healths=till.healths)
     directory = Directory(database=database, environment=environment, clock=clock)
     async with OrderIntake(database=database, ids=ids, intents=intents) as intake:
         payments = Payments(
@@ -195,7 +195,12 @@ async def open_shop(till: Till) -> AsyncIterator[Shop]:
                 clock=clock,
                 payments=payments,
                 questions=Questions(
-                    database=database, environment=environment, clock=clock, calls=calls, reading=reading
+                    database=database,
+                    environment=environment,
+                    clock=clock,
+                    calls=calls,
+                    reading=reading,
+                    healths=till.healths,
                 ),
                 caller=Caller(merchant_id=till.merchant_id, lane=till.lane),
             )
@@ -276,6 +281,23 @@ async def test_no_transaction_is_open_while_a_question_is_asked(shop: Shop) -> N
     shop.channel.let_all_go()
     await asyncio.wait_for(asking, WAIT_S)
     assert await shop.till.trade_state(standing) == "unknown"
+
+
+async def test_a_channel_that_is_busy_is_asked_at_a_pace_and_for_no_page(shop: Shop) -> None:
+    """Pages ask beside the ladder, and nobody splits what they ask over the workers."""
+    shop.channel.let_all_go()
+    shop.channel.answer = PayResult(outcome=Outcome.UNPAID_OPEN, trade_no="")
+    order = await shop.create()
+    await shop.till.outside.execute("UPDATE trade SET created_at = created_at - interval '1 minute'")
+    await shop.till.outside.execute("UPDATE query_due SET due_at = now()")
+    shop.channel.answer = PayResult(outcome=Outcome.UNKNOWN, trade_no="", busy=True)
+    (due,) = await shop.questions.list_due(lanes=list(range(LANES)), accounts_left_out=[], rows_max=10)
+    await shop.questions.ask_due(due)
+    await shop.till.healths.turn()
+    assert shop.till.healths.rate_per_s(due.account_id) is not None
+    calls = len(shop.channel.calls)
+    await shop.questions.watch_order(shop.caller, order.order_no)
+    assert len(shop.channel.calls) == calls
 
 
 @pytest.mark.invariant("I11")

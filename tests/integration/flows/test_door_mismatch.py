@@ -119,6 +119,7 @@ async def hear_not_found(till: Till, standing: Standing, *, asked_ago: timedelta
 @pytest.mark.parametrize("method", ["native", "code"])
 async def test_no_answer_of_a_channel_ends_the_questions_about_an_open_trade(till: Till, method: str) -> None:
     standing = await till.stand(method=method)
+    await till.outside.execute("UPDATE trade SET created_at = now() - interval '1 day'")
     for attempts, answer in enumerate([silence, not_paid_yet, not_found, silence, not_paid_yet] * 10):
         await till.hear(answer(trade_no=standing.trade_no()), asked_attempts=attempts)
     ((attempts, wait_s),) = await till.rows(

@@ -14,6 +14,7 @@ import pytest
 from budan.core.errors import Refused, StoreUnavailable
 from budan.core.numbers import Environment
 from budan.flows.choosing import Chosen
+from budan.flows.healths import AccountHealths
 from budan.flows.ids import IdSource
 from budan.flows.intake import OrderIntake, Replayed, Taken
 from budan.flows.intents import IntentMaker, TradePlan, decode_intent
@@ -40,7 +41,8 @@ async def open_intake(till: Till) -> AsyncIterator[OrderIntake]:
     database = await connect(till.dsn, lock_timeout="20s", statement_timeout="20s")
     ids = IdSource(database=database, clock=MovingClock())
     await ids.start()
-    intents = IntentMaker(environment=Environment.LOCAL, public_url="http://127.0.0.1:8080")
+    healths = AccountHealths(database=database, clock=MovingClock())
+    intents = IntentMaker(environment=Environment.LOCAL, public_url="http://127.0.0.1:8080", healths=healths)
     try:
         async with OrderIntake(database=database, ids=ids, intents=intents) as intake:
             yield intake

@@ -2,11 +2,13 @@
 
 import signal
 from collections.abc import Iterator
+from datetime import timedelta
 
 import asyncpg
 import pytest
 
 from budan.cli.setting_up import add_sandbox_account
+from budan.core.pace import UNKNOWN_AGES_S
 from budan.flows.views import Caller, CreateOrder, PaymentWish
 from budan.ports.channel import Method
 from integration.sandbox.running import RunningSandbox, calling, start_sandbox
@@ -61,16 +63,26 @@ async def test_a_payment_whose_notice_was_lost_is_found_told_and_marked(
     assert tuple(remedy) == ("notice_missing", "query", True)
 
 
-async def test_an_unpaid_order_is_asked_about_on_its_ladder(stage: Stage, rows: Rows, sandbox: RunningSandbox) -> None:
+@pytest.mark.invariant("I6")
+async def test_an_unpaid_order_is_asked_about_ever_more_rarely_as_it_ages(
+    stage: Stage, rows: Rows, sandbox: RunningSandbox
+) -> None:
     account_id, _ = await add_sandbox_account(stage.administration, sandbox.url, channel="wechat_v3", name="account")
     merchant = await stage.add_merchant(account_id=account_id)
     await stage.flows.payments.create_order(wish(merchant, channel="wechat_v3"))
+    assert await rows.fetchval("SELECT due_at - created_at FROM query_due JOIN trade USING (lane, order_id)") == (
+        timedelta(seconds=UNKNOWN_AGES_S[0])
+    )
     async with working(stage):
-        for rung, next_s in enumerate((3, 5, 5, 10), start=1):
+        for attempts, (age_s, next_s) in enumerate([(1, 3), (7, 11), (60, 89.5), (600, 659.5)], start=1):
+            await rows.execute("UPDATE trade SET created_at = now() - make_interval(secs => $1)", age_s)
             await rows.execute("UPDATE query_due SET due_at = now()")
-            await when(rows, "SELECT attempts = $1 FROM query_due", rung)
-            left_s = await rows.fetchval("SELECT extract(epoch FROM due_at - clock_timestamp())::float FROM query_due")
-            assert next_s - 3 < left_s <= next_s
+            await when(rows, "SELECT attempts = $1 FROM query_due", attempts)
+            due_age_s = await rows.fetchval(
+                "SELECT extract(epoch FROM due_at - created_at)::float FROM query_due JOIN trade USING (lane, order_id)"
+            )
+            # The order is some moments older when it is asked about.
+            assert next_s <= due_age_s < next_s + 2
     assert await rows.fetchval("SELECT asked_count FROM trade") == 4
 
 

@@ -70,6 +70,7 @@ async def working(
         workers = Workers(
             lanes=keeper(stage, lease_s=lease_s),
             questions=stage.flows.questions,
+            healths=stage.flows.healths,
             deliveries=deliveries,
             leftovers=Leftovers(database=stage.database, door=stage.flows.door),
             closing=stage.flows.closing,

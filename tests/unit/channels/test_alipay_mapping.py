@@ -223,6 +223,14 @@ def test_what_was_not_executed_took_no_money(code: str) -> None:
     assert ends(said(code)) == [EndState.RETRY] * 2
 
 
+def test_a_channel_that_has_too_much_to_do_says_so() -> None:
+    """Whoever asked slows down, for every trade of the account."""
+    for answer in (said("40005"), said("20000"), said("40004", "SYSTEM_ERROR")):
+        assert queried(answer).busy
+    for answer in (said("40004", "TRADE_NOT_EXIST"), said("20001"), a_standing_answer("WAIT_BUYER_PAY")):
+        assert not queried(answer).busy
+
+
 def test_a_busy_channel_is_asked_again_but_charged_only_after_a_query() -> None:
     busy = said("40005")
     assert created(busy).outcome is Outcome.UNPAID_OPEN

@@ -87,6 +87,14 @@ def queried(said: Said) -> PayResult:
     return mapping.queried(said, ours=OURS)
 
 
+@pytest.mark.parametrize("code", [*BUSY, *BROKEN])
+def test_a_channel_that_has_too_much_to_do_says_so(code: tuple[int, str]) -> None:
+    """Whoever asked slows down, for every trade of the account."""
+    assert queried(refusal(*code)).busy
+    assert not queried(refusal(*NO_TRADE[0])).busy
+    assert not queried(transaction("NOTPAY")).busy
+
+
 @pytest.mark.parametrize(
     ("state", "outcome", "flags"),
     [

@@ -1,7 +1,7 @@
 """What Alipay's answers and notices say of a trade: pure functions over the tables of docs/protocols/alipay.md section 3."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import Enum
 from typing import Any, Final, assert_never
@@ -88,6 +88,7 @@ _CODES: Final[Mapping[str, Word]] = {
     "40006": Word.NOT_EXECUTED,
 }
 _BUSINESS_FAILURE: Final = "40004"
+_SERVICE_UNAVAILABLE: Final = "20000"
 
 _SUB_CODES: Final[Mapping[str, Word]] = {
     "SYSTEM_ERROR": Word.SYSTEM_ERROR,
@@ -232,7 +233,9 @@ def queried(said: Said, *, trade_no: str, is_b2c: bool) -> PayResult:
         return PayResult(
             outcome=Outcome.UNPAID_OPEN, trade_no=trade_no, not_found=True, code=heard.code, message=heard.message
         )
-    return _result(Outcome.UNKNOWN, heard, trade_no=trade_no)
+    # 20000 "service unavailable" proves nothing of the trade, but it is reason enough to ask more slowly.
+    is_busy = heard.word in {Word.BUSY, Word.SYSTEM_ERROR} or heard.code == _SERVICE_UNAVAILABLE
+    return replace(_result(Outcome.UNKNOWN, heard, trade_no=trade_no), busy=is_busy)
 
 
 def closed(said: Said, *, trade_no: str) -> EndResult:

@@ -1,7 +1,7 @@
 """What WeChat Pay v3's answers say of a trade: pure functions, one row of the tables of docs/protocols/wechat_v3.md each."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Final, assert_never
 
@@ -227,7 +227,8 @@ def queried(said: Said, *, ours: Ours) -> PayResult:
             code=heard.code,
             message=heard.message,
         )
-    return _result(Outcome.UNKNOWN, heard, trade_no=ours.trade_no)
+    is_busy = heard.word in {Word.BUSY, Word.BROKEN}
+    return replace(_result(Outcome.UNKNOWN, heard, trade_no=ours.trade_no), busy=is_busy)
 
 
 def closed(said: Said) -> EndResult:

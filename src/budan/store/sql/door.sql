@@ -38,6 +38,7 @@ SELECT
     t.amount_minor,
     t.currency,
     t.fee_rate_bp,
+    t.created_at,
     t.send_until,
     t.expires_at,
     t.paid_seen,
@@ -208,17 +209,19 @@ new_webhook_due AS ( -- due at once
 ),
 
 asked AS ( -- when to ask about a trade again
-    INSERT INTO query_due (lane, order_id, attempt, due_at, attempts)
+    INSERT INTO query_due (lane, order_id, attempt, due_at, attempts, needs_person)
     SELECT
         w.lane,
         w.order_id,
         w.attempt,
         w.due_at,
-        w.attempts
+        w.attempts,
+        w.needs_person
     FROM
-        unnest($69::smallint[], $70::bigint[], $71::smallint[], $72::timestamptz[], $73::integer[])
-            AS w (lane, order_id, attempt, due_at, attempts)
-    ON CONFLICT (lane, order_id, attempt) DO UPDATE SET due_at = excluded.due_at, attempts = excluded.attempts
+        unnest($69::smallint[], $70::bigint[], $71::smallint[], $72::timestamptz[], $73::integer[], $77::boolean[])
+            AS w (lane, order_id, attempt, due_at, attempts, needs_person)
+    ON CONFLICT (lane, order_id, attempt) DO UPDATE
+        SET due_at = excluded.due_at, attempts = excluded.attempts, needs_person = excluded.needs_person
 ),
 
 answered AS ( -- nothing more to ask

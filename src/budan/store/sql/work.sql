@@ -30,6 +30,85 @@ WHERE
 ORDER BY q.due_at
 LIMIT $3;
 
+-- name: query_bring_forward :one
+-- The notices of these accounts stopped: what waits in the held lanes because they came waits no longer than is tight.
+-- Reads one page of what waits, by its time, whole moments at once, and goes on after it; a row that is being written
+-- is about to get its time anyhow. Ended and B2C trades keep their ladders. Leans on query_due_due_at and the primary
+-- keys.
+WITH page AS ( -- the nearest first: those are the youngest orders
+    SELECT
+        lane,
+        order_id,
+        attempt,
+        attempts,
+        due_at
+    FROM query_due
+    WHERE
+        lane + 0 = any($1::smallint[])
+        AND due_at > coalesce($3::timestamptz, statement_timestamp())
+        AND due_at <= statement_timestamp() + make_interval(secs => $4)
+    ORDER BY due_at
+    FETCH FIRST $8 ROWS WITH TIES
+),
+
+tight AS ( -- when each would be asked about if its account's notices were known to be missing
+    SELECT
+        p.lane,
+        p.order_id,
+        p.attempt,
+        greatest(t.created_at + make_interval(secs => $5), statement_timestamp()) AS due_at
+    FROM page AS p
+    INNER JOIN trade AS t ON p.lane = t.lane AND p.order_id = t.order_id AND p.attempt = t.attempt
+    WHERE
+        t.account_id = any($2::integer[])
+        AND t.method <> 'code'
+        AND t.state IN ('created', 'submitted', 'user_paying', 'unknown', 'reversing')
+        AND (
+            (p.attempts = 0 AND p.due_at > t.created_at + make_interval(secs => $5))
+            OR p.due_at > statement_timestamp() + greatest(
+                make_interval(secs => $6), $7::double precision * (statement_timestamp() - t.created_at)
+            )
+        )
+),
+
+waiting AS ( -- locked where nobody is writing them
+    SELECT
+        q.lane,
+        q.order_id,
+        q.attempt,
+        w.due_at
+    FROM query_due AS q
+    INNER JOIN tight AS w ON q.lane = w.lane AND q.order_id = w.order_id AND q.attempt = w.attempt
+    WHERE q.lane = any($1)
+    FOR UPDATE OF q SKIP LOCKED
+),
+
+moved AS ( -- each to its own moment
+    UPDATE query_due AS q
+    SET due_at = w.due_at
+    FROM waiting AS w
+    WHERE q.lane = any($1) AND q.lane = w.lane AND q.order_id = w.order_id AND q.attempt = w.attempt
+    RETURNING q.order_id
+)
+
+SELECT
+    (SELECT count(*) FROM moved) AS rows_moved,
+    count(*) AS rows_read,
+    max(due_at) AS last_due_at
+FROM page;
+
+-- name: query_count_needing_person :one
+-- How many open questions in the held lanes a person must look at, counted up to a bound. Leans on
+-- query_due_needs_person, which has no other rows.
+SELECT count(*) AS rows_found
+FROM (
+    SELECT order_id
+    FROM query_due
+    WHERE needs_person AND lane = any($1::smallint[])
+    ORDER BY lane, order_id
+    LIMIT $2
+) AS found;
+
 -- name: webhook_list_due :many
 -- Deliveries due in the held lanes, less the endpoints that are at their bound or behind an open breaker; of one order
 -- and endpoint only the oldest event, so that events go in order. Leans on webhook_due_due_at.

@@ -1,0 +1,136 @@
+"""Accounts' health in memory: what this process saw is told each second, and what all saw is read back."""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime, timedelta
+from types import MappingProxyType
+from typing import Final
+
+import structlog
+
+from budan.core.errors import StoreUnavailable
+from budan.core.health import AccountHealth, HealthDelta, NoticeHealth, Sighting, fold, judge, rate_per_s
+from budan.core.numbers import AccountId
+from budan.ports.clock import Clock
+from budan.store import health as stored
+from budan.store.database import Database, RowsFailed
+from budan.telemetry import metrics
+
+FOLD_EVERY_S: Final = 1.0
+# What was read longer ago says nothing any more: every account is unknown then, and asked tightly.
+BELIEVED_S: Final = 15.0
+# Every process keeps all accounts; those above the bound are unknown to it.
+ACCOUNTS_MAX: Final = 10_000
+
+_NOTHING: Final[Mapping[AccountId, AccountHealth]] = MappingProxyType({})
+_log = structlog.get_logger(__name__)
+
+
+class AccountHealths:
+    """Knows how each account's notices come. It fills itself; what it has not read yet is unknown."""
+
+    def __init__(self, *, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+        self._deltas: dict[AccountId, HealthDelta] = {}
+        self._healths = _NOTHING
+        self._read_at: datetime | None = None
+        self._read_at_s = 0.0
+        self._folded_at_s = clock.monotonic_s()
+
+    def notices_of(self, account_id: AccountId) -> NoticeHealth:
+        """What may be expected of the account's notices; read from memory, so that no order waits for it."""
+        now = self._now()
+        return NoticeHealth.UNKNOWN if now is None else judge(self._healths.get(account_id), now=now)
+
+    def rate_per_s(self, account_id: AccountId) -> float | None:
+        """How many questions a second its channel takes from all of us; None while nothing speaks of a limit."""
+        now = self._now()
+        return None if now is None else rate_per_s(self._healths.get(account_id), now=now)
+
+    def list_not_coming(self) -> list[AccountId]:
+        """Accounts that were seen and whose notices cannot be relied on now."""
+        return [account for account in self._healths if self.notices_of(account) is not NoticeHealth.COMING]
+
+    def note_sighting(self, account_id: AccountId, sighting: Sighting, *, weight: float) -> None:
+        """Count what a payment said of its account's notices."""
+        delta = self._delta(account_id)
+        match sighting:
+            case Sighting.TIMELY:
+                self._deltas[account_id] = replace(delta, timely=delta.timely + 1)
+            case Sighting.MISSED:
+                self._deltas[account_id] = replace(delta, missed=delta.missed + weight)
+
+    def note_question(self, account_id: AccountId, *, busy: bool) -> None:
+        """Count a question that left, and whether the channel was too busy to look."""
+        delta = self._delta(account_id)
+        self._deltas[account_id] = replace(delta, asked=delta.asked + 1, busy=delta.busy + busy)
+
+    async def keep(self) -> None:
+        """Tell and read each second until cancelled; what cannot be told now is told with the next."""
+        while True:
+            await asyncio.sleep(FOLD_EVERY_S)
+            try:
+                await self.turn()
+            except (StoreUnavailable, RowsFailed):
+                continue
+
+    async def turn(self) -> None:
+        """Tell what was seen and read what all saw. A crash loses what was not told: that costs pace, no payment."""
+        began_s = self._clock.monotonic_s()
+        if self._deltas:
+            await self._fold(began_s)
+        async with self._database.reading() as transaction:
+            read = await stored.list_healths(transaction, rows_max=ACCOUNTS_MAX)
+        before = {account: self.notices_of(account) for account in self._healths}
+        self._healths, self._read_at, self._read_at_s = read.by_account, read.now, began_s
+        self._show(before)
+
+    async def _fold(self, began_s: float) -> None:
+        telling, self._deltas = self._deltas, {}
+        seconds = max(began_s - self._folded_at_s, FOLD_EVERY_S)
+        try:
+            async with self._database.transaction() as transaction:
+                held = await stored.lock_healths(transaction, list(telling))
+                assert held.now is not None, "a row was made for each account"
+                folded = {
+                    account: fold(health, replace(telling[account], seconds=seconds), now=held.now)
+                    for account, health in held.by_account.items()
+                }
+                await stored.write_healths(transaction, folded)
+        except (StoreUnavailable, RowsFailed):
+            for account, delta in telling.items():
+                self._deltas[account] = _sum(self._delta(account), delta)
+            raise
+        self._folded_at_s = began_s
+
+    def _delta(self, account_id: AccountId) -> HealthDelta:
+        return self._deltas.get(account_id, HealthDelta())
+
+    def _now(self) -> datetime | None:
+        """The database's clock, or None where what was read is too old to be believed."""
+        elapsed_s = self._clock.monotonic_s() - self._read_at_s
+        if self._read_at is None or elapsed_s > BELIEVED_S:
+            return None
+        return self._read_at + timedelta(seconds=elapsed_s)
+
+    def _show(self, before: Mapping[AccountId, NoticeHealth]) -> None:
+        for account in self._healths:
+            notices = self.notices_of(account)
+            for one in NoticeHealth:
+                metrics.ACCOUNT_NOTICES.labels(str(account), one.value).set(int(one is notices))
+            rate = self.rate_per_s(account)
+            metrics.ACCOUNT_RATE.labels(str(account)).set(float("inf") if rate is None else rate)
+            was = before.get(account, NoticeHealth.UNKNOWN)
+            if notices is not was and NoticeHealth.MISSING in {notices, was}:
+                _log.warning("account_notices_changed", account_id=account, notices=notices.value, before=was.value)
+
+
+def _sum(one: HealthDelta, other: HealthDelta) -> HealthDelta:
+    return HealthDelta(
+        timely=one.timely + other.timely,
+        missed=one.missed + other.missed,
+        asked=one.asked + other.asked,
+        busy=one.busy + other.busy,
+    )

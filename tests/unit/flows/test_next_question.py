@@ -1,0 +1,86 @@
+"""When a question's answer leaves its trade open, the next one is due by age, direction and the account's notices."""
+
+from datetime import timedelta
+
+import pytest
+
+from budan.core.evidence import Outcome, Source
+from budan.core.health import NoticeHealth
+from budan.core.numbers import OrderId
+from budan.core.pace import COMING_AGES_S, MISSING_AGES_S, PERSON_AFTER, QUERY_LADDER_B2C_S, UNKNOWN_AGES_S
+from budan.core.trade import Direction
+from budan.flows.door_plan import UNSENT_DELAY, Heard, Subject, _next_question
+from budan.store.door import LockedOrder, LockedTrade, NextQuestion
+from builders import CREATED_AT, EXPIRES_AT, a_trade, an_order, evidence
+
+# Not among those that are asked about young.
+PLAIN_ORDER = OrderId(2)
+
+
+def ask_next(
+    *,
+    age_s: float,
+    attempts: int = 0,
+    notices: NoticeHealth = NoticeHealth.MISSING,
+    direction: Direction = Direction.C2B,
+    sent: bool = True,
+) -> NextQuestion:
+    trade = a_trade(direction=direction)
+    locked = LockedOrder(
+        lane=17,
+        order_id=PLAIN_ORDER,
+        version=1,
+        order=an_order(),
+        reference="r",
+        subject="tea",
+        created_at=CREATED_AT,
+        expires_at=EXPIRES_AT,
+        trade_count=1,
+        now=CREATED_AT + timedelta(seconds=age_s),
+    )
+    subject = Subject(
+        locked=locked,
+        trade=LockedTrade(trade=trade, channel="wechat_v3", method="native", created_at=CREATED_AT),
+        siblings=(),
+    )
+    answer = evidence(outcome=Outcome.UNPAID_OPEN, source=Source.QUERY, sent=sent)
+    return _next_question(subject, Heard(evidence=answer, notices=notices, asked_attempts=attempts), trade, attempts)
+
+
+def due_age_s(question: NextQuestion) -> float:
+    assert question.due_at
+    return (question.due_at - CREATED_AT).total_seconds()
+
+
+def test_a_c2b_trade_is_asked_about_by_its_age_and_its_accounts_notices() -> None:
+    assert due_age_s(ask_next(age_s=3, notices=NoticeHealth.UNKNOWN)) == UNKNOWN_AGES_S[1]
+    assert due_age_s(ask_next(age_s=7)) == MISSING_AGES_S[1]
+    assert due_age_s(ask_next(age_s=7, notices=NoticeHealth.COMING)) == COMING_AGES_S[0]
+
+
+def test_a_b2c_trade_keeps_its_ladder_whatever_its_accounts_notices_do() -> None:
+    """The channels' documents say how often they want to be asked while a payer stands at the desk."""
+    for notices in NoticeHealth:
+        question = ask_next(age_s=4, attempts=1, notices=notices, direction=Direction.B2C)
+        assert due_age_s(question) == 4 + QUERY_LADDER_B2C_S[2]
+        assert question.attempts == 2
+
+
+@pytest.mark.parametrize("direction", Direction)
+def test_a_question_that_never_left_counts_for_nothing_and_rests(direction: Direction) -> None:
+    """After an outage of the channel a young order must not wait long, and what is refused must not be asked hotly."""
+    question = ask_next(age_s=1, notices=NoticeHealth.COMING, direction=direction, sent=False)
+    assert question.attempts == 0
+    assert due_age_s(question) == 1 + UNSENT_DELAY.total_seconds()
+
+
+@pytest.mark.invariant("I6")
+def test_a_trade_that_nobody_can_pay_any_more_and_no_answer_ends_is_shown_and_asked_on() -> None:
+    over_s = (EXPIRES_AT + PERSON_AFTER - CREATED_AT).total_seconds()
+    assert not ask_next(age_s=over_s - 1, attempts=40).needs_person
+    shown = ask_next(age_s=over_s + 1, attempts=40)
+    assert shown.needs_person
+    assert due_age_s(shown) > over_s
+    climbed = ask_next(age_s=5_000, attempts=len(QUERY_LADDER_B2C_S), direction=Direction.B2C)
+    assert climbed.needs_person
+    assert due_age_s(climbed) == 5_000 + QUERY_LADDER_B2C_S[-1]
