@@ -10,7 +10,7 @@ from secrets import token_hex
 from typing import Any
 
 from budan.cli.settings import Settings, load_settings
-from budan.cli.wiring import Opened, open_database, open_flows
+from budan.cli.wiring import Opened, open_database, open_flows, operator_flows
 from budan.core.evidence import Evidence, Outcome, Source
 from budan.core.numbers import AccountId, Lane, MerchantId, OrderId, next_id, trade_number
 from budan.core.order import OrderState
@@ -18,7 +18,7 @@ from budan.flows.administering import Administration, MerchantWish
 from budan.flows.door import DoorItem
 from budan.flows.door_plan import Planned
 from budan.flows.intents import encode_intent
-from budan.flows.wired import Flows
+from budan.flows.wired import Flows, OperatorFlows
 from budan.ports.channel import Method, TradeIntent
 from budan.store import intake
 from budan.store.database import Database
@@ -68,6 +68,11 @@ class Stage:
     def database(self) -> Database:
         """The test's own database."""
         return self.opened.database
+
+    @property
+    def operator(self) -> OperatorFlows:
+        """What persons do at the command line."""
+        return operator_flows(self.opened, self.flows)
 
     async def add_account(self, channel: str = "wechat_v3") -> AccountId:
         """An account that nobody can call: for tests whose evidence comes from elsewhere."""

@@ -10,7 +10,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from budan.store import closing, directory, jobs, rows, suspects, timeline, work
+from budan.store import acts, closing, directory, jobs, rows, suspects, timeline, work
 from budan.store.queries import query
 
 Connection = asyncpg.Connection
@@ -37,6 +37,8 @@ MADE_FROM_ROWS: dict[str, type] = {
     "job_run_list": jobs.RunRow,
     "job_line_list": jobs.LineRow,
     "suspect_list": suspects.SuspectRow,
+    "act_list_of": acts.ActRow,
+    "contradiction_list_open": acts.OpenContradiction,
     "order_find_whole": timeline.WholeOrder,
     "evidence_list_of": timeline.EvidenceRow,
     "notice_list_of": timeline.NoticeRow,
@@ -106,6 +108,7 @@ async def test_a_row_has_the_fields_of_its_value(connection: Connection, name: s
         ("remedy", timeline.RemedyRow),
         ("webhook", timeline.WebhookRow),
         ("delivery", timeline.DeliveryRow),
+        ("operator_act", acts.ActRow),
     ],
 )
 async def test_a_field_may_be_none_where_its_column_may_be_null(connection: Connection, table: str, made: type) -> None:

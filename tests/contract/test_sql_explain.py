@@ -17,8 +17,10 @@ ORDERS = 20_000
 DOOR = ("door_lock_orders", "door_list_trades", "door_write", "door_write_rare", "evidence_keep", "evidence_release")
 INTAKE = ("intake_claim", "idempotency_list", "intake_release", "intake_add", "trade_open", "order_tell_unpaid")
 CLOSING = ("closing_list", "closing_write", "reverse_begin", "order_look_sooner")
+HOLDS = ("order_hold_if", "order_release_if")
 READING = tuple(name for name in all_queries() if name.startswith(("order_find", "order_list", "trade_list")))
 TIMELINE = tuple(name for name in all_queries() if name.startswith("order_scan") or name.endswith("_list_of"))
+ACTS = tuple(name for name in all_queries() if name.startswith(("act_", "contradiction_")) or name in HOLDS)
 SWEEP = tuple(name for name in all_queries() if name.startswith("suspect_"))
 WORK = (
     *(name for name in all_queries() if name.endswith("_list_due")),
@@ -34,6 +36,8 @@ LARGE = (
     "notice",
     "posting",
     "contradiction",
+    "settled_contradiction",
+    "operator_act",
     "remedy",
     "refund",
     "webhook",
@@ -150,7 +154,7 @@ async def test_a_hot_query_reads_large_tables_by_key_alone(connection: Connectio
     empty = {name for (name,) in await connection.fetch("SELECT relname FROM pg_class WHERE reltuples = 0")}
     loose = [
         (name, read)
-        for name in (*DOOR, *INTAKE, *CLOSING, *READING, *TIMELINE, *WORK)
+        for name in dict.fromkeys((*DOOR, *INTAKE, *CLOSING, *READING, *TIMELINE, *ACTS, *WORK))
         for read in await explain(connection, name)
         if table_of(read.table) in LARGE and read.kind != "ModifyTable" and not is_by_key(read)
         if read.table not in empty
@@ -178,4 +182,5 @@ async def test_a_page_of_waiting_questions_ends_at_its_bound(connection: Connect
 def test_the_hot_queries_are_all_there() -> None:
     assert len(READING) >= 3
     assert len(TIMELINE) >= 10
+    assert len(ACTS) >= 6
     assert set(WORK) >= {"query_list_due", "webhook_list_due", "evidence_list_due", "webhook_write", "work_count_due"}

@@ -18,6 +18,8 @@ PER_ORDER_TABLES = {
     "notice",
     "posting",
     "contradiction",
+    "settled_contradiction",
+    "operator_act",
     "remedy",
     "refund",
     "webhook",

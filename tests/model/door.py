@@ -1,6 +1,7 @@
 """The store in small: one transaction applies a decision as docs/design.md section 3 says, or fails whole."""
 
 from dataclasses import replace
+from datetime import timedelta
 from functools import cache
 from typing import NamedTuple, assert_never
 
@@ -8,7 +9,7 @@ from budan.core.closing import begin_close, begin_reverse, end_close, expire
 from budan.core.completion import Consequences, consequences, contradiction_entries
 from budan.core.decide import Contradiction, Effect, Transition, Unchanged, decide
 from budan.core.errors import Refused
-from budan.core.evidence import Source
+from budan.core.evidence import Evidence, Source
 from budan.core.ledger import Entry
 from budan.core.order import Order, OrderState
 from budan.core.trade import Direction, Trade
@@ -33,7 +34,7 @@ def record_evidence(
     """The door, for one evidence; a duplicate is decided again like a first copy."""
     order_row, trade_row = ORDERS.values[order], TRADES.values[trades[at]]
     siblings = [TRADES.values[trade] for n, trade in enumerate(trades) if n != at and trade != ABSENT]
-    evidence = statement(at, said, phase, source)
+    evidence = _asked_anew(statement(at, said, phase, source), trade_row)
     decision = decide(order_row, trade_row, evidence)
     match decision:
         case Unchanged():
@@ -46,12 +47,15 @@ def record_evidence(
         case Transition():
             follows = consequences(order_row, trade_row, siblings, decision)
             _check_transaction(order_row, siblings, decision, follows)
+            if evidence.not_found:
+                again = decide(order_row, decision.trade, evidence)
+                assert isinstance(again, Unchanged), "I5: one answer that came twice counted twice"
             if decision.effect is Effect.COMPLETE and trade_row.direction is Direction.C2B:
                 normal = source is Source.NOTICE and trade_row.is_open
                 assert normal or follows.remedy is not None, "I3: completed otherwise, and no remedy"
             return Written(
                 order=ORDERS.number(_moved(order_row, at, decision)),
-                trade=TRADES.number(decision.trade),
+                trade=TRADES.number(_forgetful(decision.trade)),
                 books=BOOKS.number(_booked(BOOKS.values[books], follows.entries)),
                 told_paid=follows.event == "order.paid",
                 refund=follows.refund_minor is not None,
@@ -59,6 +63,18 @@ def record_evidence(
             )
         case _:
             assert_never(decision)
+
+
+def _asked_anew(evidence: Evidence, trade: Trade) -> Evidence:
+    """A phase has one moment, but each question of it leaves later than those that were answered."""
+    if not evidence.not_found or evidence.asked_at is None:
+        return evidence
+    return replace(evidence, asked_at=evidence.asked_at + trade.not_found_count * timedelta(seconds=1))
+
+
+def _forgetful(trade: Trade) -> Trade:
+    """Where nothing is counted any more, when it was counted makes no difference to questions that leave later."""
+    return trade if trade.not_found_count else replace(trade, not_found_asked_at=None)
 
 
 def _moved(order: Order, at: int, decision: Transition) -> Order:
@@ -134,4 +150,4 @@ def reversing(order: int, trade: int) -> tuple[int, int] | None:
         order_row, trade_row = begin_reverse(ORDERS.values[order], TRADES.values[trade])
     except Refused:
         return None
-    return ORDERS.number(order_row), TRADES.number(trade_row)
+    return ORDERS.number(order_row), TRADES.number(_forgetful(trade_row))

@@ -1,4 +1,4 @@
-"""Commands about orders: what there is, and one order's whole life."""
+"""Commands about orders: what there is, one order's whole life, holds and persons' words."""
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -8,19 +8,22 @@ from datetime import datetime
 import click
 from rich.table import Table
 
-from budan.cli.frame import OUT, database_dsn, json_option, print_json, run_async, with_settings
+from budan.cli.frame import OUT, begin_role, database_dsn, json_option, print_json, run_async, with_settings
 from budan.cli.moments import Before, Since
 from budan.cli.settings import Settings
-from budan.cli.wiring import open_database
+from budan.cli.wiring import open_database, open_flows, operator_flows
 from budan.core.gap import Gap
+from budan.flows.holding import HeldOrder, Released, Resolution
+from budan.flows.testifying import Proposed, Testified
 from budan.flows.timelines import OrderFilter, OrderLines, OrderTimeline, Timelines
+from budan.flows.wired import OperatorFlows
 
 STORE_SETTINGS = ("environment", "folder", "database")
 
 
 @click.group()
 def orders() -> None:
-    """Orders: what there is, and what happened to one."""
+    """Orders: what there is, what happened to one, and what persons decide about it."""
 
 
 @orders.command("list")
@@ -100,6 +103,141 @@ def orders_show(*, order_no: str, settings: Settings, as_json: bool) -> None:
     OUT.print(f"gap: {_show_gap(found.gap)}", markup=False)
     if found.cut:
         OUT.print(f"not all rows are shown of: {', '.join(found.cut)}", markup=False)
+
+
+_BY = click.option("--by", required=True, help="Your name. It is recorded as given; nobody checks it.")
+_CONFIRM = click.option("--confirm", "act", type=int, default=None, help="Agree to this proposal of another person.")
+_REASON = click.option("--reason", default=None, help="Why; needed unless you confirm.")
+
+
+@orders.command("hold")
+@click.argument("order_no")
+@click.option("--reason", required=True, help="Why.")
+@_BY
+@with_settings(*STORE_SETTINGS)
+@json_option
+def orders_hold(*, order_no: str, reason: str, by: str, settings: Settings, as_json: bool) -> None:
+    """Put an order on hold: no payout, refund by API or closing. A payment still completes it."""
+
+    async def hold() -> HeldOrder:
+        async with open_operator_flows(settings) as flows:
+            return await flows.holds.hold(order_no, by=by, reason=reason)
+
+    _print_fields(run_async(hold()), as_json=as_json)
+
+
+@orders.command("release")
+@click.argument("order_no")
+@_BY
+@_REASON
+@click.option("--accept", is_flag=True, help="Take what still contradicts as it is.")
+@click.option(
+    "--resolution",
+    type=click.Choice([resolution.value for resolution in Resolution]),
+    default=None,
+    help="What became of money in suspense: it went back to the payer at the channel, or the merchant keeps it.",
+)
+@_CONFIRM
+@with_settings(*STORE_SETTINGS)
+@json_option
+def orders_release(
+    *,
+    order_no: str,
+    by: str,
+    reason: str | None,
+    accept: bool,
+    resolution: str | None,
+    act: int | None,
+    settings: Settings,
+    as_json: bool,
+) -> None:
+    """Lift a hold, in two steps by two persons.
+
+    The first proposes it with a reason. The second confirms with --confirm: then the channels are asked afresh, what
+    contradicted is decided again, and the hold is lifted where nothing stands or --accept was proposed.
+    """
+    if act is not None and (reason is not None or accept or resolution is not None):
+        raise click.UsageError("--confirm agrees to what was proposed, and takes nothing but --by")
+    if act is None and reason is None:
+        raise click.UsageError("a proposal needs its --reason")
+
+    async def release() -> HeldOrder | Released:
+        async with open_operator_flows(settings) as flows:
+            if act is not None:
+                return await flows.holds.confirm_release(order_no, by=by, act=act)
+            return await flows.holds.propose_release(
+                order_no,
+                by=by,
+                reason=reason or "",
+                accept=accept,
+                resolution=None if resolution is None else Resolution(resolution),
+            )
+
+    _print_fields(run_async(release()), as_json=as_json)
+
+
+@orders.command("evidence")
+@click.argument("trade_no")
+@_BY
+@_REASON
+@click.option("--outcome", default=None, help="paid or unpaid: what you saw with your own eyes, at the bank for one.")
+@click.option("--channel-reference", default=None, help="What the channel calls the payment, where you know it.")
+@click.option("--paid-at", type=Since(), default=None, help="When it was paid, with --outcome paid.")
+@_CONFIRM
+@with_settings(*STORE_SETTINGS)
+@json_option
+def orders_evidence(
+    *,
+    trade_no: str,
+    by: str,
+    reason: str | None,
+    outcome: str | None,
+    channel_reference: str | None,
+    paid_at: datetime | None,
+    act: int | None,
+    settings: Settings,
+    as_json: bool,
+) -> None:
+    """Say what became of a trade whose channel answers no more; a second person confirms half an hour later.
+
+    The channel is asked first, each time: where it answers, its word counts and yours is not needed.
+    """
+    if act is not None and any(value is not None for value in (reason, outcome, channel_reference, paid_at)):
+        raise click.UsageError("--confirm agrees to what was proposed, and takes nothing but --by")
+    if act is None and (reason is None or outcome is None):
+        raise click.UsageError("a proposal needs its --reason and --outcome")
+
+    async def testify() -> Proposed | Testified:
+        async with open_operator_flows(settings) as flows:
+            if act is not None:
+                return await flows.testimony.confirm(trade_no, by=by, act=act)
+            return await flows.testimony.propose(
+                trade_no,
+                by=by,
+                reason=reason or "",
+                outcome=outcome or "",
+                channel_reference=channel_reference,
+                paid_at=paid_at,
+            )
+
+    _print_fields(run_async(testify()), as_json=as_json)
+
+
+def _print_fields(found: HeldOrder | Released | Proposed | Testified, *, as_json: bool) -> None:
+    if as_json:
+        print_json(found)
+        return
+    for name, value in asdict(found).items():
+        shown = show_moment(value) if isinstance(value, datetime) else str(value)
+        OUT.print(f"{name}: {shown}", markup=False)
+
+
+@asynccontextmanager
+async def open_operator_flows(settings: Settings) -> AsyncGenerator[OperatorFlows]:
+    """The use cases on the settings' database, for a command that changes an order or asks its channels."""
+    begin_role(settings, "command")
+    async with open_database(settings, dsn=database_dsn(settings)) as opened, open_flows(opened) as flows:
+        yield operator_flows(opened, flows)
 
 
 @asynccontextmanager

@@ -34,6 +34,7 @@ from budan.flows.directory import Directory
 from budan.flows.door import Door
 from budan.flows.ending import TradeEndings
 from budan.flows.healths import AccountHealths
+from budan.flows.holding import Holds
 from budan.flows.ids import IdSource
 from budan.flows.intake import OrderIntake
 from budan.flows.intents import IntentMaker
@@ -47,7 +48,8 @@ from budan.flows.notices import Notices
 from budan.flows.paying import Payments
 from budan.flows.reading import Reading
 from budan.flows.suspicion import SILENT_S_MAX, SuspicionSteps
-from budan.flows.wired import Flows
+from budan.flows.testifying import Testimony
+from budan.flows.wired import Flows, OperatorFlows
 from budan.ports.channel import AccountConfig
 from budan.store import directory as stored
 from budan.store.database import Database, Workload
@@ -192,6 +194,21 @@ async def open_flows(opened: Opened) -> AsyncGenerator[Flows]:
             healths=healths,
             cashier_links=CashierLinks(secret=opened.keys.cashier_key),
         )
+
+
+def operator_flows(opened: Opened, flows: Flows) -> OperatorFlows:
+    """What persons do at the command line, on the use cases of this process."""
+    database, environment = opened.database, opened.settings.environment
+    return OperatorFlows(
+        holds=Holds(database=database, environment=environment, calls=flows.calls, door=flows.door),
+        testimony=Testimony(
+            database=database,
+            environment=environment,
+            calls=flows.calls,
+            door=flows.door,
+            clock=opened.clock,
+        ),
+    )
 
 
 @asynccontextmanager

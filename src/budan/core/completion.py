@@ -1,11 +1,11 @@
 """Everything that must follow a decision, as values for one transaction (I3)."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import assert_never
 
 from budan.core.decide import Contradiction, Effect, RemedyCause, Transition
-from budan.core.evidence import Evidence
+from budan.core.evidence import Evidence, evidence_digest
 from budan.core.ledger import Entry, payment_entry, returned_entry, suspense_entry, unwanted_payment_entry
 from budan.core.money import CURRENCY_EXPONENTS, Money, fee
 from budan.core.order import Order, OrderState
@@ -29,6 +29,9 @@ class Consequences:
 
 
 NOTHING = Consequences()
+
+# Hexadecimal digits of a digest in an entry's key: 128 bits tell any two statements of one trade apart.
+_DIGEST_SHOWN = 32
 
 
 def consequences(order: Order, trade: Trade, siblings: Sequence[Trade], decision: Transition) -> Consequences:
@@ -104,6 +107,17 @@ def contradiction_entries(trade: Trade, evidence: Evidence, contradiction: Contr
             attempt=trade.attempt,
             account_id=evidence.account_id,
             came=Money(amount_minor=evidence.order_minor, currency=evidence.currency),
-            channel_reference=evidence.channel_reference,
+            payment=_payment_named(evidence),
         ),
     )
+
+
+def _payment_named(evidence: Evidence) -> str:
+    """What tells this payment from another one of the same trade.
+
+    Where the channel names none, what was said of it: two payments of one amount that differ in anything are two. The
+    marks are left out, for a payment of which a refund is seen later is still the same.
+    """
+    named = evidence.channel_reference or evidence.wallet_reference
+    unmarked = replace(evidence, refunded_hint=False, irreversible=False)
+    return named or evidence_digest(unmarked).hex()[:_DIGEST_SHOWN]

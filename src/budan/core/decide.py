@@ -287,19 +287,21 @@ def _decide_not_found(order: Order, trade: Trade, evidence: Evidence) -> Decisio
     """An unknown number ends a trade only when nothing can arrive any more, and after one more query (I5)."""
     if not trade.is_open or trade.paid_seen or not _not_found_counts(trade, evidence):
         return Unchanged(reason="not_found_yet")
-    counted = replace(trade, not_found_count=trade.not_found_count + 1)
+    counted = replace(trade, not_found_count=trade.not_found_count + 1, not_found_asked_at=evidence.asked_at)
     if counted.not_found_count < NOT_FOUND_ANSWERS_NEEDED:
         return _moved(order, counted)
     return _end_unpaid(order, counted)
 
 
 def _not_found_counts(trade: Trade, evidence: Evidence) -> bool:
-    """Whether the question left when nothing could arrive at the channel any more.
+    """Whether the question left when nothing could arrive at the channel any more, and after the last that counted.
 
     C2B: a query after `unpayable_after`; a close or cancel that found nothing is not the channel's word. B2C: first
     the reverse's own reply, then a query, both from after the send window.
     """
     if evidence.asked_at is None:
+        return False
+    if trade.not_found_asked_at is not None and evidence.asked_at <= trade.not_found_asked_at:
         return False
     match trade.direction:
         case Direction.C2B:

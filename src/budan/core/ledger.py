@@ -81,11 +81,44 @@ def suspense_entry(
     attempt: int,
     account_id: AccountId,
     came: money.Money,
-    channel_reference: str | None,
+    payment: str,
 ) -> Entry:
-    """Money that came and does not fit its order; one entry for each payment the channel names."""
-    key = f"suspense:{attempt}:{account_id}:{channel_reference or came.amount_minor}"
+    """Money that came and does not fit its order; one entry for each `payment`, in whatever way that is named."""
+    key = f"suspense:{attempt}:{account_id}:{payment}"
     return _two_lines(key, channel_account(account_id), SUSPENSE, came)
+
+
+def is_suspense(key: str) -> bool:
+    """Whether an entry booked money that did not fit its order."""
+    return key.startswith("suspense:")
+
+
+def resolved_key(suspense: str) -> str:
+    """The key of the entry that resolves a suspense entry: one for each, so that none is resolved twice."""
+    return f"adjustment:{suspense}"
+
+
+def suspense_returned_entry(suspense: Entry) -> Entry:
+    """Money in suspense has gone back to its payer at the channel: the opposite of how it came."""
+    lines = tuple(
+        Posting(account=line.account, amount_minor=-line.amount_minor, currency=line.currency)
+        for line in suspense.postings
+    )
+    return Entry(key=resolved_key(suspense.key), postings=lines)
+
+
+def suspense_credited_entry(suspense: Entry, *, merchant_id: MerchantId) -> Entry:
+    """Money in suspense is the merchant's; it is credited without a fee, for it paid no order."""
+    lines = tuple(
+        posting
+        for line in suspense.postings
+        if line.account == SUSPENSE
+        for posting in (
+            Posting(account=SUSPENSE, amount_minor=-line.amount_minor, currency=line.currency),
+            Posting(account=merchant_account(merchant_id), amount_minor=line.amount_minor, currency=line.currency),
+        )
+    )
+    return Entry(key=resolved_key(suspense.key), postings=lines)
 
 
 def _two_lines(key: str, debit: str, credit: str, amount: money.Money) -> Entry:

@@ -10,7 +10,7 @@ import msgspec
 
 from budan.core.decide import Effect
 from budan.core.errors import StaleState, StoreUnavailable
-from budan.core.evidence import Evidence, Outcome, evidence_digest
+from budan.core.evidence import Evidence, Outcome, Source, evidence_digest
 from budan.core.numbers import (
     BadNumber,
     Environment,
@@ -24,8 +24,9 @@ from budan.core.numbers import (
 )
 from budan.core.pace import LEFTOVER_LADDER_S, QUERY_LADDER_B2C_S, delay_after, weight_of_miss
 from budan.flows.coalesce import Coalescer
-from budan.flows.door_plan import Heard, Planned, Subject, plan
+from budan.flows.door_plan import Heard, Planned, Subject, plan, spare_settled, statements_of
 from budan.flows.healths import AccountHealths
+from budan.store import acts
 from budan.store import door as stored
 from budan.store.database import Database, RowsFailed, Transaction
 from budan.store.door import DoorWrites, KeptEvidence, Key, LockedOrder, LockedTrade, NewNotice, NextQuestion
@@ -51,7 +52,7 @@ class DoorItem:
 
     `action` is JSON of what the payer's side needs after a placement. `asked_attempts` is the question's place on its
     ladder, None for evidence that no due question brought. `leftover_attempts` is set when the evidence comes from
-    `evidence_due`.
+    `evidence_due`. `actor` names the persons whose word it is, for operator evidence.
     """
 
     evidence: Evidence
@@ -59,6 +60,10 @@ class DoorItem:
     action: str | None = None
     asked_attempts: int | None = None
     leftover_attempts: int | None = None
+    actor: str | None = None
+
+    def __post_init__(self) -> None:
+        assert (self.actor is not None) == (self.evidence.source is Source.OPERATOR), "a person's word has names"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,6 +117,9 @@ class Door:
         try:
             return await self._batches.submit(entry)
         except RowsFailed as failed:
+            if item.evidence.source is Source.OPERATOR:
+                # Persons are there to repeat it; a kept statement would lose their names.
+                raise StoreUnavailable(str(failed)) from failed
             return await self._keep_failed(entry, failed)
 
     def _enter(self, item: DoorItem) -> _Entry:
@@ -143,6 +151,9 @@ class Door:
             now = next(iter(locked.values())).now if locked else await transaction.clock()
             writes, kept = DoorWrites(), list[KeptEvidence]()
             planned = [self._plan_entry(entry, locked, trades, writes, kept, now=now) for entry in entries]
+            if writes.contradictions:
+                settled = await acts.find_settled(transaction, statements_of(writes.contradictions))
+                spare_settled(writes, settled)
             await self._write(transaction, entries, planned, writes, kept, now=now)
         _count(entries, planned, now=now)
         self._note(entries, planned)
@@ -175,6 +186,7 @@ class Door:
                 notices=self._healths.notices_of(subject.trade.trade.account_id),
                 action=item.action,
                 asked_attempts=item.asked_attempts,
+                actor=item.actor,
             )
             planned = plan(subject, heard, writes, environment=self._environment)
         if item.notice is not None:

@@ -1,8 +1,12 @@
 """From one decision to the rows that its transaction writes."""
 
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import assert_never
+
+import msgspec
 
 from budan.core.completion import Consequences, consequences, contradiction_entries
 from budan.core.decide import Contradiction, Decision, Effect, Transition, Unchanged, decide
@@ -19,6 +23,7 @@ from budan.core.pace import (
 )
 from budan.core.trade import Trade, TradeState
 from budan.flows.events import OrderEvent, OrderEventOrder, render_event, render_trade_no
+from budan.store.acts import StatementKey
 from budan.store.door import (
     DoorWrites,
     Key,
@@ -34,7 +39,7 @@ from budan.store.door import (
     TradeChange,
 )
 
-# Who made a correction, in its remedy; a person's name comes with operator evidence.
+# Who made a correction, in its remedy; persons' names come with operator evidence.
 AUTOMATIC = "budan"
 
 # What could not be sent waits at least this long: the account is busy, held back or away.
@@ -77,15 +82,17 @@ class Planned:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Heard:
-    """An evidence with what came along: the payer's action of a placement, the question's place on its ladder.
+    """An evidence with what came along.
 
-    `notices` is what may be expected of the account's notices: it decides when to ask again.
+    The payer's action of a placement, the question's place on its ladder, and the persons whose word it is. `notices` is
+    what may be expected of the account's notices: it decides when to ask again.
     """
 
     evidence: Evidence
     notices: NoticeHealth
     action: str | None = None
     asked_attempts: int | None = None
+    actor: str | None = None
 
 
 def plan(subject: Subject, heard: Heard, writes: DoorWrites, *, environment: Environment) -> Planned:
@@ -139,7 +146,7 @@ def _plan_transition(
             fee_minor=follows.fee_minor if completes else None,
         ),
     )
-    _plan_consequences(subject, evidence, follows, writes)
+    _plan_consequences(subject, heard, follows, writes)
     if follows.event is not None:
         writes.webhooks.append(_webhook(subject, evidence, decision, follows, environment=environment))
     return Planned(
@@ -150,8 +157,8 @@ def _plan_transition(
     )
 
 
-def _plan_consequences(subject: Subject, evidence: Evidence, follows: Consequences, writes: DoorWrites) -> None:
-    trade = subject.trade.trade
+def _plan_consequences(subject: Subject, heard: Heard, follows: Consequences, writes: DoorWrites) -> None:
+    trade, evidence = subject.trade.trade, heard.evidence
     writes.entries.extend((subject.key, entry) for entry in follows.entries)
     writes.closes.extend((subject.key, attempt) for attempt in follows.close_attempts)
     if follows.remedy is not None:
@@ -163,7 +170,7 @@ def _plan_consequences(subject: Subject, evidence: Evidence, follows: Consequenc
                 learned_source=evidence.source.value,
                 paid_at=evidence.paid_at,
                 learned_at=evidence.learned_at,
-                actor=AUTOMATIC,
+                actor=heard.actor or AUTOMATIC,
             ),
         )
     if follows.refund_minor is not None:
@@ -241,6 +248,7 @@ def _plan_contradiction(subject: Subject, heard: Heard, decision: Contradiction,
             attempt=trade.attempt,
             digest=evidence_digest(evidence),
             mismatch=decision.mismatch.value,
+            statement=msgspec.json.encode(evidence).decode(),
         ),
     )
     writes.entries.extend((subject.key, entry) for entry in contradiction_entries(trade, evidence, decision))
@@ -250,6 +258,20 @@ def _plan_contradiction(subject: Subject, heard: Heard, decision: Contradiction,
         trade_state=trade.state.value,
         version=subject.locked.version + 1,
     )
+
+
+def statements_of(contradictions: Sequence[NewContradiction]) -> list[StatementKey]:
+    """What names each contradiction's statement in the store."""
+    return [(*one.key, one.attempt, one.digest) for one in contradictions]
+
+
+def spare_settled(writes: DoorWrites, settled: AbstractSet[StatementKey]) -> None:
+    """Take back the holds of statements that a release has settled: they were judged, and say nothing new."""
+    judged = {statement[:2] for statement in statements_of(writes.contradictions) if statement in settled}
+    writes.orders = [
+        replace(change, hold_reason=None) if (change.locked.lane, change.locked.order_id) in judged else change
+        for change in writes.orders
+    ]
 
 
 def _trade_change(subject: Subject, heard: Heard, after: Trade) -> TradeChange:

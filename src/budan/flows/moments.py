@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 
+from budan.store.acts import ActRow
 from budan.store.rows import TradeRow
 from budan.store.timeline import (
     ContradictionRow,
@@ -30,6 +31,7 @@ class OrderRows:
     refunds: tuple[RefundRow, ...]
     webhooks: tuple[WebhookRow, ...]
     deliveries: tuple[DeliveryRow, ...]
+    acts: tuple[ActRow, ...]
 
     def cut(self, rows_max: int) -> tuple[str, ...]:
         """The tables that have at least as many rows as were read."""
@@ -58,6 +60,7 @@ def list_moments(order: WholeOrder, trades: Sequence[TradeRow], rows: OrderRows)
         *(_of_refund(row) for row in rows.refunds),
         *(moment for row in rows.webhooks for moment in _of_webhook(row)),
         *(_of_delivery(row) for row in rows.deliveries),
+        *(moment for row in rows.acts for moment in _of_act(row)),
     ]
     return sorted(moments, key=lambda moment: moment.at)
 
@@ -142,3 +145,11 @@ def _of_delivery(row: DeliveryRow) -> Moment:
         what="delivery",
         detail=f"version {row.version} to endpoint {row.endpoint_id}, try {row.attempt}: {answer}, {row.latency_ms} ms",
     )
+
+
+def _of_act(row: ActRow) -> Iterator[Moment]:
+    what = "held_by_hand" if row.kind == "hold" else f"{row.kind}_proposed"
+    yield Moment(at=row.acted_at, what=what, detail=f"act {row.ordinal} by {row.acted_by}: {row.reason}")
+    if row.confirmed_by is not None and row.confirmed_at is not None:
+        detail = f"act {row.ordinal} by {row.confirmed_by}"
+        yield Moment(at=row.confirmed_at, what=f"{row.kind}_confirmed", detail=detail)

@@ -20,6 +20,9 @@ from budan.telemetry import metrics
 # A forger can fill no more than this of the disk: a digest each, and so many samples an hour and account.
 SAMPLES_PER_HOUR_MAX = 20
 SAMPLE_BYTES_MAX = 4_096
+# A signature of RSA 4096 is 684 characters of base64.
+SAMPLE_HEADER_CHARACTERS_MAX = 1_024
+SAMPLE_HEADERS_MAX = 10
 # What is kept of the headers: enough to verify the notice again.
 _HEADERS_KEPT = ("content-type", "user-agent")
 _HEADER_PREFIXES_KEPT = ("wechatpay-",)
@@ -69,7 +72,7 @@ class Notices:
         try:
             notice = account.adapter.parse_notice(raw, now=self._clock.now())
         except BadNotice as bad:
-            await self._reject(account.account_id, channel, body, reason=str(bad))
+            await self._reject(account.account_id, channel, raw, reason=str(bad))
             return account.adapter.acknowledge(accepted=False)
         metrics.NOTICES.labels(channel=channel, verdict="verified").inc()
         await self._accept(account.account_id, notice, raw)
@@ -92,16 +95,18 @@ class Notices:
         )
         await self._door.record(DoorItem(evidence=evidence, notice=arrived))
 
-    async def _reject(self, account_id: AccountId, channel: str, body: bytes, *, reason: str) -> None:
+    async def _reject(self, account_id: AccountId, channel: str, raw: RawNotice, *, reason: str) -> None:
         metrics.NOTICES.labels(channel=channel, verdict="rejected").inc()
         try:
             async with self._database.transaction() as transaction:
                 await stored.reject_notice(
                     transaction,
                     account_id=account_id,
-                    digest=sha256(body).digest(),
+                    digest=sha256(raw.body).digest(),
                     reason=reason[:200],
-                    sample=body[:SAMPLE_BYTES_MAX],
+                    sample=raw.body[:SAMPLE_BYTES_MAX],
+                    headers=msgspec.json.encode(_sampled_headers(raw.headers)).decode(),
+                    body_bytes=len(raw.body),
                     samples_per_hour_max=SAMPLES_PER_HOUR_MAX,
                 )
         except (StoreUnavailable, RowsFailed):
@@ -115,3 +120,9 @@ def _kept_headers(headers: Mapping[str, str]) -> dict[str, str]:
         for name, value in headers.items()
         if name in _HEADERS_KEPT or name.startswith(_HEADER_PREFIXES_KEPT)
     }
+
+
+def _sampled_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """What verifies a rejected notice once its key is right; a forger's own headers are cut."""
+    kept = list(_kept_headers(headers).items())[:SAMPLE_HEADERS_MAX]
+    return {name[:SAMPLE_HEADER_CHARACTERS_MAX]: value[:SAMPLE_HEADER_CHARACTERS_MAX] for name, value in kept}

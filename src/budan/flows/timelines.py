@@ -24,7 +24,7 @@ from budan.core.numbers import (
 from budan.core.order import OrderState
 from budan.flows.moments import Moment, OrderRows, list_moments
 from budan.ports.channel import Method, direction_of
-from budan.store import directory
+from budan.store import acts, directory
 from budan.store import reading as stored_reading
 from budan.store import timeline as stored
 from budan.store.database import Database, Transaction
@@ -273,6 +273,7 @@ async def _read_rows(transaction: Transaction, key: Key) -> OrderRows:
         refunds=tuple(await stored.list_refunds(transaction, [key], rows_max=CHILD_ROWS_MAX)),
         webhooks=tuple(await stored.list_webhooks(transaction, [key], rows_max=CHILD_ROWS_MAX)),
         deliveries=tuple(await stored.list_deliveries(transaction, [key], rows_max=CHILD_ROWS_MAX)),
+        acts=tuple(await acts.list_acts(transaction, [key], rows_max=CHILD_ROWS_MAX)),
     )
 
 

@@ -12,9 +12,11 @@ from budan.flows.directory import Directory
 from budan.flows.door import Door
 from budan.flows.ending import TradeEndings
 from budan.flows.healths import AccountHealths
+from budan.flows.holding import Holds
 from budan.flows.notices import Notices
 from budan.flows.paying import Payments
 from budan.flows.reading import Reading
+from budan.flows.testifying import Testimony
 from budan.store import directory as stored
 from budan.store.database import Database
 from budan.store.upgrade import list_missing
@@ -50,3 +52,11 @@ class Flows:
         if installation is None or installation.environment != self.environment.value:
             return ["database: of another environment"]
         return [f"database: {name} has not run" for name in missing]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperatorFlows:
+    """What persons do at the command line."""
+
+    holds: Holds
+    testimony: Testimony

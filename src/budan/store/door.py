@@ -123,12 +123,13 @@ class NextQuestion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewContradiction:
-    """Verified evidence that does not fit."""
+    """Verified evidence that does not fit; `statement` is all of it as JSON, so that it can be decided again."""
 
     key: Key
     attempt: int
     digest: bytes
     mismatch: str
+    statement: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -229,6 +230,7 @@ async def list_trades(transaction: Transaction, keys: Sequence[Key]) -> dict[Key
             expires_at=row["expires_at"],
             paid_seen=row["paid_seen"],
             not_found_count=row["not_found_count"],
+            not_found_asked_at=row["not_found_asked_at"],
         )
         found.setdefault((row["lane"], row["order_id"]), []).append(
             LockedTrade(trade=trade, channel=row["channel"], method=row["method"], created_at=row["created_at"]),
@@ -238,14 +240,14 @@ async def list_trades(transaction: Transaction, keys: Sequence[Key]) -> dict[Key
 
 async def write(transaction: Transaction, writes: DoorWrites, *, now: datetime) -> set[Key]:
     """Write a door transaction; gives the orders whose version was still the one that was read."""
-    orders = columns(_order_rows(writes), 12)
+    orders, trades = columns(_order_rows(writes), 12), columns(_trade_rows(writes), 18)
     *asked, need_person = columns(_asked_rows(writes), 6)
     rows = await transaction.many(
         _DOOR_WRITE,
         *orders[:8],
         now,
         *orders[8:],
-        *columns(_trade_rows(writes), 17),
+        *trades[:17],
         *columns(_evidence_rows(writes), 16),
         *columns(_notice_rows(writes), 9),
         *columns(_posting_rows(writes), 7),
@@ -253,6 +255,7 @@ async def write(transaction: Transaction, writes: DoorWrites, *, now: datetime) 
         *asked,
         *columns(_answered_rows(writes), 3),
         need_person,
+        *trades[17:],
     )
     if writes.contradictions or writes.remedies or writes.refunds or writes.closes:
         await _write_rare(transaction, writes, now=now)
@@ -260,7 +263,10 @@ async def write(transaction: Transaction, writes: DoorWrites, *, now: datetime) 
 
 
 async def _write_rare(transaction: Transaction, writes: DoorWrites, *, now: datetime) -> None:
-    contradictions = sorted((*item.key, item.attempt, item.digest, item.mismatch) for item in writes.contradictions)
+    contradictions = columns(
+        sorted((*item.key, item.attempt, item.digest, item.mismatch, item.statement) for item in writes.contradictions),
+        6,
+    )
     remedies = [
         (
             *item.key,
@@ -280,10 +286,11 @@ async def _write_rare(transaction: Transaction, writes: DoorWrites, *, now: date
     await transaction.none(
         _DOOR_WRITE_RARE,
         now,
-        *columns(contradictions, 5),
+        *contradictions[:5],
         *columns(remedies, 8),
         *columns(refunds, 6),
         *columns(closes, 3),
+        *contradictions[5:],
     )
 
 
@@ -308,10 +315,17 @@ async def reject_notice(
     digest: bytes,
     reason: str,
     sample: bytes,
+    headers: str,
+    body_bytes: int,
     samples_per_hour_max: int,
 ) -> None:
-    """Count an unverified notice and keep a sample while the hour's share lasts; nothing else changes."""
-    await transaction.none(_NOTICE_REJECT, account_id, digest, reason, sample, samples_per_hour_max)
+    """Count an unverified notice and keep a sample while the hour's share lasts; nothing else changes.
+
+    `headers` is JSON; `body_bytes` tells whether the sample is the whole of it.
+    """
+    await transaction.none(
+        _NOTICE_REJECT, account_id, digest, reason, sample, samples_per_hour_max, headers, body_bytes
+    )
 
 
 def _order_rows(writes: DoorWrites) -> list[tuple[object, ...]]:
@@ -353,6 +367,7 @@ def _trade_rows(writes: DoorWrites) -> list[tuple[object, ...]]:
             change.evidence.paid_at,
             change.evidence.code,
             change.evidence.message,
+            change.trade.not_found_asked_at,
         )
         for change in writes.trades
     ]

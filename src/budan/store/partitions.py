@@ -17,6 +17,8 @@ PARTITIONED = (
     "notice",
     "posting",
     "contradiction",
+    "settled_contradiction",
+    "operator_act",
     "remedy",
     "refund",
     "webhook",

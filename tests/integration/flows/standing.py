@@ -10,7 +10,7 @@ from typing import Any
 
 import asyncpg
 
-from budan.core.evidence import Evidence
+from budan.core.evidence import Evidence, Source
 from budan.core.numbers import ID_EPOCH, AccountId, Environment, Lane, MerchantId, OrderId, trade_number
 from budan.flows.door import Door, DoorItem
 from budan.flows.door_plan import Planned
@@ -72,6 +72,8 @@ class Till:
         return standing
 
     async def hear(self, evidence: Evidence, **along: Any) -> Planned:
+        if evidence.source is Source.OPERATOR:
+            along = {"actor": "Ann, Bob"} | along
         return await self.door.record(DoorItem(evidence=evidence, **along))
 
     async def rows(self, statement: str, *arguments: object) -> list[tuple[Any, ...]]:

@@ -1,4 +1,5 @@
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -109,3 +110,25 @@ def test_a_denied_payment_a_foreign_currency_and_no_amount_book_nothing() -> Non
     assert entries_of(a_trade(state=TradeState.SUCCEEDED), refused()) == []
     assert entries_of(a_trade(), paid(currency="USD")) == []
     assert entries_of(a_trade(), paid(order_minor=0)) == []
+
+
+@pytest.mark.invariant("I8")
+def test_payments_without_a_number_of_the_channels_are_told_apart_by_all_that_was_said_of_them() -> None:
+    """By the amount alone a second payment of one amount would vanish; by the marks one payment would be booked twice."""
+
+    def key(**changes: Any) -> str:
+        said = paid(**({"order_minor": 999, "channel_reference": None} | changes))
+        decision = decide(an_order(), a_trade(), said)
+        assert isinstance(decision, Contradiction)
+        (entry,) = contradiction_entries(a_trade(), said, decision)
+        return entry.key
+
+    assert key() == key(source=Source.QUERY) == key(refunded_hint=True)
+    different = [
+        {},
+        {"payer_minor": 900},
+        {"order_minor": 998},
+        {"wallet_reference": "w1"},
+        {"channel_reference": "c1"},
+    ]
+    assert len({key(**changes) for changes in different}) == len(different)

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -146,6 +147,9 @@ def test_evidence_moves_order_and_trade_as_the_table_says(row: Row) -> None:
     assert (decision.effect, decision.remedy) == (effect, remedy)
 
 
+LOST_AGAIN = not_found(asked_at=AFTER_EXPIRY)
+EVEN_LATER = AFTER_EXPIRY + timedelta(seconds=1)
+
 NEWS_TO_NOBODY: list[tuple[Trade, Evidence, str]] = [
     (c2b(T.SUCCEEDED, seen=True), paid(), "already_succeeded"),
     (c2b(T.SUCCEEDED, seen=True), not_paid_yet(), "not_paid_yet"),
@@ -172,6 +176,9 @@ NEWS_TO_NOBODY: list[tuple[Trade, Evidence, str]] = [
     (b2c(T.REVERSING), not_found(asked_at=AFTER_WINDOW), "not_found_yet"),
     (b2c(T.REVERSING), not_found(asked_at=SEND_UNTIL, source=REPLY), "not_found_yet"),
     (b2c(T.REVERSING, count=1), not_found(asked_at=AFTER_WINDOW, source=REPLY), "not_found_yet"),
+    # One answer that comes twice is one answer, and so is an older one that comes after it.
+    (a_trade(state=T.UNKNOWN, not_found_count=1, not_found_asked_at=AFTER_EXPIRY), LOST_AGAIN, "not_found_yet"),
+    (a_trade(state=T.UNKNOWN, not_found_count=1, not_found_asked_at=EVEN_LATER), LOST_AGAIN, "not_found_yet"),
     # What was heard to be paid exists, whatever a lagging answer says.
     (b2c(T.REVERSING, seen=True, count=1), not_found(asked_at=AFTER_WINDOW), "not_found_yet"),
 ]
@@ -180,6 +187,16 @@ NEWS_TO_NOBODY: list[tuple[Trade, Evidence, str]] = [
 @pytest.mark.parametrize(("trade", "evidence_", "reason"), NEWS_TO_NOBODY)
 def test_what_says_nothing_new_changes_nothing(trade: Trade, evidence_: Evidence, reason: str) -> None:
     assert decide(an_order(), trade, evidence_) == Unchanged(reason=reason)
+
+
+@pytest.mark.invariant("I5")
+def test_one_answer_that_is_heard_twice_ends_nothing() -> None:
+    first = decide(an_order(), c2b(T.UNKNOWN), LOST_AGAIN)
+    assert isinstance(first, Transition)
+    assert decide(an_order(), first.trade, LOST_AGAIN) == Unchanged(reason="not_found_yet")
+    second = decide(an_order(), first.trade, replace(LOST_AGAIN, asked_at=EVEN_LATER))
+    assert isinstance(second, Transition)
+    assert second.trade.state is T.CLOSED
 
 
 CONTRADICTIONS: list[tuple[Trade, Evidence, Mismatch, bool]] = [

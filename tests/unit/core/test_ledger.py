@@ -5,9 +5,13 @@ import pytest
 from budan.core.ledger import (
     Entry,
     Posting,
+    is_suspense,
     payment_entry,
+    resolved_key,
     returned_entry,
+    suspense_credited_entry,
     suspense_entry,
+    suspense_returned_entry,
     unwanted_payment_entry,
 )
 from budan.core.money import Money
@@ -57,13 +61,32 @@ def test_a_trade_is_booked_once_whichever_way_its_payment_went() -> None:
 
 
 def test_suspense_has_one_entry_for_each_payment_that_the_channel_names() -> None:
-    def key(*, reference: str | None, came: int = 999) -> str:
-        entry = suspense_entry(attempt=1, account_id=ACCOUNT, came=cny(came), channel_reference=reference)
+    def key(*, payment: str, came: int = 999) -> str:
+        entry = suspense_entry(attempt=1, account_id=ACCOUNT, came=cny(came), payment=payment)
         assert lines(entry) == {"channel:7": came, "suspense": -came}
         return entry.key
 
-    assert key(reference="42") == key(reference="42")
-    assert len({key(reference="42"), key(reference="43"), key(reference=None), key(reference=None, came=998)}) == 4
+    assert key(payment="42") == key(payment="42")
+    assert key(payment="42") != key(payment="43")
+
+
+def in_suspense() -> Entry:
+    return suspense_entry(attempt=1, account_id=ACCOUNT, came=cny(999), payment="42")
+
+
+@pytest.mark.invariant("I10")
+def test_money_in_suspense_goes_back_the_way_it_came_or_to_the_merchant() -> None:
+    assert lines(suspense_returned_entry(in_suspense())) == {"channel:7": -999, "suspense": 999}
+    credited = suspense_credited_entry(in_suspense(), merchant_id=MERCHANT)
+    assert lines(credited) == {"merchant:42": -999, "suspense": 999}
+
+
+@pytest.mark.invariant("I10")
+def test_money_in_suspense_is_resolved_once_whichever_way() -> None:
+    one, other = suspense_returned_entry(in_suspense()), suspense_credited_entry(in_suspense(), merchant_id=MERCHANT)
+    assert one.key == other.key == resolved_key(in_suspense().key)
+    assert is_suspense(in_suspense().key)
+    assert not is_suspense(one.key)
 
 
 def test_an_entry_that_does_not_sum_to_zero_cannot_be_built() -> None:

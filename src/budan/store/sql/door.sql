@@ -42,7 +42,8 @@ SELECT
     t.send_until,
     t.expires_at,
     t.paid_seen,
-    t.not_found_count
+    t.not_found_count,
+    t.not_found_asked_at
 FROM trade AS t
 INNER JOIN unnest($1::smallint[], $2::bigint[]) AS w (lane, id) ON t.lane = w.lane AND t.order_id = w.id
 WHERE t.lane = any($1)
@@ -85,6 +86,7 @@ changed_trade AS ( -- facts of a payment are kept once known; "not yet" is count
         state = w.state,
         paid_seen = w.paid_seen,
         not_found_count = w.not_found_count,
+        not_found_asked_at = w.not_found_asked_at,
         asked_count = t.asked_count + w.asked,
         action = coalesce(w.action, t.action),
         channel_reference = coalesce(w.channel_reference, t.channel_reference),
@@ -100,10 +102,10 @@ changed_trade AS ( -- facts of a payment are kept once known; "not yet" is count
         unnest(
             $14::smallint[], $15::bigint[], $16::smallint[], $17::text[], $18::boolean[], $19::smallint[],
             $20::integer[], $21::jsonb[], $22::text[], $23::text[], $24::text[], $25::text[], $26::bigint[],
-            $27::bigint[], $28::timestamptz[], $29::text[], $30::text[]
+            $27::bigint[], $28::timestamptz[], $29::text[], $30::text[], $78::timestamptz[]
         ) AS w (
             lane, order_id, attempt, state, paid_seen, not_found_count, asked, action, channel_reference,
-            wallet_reference, payer_id, wallet, payer_minor, settle_minor, paid_at, code, message
+            wallet_reference, payer_id, wallet, payer_minor, settle_minor, paid_at, code, message, not_found_asked_at
         )
     WHERE t.lane = any($14) AND t.lane = w.lane AND t.order_id = w.order_id AND t.attempt = w.attempt
 ),
@@ -248,17 +250,18 @@ FROM changed_order;
 -- name: door_write_rare :none
 -- What only an unusual decision writes: contradictions, remedies, refund and close intents, in the fixed table order.
 WITH new_contradiction AS ( -- one for each statement that does not fit
-    INSERT INTO contradiction (lane, order_id, attempt, digest, mismatch, found_at)
+    INSERT INTO contradiction (lane, order_id, attempt, digest, mismatch, found_at, statement)
     SELECT
         w.lane,
         w.order_id,
         w.attempt,
         w.digest,
         w.mismatch,
-        $1::timestamptz
+        $1::timestamptz,
+        w.statement
     FROM
-        unnest($2::smallint[], $3::bigint[], $4::smallint[], $5::bytea[], $6::text[])
-            AS w (lane, order_id, attempt, digest, mismatch)
+        unnest($2::smallint[], $3::bigint[], $4::smallint[], $5::bytea[], $6::text[], $24::jsonb[])
+            AS w (lane, order_id, attempt, digest, mismatch, statement)
     ON CONFLICT (lane, order_id, attempt, digest) DO NOTHING
 ),
 
@@ -366,16 +369,20 @@ WHERE d.lane = any($1) AND d.lane = done.lane AND d.trade_no = done.trade_no AND
 
 -- name: notice_reject :none
 -- An unverified notice: a digest, a count, and a sample while the account's share of samples lasts.
-INSERT INTO notice_rejected (account_id, digest, reason, received_at, sample)
+WITH spent AS ( -- the hour's samples of this account
+    SELECT count(*) AS samples
+    FROM notice_rejected
+    WHERE account_id = $1::integer AND received_at > clock_timestamp() - interval '1 hour'
+)
+
+INSERT INTO notice_rejected (account_id, digest, reason, received_at, sample, headers, body_bytes)
 SELECT
     $1::integer,
     $2::bytea,
     $3::text,
     clock_timestamp(),
-    CASE
-        WHEN (
-            SELECT count(*) FROM notice_rejected
-            WHERE account_id = $1::integer AND received_at > clock_timestamp() - interval '1 hour'
-        ) < $5::integer THEN $4::bytea
-    END
+    CASE WHEN samples < $5::integer THEN $4::bytea END,
+    CASE WHEN samples < $5::integer THEN $6::jsonb END,
+    $7::integer
+FROM spent
 ON CONFLICT (account_id, digest) DO UPDATE SET times = notice_rejected.times + 1;

@@ -1,0 +1,63 @@
+"""What a person may do to an order, and what two must agree on: names, reasons and proposals."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from budan.core.errors import Refused
+from budan.store.acts import ActRow
+
+NAME_CHARACTERS_MAX = 80
+REASON_CHARACTERS_MAX = 500
+# A proposal is about what its proposer saw; after a day somebody looks again.
+PROPOSAL_LIFE = timedelta(hours=24)
+# More acts than this on one order are no work of persons.
+ACTS_MAX = 1_000
+
+
+def check_name(name: str) -> str:
+    """A person's name as it is kept; raises `Refused` with `name_malformed`. Nobody checks that it is hers."""
+    kept = " ".join(name.split())
+    if not 1 <= len(kept) <= NAME_CHARACTERS_MAX or not kept.isprintable():
+        raise Refused("name_malformed", param="by", detail=f"1 to {NAME_CHARACTERS_MAX} printable characters")
+    return kept
+
+
+def check_reason(reason: str) -> str:
+    """A reason as it is kept; raises `Refused` with `reason_malformed`."""
+    kept = " ".join(reason.split())
+    if not 1 <= len(kept) <= REASON_CHARACTERS_MAX or not kept.isprintable():
+        raise Refused("reason_malformed", param="reason", detail=f"1 to {REASON_CHARACTERS_MAX} printable characters")
+    return kept
+
+
+def get_proposal(acts: Sequence[ActRow], *, ordinal: int, kind: str, by: str, now: datetime) -> ActRow:
+    """The proposal that another person confirms now.
+
+    One that this person has confirmed before is given again, so that a confirmation is safe to repeat. Raises `Refused`
+    with `proposal_not_found`, `same_person`, `proposal_confirmed` or `proposal_expired`, in this order.
+    """
+    act = next((one for one in acts if one.ordinal == ordinal and one.kind == kind), None)
+    if act is None:
+        raise Refused("proposal_not_found", param="confirm", detail=f"the order has no {kind} proposal {ordinal}")
+    if is_same_person(act.acted_by, by):
+        raise Refused("same_person", param="by", detail=f"{act.acted_by} proposed it: another person must confirm")
+    if act.confirmed_by is not None:
+        if not is_same_person(act.confirmed_by, by):
+            raise Refused("proposal_confirmed", param="confirm", detail=f"by {act.confirmed_by}")
+        return act
+    if now - act.acted_at > PROPOSAL_LIFE:
+        raise Refused(
+            "proposal_expired", param="confirm", detail="propose it again: what it was about may have changed"
+        )
+    return act
+
+
+def is_same_person(one: str, other: str) -> bool:
+    """Whether two names, as given, are the same one."""
+    return one.casefold() == other.casefold()
+
+
+def actors(act: ActRow) -> str:
+    """Both persons of a confirmed act, as a remedy names them."""
+    assert act.confirmed_by is not None
+    return f"{act.acted_by}, {act.confirmed_by}"
