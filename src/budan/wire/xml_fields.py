@@ -1,0 +1,87 @@
+"""The flat XML of WeChat v2 and Swiftpass: one element that holds named texts and nothing else."""
+
+import re
+from collections.abc import Mapping
+from typing import Final
+from xml.parsers import expat
+
+from budan.wire.errors import BadAnswer, NotSent
+
+FIELDS_MAX: Final = 400
+
+_DEPTH_OF_FIELDS: Final = 2
+# What XML 1.0 can hold; a carriage return is left out, for a parser reads it as a line feed and breaks the signature.
+_UNSENDABLE: Final = re.compile(r"[^\t\n\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+def render_fields(fields: Mapping[str, str], *, root: str = "xml") -> bytes:
+    """The fields in the order of the mapping, each value in CDATA; NotSent for a value that XML cannot hold."""
+    if any(_UNSENDABLE.search(value) for value in fields.values()):
+        raise NotSent("a value holds what XML cannot carry")
+    members = "".join(f"<{name}>{_cdata(value)}</{name}>" for name, value in fields.items())
+    return f"<{root}>{members}</{root}>".encode()
+
+
+def parse_fields(body: bytes, *, root: str = "xml") -> dict[str, str]:
+    """The fields, empty ones too; BadAnswer when it is anything but the flat form in UTF-8.
+
+    A document type is refused where it begins, so there are no entities to expand and nothing outside to read. A name
+    that comes twice is refused: the value that was signed and the one that is read could differ.
+    """
+    reader = _Reader(root)
+    # Naming the encoding overrules what the document says of itself, but not what looks like UTF-16.
+    if b"\x00" in body:
+        raise BadAnswer("not well-formed XML in UTF-8")
+    parser = expat.ParserCreate("utf-8")
+    parser.buffer_text = True
+    parser.StartDoctypeDeclHandler = _refuse_doctype
+    parser.StartElementHandler = reader.start
+    parser.EndElementHandler = reader.end
+    parser.CharacterDataHandler = reader.text
+    try:
+        parser.Parse(body.decode("utf-8"), True)  # noqa: FBT003 - the standard library's own signature
+    except (UnicodeDecodeError, expat.ExpatError) as error:
+        raise BadAnswer("not well-formed XML in UTF-8") from error
+    return reader.fields
+
+
+class _Reader:
+    """Collects what the parser sees, and refuses what is not the flat form."""
+
+    def __init__(self, root: str) -> None:
+        self.fields: dict[str, str] = {}
+        self._root = root
+        self._depth = 0
+        self._texts: list[str] = []
+
+    def start(self, name: str, attributes: Mapping[str, str]) -> None:
+        self._depth += 1
+        if attributes:
+            raise BadAnswer("an element has attributes")
+        if self._depth == 1 and name != self._root:
+            raise BadAnswer(f"root is not {self._root}")
+        if self._depth > _DEPTH_OF_FIELDS:
+            raise BadAnswer("a field holds elements")
+        if self._depth == _DEPTH_OF_FIELDS and (name in self.fields or len(self.fields) >= FIELDS_MAX):
+            raise BadAnswer("a field comes twice" if name in self.fields else "too many fields")
+        self._texts = []
+
+    def end(self, name: str) -> None:
+        if self._depth == _DEPTH_OF_FIELDS:
+            self.fields[name] = "".join(self._texts)
+        self._depth -= 1
+
+    def text(self, text: str) -> None:
+        if self._depth == _DEPTH_OF_FIELDS:
+            self._texts.append(text)
+        elif text.strip():
+            raise BadAnswer("there is text between the fields")
+
+
+def _refuse_doctype(*_: object) -> None:
+    raise BadAnswer("a document type is declared")
+
+
+def _cdata(value: str) -> str:
+    # The one text that CDATA cannot hold ends it; cut in two, it is read as it was.
+    return f"<![CDATA[{value.replace(']]>', ']]]]><![CDATA[>')}]]>"
