@@ -10,7 +10,10 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
 from budan.wire import alipay, wechat_v3
-from unit.channels.builders import NOW_S, PLATFORM_SERIAL, platform_key
+from budan.wire.field_signatures import sign_md5, sign_string
+from budan.wire.rsa import sign_sha256
+from budan.wire.xml_fields import render_fields
+from unit.channels.builders import NOW_S, PLATFORM_SERIAL, SWIFTPASS_MCH_ID, platform_key, vectors
 
 PATIENCE_S = 5.0
 
@@ -121,3 +124,32 @@ def alipay_answer(method: str, fields: Mapping[str, Any], *, key: RSAPrivateKey 
 def alipay_unsigned(method: str, fields: Mapping[str, Any]) -> bytes:
     """An answer without a signature."""
     return http(200, alipay.render_answer(json.dumps(fields), method=method, private_key=None))
+
+
+def swiftpass_message(fields: Mapping[str, str], *, key: str = "", rsa_key: RSAPrivateKey | None = None) -> bytes:
+    """An answer or a notice that was understood, signed by Swiftpass's key, another shared one or the owner of `rsa_key`."""
+    told = {
+        "version": "2.0",
+        "charset": "UTF-8",
+        "sign_type": "MD5" if rsa_key is None else "RSA_1_256",
+        "status": "0",
+        "result_code": "0",
+        "mch_id": SWIFTPASS_MCH_ID,
+        "nonce_str": "9a8b7c6d",
+        **fields,
+    }
+    if rsa_key is None:
+        sign = sign_md5(told, key=key or vectors()["swiftpass"]["md5_key"])
+    else:
+        sign = sign_sha256(rsa_key, sign_string(told))
+    return render_fields(told | {"sign": sign})
+
+
+def swiftpass_answer(fields: Mapping[str, str], **signing: Any) -> bytes:
+    """A signed answer."""
+    return xml_http(swiftpass_message(fields, **signing))
+
+
+def xml_http(body: bytes) -> bytes:
+    """A whole HTTP answer that holds XML."""
+    return http(200, body, {"Content-Type": "text/xml;charset=UTF-8"})

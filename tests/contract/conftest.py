@@ -8,7 +8,7 @@ import pytest
 from budan.ports.channel import (
     AccountConfig,
 )
-from contract.desk import Desk, a_desk, an_account
+from contract.desk import KINDS, Desk, a_desk, an_account
 from integration.sandbox.running import (
     Caller,
     Receiver,
@@ -33,7 +33,7 @@ async def caller(sandbox: RunningSandbox) -> AsyncIterator[Caller]:
         yield caller
 
 
-@pytest.fixture(params=["wechat_v3", "alipay"])
+@pytest.fixture(params=KINDS)
 def name(request: pytest.FixtureRequest) -> str:
     return request.param
 
@@ -51,6 +51,6 @@ async def desk(config: AccountConfig, caller: Caller) -> AsyncIterator[Desk]:
 
 @pytest.fixture
 async def receiver(name: str) -> AsyncIterator[Receiver]:
-    answers = {"wechat_v3": http_answer("204 No Content"), "alipay": http_answer("200 OK", b"success")}
-    async with receiving(answers[name]) as receiver:
+    taken = http_answer("204 No Content") if name == "wechat_v3" else http_answer("200 OK", b"success")
+    async with receiving(taken) as receiver:
         yield receiver

@@ -12,6 +12,8 @@ from typing import Any
 from budan.channels.alipay import settings as alipay_settings
 from budan.channels.alipay.adapter import AlipayChannel
 from budan.channels.session import SessionChannel
+from budan.channels.swiftpass import settings as swiftpass_settings
+from budan.channels.swiftpass.adapter import SwiftpassChannel
 from budan.channels.wechat_v3 import settings as wechat_settings
 from budan.channels.wechat_v3.adapter import WechatV3Channel
 from budan.core.evidence import Outcome
@@ -45,11 +47,23 @@ SHORT_S = 0.3
 PATIENCE_S = 10.0
 
 
+# Swiftpass signs in two ways, and a merchant there has one of them.
+KINDS = ["wechat_v3", "alipay", "swiftpass", "swiftpass_rsa"]
+
+
 async def an_account(caller: Caller, name: str) -> AccountConfig:
-    """A fresh account at the sandbox, as the store would keep it."""
+    """A fresh account of one of the `KINDS` at the sandbox, as the store would keep it."""
     keys = vectors()["keys"]["merchant"]
-    opened = await caller.open_account(name, keys["public_spki_b64"], reverse_after_s=0)
-    if name == "wechat_v3":
+    channel, is_rsa = name.removesuffix("_rsa"), name.endswith("_rsa")
+    how = {"sign_type": "RSA_1_256"} if is_rsa else {}
+    opened = await caller.open_account(channel, keys["public_spki_b64"], reverse_after_s=0, **how)
+    if channel == "swiftpass":
+        settings = {field: opened[field] for field in ("gateway", "mch_id", "sign_type", "sub_appid")}
+        secrets = {"api_key": opened["api_key"]}
+        if is_rsa:
+            platform_key = opened["platform_public_key"]
+            secrets = {"merchant_private_key": keys["private_pkcs8_b64"], "platform_public_key": platform_key}
+    elif name == "wechat_v3":
         settings = {field: opened[field] for field in ("gateway", "mchid", "appid", "merchant_serial")}
         secrets = {
             "merchant_private_key": keys["private_pkcs8_b64"],
@@ -60,7 +74,7 @@ async def an_account(caller: Caller, name: str) -> AccountConfig:
         settings = {field: opened[field] for field in ("gateway", "app_id", "seller_id")}
         secrets = {"app_private_key": keys["private_pkcs8_b64"], "alipay_public_key": opened["alipay_public_key"]}
     return AccountConfig(
-        account_id=AccountId(1), channel=name, name="一号店", enabled=True, settings=settings, secrets=secrets
+        account_id=AccountId(1), channel=channel, name="一号店", enabled=True, settings=settings, secrets=secrets
     )
 
 
@@ -69,6 +83,9 @@ def built(config: AccountConfig, signer: Signer) -> SessionChannel:
     if config.channel == "wechat_v3":
         wechat = wechat_settings.parse_settings(config)
         return WechatV3Channel(settings=wechat, http=http, signer=signer, monotonic_s=time.monotonic)
+    if config.channel == "swiftpass":
+        swift = swiftpass_settings.parse_settings(config)
+        return SwiftpassChannel(settings=swift, http=http, signer=signer, monotonic_s=time.monotonic)
     ali = alipay_settings.parse_settings(config)
     return AlipayChannel(settings=ali, http=http, signer=signer, monotonic_s=time.monotonic)
 
@@ -122,6 +139,13 @@ class Desk:
         """Asks until the payer's fingers are done; each look is one round over the wire."""
         ends_s = time.monotonic() + PATIENCE_S
         while (result := await self.query(intent)).outcome is not outcome:
+            assert time.monotonic() < ends_s, result
+        return result
+
+    async def query_while_typing(self, intent: TradeIntent) -> PayResult:
+        """Asks until the payer's fingers are done, whatever came of it."""
+        ends_s = time.monotonic() + PATIENCE_S
+        while (result := await self.query(intent)).user_paying:
             assert time.monotonic() < ends_s, result
         return result
 

@@ -1,4 +1,4 @@
-"""Every way in which a channel can fail to answer, for both adapters over real sockets: nothing ends, nothing is paid."""
+"""Every way in which a channel can fail to answer, for every adapter over real sockets: nothing ends, nothing is paid."""
 
 import asyncio
 import json
@@ -12,6 +12,8 @@ from budan.channels.alipay import settings as alipay_settings
 from budan.channels.alipay.adapter import AlipayChannel
 from budan.channels.guard import GuardedChannel
 from budan.channels.session import SessionChannel
+from budan.channels.swiftpass import settings as swiftpass_settings
+from budan.channels.swiftpass.adapter import SwiftpassChannel
 from budan.channels.wechat_v3 import settings as wechat_settings
 from budan.channels.wechat_v3.adapter import WechatV3Channel
 from budan.core.evidence import Outcome
@@ -23,11 +25,13 @@ from budan.wire.http import HttpClient
 from budan.wire.http_aiohttp import AiohttpClient
 from budan.wire.http_fast import FastHttpClient
 from budan.wire.rsa import Signer
+from contract import swiftpass_lies
 from contract.canned import (
     CannedServer,
     alipay_answer,
     alipay_unsigned,
     http,
+    swiftpass_answer,
     wechat_answer,
     wechat_headers,
 )
@@ -42,6 +46,7 @@ from unit.channels.builders import (
     a_ref,
     a_refund_intent,
     a_refund_ref,
+    a_swiftpass_config,
     a_wechat_config,
     an_alipay_config,
     an_intent,
@@ -174,8 +179,16 @@ BROKEN = {
     "too long": http(200, b" " * 200_000),
     "compressed unasked": http(200, b"\x1f\x8b", {"Content-Encoding": "gzip"}),
 }
-LIES = {"wechat_v3": wechat_lies() | BROKEN, "alipay": alipay_lies() | BROKEN}
-REFUND_LIES = {"wechat_v3": wechat_refund_lies() | BROKEN, "alipay": alipay_refund_lies() | BROKEN}
+LIES = {
+    "wechat_v3": wechat_lies() | BROKEN,
+    "alipay": alipay_lies() | BROKEN,
+    "swiftpass": swiftpass_lies.lies() | BROKEN,
+}
+REFUND_LIES = {
+    "wechat_v3": wechat_refund_lies() | BROKEN,
+    "alipay": alipay_refund_lies() | BROKEN,
+    "swiftpass": swiftpass_lies.refund_lies() | BROKEN,
+}
 
 
 @dataclass(frozen=True)
@@ -209,6 +222,9 @@ def a_channel(name: str, *, port: int, http_client: HttpClient, signer: Signer, 
     if name == "wechat_v3":
         wechat = wechat_settings.parse_settings(a_wechat_config(gateway=gateway))
         return WechatV3Channel(settings=wechat, http=http_client, signer=signer, monotonic_s=clock.monotonic_s)
+    if name == "swiftpass":
+        swift = swiftpass_settings.parse_settings(a_swiftpass_config(gateway=f"{gateway}/pay/gateway"))
+        return SwiftpassChannel(settings=swift, http=http_client, signer=signer, monotonic_s=clock.monotonic_s)
     ali = alipay_settings.parse_settings(an_alipay_config(gateway=f"{gateway}/gateway.do"))
     return AlipayChannel(settings=ali, http=http_client, signer=signer, monotonic_s=clock.monotonic_s)
 
@@ -223,7 +239,7 @@ def http_client(request: pytest.FixtureRequest) -> HttpClient:
     return request.param(connections_per_host_max=4)
 
 
-@pytest.fixture(params=["wechat_v3", "alipay"])
+@pytest.fixture(params=list(LIES))
 def name(request: pytest.FixtureRequest) -> str:
     return request.param
 
@@ -270,18 +286,28 @@ async def test_the_truth_about_a_refund_is_believed(party: Party, name: str) -> 
     answers = {
         "wechat_v3": [wechat_answer(200, WECHAT_REFUNDED)] * 2,
         "alipay": [alipay_answer(REFUND, ALIPAY_REFUNDED), alipay_answer(REFUND_QUERY, ALIPAY_REFUND_SHOWN)],
+        "swiftpass": [
+            swiftpass_answer(swiftpass_lies.REFUND_ACCEPTED),
+            swiftpass_answer(swiftpass_lies.REFUND_DONE),
+        ],
     }
     party.server.answer, shown = answers[name]
     sent = await party.channel.refund(a_refund_intent(), call=a_call())
     party.server.answer = shown
     asked = await party.channel.query_refund(a_refund_ref(), call=a_call())
-    for result in (sent, asked):
-        assert (result.outcome, result.amount_minor, result.currency) == (RefundOutcome.SUCCEEDED, 280, "CNY")
+    # Swiftpass accepts a refund before it does it.
+    taken = RefundOutcome.PENDING if name == "swiftpass" else RefundOutcome.SUCCEEDED
+    for result, outcome in ((sent, taken), (asked, RefundOutcome.SUCCEEDED)):
+        assert (result.outcome, result.amount_minor, result.currency) == (outcome, 280, "CNY")
 
 
 async def test_the_truth_beside_the_lies_is_believed(party: Party, name: str) -> None:
     """Without this, a server that no adapter understands would pass all of the above."""
-    answers = {"wechat_v3": wechat_answer(200, WECHAT_PAID), "alipay": alipay_answer(QUERY, ALIPAY_PAID)}
+    answers = {
+        "wechat_v3": wechat_answer(200, WECHAT_PAID),
+        "alipay": alipay_answer(QUERY, ALIPAY_PAID),
+        "swiftpass": swiftpass_answer(swiftpass_lies.PAID),
+    }
     party.server.answer = answers[name]
     result = await party.channel.query(a_ref(), call=a_call())
     assert (result.outcome, result.order_minor, result.currency) == (Outcome.PAID, 1280, "CNY")

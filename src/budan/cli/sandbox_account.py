@@ -45,7 +45,13 @@ async def open_sandbox_account(*, sandbox_url: str, channel: str, name: str) -> 
     if answer.status != 201:  # noqa: PLR2004 - HTTP's Created
         raise Refused("sandbox_refused", detail=answer.body[:200].decode(errors="replace"))
     given = msgspec.json.decode(answer.body, type=dict[str, object])
-    return _wechat_v3(given, private_key) if channel == "wechat_v3" else _alipay(given, private_key)
+    match channel:
+        case "wechat_v3":
+            return _wechat_v3(given, private_key)
+        case "swiftpass":
+            return _swiftpass(given)
+        case _:
+            return _alipay(given, private_key)
 
 
 def _wechat_v3(given: dict[str, object], private_key: str) -> SandboxAccount:
@@ -65,4 +71,12 @@ def _alipay(given: dict[str, object], private_key: str) -> SandboxAccount:
         sandbox_account_id=str(given["account_id"]),
         settings={name: str(given[name]) for name in ("gateway", "app_id", "seller_id")},
         secrets={"app_private_key": private_key, "alipay_public_key": str(given["alipay_public_key"])},
+    )
+
+
+def _swiftpass(given: dict[str, object]) -> SandboxAccount:
+    return SandboxAccount(
+        sandbox_account_id=str(given["account_id"]),
+        settings={name: str(given[name]) for name in ("gateway", "mch_id", "sign_type", "sub_appid")},
+        secrets={"api_key": str(given["api_key"])},
     )

@@ -16,6 +16,8 @@ from budan.channels.alipay.adapter import AlipayChannel
 from budan.channels.alipay.settings import parse_settings as parse_alipay
 from budan.channels.guard import GuardedChannel
 from budan.channels.session import SessionChannel
+from budan.channels.swiftpass.adapter import SwiftpassChannel
+from budan.channels.swiftpass.settings import parse_settings as parse_swiftpass
 from budan.channels.wechat_v3.adapter import WechatV3Channel
 from budan.channels.wechat_v3.settings import parse_settings as parse_wechat_v3
 from budan.cli.secret_keys import InstanceKeys, load_keys
@@ -313,6 +315,7 @@ def _builders(signer: Signer, clock: SystemClock) -> dict[str, Callable[[Account
     return {
         "wechat_v3": lambda config: _guarded(config, _wechat_v3(config, signer), clock),
         "alipay": lambda config: _guarded(config, _alipay(config, signer), clock),
+        "swiftpass": lambda config: _guarded(config, _swiftpass(config, signer), clock),
     }
 
 
@@ -324,6 +327,11 @@ def _wechat_v3(config: AccountConfig, signer: Signer) -> SessionChannel:
 def _alipay(config: AccountConfig, signer: Signer) -> SessionChannel:
     http = FastHttpClient(connections_per_host_max=CONNECTIONS_PER_ACCOUNT_MAX)
     return AlipayChannel(settings=parse_alipay(config), http=http, signer=signer, monotonic_s=monotonic)
+
+
+def _swiftpass(config: AccountConfig, signer: Signer) -> SessionChannel:
+    http = FastHttpClient(connections_per_host_max=CONNECTIONS_PER_ACCOUNT_MAX)
+    return SwiftpassChannel(settings=parse_swiftpass(config), http=http, signer=signer, monotonic_s=monotonic)
 
 
 def _guarded(config: AccountConfig, inner: SessionChannel, clock: SystemClock) -> SessionChannel:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final
 
 import msgspec
 
-from budan.sandbox.records import Account, AlipayAccount, ChannelName, Opened, WechatAccount
+from budan.sandbox.records import Account, AlipayAccount, ChannelName, Opened, SignType, SwiftpassAccount, WechatAccount
 from budan.sandbox.world import World
 from budan.wire.key_pairs import make_private_key
 from budan.wire.rsa import BadKey, load_public_key
@@ -32,6 +32,8 @@ class AccountWish(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     merchant_public_key: str
     name: Annotated[str, msgspec.Meta(min_length=1, max_length=100)]
     reverse_after_s: Annotated[float, msgspec.Meta(ge=0, le=3_600)] = 15.0
+    # Swiftpass only.
+    sign_type: SignType = "MD5"
 
 
 async def open_account(world: World, wish: AccountWish) -> Account:
@@ -45,11 +47,13 @@ async def open_account(world: World, wish: AccountWish) -> Account:
     keys = [await asyncio.to_thread(make_private_key) for _ in range(_keys_of(wish.channel))]
     # Counted after the wait: nobody else may have been given the number meanwhile.
     count = len(world.truth.list_accounts()) + 1
-    account = (
-        _wechat(world, wish, keys, count)
-        if wish.channel is ChannelName.WECHAT_V3
-        else _alipay(world, wish, keys, count)
-    )
+    match wish.channel:
+        case ChannelName.WECHAT_V3:
+            account: Account = _wechat(world, wish, keys, count)
+        case ChannelName.ALIPAY:
+            account = _alipay(world, wish, keys, count)
+        case ChannelName.SWIFTPASS:
+            account = _swiftpass(world, wish, keys, count)
     world.truth.record(Opened(account=account))
     return account
 
@@ -80,6 +84,15 @@ def render_account(world: World, account: Account) -> Mapping[str, Any]:
                 "app_id": account.app_id,
                 "seller_id": account.seller_id,
                 "alipay_public_key": keys["alipay"],
+            }
+        case SwiftpassAccount():
+            return shown | {
+                "gateway": f"{world.base_url}/pay/gateway",
+                "mch_id": account.mch_id,
+                "sign_type": account.sign_type,
+                "sub_appid": account.sub_appid,
+                "api_key": account.api_key,
+                "platform_public_key": keys["swiftpass"],
             }
 
 
@@ -115,4 +128,18 @@ def _alipay(world: World, wish: AccountWish, keys: list[str], count: int) -> Ali
         app_id=f"2021{count:012d}",
         seller_id=f"2088{count:012d}",
         alipay_private_key=keys[0],
+    )
+
+
+def _swiftpass(world: World, wish: AccountWish, keys: list[str], count: int) -> SwiftpassAccount:
+    return SwiftpassAccount(
+        name=wish.name,
+        opened_at=world.clock(),
+        merchant_public_key=wish.merchant_public_key,
+        reverse_after_s=wish.reverse_after_s,
+        mch_id=f"7550{count:08d}",
+        sign_type=wish.sign_type,
+        api_key=secrets.token_hex(16),
+        platform_private_key=keys[0],
+        sub_appid=f"wxswiftpass{count:07d}",
     )

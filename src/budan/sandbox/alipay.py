@@ -182,7 +182,7 @@ class AlipayFace:
 
     async def _placed_answer(self, call: _Call, trade: Trade) -> Answer:
         if trade.method is Method.PRECREATE:
-            text = code_text(trade, now=self._world.clock())
+            text = code_text(trade, channel=ChannelName.ALIPAY, now=self._world.clock())
             return await self._signed(call, _done({"out_trade_no": trade.trade_no, "qr_code": text}))
         if trade.state is TradeState.TYPING:
             waiting = {"code": "10003", "msg": "order success pay inprocess"} | trade_fields(trade)

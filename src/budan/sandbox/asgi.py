@@ -34,6 +34,9 @@ from budan.sandbox.nonces import Nonces
 from budan.sandbox.notices import NOTICES_PER_HOST_MAX, Announcer, Notices
 from budan.sandbox.payer import Payer
 from budan.sandbox.records import ChannelName
+from budan.sandbox.swiftpass import PATH as SWIFTPASS_PATH
+from budan.sandbox.swiftpass import SwiftpassFace
+from budan.sandbox.swiftpass_notice import SwiftpassAnnouncer
 from budan.sandbox.truth import Truth
 from budan.sandbox.wallet import PATH as WALLET_PATH
 from budan.sandbox.wallet import Wallet
@@ -56,7 +59,11 @@ class SandboxApp:
         self._client = client
         self._stopping = asyncio.Event()
         self._wechat = WechatFace(world)
-        self._alipay = AlipayFace(world)
+        # The channels that have one address for everything.
+        self._gateways: Mapping[str, AlipayFace | SwiftpassFace] = {
+            ALIPAY_PATH: AlipayFace(world),
+            SWIFTPASS_PATH: SwiftpassFace(world),
+        }
         self._admin = Admin(world)
         self._wallet = Wallet(world)
 
@@ -100,8 +107,8 @@ class SandboxApp:
         path = request.path
         if path.startswith("/v3/"):
             return await self._wechat.answer(request)
-        if path == ALIPAY_PATH:
-            return await self._alipay.answer(request)
+        if gateway := self._gateways.get(path):
+            return await gateway.answer(request)
         if path.startswith(ADMIN_PREFIX):
             return await self._admin.answer(request)
         if path == WALLET_PATH or path.startswith(f"{WALLET_PATH}/"):
@@ -138,6 +145,7 @@ def build_app(*, folder: Path, base_url: str, time_scale: float, seed: int) -> S
     announcers: Mapping[ChannelName, Announcer] = {
         ChannelName.WECHAT_V3: WechatAnnouncer(world),
         ChannelName.ALIPAY: AlipayAnnouncer(world),
+        ChannelName.SWIFTPASS: SwiftpassAnnouncer(world),
     }
     notices = Notices(world=world, client=client, announcers=announcers, time_scale=time_scale)
     return SandboxApp(world=world, notices=notices, client=client)

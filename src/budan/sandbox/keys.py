@@ -2,7 +2,7 @@
 
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
 
-from budan.sandbox.records import Account, AlipayAccount, WechatAccount
+from budan.sandbox.records import Account, AlipayAccount, SwiftpassAccount, WechatAccount
 from budan.wire.key_pairs import public_text
 from budan.wire.rsa import load_private_key, load_public_key
 
@@ -25,6 +25,10 @@ class KeyRing:
     def alipay_key(self, account: AlipayAccount) -> RSAPrivateKey:
         """The key that signs answers and notices to this application."""
         return self._platform(account)["alipay"]
+
+    def swiftpass_key(self, account: SwiftpassAccount) -> RSAPrivateKey:
+        """The platform's key: it signs answers and notices to a merchant who chose RSA."""
+        return self._platform(account)["swiftpass"]
 
     def wechat_key(self, account: WechatAccount, *, wanted_serial: str = "") -> tuple[str, RSAPrivateKey]:
         """A key and its Wechatpay-Serial: the wanted one, else each in turn, as during a migration of keys."""
@@ -54,3 +58,5 @@ def _texts(account: Account) -> dict[str, str]:
             return dict(account.platform_private_keys)
         case AlipayAccount():
             return {"alipay": account.alipay_private_key}
+        case SwiftpassAccount():
+            return {"swiftpass": account.platform_private_key}

@@ -5,14 +5,20 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Final
 
-from budan.sandbox.records import ChannelName, Method, Trade
+from budan.sandbox.records import ChannelName, Trade
 
 BEIJING: Final = timezone(timedelta(hours=8), "Asia/Shanghai")
 WECHAT_CODE_PREFIX: Final = "weixin://wxpay/bizpayurl?pr="
 ALIPAY_CODE_PREFIX: Final = "https://qr.alipay.com/bax"
-# Both channels' codes die after 2 h; placing again gives a fresh one (docs/protocols, wechat_v3 §5, alipay §5).
+SWIFTPASS_CODE_PREFIX: Final = "https://qr.swiftpass.cn/pay?t="
+# The channels' codes die after 2 h; placing again gives a fresh one (docs/protocols, wechat_v3 §5, alipay §5).
 CODE_TEXT_LIFE: Final = timedelta(hours=2)
 
+_CODE_PREFIXES: Final = {
+    ChannelName.WECHAT_V3: WECHAT_CODE_PREFIX,
+    ChannelName.ALIPAY: ALIPAY_CODE_PREFIX,
+    ChannelName.SWIFTPASS: SWIFTPASS_CODE_PREFIX,
+}
 _DIGITS: Final = "0123456789abcdefghijklmnopqrstuvwxyz"
 _FIELD_WIDTH: Final = 7
 _TOKEN: Final = re.compile(r"([0-9a-z]{7})([0-9a-z]{7})")
@@ -29,11 +35,15 @@ class CodeText:
 
 
 def channel_no(trade: Trade, *, channel: ChannelName, now: datetime) -> str:
-    """The channel's own number for a trade: 28 digits, as both channels have."""
+    """The channel's own number for a trade: 28 digits, or at Swiftpass the merchant's number and 18."""
     day = now.astimezone(BEIJING).strftime("%Y%m%d")
-    if channel is ChannelName.WECHAT_V3:
-        return f"4200009999{day}{trade.nth:010d}"
-    return f"{day}2200140000{trade.nth:010d}"
+    match channel:
+        case ChannelName.WECHAT_V3:
+            return f"4200009999{day}{trade.nth:010d}"
+        case ChannelName.ALIPAY:
+            return f"{day}2200140000{trade.nth:010d}"
+        case ChannelName.SWIFTPASS:
+            return f"{trade.account_id}{day}{trade.nth:010d}"
 
 
 def refund_channel_no(trade: Trade, *, channel: ChannelName, now: datetime) -> str:
@@ -49,10 +59,10 @@ def nth_of_channel_no(text: str) -> int | None:
     return int(count) if len(count) == _CHANNEL_NO_COUNT and count.isascii() and count.isdigit() else None
 
 
-def code_text(trade: Trade, *, now: datetime) -> str:
+def code_text(trade: Trade, *, channel: ChannelName, now: datetime) -> str:
     """The text that the shop draws as a QR code."""
     token = _base36(trade.nth) + _base36(int(now.timestamp()))
-    return (WECHAT_CODE_PREFIX if trade.method is Method.NATIVE else ALIPAY_CODE_PREFIX) + token
+    return _CODE_PREFIXES[channel] + token
 
 
 def prepay_id(trade: Trade, *, now: datetime) -> str:
@@ -62,7 +72,7 @@ def prepay_id(trade: Trade, *, now: datetime) -> str:
 
 def parse_code_text(text: str) -> CodeText | None:
     """What a payer's scanner, or page, reads; None when it is no code of ours."""
-    for prefix in (WECHAT_CODE_PREFIX, ALIPAY_CODE_PREFIX):
+    for prefix in _CODE_PREFIXES.values():
         if text.startswith(prefix):
             match = _TOKEN.fullmatch(text.removeprefix(prefix))
             if match is None:

@@ -26,7 +26,7 @@ _REFUND_ENDS: Final = {
     "closed": EventKind.REFUND_CLOSED,
 }
 
-# WeChat closes an unpaid order by itself then (docs/protocols/wechat_v3.md §5).
+# WeChat closes an unpaid order by itself then (docs/protocols/wechat_v3.md §5), and so, here, does Swiftpass.
 WECHAT_LIFE: Final = timedelta(days=7)
 
 
@@ -138,8 +138,8 @@ class Payer:
 
     def _payment(self, trade: Trade, *, now: datetime, faults: Faults) -> list[Event]:
         channel = self._truth.account_of(trade).CHANNEL
-        # WeChat's code payments have no notice, and a trade without an address has nowhere to send one.
-        is_announced = bool(trade.notify_url) and trade.method is not Method.CODEPAY
+        # Only Alipay's code payments have a notice, and a trade without an address has nowhere to send one.
+        is_announced = bool(trade.notify_url) and trade.method not in {Method.CODEPAY, Method.MICROPAY}
         due_at = now + timedelta(seconds=faults.delay_notice_s)
         paid = Event(
             nth=trade.nth,
@@ -173,10 +173,10 @@ class Payer:
         ]
 
     def _expiry_events(self, trade: Trade, now: datetime) -> list[Event]:
-        if self._truth.account_of(trade).CHANNEL is ChannelName.WECHAT_V3:
-            is_over = trade.placed_at + WECHAT_LIFE <= now
-        else:
+        if self._truth.account_of(trade).CHANNEL is ChannelName.ALIPAY:
             is_over = is_expired(trade, now)
+        else:
+            is_over = trade.placed_at + WECHAT_LIFE <= now
         return [Event(nth=trade.nth, at=now, kind=EventKind.EXPIRED)] if is_over else []
 
     def _armed(self, nth: int) -> Trade:
@@ -209,5 +209,5 @@ def _refund_end(trade: Trade, refund: Refund) -> list[Event]:
 
 
 def is_expired(trade: Trade, now: datetime) -> bool:
-    """Whether the last moment to pay is over; WeChat shows such an order as unpaid all the same."""
+    """Whether the last moment to pay is over; only Alipay closes such an order by itself."""
     return trade.expires_at is not None and trade.expires_at <= now

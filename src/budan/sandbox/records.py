@@ -3,11 +3,13 @@
 from collections.abc import Mapping
 from datetime import datetime
 from enum import Enum
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final, Literal
 
 import msgspec
 
 from budan.sandbox.faults import NO_FAULTS, FaultOdds, Faults
+
+SignType = Literal["MD5", "RSA_1_256"]
 
 
 class ChannelName(Enum):
@@ -15,6 +17,15 @@ class ChannelName(Enum):
 
     WECHAT_V3 = "wechat_v3"
     ALIPAY = "alipay"
+    SWIFTPASS = "swiftpass"
+
+
+# Whose payers pay on a channel: each wallet is named by the channel of its own.
+WALLETS_OF: Final[Mapping[ChannelName, tuple[ChannelName, ...]]] = {
+    ChannelName.WECHAT_V3: (ChannelName.WECHAT_V3,),
+    ChannelName.ALIPAY: (ChannelName.ALIPAY,),
+    ChannelName.SWIFTPASS: (ChannelName.WECHAT_V3, ChannelName.ALIPAY),
+}
 
 
 class Method(Enum):
@@ -26,11 +37,12 @@ class Method(Enum):
     PRECREATE = "precreate"
     WAP = "wap"
     PAY = "pay"  # Alipay's B2C
+    MICROPAY = "micropay"  # Swiftpass's B2C
 
     @property
     def is_b2c(self) -> bool:
         """Whether the shop scanned the payer."""
-        return self in {Method.CODEPAY, Method.PAY}
+        return self in {Method.CODEPAY, Method.PAY, Method.MICROPAY}
 
 
 class TradeState(Enum):
@@ -101,7 +113,23 @@ class AlipayAccount(_Account, frozen=True, kw_only=True, tag="alipay", tag_field
         return self.app_id
 
 
-Account = WechatAccount | AlipayAccount
+class SwiftpassAccount(_Account, frozen=True, kw_only=True, tag="swiftpass", tag_field="channel"):
+    """A merchant at Swiftpass; `sign_type` says which of the two kinds of keys sign."""
+
+    CHANNEL: ClassVar[ChannelName] = ChannelName.SWIFTPASS
+    mch_id: str
+    sign_type: SignType
+    api_key: str
+    platform_private_key: str
+    sub_appid: str
+
+    @property
+    def account_id(self) -> str:
+        """What names the account in requests."""
+        return self.mch_id
+
+
+Account = WechatAccount | AlipayAccount | SwiftpassAccount
 
 
 class Refund(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):

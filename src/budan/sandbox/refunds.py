@@ -81,9 +81,6 @@ def _refuse_refund(trade: Trade, wish: RefundWish) -> None:
 def _new_refund(world: World, trade: Trade, wish: RefundWish, *, faults: Faults) -> Refund:
     now = world.clock()
     channel = world.truth.account_of(trade).CHANNEL
-    # WeChat tells the address that the refund named, Alipay the payment's, and that only when it is asked to here.
-    alipays_url = trade.notify_url if faults.tell_refund else ""
-    wechats_url = wish.notify_url or (trade.notify_url if wish.by_portal else "")
     return Refund(
         refund_no=wish.refund_no,
         amount_minor=wish.amount_minor,
@@ -91,7 +88,21 @@ def _new_refund(world: World, trade: Trade, wish: RefundWish, *, faults: Faults)
         asked_at=now,
         ends_at=now + timedelta(seconds=faults.refund_takes_s),
         reason=wish.reason,
-        notify_url=wechats_url if channel is ChannelName.WECHAT_V3 else alipays_url,
+        notify_url=_refund_notify_url(channel, trade, wish, faults=faults),
         by_portal=wish.by_portal,
         faults=faults,
     )
+
+
+def _refund_notify_url(channel: ChannelName, trade: Trade, wish: RefundWish, *, faults: Faults) -> str:
+    """Where the end of the refund is told: WeChat takes the address that the refund named, Alipay the payment's.
+
+    Alipay tells only when it is asked to here; Swiftpass never does.
+    """
+    match channel:
+        case ChannelName.WECHAT_V3:
+            return wish.notify_url or (trade.notify_url if wish.by_portal else "")
+        case ChannelName.ALIPAY:
+            return trade.notify_url if faults.tell_refund else ""
+        case ChannelName.SWIFTPASS:
+            return ""

@@ -11,6 +11,7 @@ import msgspec
 from budan.sandbox.faults import NO_ODDS, FaultOdds, Faults
 from budan.sandbox.journal import Journal
 from budan.sandbox.records import (
+    WALLETS_OF,
     Account,
     ChannelName,
     CodeMade,
@@ -108,9 +109,9 @@ class Truth:
         return [record for record in records if isinstance(record, Event | Placed)]
 
     def find_code(self, auth_code: str, *, channel: ChannelName, now: datetime) -> CodeMade | None:
-        """The payer's code if it is fresh, unused and of this channel."""
+        """The payer's code if it is fresh, unused and of a wallet that pays on this channel."""
         code = self._codes.get(auth_code)
-        if code is None or code.channel is not channel or code.made_at + CODE_LIFE < now:
+        if code is None or code.channel not in WALLETS_OF[channel] or code.made_at + CODE_LIFE < now:
             return None
         return code
 

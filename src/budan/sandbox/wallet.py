@@ -28,6 +28,8 @@ _SEARCHED_MAX: Final = 2_000
 _NOTICE_DELAY_S: Final = 10
 _TYPING_S: Final = 10
 _QR_SCALE: Final = 6
+# Whose code a shop scans; a code of one is charged on every channel that it pays on.
+_WALLETS: Final = (ChannelName.WECHAT_V3, ChannelName.ALIPAY)
 _PAY_TICKS: Final = ("drop_notice", "double_notice", "delay_notice")
 _CODE_TICKS: Final = (
     "timeout_after_charge",
@@ -139,7 +141,7 @@ class Wallet:
         shown = {
             "digits": " ".join(code.auth_code[at : at + 4] for at in range(0, len(code.auth_code), 4)),
             "drawing": drawing.svg_inline(scale=_QR_SCALE),
-            "channels": [name.value for name in ChannelName],
+            "channels": [wallet.value for wallet in _WALLETS],
             "chosen": channel.value,
             "ticks": _CODE_TICKS,
             "ticked": ticked,

@@ -185,7 +185,7 @@ class WechatFace:
         now = self._world.clock()
         match trade.method:
             case Method.NATIVE:
-                fields: dict[str, Any] = {"code_url": code_text(trade, now=now)}
+                fields: dict[str, Any] = {"code_url": code_text(trade, channel=ChannelName.WECHAT_V3, now=now)}
             case Method.JSAPI:
                 fields = {"prepay_id": prepay_id(trade, now=now)}
             case _:

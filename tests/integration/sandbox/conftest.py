@@ -1,4 +1,4 @@
-"""One sandbox per test process, with an account at each channel."""
+"""One sandbox per test process, with an account at each of the first two channels."""
 
 import asyncio
 import json

@@ -24,6 +24,7 @@ APPID = "wx0000000000000001"
 PLATFORM_SERIAL = "PUB_KEY_ID_0119000001092026010100000000000000"
 APP_ID = "2021000000000001"
 SELLER_ID = "2088000000000156"
+SWIFTPASS_MCH_ID = "755000000001"
 
 
 @cache
@@ -77,6 +78,29 @@ def an_alipay_config(*, gateway: str = "http://127.0.0.1:1/gateway.do", **settin
             "app_private_key": keys["merchant"]["private_pkcs8_b64"],
             "alipay_public_key": keys["platform"]["public_spki_b64"],
         },
+    )
+
+
+def a_swiftpass_config(*, gateway: str = "http://127.0.0.1:1/pay/gateway", **settings: str) -> AccountConfig:
+    keys = vectors()["keys"]
+    secrets = {"api_key": vectors()["swiftpass"]["md5_key"]}
+    if settings.get("sign_type") == "RSA_1_256":
+        secrets = {
+            "merchant_private_key": keys["merchant"]["private_pkcs8_b64"],
+            "platform_public_key": keys["platform"]["public_spki_b64"],
+        }
+    return AccountConfig(
+        account_id=AccountId(3),
+        channel="swiftpass",
+        name="Swiftpass",
+        enabled=True,
+        settings={
+            "gateway": gateway,
+            "mch_id": SWIFTPASS_MCH_ID,
+            "sub_appid": APPID,
+            **settings,
+        },
+        secrets=secrets,
     )
 
 

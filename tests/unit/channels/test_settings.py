@@ -1,23 +1,32 @@
 import json
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
 from budan.channels.alipay import settings as alipay
 from budan.channels.settings import BadSettings
+from budan.channels.swiftpass import settings as swiftpass
 from budan.channels.wechat_v3 import settings as wechat_v3
 from budan.ports.channel import AccountConfig
 from unit.channels.builders import (
     PLATFORM_SERIAL,
+    a_swiftpass_config,
     a_wechat_config,
     an_alipay_config,
     vectors,
     with_secret,
 )
 
+PARSERS = {
+    "wechat_v3": wechat_v3.parse_settings,
+    "alipay": alipay.parse_settings,
+    "swiftpass": swiftpass.parse_settings,
+}
+
 
 def refused_field(config: AccountConfig) -> str:
-    parse = wechat_v3.parse_settings if config.channel == "wechat_v3" else alipay.parse_settings
+    parse = PARSERS[config.channel]
     with pytest.raises(BadSettings) as refused:
         parse(config)
     for secret in config.secrets.values():
@@ -82,3 +91,55 @@ def test_without_a_public_key_id_none_is_asked_for() -> None:
     keys = {"5A3F": vectors()["keys"]["platform"]["public_spki_b64"]}
     config = with_secret(a_wechat_config(), "platform_keys", json.dumps(keys))
     assert wechat_v3.parse_settings(replace(config, enabled=False)).wanted_serial is None
+
+
+def test_a_swiftpass_account_is_set_to_the_safe_side_where_nobody_says_otherwise() -> None:
+    """What the protocol's file calls unconfirmed is a setting, and its default ends nothing."""
+    settings = swiftpass.parse_settings(a_swiftpass_config())
+    assert (settings.sign_type, settings.payerror_ends) == (swiftpass.SignType.MD5, False)
+    assert settings.not_found_codes == {"ORDERNOTEXIST", "ACQ.TRADE_NOT_EXIST"}
+    assert settings.refund_not_found_codes == {"REFUNDNOTEXIST"}
+    assert settings.reverse_within == timedelta(days=7)
+    chosen = {"payerror": "final", "not_found_codes": "A,B", "create_ip": "10.0.0.8", "reverse_within_h": "12"}
+    other = swiftpass.parse_settings(a_swiftpass_config(**chosen))
+    assert (other.payerror_ends, other.not_found_codes, other.create_ip) == (True, {"A", "B"}, "10.0.0.8")
+    assert other.reverse_within == timedelta(hours=12)
+
+
+@pytest.mark.parametrize("name", ["gateway", "mch_id"])
+@pytest.mark.parametrize("value", ["", "绝对错误 \n", "https://x/?a=b"])
+def test_a_wrong_swiftpass_setting_is_named(name: str, value: str) -> None:
+    assert refused_field(a_swiftpass_config(**{name: value})) == name
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("sign_type", "RSA_1_1"),
+        ("sub_appid", "w x"),
+        ("payerror", "yes"),
+        ("not_found_codes", "a b"),
+        ("refund_not_found_codes", ","),
+        ("create_ip", "::1"),
+        ("reverse_within_h", "0"),
+    ],
+)
+def test_a_wrong_choice_for_swiftpass_is_named(name: str, value: str) -> None:
+    assert refused_field(a_swiftpass_config(**{name: value})) == name
+
+
+@pytest.mark.parametrize("value", ["", "short", "with a blank in it", "密" * 32])
+def test_a_wrong_shared_key_is_named_and_not_shown(value: str) -> None:
+    assert refused_field(with_secret(a_swiftpass_config(), "api_key", value)) == "api_key"
+
+
+@pytest.mark.parametrize("name", ["merchant_private_key", "platform_public_key"])
+@pytest.mark.parametrize("value", ["", "AAAA"])
+def test_a_wrong_swiftpass_key_pair_is_named_and_not_shown(name: str, value: str) -> None:
+    assert refused_field(with_secret(a_swiftpass_config(sign_type="RSA_1_256"), name, value)) == name
+
+
+def test_our_own_public_key_in_the_platforms_place_is_refused() -> None:
+    own = vectors()["keys"]["merchant"]["public_spki_b64"]
+    config = with_secret(a_swiftpass_config(sign_type="RSA_1_256"), "platform_public_key", own)
+    assert refused_field(config) == "platform_public_key"

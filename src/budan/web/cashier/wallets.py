@@ -12,11 +12,16 @@ class Wallet(Enum):
 
     WECHAT = "wechat"
     ALIPAY = "alipay"
+    ANY = "any"  # a channel that takes all of them; no page is opened with it
     NONE = "none"
 
 
 # The wallet whose money moves on a channel. A channel that is not here is offered under its own name.
-WALLET_OF_CHANNEL: dict[str, Wallet] = {"wechat_v3": Wallet.WECHAT, "alipay": Wallet.ALIPAY}
+WALLET_OF_CHANNEL: dict[str, Wallet] = {
+    "wechat_v3": Wallet.WECHAT,
+    "alipay": Wallet.ALIPAY,
+    "swiftpass": Wallet.ANY,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +57,7 @@ def list_offers(channels: Sequence[str], *, user_agent: str) -> list[Offer]:
     offers: list[Offer] = []
     for channel in dict.fromkeys(channels):
         pays_by = WALLET_OF_CHANNEL.get(channel, Wallet.NONE)
-        if wallet not in {Wallet.NONE, pays_by}:
+        if wallet is not Wallet.NONE and pays_by not in {wallet, Wallet.ANY}:
             continue
         goes_to_wallet = pays_by is Wallet.ALIPAY and (wallet is Wallet.ALIPAY or is_phone(user_agent))
         offers.append(Offer(channel=channel, wallet=pays_by, method=Method.WAP if goes_to_wallet else Method.NATIVE))

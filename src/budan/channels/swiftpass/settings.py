@@ -1,0 +1,111 @@
+"""What a Swiftpass account must be set to, as `AccountConfig` keeps it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from enum import Enum
+from typing import Final
+
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
+
+from budan.channels.settings import (
+    BadSettings,
+    read_gateway,
+    read_optional_text,
+    read_private_key,
+    read_public_key,
+    read_text,
+)
+from budan.ports.channel import AccountConfig
+
+_CREATE_IP_DEFAULT: Final = "127.0.0.1"
+_CODES: Final = "[0-9A-Z_.]+(,[0-9A-Z_.]+)*"
+_NOT_FOUND_CODES_DEFAULT: Final = "ORDERNOTEXIST,ACQ.TRADE_NOT_EXIST"
+_REFUND_NOT_FOUND_CODES_DEFAULT: Final = "REFUNDNOTEXIST"
+
+
+class SignType(Enum):
+    """How an account signs. An answer or notice that is signed in another way proves nothing."""
+
+    MD5 = "MD5"
+    RSA_1_256 = "RSA_1_256"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RsaKeys:
+    """Ours to sign, and the platform's to verify."""
+
+    merchant_private_key: RSAPrivateKey = field(repr=False)
+    platform_public_key: RSAPublicKey = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SwiftpassSettings:
+    """An account's settings, checked, with its keys loaded.
+
+    | field | where | what |
+    |---|---|---|
+    | `gateway` | settings | `https://pay.swiftpass.cn/pay/gateway`, the bank's own address, or a sandbox's |
+    | `mch_id` | settings | the merchant number |
+    | `sign_type` | settings, may be absent | `MD5` (the default) or `RSA_1_256`, as the merchant's page at Swiftpass says |
+    | `sub_appid` | settings, may be absent | the official account whose payers pay by JSAPI; without it there is none |
+    | `create_ip` | settings, may be absent | our IPv4 address for trades without a device's; 127.0.0.1 |
+    | `payerror` | settings, may be absent | `open` (the default) or `final`: what PAYERROR of a query means (unconfirmed) |
+    | `reverse_within_h` | settings, may be absent | how long the bank behind reverses a charge, in hours (unconfirmed); 168 |
+    | `not_found_codes` | settings, may be absent | the codes of "no such trade", by commas (unconfirmed) |
+    | `refund_not_found_codes` | settings, may be absent | those of "no such refund" (unconfirmed) |
+    | `api_key` | secrets, for MD5 | the key that is shared with Swiftpass |
+    | `merchant_private_key` | secrets, for RSA_1_256 | PKCS#8, base64 or PEM |
+    | `platform_public_key` | secrets, for RSA_1_256 | Swiftpass's key, not ours: SPKI, base64 or PEM |
+    """
+
+    gateway: str
+    mch_id: str
+    sub_appid: str | None
+    create_ip: str
+    payerror_ends: bool
+    reverse_within: timedelta
+    not_found_codes: frozenset[str]
+    refund_not_found_codes: frozenset[str]
+    sign_type: SignType
+    api_key: str = field(repr=False)
+    rsa_keys: RsaKeys | None = field(repr=False)
+
+
+def parse_settings(config: AccountConfig) -> SwiftpassSettings:
+    """The account's settings; raises `BadSettings`. Costs some 35 ms for a private key."""
+    values = config.settings
+    sign_type = SignType(_optional(values, "sign_type", default="MD5", pattern="MD5|RSA_1_256"))
+    is_keyed = sign_type is SignType.MD5
+    return SwiftpassSettings(
+        gateway=read_gateway(values, has_path=True),
+        mch_id=read_text(values, "mch_id", pattern="[0-9A-Za-z]{1,32}"),
+        sub_appid=read_optional_text(values, "sub_appid", pattern="[0-9A-Za-z]{1,32}"),
+        create_ip=_optional(values, "create_ip", default=_CREATE_IP_DEFAULT, pattern="[0-9.]{7,15}"),
+        payerror_ends=_optional(values, "payerror", default="open", pattern="open|final") == "final",
+        reverse_within=timedelta(
+            hours=int(_optional(values, "reverse_within_h", default="168", pattern="[1-9][0-9]{0,3}"))
+        ),
+        not_found_codes=_code_set(values, "not_found_codes", default=_NOT_FOUND_CODES_DEFAULT),
+        refund_not_found_codes=_code_set(values, "refund_not_found_codes", default=_REFUND_NOT_FOUND_CODES_DEFAULT),
+        sign_type=sign_type,
+        api_key=read_text(config.secrets, "api_key", pattern="[!-~]{16,64}") if is_keyed else "",
+        rsa_keys=None if is_keyed else _rsa_keys(config.secrets),
+    )
+
+
+def _rsa_keys(secrets: Mapping[str, str]) -> RsaKeys:
+    private_key = read_private_key(secrets, "merchant_private_key")
+    public_key = read_public_key(secrets, "platform_public_key")
+    # Both public keys lie side by side at the portal; with the wrong one every answer would be "wrongly signed".
+    if private_key.public_key().public_numbers() == public_key.public_numbers():
+        raise BadSettings("platform_public_key", "is the merchant's own key, not Swiftpass's")
+    return RsaKeys(merchant_private_key=private_key, platform_public_key=public_key)
+
+
+def _code_set(values: Mapping[str, str], field_name: str, *, default: str) -> frozenset[str]:
+    return frozenset(_optional(values, field_name, default=default, pattern=_CODES).split(","))
+
+
+def _optional(values: Mapping[str, str], field_name: str, *, default: str, pattern: str) -> str:
+    return read_optional_text(values, field_name, pattern=pattern) or default
