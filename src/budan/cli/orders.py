@@ -13,9 +13,11 @@ from budan.cli.moments import Before, Since
 from budan.cli.settings import Settings
 from budan.cli.wiring import open_database, open_flows, operator_flows
 from budan.core.gap import Gap
+from budan.core.order import OrderState
+from budan.flows.closing import OrderClosing
 from budan.flows.holding import HeldOrder, Released, Resolution
 from budan.flows.testifying import Proposed, Testified
-from budan.flows.timelines import OrderFilter, OrderLines, OrderTimeline, Timelines
+from budan.flows.timelines import OrderFilter, OrderLines, OrderTimeline, Timelines, parse_order_no
 from budan.flows.wired import OperatorFlows
 
 STORE_SETTINGS = ("environment", "folder", "database")
@@ -103,6 +105,31 @@ def orders_show(*, order_no: str, settings: Settings, as_json: bool) -> None:
     OUT.print(f"gap: {_show_gap(found.gap)}", markup=False)
     if found.cut:
         OUT.print(f"not all rows are shown of: {', '.join(found.cut)}", markup=False)
+
+
+@orders.command("close")
+@click.argument("order_no")
+@with_settings(*STORE_SETTINGS)
+@json_option
+def orders_close(*, order_no: str, settings: Settings, as_json: bool) -> None:
+    """Close an order for its merchant: a payment that comes after it is closed goes back.
+
+    What is open at a channel is closed there by a worker; until then the order is `closing`. Safe to repeat.
+    """
+
+    async def close() -> OrderState:
+        async with (
+            open_database(settings, dsn=database_dsn(settings)) as opened,
+            OrderClosing(database=opened.database, environment=settings.environment) as closing,
+        ):
+            number = parse_order_no(order_no, environment=settings.environment)
+            return await closing.close((number.lane, number.order_id))
+
+    state = run_async(close())
+    if as_json:
+        print_json({"order_no": order_no, "state": state})
+    else:
+        OUT.print(f"{order_no}: {state.value}", markup=False)
 
 
 _BY = click.option("--by", required=True, help="Your name. It is recorded as given; nobody checks it.")

@@ -52,6 +52,7 @@ from budan.flows.reading import Reading
 from budan.flows.suspicion import SILENT_S_MAX, SuspicionSteps
 from budan.flows.testifying import Testimony
 from budan.flows.wired import Flows, OperatorFlows
+from budan.flows.withdrawing import Withdrawals
 from budan.ports.channel import AccountConfig
 from budan.store import directory as stored
 from budan.store.database import Database, Workload
@@ -129,6 +130,7 @@ async def open_database(
 async def open_flows(opened: Opened) -> AsyncGenerator[Flows]:
     """The use cases of this process; leaving drains what was promised."""
     settings, database, clock = opened.settings, opened.database, opened.clock
+    environment = settings.environment
     async with AsyncExitStack() as stack:
         signer = Signer(threads=SIGNER_THREADS)
         stack.callback(signer.close)
@@ -139,20 +141,18 @@ async def open_flows(opened: Opened) -> AsyncGenerator[Flows]:
         await stack.enter_async_context(_running(ids.keep()))
         healths = AccountHealths(database=database, clock=clock)
         await stack.enter_async_context(_running(healths.keep()))
-        intents = IntentMaker(environment=settings.environment, public_url=settings.public_url, healths=healths)
+        intents = IntentMaker(environment=environment, public_url=settings.public_url, healths=healths)
         intake = await stack.enter_async_context(OrderIntake(database=database, ids=ids, intents=intents))
         door = await stack.enter_async_context(
-            Door(database=database, environment=settings.environment, lanes=opened.lanes, healths=healths),
+            Door(database=database, environment=environment, lanes=opened.lanes, healths=healths),
         )
-        closing = await stack.enter_async_context(
-            OrderClosing(database=database, environment=settings.environment),
-        )
-        directory = Directory(database=database, environment=settings.environment, clock=clock)
-        reading = Reading(database=database, environment=settings.environment)
+        closing = await stack.enter_async_context(OrderClosing(database=database, environment=environment))
+        directory = Directory(database=database, environment=environment, clock=clock)
+        reading = Reading(database=database, environment=environment)
         calls = ChannelCalls(accounts=accounts, door=door, clock=clock, healths=healths)
         payments = Payments(
             database=database,
-            environment=settings.environment,
+            environment=environment,
             clock=clock,
             chooser=Chooser(directory=directory, accounts=accounts),
             intake=intake,
@@ -162,7 +162,7 @@ async def open_flows(opened: Opened) -> AsyncGenerator[Flows]:
         )
         await stack.enter_async_context(payments)
         yield Flows(
-            environment=settings.environment,
+            environment=environment,
             public_url=settings.public_url,
             database=database,
             directory=directory,
@@ -170,7 +170,7 @@ async def open_flows(opened: Opened) -> AsyncGenerator[Flows]:
             calls=calls,
             questions=Questions(
                 database=database,
-                environment=settings.environment,
+                environment=environment,
                 clock=clock,
                 calls=calls,
                 reading=reading,
@@ -179,7 +179,7 @@ async def open_flows(opened: Opened) -> AsyncGenerator[Flows]:
             reading=reading,
             notices=Notices(
                 database=database,
-                environment=settings.environment,
+                environment=environment,
                 accounts=accounts,
                 door=door,
                 ids=ids,
@@ -187,12 +187,8 @@ async def open_flows(opened: Opened) -> AsyncGenerator[Flows]:
             ),
             door=door,
             closing=closing,
-            endings=TradeEndings(
-                database=database,
-                environment=settings.environment,
-                calls=calls,
-                closing=closing,
-            ),
+            endings=TradeEndings(database=database, environment=environment, calls=calls, closing=closing),
+            withdrawals=Withdrawals(environment=environment, reading=reading, calls=calls, closing=closing),
             healths=healths,
             cashier_links=CashierLinks(secret=opened.keys.cashier_key),
         )

@@ -17,6 +17,7 @@ from budan.flows.notices import Notices
 from budan.flows.paying import Payments
 from budan.flows.reading import Reading
 from budan.flows.testifying import Testimony
+from budan.flows.withdrawing import Withdrawals
 from budan.store import directory as stored
 from budan.store.database import Database
 from budan.store.upgrade import list_missing
@@ -39,6 +40,7 @@ class Flows:
     closing: OrderClosing
     endings: TradeEndings
     healths: AccountHealths
+    withdrawals: Withdrawals
     cashier_links: CashierLinks
 
     async def problems(self) -> list[str]:

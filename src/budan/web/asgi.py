@@ -216,6 +216,8 @@ def build_app(flows: Flows, *, wallet_url: str | None = None) -> Application:
         "charge": orders.charge,
         "charge_again": orders.charge_again,
         "get_order": orders.get,
+        "close_order": orders.close,
+        "cancel_charge": orders.cancel,
         "notify": NoticeReceiver(flows=flows).receive,
         "cashier_state": cashier.state,
         "terminal_state": terminal.state,

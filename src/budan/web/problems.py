@@ -82,6 +82,7 @@ KINDS: dict[str, Kind] = {
             "order_on_hold": "The order is on hold.",
             "order_not_closing": "The order is not being closed.",
             "trade_still_open": "An attempt of the order may still be paid.",
+            "no_open_charge": "The order has no charge that is still open.",
             "trade_already_paid": "The attempt is paid.",
             "trade_already_ended": "The attempt has ended.",
             "too_many_attempts": "The order has used up its attempts.",

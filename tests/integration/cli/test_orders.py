@@ -168,3 +168,13 @@ async def test_a_number_of_another_environment_or_of_no_order_is_refused(stage: 
 @pytest.mark.parametrize("since", ["yesterday", "2026-01-01T00:00:00", "5", "-2h"])
 async def test_what_is_no_moment_is_wrong_use(typist: Typist, since: str) -> None:
     assert (await typist.type("orders", "list", "--since", since)).code == 2
+
+
+async def test_an_operator_closes_an_order_and_a_paid_one_is_refused(stage: Stage, typist: Typist) -> None:
+    merchant = await stage.add_merchant()
+    paid, open_order = await stage.add_paid_order(merchant), await stage.add_order(merchant)
+    for _ in range(2):
+        closed = await typist.type("orders", "close", open_order.order_no, "--json")
+        assert (closed.code, closed.json) == (0, {"order_no": open_order.order_no, "state": "closing"})
+    refused = await typist.type("orders", "close", paid.order_no)
+    assert (refused.code, "order_already_paid" in refused.err) == (2, True)

@@ -17,7 +17,7 @@ from budan.web.routes import ROUTES, Found, Router, Surface
 WEB = Path(budan.web.__file__).parent
 PACKAGE = WEB.parent
 # What an operator meets at the command line never reaches a request.
-NOT_BEHIND_THE_WEB = {"administering.py", "closing.py", "cron.py", "job.py", "job_desk.py"}
+NOT_BEHIND_THE_WEB = {"administering.py", "cron.py", "job.py", "job_desk.py"}
 
 
 def _texts(language: str) -> dict[str, str]:
@@ -82,6 +82,7 @@ def test_whatever_a_page_can_refuse_is_said_in_words() -> None:
     of_operators = {code for code in KINDS if code.startswith(("order_already", "trade_"))} | {
         "order_on_hold",
         "order_not_closing",
+        "no_open_charge",
     }
     said = {key.removeprefix("refused.") for key in _texts("zh")}
     assert set(KINDS) - never_on_a_page - of_operators <= said

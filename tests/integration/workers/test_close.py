@@ -8,6 +8,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+from budan.core.errors import Refused
 from budan.core.evidence import Evidence, Outcome, Source
 from budan.core.numbers import parse_number
 from budan.flows.door import DoorItem
@@ -231,6 +232,53 @@ async def test_an_expiry_and_a_success_in_the_same_instant_end_in_a_paid_order(c
     )
     assert {(await counter.see(order)).state for order in orders} == {"paid"}
     assert await rows.fetchval("SELECT count(*) FROM refund") == 0
+    assert await rows.fetchval("SELECT count(*) FROM order_due") == 0
+
+
+@pytest.mark.invariant("I7", "I9")
+async def test_what_comes_after_the_merchants_close_goes_back_and_each_step_is_told(
+    stage: Stage, rows: Rows, sandbox: RunningSandbox
+) -> None:
+    async with receiving() as receiver, working(stage, allowed=[receiver.authority]):
+        counter = await open_counter(stage, sandbox.url, webhook_url=receiver.url())
+        order = await counter.order("wechat_v3")
+        closing = await stage.flows.withdrawals.close_order(counter.caller, order.order_no)
+        assert closing.state in {"closing", "closed"}
+        await receiver.wait_for_count(1)
+        assert (await counter.see(order)).state == "closed"
+        async with calling(sandbox.url) as channel:
+            assert (await channel.trade(order.trades[0].trade_no))["state"] == "closed"
+        assert await hear(counter, payment(counter, order)) == "return_late"
+        await receiver.wait_for_count(2)
+    assert [one.event["type"] for one in receiver.received] == ["order.closed", "order.payment_returning"]
+    assert await rows.fetchval("SELECT sum(amount_minor) FROM posting") == 0
+    assert await rows.fetchval("SELECT count(*) FROM refund") == 1
+
+
+@pytest.mark.invariant("I7", "I8", "I9")
+async def test_a_close_and_a_success_in_the_same_instant_end_paid_or_returned_and_never_both(
+    counter: Counter, rows: Rows
+) -> None:
+    """The merchant is told "closed" only where the money goes back, and "paid" only where it stays."""
+    orders = [await counter.order("alipay") for _ in range(12)]
+    await rows.execute("UPDATE trade SET state = 'closed'")
+    withdrawals = counter.stage.flows.withdrawals
+    answers = await asyncio.gather(
+        *(withdrawals.close_order(counter.caller, order.order_no) for order in orders),
+        *(hear(counter, payment(counter, order)) for order in orders),
+        return_exceptions=True,
+    )
+    for order, told, decision in zip(orders, answers[:12], answers[12:], strict=True):
+        state = (await counter.see(order)).state
+        if state == "paid":
+            assert decision == "complete"
+            assert isinstance(told, Refused)
+            assert told.code == "order_already_paid"
+        else:
+            assert state == "closed"
+            assert decision == "return_late"
+    paid = await rows.fetchval("SELECT count(*) FROM orders WHERE state = 'paid'")
+    assert paid + await rows.fetchval("SELECT count(*) FROM refund") == 12
     assert await rows.fetchval("SELECT count(*) FROM order_due") == 0
 
 

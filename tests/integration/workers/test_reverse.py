@@ -229,6 +229,27 @@ async def test_a_held_charge_is_not_reversed_before_a_person_has_decided(
     assert await rows.fetchval("SELECT state FROM trade") == "user_paying"
 
 
+@pytest.mark.invariant("I7", "I8")
+async def test_a_cancel_that_returned_money_is_not_undone_by_the_success_notice(
+    stage: Stage, rows: Rows, sandbox: RunningSandbox
+) -> None:
+    """The shop cancels while the payer's money is already there and the answer to the charge was lost."""
+    async with receiving() as receiver, working(stage, allowed=[receiver.authority]):
+        counter = await open_counter(stage, sandbox.url, webhook_url=receiver.url())
+        order = await charge(counter, sandbox, "alipay", timeout_after_charge=True)
+        cancelled = await stage.flows.withdrawals.cancel_charge(counter.caller, order.order_no)
+        assert cancelled.trades[0].state in {"reversing", "reversed"}
+        await receiver.wait_for_count(1)
+        async with calling(sandbox.url) as channel:
+            assert (await channel.trade(order.trades[0].trade_no))["state"] == "returned"
+        assert await hear_paid(counter, order) == "already_returned"
+        again = await stage.flows.withdrawals.cancel_charge(counter.caller, order.order_no)
+    assert (again.state, again.payment_status) == ("closed", PaymentStatus.UNPAID)
+    assert [one.event["type"] for one in receiver.received] == ["order.payment_returned"]
+    assert await rows.fetchval("SELECT count(*) FROM posting") == 4
+    assert await balance(rows) == {}
+
+
 async def begin_reverse(counter: Counter, rows: Rows) -> None:
     """Commit the intent to reverse the only charge there is, and nothing more."""
     trade = await rows.fetchrow("SELECT lane, order_id, attempt, clock_timestamp() AS now FROM trade")

@@ -1,4 +1,4 @@
-"""The hot routes of merchants: create, charge, charge again, ask."""
+"""The routes of merchants for one order: create, charge, charge again, ask, close, cancel."""
 
 import ipaddress
 from hashlib import sha256
@@ -70,6 +70,16 @@ class OrdersApi:
             wait_s=request.wait_s,
         )
         view = await self._flows.payments.charge_again(exchange.known_caller(), exchange.parameters[0], charging)
+        return json_answer(200, self.answer(view))
+
+    async def close(self, exchange: Exchange) -> Answer:
+        """POST /v1/orders/{order_no}/close."""
+        view = await self._flows.withdrawals.close_order(exchange.known_caller(), exchange.parameters[0])
+        return json_answer(200, self.answer(view))
+
+    async def cancel(self, exchange: Exchange) -> Answer:
+        """POST /v1/orders/{order_no}/cancel."""
+        view = await self._flows.withdrawals.cancel_charge(exchange.known_caller(), exchange.parameters[0])
         return json_answer(200, self.answer(view))
 
     async def get(self, exchange: Exchange) -> Answer:
