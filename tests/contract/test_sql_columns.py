@@ -10,7 +10,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from budan.store import acts, closing, directory, jobs, rows, suspects, timeline, work
+from budan.store import acts, audit, closing, directory, jobs, rows, suspects, timeline, work
 from budan.store.queries import query
 
 Connection = asyncpg.Connection
@@ -36,6 +36,12 @@ MADE_FROM_ROWS: dict[str, type] = {
     "job_run_find": jobs.RunRow,
     "job_run_list": jobs.RunRow,
     "job_line_list": jobs.LineRow,
+    "audit_list_findings": audit.Finding,
+    "report_count_rows": audit.KindCount,
+    "report_list_rows": audit.ReportRow,
+    "report_list_runs": audit.RunsOfState,
+    "report_find": audit.Report,
+    "mail_count_waiting": audit.WaitingMail,
     "suspect_list": suspects.SuspectRow,
     "act_list_of": acts.ActRow,
     "contradiction_list_open": acts.OpenContradiction,

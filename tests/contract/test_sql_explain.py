@@ -21,7 +21,7 @@ HOLDS = ("order_hold_if", "order_release_if")
 READING = tuple(name for name in all_queries() if name.startswith(("order_find", "order_list", "trade_list")))
 TIMELINE = tuple(name for name in all_queries() if name.startswith("order_scan") or name.endswith("_list_of"))
 ACTS = tuple(name for name in all_queries() if name.startswith(("act_", "contradiction_")) or name in HOLDS)
-SWEEP = tuple(name for name in all_queries() if name.startswith("suspect_"))
+SWEEP = tuple(name for name in all_queries() if name.startswith(("suspect_", "audit_")))
 WORK = (
     *(name for name in all_queries() if name.endswith("_list_due")),
     "webhook_write",

@@ -17,9 +17,10 @@ from budan.core.errors import Refused
 from budan.flows.job import RunArguments
 from budan.flows.job_desk import CentreView, JobDesk, JobView
 from budan.flows.job_runs import JobRuns
+from budan.store.audit import Report
 from budan.store.jobs import LineRow, RunRow
 
-_STORE: Final = ("environment", "folder", "database")
+_STORE: Final = ("environment", "folder", "database", "smtp_url", "mail_from", "mail_to")
 FOLLOW_EVERY_S: Final = 0.5
 ENDED: Final = frozenset({"succeeded", "failed", "missed"})
 
@@ -36,7 +37,9 @@ def jobs_list(*, settings: Settings, as_json: bool) -> None:
     """Every job and every continuous loop, with what is due there."""
     view = run_async(_show(settings))
     if as_json:
-        print_json({"jobs": [_job(job) for job in view.jobs], "loops": list(view.loops), "workers": view.workers})
+        mail = {"set_up": view.mails, "waiting": view.waiting_mail.waiting, "error": view.waiting_mail.error}
+        listed = {"jobs": [_job(job) for job in view.jobs], "loops": list(view.loops)}
+        print_json(listed | {"workers": view.workers, "mail": mail})
         return
     _print_jobs(view)
     _warn(view)
@@ -121,6 +124,25 @@ def jobs_show(*, run_id: int, settings: Settings, as_json: bool) -> None:
         OUT.print(f"{field}: {value}", markup=False)
     for line in lines:
         OUT.print(f"{_moment_text(line.said_at)} {line.level}: {line.line}", markup=False)
+
+
+@jobs.command("report")
+@click.argument("run_id", metavar="[RUN]", type=int, required=False)
+@click.option("--html", is_flag=True, help="The page instead of the text.")
+@with_settings(*_STORE)
+@json_option
+def jobs_report(*, run_id: int | None, html: bool, settings: Settings, as_json: bool) -> None:
+    """The nightly report, the newest or that of a run."""
+
+    async def read() -> Report:
+        async with open_job_desk(settings) as desk:
+            return await desk.get_report(run_id)
+
+    report = run_async(read())
+    if as_json:
+        print_json(report)
+    else:
+        click.echo(report.html if html else report.text)
 
 
 @jobs.command("pause")
@@ -211,6 +233,15 @@ def _warn(view: CentreView) -> None:
             _warn_recovery_off(job.plan.name)
         if job.overdue_s:
             ERR.print(f"{job.plan.name}: MISSED, no worker has planned it for {job.overdue_s:.0f} s", style="bold red")
+    if not view.mails:
+        ERR.print("no mail is set up: reports are kept (budan jobs report), and nobody is told", style="yellow")
+    if view.waiting_mail.waiting:
+        waiting = view.waiting_mail
+        ERR.print(
+            f"{waiting.waiting} mails wait, the oldest for {waiting.oldest_s:.0f} s: {waiting.error}",
+            style="yellow",
+            markup=False,
+        )
     if not view.workers:
         ERR.print("NO WORKER RUNS: nothing is asked, delivered or repaired", style="bold red")
 

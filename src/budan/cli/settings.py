@@ -39,6 +39,14 @@ SETTINGS: Final = (
     Setting(name="webhook_allow", default="", purpose="host:port list of private webhook addresses, local only"),
     Setting(name="sandbox_url", default="", purpose="address of the sandbox, for `channel add --sandbox`"),
     Setting(name="metrics_listen", default="", purpose="where `worker` answers /metrics, host:port; empty: nowhere"),
+    Setting(
+        name="smtp_url",
+        default="",
+        purpose="mail server of the nightly report, smtp:// or smtps://user:password@host:port",
+        secret=True,
+    ),
+    Setting(name="mail_from", default="", purpose="who writes the report"),
+    Setting(name="mail_to", default="", purpose="who reads the report, comma between addresses"),
     Setting(name="log_style", default="console", purpose="console or json"),
     Setting(name="log_level", default="info", purpose="debug, info, warning or error"),
 )

@@ -39,6 +39,9 @@ DEMO_RATES_BP: Final = {"wechat_v3": 60, "alipay": 55}
     "public_url",
     "webhook_allow",
     "sandbox_url",
+    "smtp_url",
+    "mail_from",
+    "mail_to",
     "log_style",
     "log_level",
 )

@@ -20,6 +20,7 @@ from budan.channels.swiftpass.adapter import SwiftpassChannel
 from budan.channels.swiftpass.settings import parse_settings as parse_swiftpass
 from budan.channels.wechat_v3.adapter import WechatV3Channel
 from budan.channels.wechat_v3.settings import parse_settings as parse_wechat_v3
+from budan.cli.mail_settings import parse_mail
 from budan.cli.secret_keys import InstanceKeys, load_keys
 from budan.cli.settings import Settings
 from budan.core.errors import Refused
@@ -46,6 +47,8 @@ from budan.flows.job_runs import JobRuns
 from budan.flows.keeping import Housekeeping
 from budan.flows.lanes import LaneKeeper
 from budan.flows.leftovers import Leftovers
+from budan.flows.mailing import Mailing
+from budan.flows.nightly import NIGHTLY, Nightly
 from budan.flows.notices import Notices
 from budan.flows.paying import Payments
 from budan.flows.reading import Reading
@@ -59,14 +62,16 @@ from budan.store.database import Database, Workload
 from budan.store.upgrade import list_missing
 from budan.wire.http_fast import FastHttpClient
 from budan.wire.rsa import Signer
+from budan.wire.smtp import SmtpPost
 from budan.workers.deliver import DELIVERIES_MAX
 from budan.workers.jobs import JobTurns
+from budan.workers.mail import MailTurns
 from budan.workers.run import Workers
 
 # One session per channel account; the guard's bounds are smaller.
 CONNECTIONS_PER_ACCOUNT_MAX = 64
 # The jobs that this version ships.
-PLANS = (AUTOBUDAN,)
+PLANS = (AUTOBUDAN, NIGHTLY)
 # RSA releases the GIL: two threads use two cores, and the event loop is left to the rest.
 SIGNER_THREADS = 2
 
@@ -238,6 +243,7 @@ async def open_workers(opened: Opened, flows: Flows) -> AsyncGenerator[Workers]:
                 endings=flows.endings,
                 housekeeping=Housekeeping(database=opened.database),
                 jobs=build_job_turns(opened, flows),
+                mail=await build_mail_turns(opened),
                 clock=opened.clock,
             )
     finally:
@@ -246,6 +252,7 @@ async def open_workers(opened: Opened, flows: Flows) -> AsyncGenerator[Workers]:
 
 def build_job_turns(opened: Opened, flows: Flows, *, silent_s_max: float = SILENT_S_MAX) -> JobTurns:
     """The runs of jobs that this process may take up."""
+    mail = parse_mail(opened.settings)
     steps = SuspicionSteps(
         environment=opened.settings.environment,
         clock=opened.clock,
@@ -259,6 +266,12 @@ def build_job_turns(opened: Opened, flows: Flows, *, silent_s_max: float = SILEN
             environment=opened.settings.environment,
             lanes=opened.lanes,
             steps=steps,
+        ),
+        Nightly(
+            database=opened.database,
+            environment=opened.settings.environment,
+            lanes=opened.lanes,
+            envelope=mail[1] if mail else None,
         ),
     )
     return JobTurns(
@@ -276,6 +289,7 @@ def build_job_desk(opened: Opened) -> JobDesk:
         environment=opened.settings.environment,
         lanes=opened.lanes,
         plans={plan.name: plan for plan in PLANS},
+        mails=parse_mail(opened.settings) is not None,
     )
 
 
@@ -285,6 +299,18 @@ def _account_cache(opened: Opened, signer: Signer) -> AccountCache:
         builders=_builders(signer, opened.clock),
         clock=opened.clock,
     )
+
+
+async def build_mail_turns(opened: Opened) -> MailTurns:
+    """What brings mails to the server of the settings; without one they wait."""
+    mail = parse_mail(opened.settings)
+    if mail is None:
+        return MailTurns(mailing=None)
+    async with opened.database.reading() as transaction:
+        installation = await stored.find_installation(transaction)
+    assert installation is not None, "open_database refused otherwise"
+    mailing = Mailing(database=opened.database, post=SmtpPost(mail[0]), installation=str(installation.installation_id))
+    return MailTurns(mailing=mailing)
 
 
 def _account_loader(opened: Opened) -> Callable[[AccountId], Awaitable[AccountConfig | None]]:

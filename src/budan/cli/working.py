@@ -16,7 +16,7 @@ from budan.workers.run import run_workers
 
 
 @click.command()
-@with_settings(*PROCESS_SETTINGS, "metrics_listen")
+@with_settings(*PROCESS_SETTINGS, "metrics_listen", "smtp_url", "mail_from", "mail_to")
 def worker(*, settings: Settings) -> None:
     """Ask channels, deliver webhooks and sweep what is left over, until SIGTERM. Run as many as you like."""
     begin_role(settings, "worker")

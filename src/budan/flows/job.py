@@ -58,6 +58,7 @@ class RunningJob:
     `last_begun_at` is when the newest planned run that ended well was begun. `cursor` is the job's own JSON.
     """
 
+    run_id: int
     arguments: RunArguments
     slot: datetime
     started_at: datetime

@@ -12,9 +12,10 @@ from budan.flows.cron import parse_cron
 from budan.flows.job import JobPlan, RunArguments, check_arguments, parse_order_no
 from budan.flows.keeping import KINDS
 from budan.flows.lanes import LEASE_S
-from budan.store import directory, work
+from budan.store import audit, directory, work
 from budan.store import jobs as stored
 from budan.store import reading as stored_orders
+from budan.store.audit import Report, WaitingMail
 from budan.store.database import Database, Transaction
 from budan.store.jobs import JobRow, LineRow, RunRow
 from budan.store.work import DueCount
@@ -34,23 +35,32 @@ class JobView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CentreView:
-    """All jobs, and the continuous loops with what is due there."""
+    """All jobs, the continuous loops with what is due there, and the mail; `mails` is False where none is set up."""
 
     jobs: tuple[JobView, ...]
     loops: tuple[DueCount, ...]
     workers: int
+    mails: bool
+    waiting_mail: WaitingMail
 
 
 class JobDesk:
     """Shows jobs, orders runs, pauses and resumes."""
 
     def __init__(
-        self, *, database: Database, environment: Environment, lanes: int, plans: Mapping[str, JobPlan]
+        self,
+        *,
+        database: Database,
+        environment: Environment,
+        lanes: int,
+        plans: Mapping[str, JobPlan],
+        mails: bool,
     ) -> None:
         self._database = database
         self._environment = environment
         self._lanes = lanes
         self._plans = plans
+        self._mails = mails
 
     async def show(self) -> CentreView:
         """All jobs and loops as they stand."""
@@ -59,9 +69,10 @@ class JobDesk:
             rows = await stored.list_jobs(transaction)
             due = {count.work: count for count in await work.count_due(transaction, lanes=lanes)}
             workers = await stored.count_workers(transaction, living_s=LEASE_S)
+            waiting_mail = await audit.count_waiting(transaction)
         views = tuple(self._view(self._plans[row.name], row) for row in rows if row.name in self._plans)
         loops = tuple(due.get(kind) or DueCount(work=kind, rows_due=0, oldest_s=0.0) for kind in KINDS)
-        return CentreView(jobs=views, loops=loops, workers=workers)
+        return CentreView(jobs=views, loops=loops, workers=workers, mails=self._mails, waiting_mail=waiting_mail)
 
     async def order_run(self, name: str, arguments: RunArguments) -> int:
         """Make a run due at once, paused jobs too; gives its number.
@@ -118,6 +129,14 @@ class JobDesk:
             if row is None:
                 raise Refused("run_not_found", param="run")
             return row, await stored.list_lines(transaction, run_id)
+
+    async def get_report(self, run_id: int | None) -> Report:
+        """The report of a run, or the newest. Raises `Refused` with `report_not_found`."""
+        async with self._database.reading() as transaction:
+            report = await audit.find_report(transaction, run_id)
+        if report is None:
+            raise Refused("report_not_found", param="run")
+        return report
 
     def _plan(self, name: str) -> JobPlan:
         plan = self._plans.get(name)

@@ -74,6 +74,7 @@ class JobRuns:
             await self._say(claimed, level, line)
 
         return RunningJob(
+            run_id=claimed.id,
             arguments=msgspec.json.decode(claimed.arguments, type=RunArguments),
             slot=claimed.slot,
             started_at=claimed.started_at,

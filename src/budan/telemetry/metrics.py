@@ -125,6 +125,10 @@ JOB_OVERDUE_SECONDS: Final = Gauge(
     ["job"],
     registry=REGISTRY,
 )
+MAILS: Final = Counter("budan_mails", "Tries to send a mail: sent, put_off.", ["outcome"], registry=REGISTRY)
+MAIL_OLDEST_SECONDS: Final = Gauge(
+    "budan_mail_oldest_seconds", "How long the oldest mail has waited for a server to take it.", registry=REGISTRY
+)
 LANES_HELD: Final = Gauge("budan_lanes_held", "Lanes that this worker holds.", registry=REGISTRY)
 TURN_FAILURES: Final = Counter(
     "budan_turn_failures", "Turns of a loop that ended in an error.", ["work"], registry=REGISTRY

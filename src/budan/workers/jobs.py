@@ -79,7 +79,9 @@ class JobTurns:
         failures, told = Failures(work="jobs"), set[str]()
 
         async def look() -> None:
-            for job in (await self._desk.show()).jobs:
+            shown = await self._desk.show()
+            metrics.MAIL_OLDEST_SECONDS.set(shown.waiting_mail.oldest_s)
+            for job in shown.jobs:
                 name = job.plan.name
                 metrics.JOB_ENABLED.labels(name).set(int(job.row.enabled))
                 metrics.JOB_RECOVERY_OFF.labels(name).set(int(job.is_recovery_off))

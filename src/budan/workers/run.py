@@ -24,6 +24,7 @@ from budan.workers.housekeeping import HousekeepingTurns
 from budan.workers.in_flight import InFlight
 from budan.workers.jobs import JobTurns
 from budan.workers.loop import Failures, Turns, attempt, run_loop
+from budan.workers.mail import MailTurns
 from budan.workers.query import QUERY_LIMITS, QUESTIONS_MAX, QueryWork
 from budan.workers.shares import AccountShares
 from budan.workers.sweep import Follow, Sweep, Work
@@ -48,6 +49,7 @@ class Workers:
     endings: TradeEndings
     housekeeping: Housekeeping
     jobs: JobTurns
+    mail: MailTurns
     clock: Clock
 
 
@@ -82,6 +84,7 @@ async def run_workers(workers: Workers, *, stop: asyncio.Event) -> None:
                 loops.create_task(run_loop(turns, lanes=workers.lanes, stop=stop))
             loops.create_task(housekeeping.run(stop))
             loops.create_task(workers.jobs.run(stop))
+            loops.create_task(workers.mail.run(stop))
             loops.create_task(forward.run(stop))
         flying = (delivering, asking, retrying, expiring, closing)
         _log.info("worker_stopping", rows_in_flight=sum(len(rows) for rows in flying))

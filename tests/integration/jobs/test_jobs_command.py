@@ -117,3 +117,15 @@ async def test_nonsense_is_refused_as_wrong_use_and_changes_nothing(
     assert f"budan: refused: {code}" in refused.stderr
     assert await rows.fetchval("SELECT count(*) FROM job_run") == 0
     assert await rows.fetchval("SELECT cron FROM job WHERE name = 'autobudan'") in {None, "*/30 * * * *"}
+
+
+async def test_the_report_is_printed_and_a_missing_one_refused(stage: Stage) -> None:
+    refused = await budan(stage, "jobs", "report")
+    assert (refused.returncode, "report_not_found (run)" in refused.stderr) == (2, True)
+    async with job_worker(stage):
+        run = await as_json(stage, "jobs", "run", "budan", "--wait")
+    text = await budan(stage, "jobs", "report")
+    assert "Every order is where it should be." in text.stdout
+    page = await budan(stage, "jobs", "report", str(run["run"]), "--html")
+    assert page.stdout.startswith("<!doctype html>")
+    assert "no mail is set up" in (await budan(stage, "jobs", "list")).stderr

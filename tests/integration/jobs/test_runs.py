@@ -35,7 +35,7 @@ class ActingJob:
 def turns_of(stage: Stage, act: Act, *, holder: str) -> JobTurns:
     job: Job = ActingJob(act)
     plans = {AUTOBUDAN.name: AUTOBUDAN}
-    desk = JobDesk(database=stage.database, environment=stage.settings.environment, lanes=64, plans=plans)
+    desk = JobDesk(database=stage.database, environment=stage.settings.environment, lanes=64, plans=plans, mails=False)
     runs = JobRuns(database=stage.database, plans=plans)
     return JobTurns(runs=runs, desk=desk, jobs={AUTOBUDAN.name: job}, holder=holder)
 
@@ -55,7 +55,7 @@ async def test_each_slot_has_one_run_whatever_number_of_machines_plans(stage: St
     await asyncio.gather(*(planner.register() for planner in planners))
     assert await rows.fetchval("SELECT count(*) FROM job") >= 1
     for _ in range(5):
-        await due_since(rows, timedelta(minutes=29))
+        await due_since(rows, timedelta(minutes=31))
         await asyncio.gather(*(planner.plan_due() for planner in planners))
     slots = [row["slot"] for row in await rows.fetch("SELECT slot FROM job_run WHERE job = 'autobudan'")]
     assert len(slots) == len(set(slots)) >= 1
@@ -84,7 +84,7 @@ async def test_a_run_that_nobody_began_gives_way_to_the_next_slot(stage: Stage, 
     await rows.execute(
         "INSERT INTO job_run (job, slot, trigger, state) VALUES ('autobudan', now() - interval '45 min', 'schedule', 'due')"
     )
-    await due_since(rows, timedelta(minutes=29))
+    await due_since(rows, timedelta(minutes=31))
     if not (await runs.plan_due()).get("autobudan"):
         pytest.fail("nobody was told of the run that gave way")
     assert await rows.fetchval("SELECT count(*) FROM job_run WHERE state = 'due'") == 1

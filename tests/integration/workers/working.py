@@ -13,6 +13,7 @@ from budan.flows.lanes import LEASE_S, LaneKeeper
 from budan.flows.leftovers import Leftovers
 from budan.wire.http_fast import FastHttpClient
 from budan.workers.deliver import DELIVERIES_MAX
+from budan.workers.mail import MailTurns
 from budan.workers.run import Workers, run_workers
 from stage import Stage
 
@@ -77,6 +78,7 @@ async def working(
             endings=stage.flows.endings,
             housekeeping=Housekeeping(database=stage.database),
             jobs=build_job_turns(stage.opened, stage.flows),
+            mail=MailTurns(mailing=None),
             clock=stage.opened.clock,
         )
         tasks.create_task(run_workers(workers, stop=stop))

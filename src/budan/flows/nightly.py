@@ -1,0 +1,200 @@
+"""budan: each night looks through the orders of two days, makes due what is stuck, and writes and mails what it found."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+import msgspec
+
+from budan.core.numbers import Environment, Lane, OrderId, id_floor
+from budan.flows.job import JobPlan, RunningJob
+from budan.flows.mailing import Envelope
+from budan.flows.report import Contents, render_html, render_subject, render_text
+from budan.store import audit as stored
+from budan.store import door as gate
+from budan.store.audit import Finding, NewMail, TradeKey
+from budan.store.database import Database, Transaction
+
+NIGHTLY: Final = JobPlan(
+    name="budan",
+    purpose="audits two days of orders, makes due what is stuck, reports and mails it",
+    cron="0 2 * * *",
+    zone="Asia/Shanghai",
+    takes=frozenset({"since", "until"}),
+    is_repair=True,
+    late_after_s=600.0,
+    long_after_s=3_600.0,
+)
+
+AUDITED_FOR: Final = timedelta(days=2)
+# After nights without a run, the days that nobody has looked at are looked at; what is older has had its month.
+AUDITED_FOR_MAX: Final = timedelta(days=31)
+# One statement reads one lane's orders of so long: at forty million orders a day some fifty thousand.
+PART: Final = timedelta(hours=2)
+FINDINGS_PER_PART_MAX: Final = 500
+# A trade past its end is asked about on its ladder first, and a merchant's endpoint may be down for a while.
+ENDED_FOR: Final = timedelta(minutes=10)
+UNTOLD_FOR: Final = timedelta(hours=1)
+ROWS_SHOWN_MAX: Final = 200
+
+# What asking the channel settles; the others need a person, or a merchant's endpoint.
+ASKED: Final = frozenset({"paid_not_completed", "open_past_end", "question_missing"})
+
+
+class _Place(msgspec.Struct, frozen=True, kw_only=True):
+    """The cursor: this part, and the lanes before this one, are looked through."""
+
+    part: int
+    lane: int
+
+
+class Nightly:
+    """The audit, as a job."""
+
+    def __init__(self, *, database: Database, environment: Environment, lanes: int, envelope: Envelope | None) -> None:
+        self._database = database
+        self._environment = environment
+        self._lanes = lanes
+        self._envelope = envelope
+
+    @property
+    def plan(self) -> JobPlan:
+        """See Job.plan."""
+        return NIGHTLY
+
+    async def run(self, running: RunningJob) -> None:
+        """See Job.run."""
+        since, until = _span(running)
+        parts = _parts(since, until)
+        place = _Place(part=0, lane=0) if running.cursor is None else _read(running.cursor)
+        for number, (first, past) in enumerate(parts):
+            if number < place.part:
+                continue
+            lanes = [Lane(lane) for lane in range(place.lane if number == place.part else 0, self._lanes)]
+            for lane in await self._list_lanes(lanes, first, past):
+                await self._look_through(running, lane, first, past)
+                self._stand(running, _Place(part=number, lane=lane + 1), parts=len(parts))
+            self._stand(running, _Place(part=number + 1, lane=0), parts=len(parts))
+        await self._report(running, since, until)
+
+    def _stand(self, running: RunningJob, place: _Place, *, parts: int) -> None:
+        progress = {"part": place.part, "parts": parts} | {
+            name: count for name, count in running.progress.items() if name in {"found", "mended"}
+        }
+        running.stand(cursor=msgspec.json.encode(place).decode(), progress=progress)
+
+    async def _list_lanes(self, lanes: Sequence[Lane], first: datetime, past: datetime) -> list[Lane]:
+        async with self._database.reading() as transaction:
+            return await stored.list_lanes(transaction, lanes, since=id_floor(first), until=id_floor(past))
+
+    async def _look_through(self, running: RunningJob, lane: Lane, first: datetime, past: datetime) -> None:
+        """One lane's part: found, made due and kept in one transaction, so that a report says what was done."""
+        async with self._database.transaction() as transaction:
+            findings = await stored.list_findings(
+                transaction,
+                lane,
+                since=id_floor(first),
+                until=id_floor(past),
+                ended_before=running.started_at - ENDED_FOR,
+                told_before=running.started_at - UNTOLD_FOR,
+                rows_max=FINDINGS_PER_PART_MAX,
+            )
+            if not findings:
+                return
+            mended = await _mend(transaction, lane, findings)
+            rows = [(finding, mended.has(lane, finding)) for finding in findings]
+            await stored.add_rows(transaction, running.run_id, lane, rows)
+        counts = running.progress
+        counts["found"] = counts.get("found", 0) + len(rows)
+        counts["mended"] = counts.get("mended", 0) + sum(is_mended for _, is_mended in rows)
+        if len(findings) == FINDINGS_PER_PART_MAX:
+            await running.say(
+                "warning", f"lane {lane} has more between {first:%F %R} and {past:%F %R} UTC than is kept"
+            )
+
+    async def _report(self, running: RunningJob, since: datetime, until: datetime) -> None:
+        """The report and its mail are one transaction: a report that says it was mailed is on its way."""
+        async with self._database.transaction() as transaction:
+            contents = Contents(
+                environment=self._environment,
+                since=since,
+                until=until,
+                kinds=await stored.count_rows(transaction, running.run_id),
+                rows=await stored.list_rows(transaction, running.run_id, rows_max=ROWS_SHOWN_MAX),
+                runs=await stored.list_run_states(transaction, since=since, until=until),
+            )
+            text, html = render_text(contents), render_html(contents)
+            await stored.add_report(
+                transaction,
+                running.run_id,
+                since=since,
+                until=until,
+                found=contents.found,
+                mended=contents.mended,
+                text=text,
+                html=html,
+            )
+            if self._envelope is not None:
+                mail = NewMail(
+                    run_id=running.run_id,
+                    sender=self._envelope.sender,
+                    recipients=self._envelope.recipients,
+                    subject=render_subject(contents),
+                    text=text,
+                    html=html,
+                )
+                await stored.add_mail(transaction, mail)
+        running.progress = dict(running.progress) | {"found": contents.found, "mended": contents.mended}
+        if self._envelope is None:
+            await running.say("warning", "no mail is set up: the report is kept and nobody was told")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Mended:
+    """Whose question and whose webhook is due now."""
+
+    asked: set[TradeKey]
+    told: set[OrderId]
+
+    def has(self, lane: Lane, finding: Finding) -> bool:
+        """Whether this finding was mended."""
+        if finding.kind == "webhook_untaken":
+            return finding.order_id in self.told
+        return finding.kind in ASKED and (lane, finding.order_id, finding.attempt) in self.asked
+
+
+async def _mend(transaction: Transaction, lane: Lane, findings: Sequence[Finding]) -> _Mended:
+    """Makes due what can be, under the orders' locks: the door writes the same rows."""
+    await gate.lock_orders(transaction, sorted({(lane, finding.order_id) for finding in findings}))
+    trades = {(lane, finding.order_id, finding.attempt) for finding in findings if finding.kind in ASKED}
+    untaken = {(lane, finding.order_id) for finding in findings if finding.kind == "webhook_untaken"}
+    return _Mended(
+        asked=await stored.ask_again(transaction, sorted(trades)) if trades else set(),
+        told=await stored.deliver_again(transaction, sorted(untaken)) if untaken else set(),
+    )
+
+
+def _span(running: RunningJob) -> tuple[datetime, datetime]:
+    """What is looked through: two days, or as far back as nobody has looked."""
+    given, until = running.arguments, running.slot
+    if given.since is not None or given.until is not None:
+        until = given.until or until
+        return given.since or until - AUDITED_FOR, until
+    since = until - AUDITED_FOR
+    if running.last_begun_at is not None:
+        since = min(since, running.last_begun_at - AUDITED_FOR / 2)
+    return max(since, until - AUDITED_FOR_MAX), until
+
+
+def _parts(since: datetime, until: datetime) -> list[tuple[datetime, datetime]]:
+    parts: list[tuple[datetime, datetime]] = []
+    first = since
+    while first < until:
+        parts.append((first, min(first + PART, until)))
+        first += PART
+    return parts
+
+
+def _read(cursor: str) -> _Place:
+    return msgspec.json.decode(cursor, type=_Place)

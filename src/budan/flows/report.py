@@ -1,0 +1,117 @@
+"""The nightly report in words: plain text, and HTML that shows the same."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from html import escape
+from typing import Final
+
+from budan.core.money import CURRENCY_EXPONENTS
+from budan.core.numbers import Environment, trade_number
+from budan.store.audit import KindCount, ReportRow, RunsOfState
+
+# What each kind means to whoever reads it in the morning, and what they must do.
+MEANINGS: Final = {
+    "paid_not_completed": "the channel said paid and nothing followed; asked again",
+    "open_past_end": "past its end and nobody knows how it ended; asked again",
+    "question_missing": "open and nobody would have asked; asked again",
+    "unbooked": "paid and not in the books: a bug of ours, call an engineer",
+    "unbalanced": "an entry does not sum to zero: a bug of ours, call an engineer",
+    "webhook_untaken": "the merchant has not taken an event for an hour",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contents:
+    """What a report tells; `rows` are the first of them, unmended ones first."""
+
+    environment: Environment
+    since: datetime
+    until: datetime
+    kinds: Sequence[KindCount]
+    rows: Sequence[ReportRow]
+    runs: Sequence[RunsOfState]
+
+    @property
+    def found(self) -> int:
+        """How much was not as it should be."""
+        return sum(kind.found for kind in self.kinds)
+
+    @property
+    def mended(self) -> int:
+        """How much of it was made due again."""
+        return sum(kind.mended for kind in self.kinds)
+
+
+def render_subject(contents: Contents) -> str:
+    """One line that says whether anybody must read on."""
+    day = f"{contents.until:%F}"
+    if not contents.found:
+        return f"budan {contents.environment.value} {day}: all well"
+    left = contents.found - contents.mended
+    return (
+        f"budan {contents.environment.value} {day}: {contents.found} found, {contents.mended} asked again, {left} left"
+    )
+
+
+def render_text(contents: Contents) -> str:
+    """The report as plain text."""
+    lines = [render_subject(contents), "", _range(contents), ""]
+    for kind in contents.kinds:
+        lines.append(f"{kind.kind}: {kind.found}, of which {kind.mended} made due again")
+        lines.append(f"  {MEANINGS[kind.kind]}")
+    if not contents.kinds:
+        lines.append("Every order is where it should be.")
+    lines += ["", "Runs of the jobs in this time:", *(f"  {run.job}: {run.runs} {run.state}" for run in contents.runs)]
+    if contents.rows:
+        lines += ["", f"Orders (the first {len(contents.rows)} of {contents.found}):"]
+        lines += ["  " + "  ".join(_cells(row, contents.environment)) for row in contents.rows]
+    return "\n".join(lines) + "\n"
+
+
+def render_html(contents: Contents) -> str:
+    """The same as a page: no script, nothing loaded from elsewhere."""
+    kinds = _table(
+        ("what", "found", "made due again", "meaning"),
+        [(kind.kind, str(kind.found), str(kind.mended), MEANINGS[kind.kind]) for kind in contents.kinds],
+    )
+    runs = _table(("job", "runs", "state"), [(run.job, str(run.runs), run.state) for run in contents.runs])
+    rows = _table(_COLUMNS, [_cells(row, contents.environment) for row in contents.rows])
+    title = escape(render_subject(contents))
+    return (
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title></head>'
+        f"<body><h1>{title}</h1><p>{escape(_range(contents))}</p>{kinds}"
+        f"<h2>Jobs</h2>{runs}<h2>Orders (the first {len(contents.rows)} of {contents.found})</h2>{rows}</body></html>"
+    )
+
+
+_COLUMNS: Final = ("what", "number", "merchant", "reference", "amount", "detail", "made due again")
+
+
+def _cells(row: ReportRow, environment: Environment) -> tuple[str, ...]:
+    number = trade_number(
+        environment=environment,
+        lane=row.lane,
+        merchant_id=row.merchant_id,
+        order_id=row.order_id,
+        attempt=row.attempt,
+    )
+    amount = f"{_major(row.amount_minor, row.currency)} {row.currency}"
+    mended = "yes" if row.mended else "no"
+    return (row.kind, number, str(row.merchant_id), row.reference, amount, row.detail, mended)
+
+
+def _major(amount_minor: int, currency: str) -> str:
+    """Never by way of a float: a report's cents are somebody's cents."""
+    major, minor = divmod(amount_minor, 10 ** CURRENCY_EXPONENTS[currency])
+    return f"{major}.{minor:0{CURRENCY_EXPONENTS[currency]}d}"
+
+
+def _range(contents: Contents) -> str:
+    return f"Orders made from {contents.since:%F %R} to {contents.until:%F %R} UTC."
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    heads = "".join(f"<th>{escape(cell)}</th>" for cell in head)
+    body = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows)
+    return f"<table><tr>{heads}</tr>{body}</table>"

@@ -1,0 +1,261 @@
+-- name: audit_list_lanes :many
+-- The lanes that have an order in a range of ids: one look for each. Leans on the primary key of orders.
+SELECT w.lane
+FROM unnest($1::smallint[]) AS w (lane)
+WHERE EXISTS (SELECT 1 FROM orders AS o WHERE o.lane = w.lane AND o.id >= $2 AND o.id < $3)
+ORDER BY w.lane;
+
+-- name: audit_list_findings :many
+-- What is not as it should be with the orders of one lane and a range of ids, each thing once. Leans on primary keys:
+-- the range is read in the order of the orders, and their children by the same range.
+-- First: a channel's word that money came, without any effect: no completion, no booking, no hold.
+SELECT
+    'paid_not_completed' AS kind,
+    e.order_id,
+    e.attempt,
+    e.source AS detail
+FROM evidence AS e
+INNER JOIN orders AS o ON e.lane = o.lane AND e.order_id = o.id
+WHERE
+    e.lane = $1 AND e.order_id >= $2 AND e.order_id < $3
+    AND e.outcome = 'paid'
+    AND o.state <> 'paid'
+    AND o.hold_reason IS NULL
+    AND NOT EXISTS (SELECT 1 FROM posting AS p WHERE p.lane = o.lane AND p.order_id = o.id)
+UNION
+-- An attempt that nobody can pay any more, and whose end nobody knows.
+SELECT
+    'open_past_end' AS kind,
+    t.order_id,
+    t.attempt,
+    t.state AS detail
+FROM trade AS t
+WHERE
+    t.lane = $1 AND t.order_id >= $2 AND t.order_id < $3
+    AND t.state IN ('created', 'submitted', 'user_paying', 'unknown', 'reversing')
+    AND greatest(t.send_until, coalesce(t.expires_at, t.send_until)) < $4::timestamptz
+UNION
+-- A trade that is not final has its question due, or nobody will ever ask (I6).
+SELECT
+    'question_missing' AS kind,
+    t.order_id,
+    t.attempt,
+    t.state AS detail
+FROM trade AS t
+WHERE
+    t.lane = $1 AND t.order_id >= $2 AND t.order_id < $3
+    AND t.state IN ('created', 'submitted', 'user_paying', 'unknown', 'reversing')
+    AND NOT EXISTS (
+        SELECT 1 FROM query_due AS q
+        WHERE q.lane = t.lane AND q.order_id = t.order_id AND q.attempt = t.attempt
+    )
+UNION
+-- Paid and not in the books (I3).
+SELECT
+    'unbooked' AS kind,
+    o.id AS order_id,
+    o.paid_attempt AS attempt,
+    o.learned_source AS detail
+FROM orders AS o
+WHERE
+    o.lane = $1 AND o.id >= $2 AND o.id < $3
+    AND o.state = 'paid'
+    AND NOT EXISTS (SELECT 1 FROM posting AS p WHERE p.lane = o.lane AND p.order_id = o.id)
+UNION
+-- Entries that do not sum to zero (I10).
+SELECT
+    'unbalanced' AS kind,
+    p.order_id,
+    0::smallint AS attempt,
+    min(p.entry_key || ' ' || p.currency) AS detail
+FROM (
+    SELECT
+        b.order_id,
+        b.entry_key,
+        b.currency
+    FROM posting AS b
+    WHERE b.lane = $1 AND b.order_id >= $2 AND b.order_id < $3
+    GROUP BY b.order_id, b.entry_key, b.currency
+    HAVING sum(b.amount_minor) <> 0
+) AS p
+GROUP BY p.order_id
+UNION
+-- What a merchant should know for longer than an hour and does not.
+SELECT
+    'webhook_untaken' AS kind,
+    w.order_id,
+    0::smallint AS attempt,
+    'endpoint ' || min(w.endpoint_id) AS detail
+FROM webhook AS w
+WHERE
+    w.lane = $1 AND w.order_id >= $2 AND w.order_id < $3
+    AND w.taken_at IS NULL
+    AND w.created_at < $5::timestamptz
+GROUP BY w.order_id
+ORDER BY kind, order_id, attempt
+LIMIT $6;
+
+-- name: audit_ask_again :many
+-- The questions of these trades are due now, whether or not there was a row; the caller holds the orders. Leans on the
+-- primary key of query_due.
+INSERT INTO query_due (lane, order_id, attempt, due_at)
+SELECT
+    w.lane,
+    w.order_id,
+    w.attempt,
+    clock_timestamp()
+FROM unnest($1::smallint[], $2::bigint[], $3::smallint[]) AS w (lane, order_id, attempt)
+ORDER BY w.lane, w.order_id, w.attempt
+ON CONFLICT (lane, order_id, attempt) DO UPDATE SET due_at = least(query_due.due_at, excluded.due_at)
+RETURNING
+    lane,
+    order_id,
+    attempt;
+
+-- name: audit_deliver_again :many
+-- Webhooks that nobody has taken are due now where no row makes them so; the caller holds the orders. An endpoint that
+-- is switched off takes nothing. Leans on the primary keys.
+INSERT INTO webhook_due (lane, order_id, version, endpoint_id, due_at)
+SELECT
+    h.lane,
+    h.order_id,
+    h.version,
+    h.endpoint_id,
+    clock_timestamp()
+FROM unnest($1::smallint[], $2::bigint[]) AS w (lane, order_id)
+INNER JOIN webhook AS h ON w.lane = h.lane AND w.order_id = h.order_id
+INNER JOIN webhook_endpoint AS e ON h.endpoint_id = e.id AND e.enabled
+WHERE h.lane = any($1) AND h.taken_at IS NULL
+ORDER BY h.lane, h.order_id, h.endpoint_id, h.version
+ON CONFLICT (lane, order_id, endpoint_id, version) DO NOTHING
+RETURNING
+    lane,
+    order_id;
+
+-- name: report_add_rows :none
+-- What was found in one part; a part that is looked at again after a crash says the same.
+INSERT INTO report_row (run_id, kind, lane, order_id, attempt, detail, mended)
+SELECT
+    $1,
+    w.kind,
+    w.lane,
+    w.order_id,
+    w.attempt,
+    w.detail,
+    w.mended
+FROM
+    unnest($2::text[], $3::smallint[], $4::bigint[], $5::smallint[], $6::text[], $7::boolean[])
+        AS w (kind, lane, order_id, attempt, detail, mended)
+ON CONFLICT (run_id, kind, lane, order_id, attempt) DO NOTHING;
+
+-- name: report_count_rows :many
+-- How much of each kind a run found and mended.
+SELECT
+    kind,
+    count(*) AS found,
+    count(*) FILTER (WHERE mended) AS mended
+FROM report_row
+WHERE run_id = $1
+GROUP BY kind
+ORDER BY kind;
+
+-- name: report_list_rows :many
+-- The first rows of a report, worst first: what could not be mended.
+SELECT
+    r.kind,
+    r.lane,
+    r.order_id,
+    r.attempt,
+    r.detail,
+    r.mended,
+    o.merchant_id,
+    o.reference,
+    o.amount_minor,
+    o.currency
+FROM report_row AS r
+INNER JOIN orders AS o ON r.lane = o.lane AND r.order_id = o.id
+WHERE r.run_id = $1
+ORDER BY r.mended, r.kind, r.lane, r.order_id, r.attempt
+LIMIT $2;
+
+-- name: report_list_runs :many
+-- What became of the jobs' runs in a time.
+SELECT
+    job,
+    state,
+    count(*) AS runs
+FROM job_run
+WHERE slot >= $1 AND slot < $2
+GROUP BY job, state
+ORDER BY job, state;
+
+-- name: report_add :none
+-- The report of a run; written again by whoever takes the run up after a crash.
+INSERT INTO report (run_id, since, until, found, mended, text, html)
+VALUES ($1, $2, $3, $4, $5, $6, $7)
+ON CONFLICT (run_id) DO UPDATE
+    SET found = excluded.found, mended = excluded.mended, text = excluded.text, html = excluded.html;
+
+-- name: report_find :maybe
+-- The report of a run, or the newest.
+SELECT
+    run_id,
+    since,
+    until,
+    found,
+    mended,
+    text,
+    html,
+    created_at
+FROM report
+WHERE $1::bigint IS NULL OR run_id = $1
+ORDER BY run_id DESC
+LIMIT 1;
+
+-- name: mail_add :none
+-- A mail that waits for a server to take it; one for each run.
+INSERT INTO mail (run_id, sender, recipients, subject, text, html)
+VALUES ($1, $2, $3::text[], $4, $5, $6)
+ON CONFLICT (run_id) DO NOTHING;
+
+-- name: mail_claim :maybe
+-- The oldest mail that is due, put off before it is sent: a worker that dies meanwhile leaves it to another. Leans on
+-- mail_due_at.
+UPDATE mail AS m
+SET attempts = m.attempts + 1, due_at = clock_timestamp() + make_interval(secs => $1)
+FROM (
+    SELECT id FROM mail
+    WHERE sent_at IS NULL AND due_at <= clock_timestamp()
+    ORDER BY due_at
+    LIMIT 1
+    FOR UPDATE SKIP LOCKED
+) AS due
+WHERE m.id = due.id
+RETURNING
+    m.id,
+    m.sender,
+    m.recipients,
+    m.subject,
+    m.text,
+    m.html,
+    m.created_at,
+    m.attempts;
+
+-- name: mail_sent :none
+-- A server has taken it.
+UPDATE mail SET sent_at = clock_timestamp(), error = ''
+WHERE id = $1 AND sent_at IS NULL;
+
+-- name: mail_put_off :none
+-- No server took it: why, and when it is tried again.
+UPDATE mail SET due_at = clock_timestamp() + make_interval(secs => $2), error = $3
+WHERE id = $1 AND sent_at IS NULL;
+
+-- name: mail_count_waiting :one
+-- What waits, and for how long, with the last error. Leans on mail_due_at.
+SELECT
+    count(*) AS waiting,
+    coalesce(extract(EPOCH FROM clock_timestamp() - min(created_at)), 0)::double precision AS oldest_s,
+    coalesce(max(error), '') AS error
+FROM mail
+WHERE sent_at IS NULL;
