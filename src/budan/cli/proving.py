@@ -1,5 +1,6 @@
 """Commands that look from outside: demo, bench, prove."""
 
+from datetime import timedelta
 from secrets import randbelow
 from typing import Final
 
@@ -7,10 +8,14 @@ import click
 
 from budan.cli.frame import OUT, json_option, run_async
 from budan.core.errors import Refused
+from budan.core.health import NoticeHealth
+from budan.core.pace import question_wait
+from budan.core.trade import Direction
 from budan.proof.bench import run_bench
 from budan.proof.demo import run_demo
 from budan.proof.drawing import Mix, MixUnreadable, parse_mix, with_notice_faults
 from budan.proof.prove import Wanted, run_prove
+from budan.proof.recover import run_recover
 from budan.proof.scenarios.listed import SCENARIOS
 
 _SEEDS: Final = 1 << 31
@@ -26,10 +31,25 @@ def demo(*, once: bool, as_json: bool) -> None:
 
 @click.command()
 @click.option("--long", is_flag=True, help="Three interleaved rounds, medians, a million orders preloaded.")
+@click.option("--recover", is_flag=True, help="Lose every notice: how long payments wait, what the questions cost.")
 @json_option
-def bench(*, long: bool, as_json: bool) -> None:
+def bench(*, long: bool, recover: bool, as_json: bool) -> None:
     """Measure whole order lives on a private instance, beside a fixed reference in the same run."""
+    if recover:
+        raise SystemExit(run_async(run_recover(_question_wait_s, long=long, as_json=as_json)))
     raise SystemExit(run_async(run_bench(long=long, as_json=as_json)))
+
+
+def _question_wait_s(*, age_s: float, attempts: int, notices_come: bool, is_sampled: bool) -> float:
+    """Budan's own rule for a C2B trade, as the proof wants to have it."""
+    wait = question_wait(
+        direction=Direction.C2B,
+        age=timedelta(seconds=age_s),
+        attempts=attempts,
+        notices=NoticeHealth.COMING if notices_come else NoticeHealth.MISSING,
+        is_sampled=is_sampled,
+    )
+    return wait.total_seconds()
 
 
 @click.command()

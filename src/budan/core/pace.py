@@ -14,10 +14,11 @@ from budan.core.trade import Direction
 MISSING_AGES_S: tuple[float, ...] = (6.5, 11, 15.5, 20, 36)
 # Nobody has seen yet whether notices come: one question more, and the first payment of a fresh account is found in 3 s.
 UNKNOWN_AGES_S: tuple[float, ...] = (3, *MISSING_AGES_S)
-# After these a payment at age `a` is found within max(30 s, a/10); the half second is for asking and answering.
-WAIT_S = 29.5
+# After these a payment at age `a` is found within max(30 s, a/10). What is paid while a question is on its way waits for
+# the next one, so there is time here for two of them to be asked and answered.
+WAIT_S = 29.2
 WAIT_SHARE = 0.1
-ANSWER_S = 0.5
+ANSWER_S = 0.8
 # What nobody can end goes on like this.
 WAIT_S_MAX = 1_800.0
 # A payer cannot pay any more since so long, and the channel still has not said how it ended: a person must look.

@@ -82,15 +82,16 @@ class TradeEndings:
         return await self._close(due, capabilities)
 
     async def _close(self, due: DueClose, capabilities: Capabilities) -> Turn:
-        """Query, then close, then query again: only that is the channel's word (docs/design.md section 5).
+        """Close, then query: only that is the channel's word (docs/design.md section 5).
 
-        A trade of an order that is paid or ended already is closed without the first query: a payment makes the close
-        fail, and what comes of it goes back.
+        No query before the close: a payment makes the close fail, whatever becomes of the order then, and one question
+        for each order that nobody paid is what we may ask at all while notices come. Where there is no such call, or
+        nobody can pay any more, the query comes first.
         """
         over_at = last_moment(direction_of(Method(due.method)), send_until=due.send_until, expires_at=due.expires_at)
         can_be_paid = over_at is None or due.now <= over_at
         heard = None
-        if due.order_state == OrderState.CLOSING.value or not can_be_paid or not capabilities.close:
+        if not can_be_paid or not capabilities.close:
             heard = await self._ask(due)
             # A second "no such trade" is definite once nothing can arrive any more (I5).
             is_told = not capabilities.close and (can_be_paid or not heard.not_found)

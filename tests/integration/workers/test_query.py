@@ -74,7 +74,7 @@ async def test_an_unpaid_order_is_asked_about_ever_more_rarely_as_it_ages(
         timedelta(seconds=UNKNOWN_AGES_S[0])
     )
     async with working(stage):
-        for attempts, (age_s, next_s) in enumerate([(1, 3), (7, 11), (60, 89.5), (600, 659.5)], start=1):
+        for attempts, (age_s, next_s) in enumerate([(1, 3), (7, 11), (60, 89.2), (600, 659.2)], start=1):
             await rows.execute("UPDATE trade SET created_at = now() - make_interval(secs => $1)", age_s)
             await rows.execute("UPDATE query_due SET due_at = now()")
             await when(rows, "SELECT attempts = $1 FROM query_due", attempts)
