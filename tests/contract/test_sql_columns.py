@@ -10,7 +10,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from budan.store import acts, audit, closing, directory, jobs, rows, suspects, timeline, work
+from budan.store import acts, audit, closing, directory, jobs, notices, rows, suspects, timeline, work
 from budan.store.queries import query
 
 Connection = asyncpg.Connection
@@ -44,6 +44,11 @@ MADE_FROM_ROWS: dict[str, type] = {
     "mail_count_waiting": audit.WaitingMail,
     "suspect_list": suspects.SuspectRow,
     "act_list_of": acts.ActRow,
+    "notice_scan": timeline.NoticeRow,
+    "notice_find_raw": notices.StoredNotice,
+    "notice_list_rejected": notices.RejectedNotice,
+    "notice_find_rejected": notices.SampledNotice,
+    "remedy_scan": notices.ListedRemedy,
     "contradiction_list_open": acts.OpenContradiction,
     "order_find_whole": timeline.WholeOrder,
     "evidence_list_of": timeline.EvidenceRow,

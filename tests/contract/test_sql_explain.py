@@ -20,6 +20,7 @@ CLOSING = ("closing_list", "closing_write", "reverse_begin", "order_look_sooner"
 HOLDS = ("order_hold_if", "order_release_if")
 READING = tuple(name for name in all_queries() if name.startswith(("order_find", "order_list", "trade_list")))
 TIMELINE = tuple(name for name in all_queries() if name.startswith("order_scan") or name.endswith("_list_of"))
+NOTICES = ("notice_scan", "notice_find_raw", "notice_list_rejected", "notice_find_rejected", "remedy_scan")
 ACTS = tuple(name for name in all_queries() if name.startswith(("act_", "contradiction_")) or name in HOLDS)
 SWEEP = tuple(name for name in all_queries() if name.startswith(("suspect_", "audit_")))
 WORK = (
@@ -53,7 +54,20 @@ LARGE = (
     "notice_rejected",
 )
 # An index that is entered by the lane alone reads a sixty-fourth of the table.
-KEY_WORDS = ("order_id", "id =", "id)", "reference", "key", "trade_no", "due_at", "merchant_id", "endpoint_id", "id <")
+KEY_WORDS = (
+    "order_id",
+    "id =",
+    "id)",
+    "reference",
+    "key",
+    "trade_no",
+    "due_at",
+    "merchant_id",
+    "endpoint_id",
+    "id <",
+    "received_at",
+    "completed_at",
+)
 
 FILL = """
 INSERT INTO orders (lane, id, merchant_id, reference, state, amount_minor, currency, subject, created_at, expires_at,
@@ -154,7 +168,7 @@ async def test_a_hot_query_reads_large_tables_by_key_alone(connection: Connectio
     empty = {name for (name,) in await connection.fetch("SELECT relname FROM pg_class WHERE reltuples = 0")}
     loose = [
         (name, read)
-        for name in dict.fromkeys((*DOOR, *INTAKE, *CLOSING, *READING, *TIMELINE, *ACTS, *WORK))
+        for name in dict.fromkeys((*DOOR, *INTAKE, *CLOSING, *READING, *TIMELINE, *ACTS, *NOTICES, *WORK))
         for read in await explain(connection, name)
         if table_of(read.table) in LARGE and read.kind != "ModifyTable" and not is_by_key(read)
         if read.table not in empty

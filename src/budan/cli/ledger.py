@@ -13,6 +13,7 @@ from rich.table import Table
 from budan.cli.frame import ERR, EXIT_BROKEN, OUT, database_dsn, json_option, print_json, run_async, with_settings
 from budan.cli.moments import Day
 from budan.cli.settings import Settings
+from budan.cli.table_text import safe_cell
 from budan.cli.wiring import open_database
 from budan.core.journal import JournalFormat, render_amount, render_entries, render_header
 from budan.core.numbers import MerchantId
@@ -188,7 +189,7 @@ def _statement_row(line: StatementLine) -> tuple[str, ...]:
     return (
         _moment(line.booked_at),
         line.order_no,
-        _harmless(line.reference),
+        safe_cell(line.reference),
         line.entry,
         line.currency,
         render_amount(line.amount_minor, currency=line.currency),
@@ -198,8 +199,3 @@ def _statement_row(line: StatementLine) -> tuple[str, ...]:
 
 def _moment(moment: datetime) -> str:
     return f"{moment:%Y-%m-%dT%H:%M:%S.%fZ}"
-
-
-def _harmless(text: str) -> str:
-    """A merchant's own words, so that no spreadsheet takes them for a formula."""
-    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text

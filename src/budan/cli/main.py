@@ -23,6 +23,8 @@ _MODULES: Final = {
     "channel": "setting_up",
     "rate": "setting_up",
     "orders": "orders",
+    "notices": "notices",
+    "remedies": "notices",
     "ledger": "ledger",
     "jobs": "jobs",
 }

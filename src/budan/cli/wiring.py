@@ -52,6 +52,8 @@ from budan.flows.nightly import NIGHTLY, Nightly
 from budan.flows.notices import Notices
 from budan.flows.paying import Payments
 from budan.flows.reading import Reading
+from budan.flows.remedies import Remedies
+from budan.flows.replaying import Replays
 from budan.flows.suspicion import SILENT_S_MAX, SuspicionSteps
 from budan.flows.testifying import Testimony
 from budan.flows.wired import Flows, OperatorFlows
@@ -211,6 +213,8 @@ def operator_flows(opened: Opened, flows: Flows) -> OperatorFlows:
             door=flows.door,
             clock=opened.clock,
         ),
+        replays=Replays(database=database, environment=environment, lanes=opened.lanes, notices=flows.notices),
+        remedies=Remedies(database=database, environment=environment),
     )
 
 

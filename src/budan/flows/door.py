@@ -1,7 +1,7 @@
 """The one door: everything that tells whether money moved enters here, in batches, one transaction each."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Self
@@ -121,6 +121,20 @@ class Door:
                 # Persons are there to repeat it; a kept statement would lose their names.
                 raise StoreUnavailable(str(failed)) from failed
             return await self._keep_failed(entry, failed)
+
+    async def judge(self, evidence: Evidence) -> Planned:
+        """What this evidence would do now; nothing is written. Raises `StoreUnavailable`."""
+        entry = self._enter(DoorItem(evidence=evidence))
+        keys = [] if entry.key is None else [entry.key]
+        async with self._database.reading() as transaction:
+            locked = await stored.lock_orders(transaction, keys) if keys else {}
+            trades = await stored.list_trades(transaction, keys) if locked else {}
+            now = await transaction.clock()
+            writes = DoorWrites()
+            planned = self._plan_entry(entry, locked, trades, writes, [], now=now)
+            if writes.contradictions and await acts.find_settled(transaction, statements_of(writes.contradictions)):
+                return replace(planned, changed=False)
+            return planned
 
     def _enter(self, item: DoorItem) -> _Entry:
         try:

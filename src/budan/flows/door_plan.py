@@ -69,13 +69,15 @@ class Subject:
 class Planned:
     """What was decided, in a word, and what the order and the trade are after it.
 
-    `sighting` is what a payment says of its account's notices, and `age` how old its trade is.
+    `changed` says that this news changed the order or its trade, `sighting` what a payment says of its account's
+    notices, and `age` how old its trade is.
     """
 
     decision: str
     order_state: str
     trade_state: str
     version: int
+    changed: bool = False
     sighting: Sighting | None = None
     age: timedelta = timedelta(0)
 
@@ -154,6 +156,7 @@ def _plan_transition(
         order_state=decision.order_state.value,
         trade_state=decision.trade.state.value,
         version=locked.version + 1,
+        changed=True,
     )
 
 
@@ -257,6 +260,7 @@ def _plan_contradiction(subject: Subject, heard: Heard, decision: Contradiction,
         order_state=subject.locked.order.state.value,
         trade_state=trade.state.value,
         version=subject.locked.version + 1,
+        changed=subject.locked.order.hold_reason is None,
     )
 
 

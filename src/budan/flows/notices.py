@@ -1,6 +1,7 @@
 """Notices: verified before they count, stored raw, acknowledged after the commit."""
 
 from collections.abc import Mapping
+from datetime import datetime
 from hashlib import sha256
 
 import msgspec
@@ -9,6 +10,7 @@ from budan.core.errors import StoreUnavailable
 from budan.core.evidence import Source
 from budan.core.numbers import AccountId, Environment
 from budan.flows.door import ArrivedNotice, Door, DoorItem
+from budan.flows.door_plan import Planned
 from budan.flows.ids import IdSource
 from budan.flows.stamp import stamp
 from budan.ports.channel import Ack, BadNotice, ChannelAccounts, Notice, RawNotice
@@ -75,11 +77,35 @@ class Notices:
             await self._reject(account.account_id, channel, raw, reason=str(bad))
             return account.adapter.acknowledge(accepted=False)
         metrics.NOTICES.labels(channel=channel, verdict="verified").inc()
-        await self._accept(account.account_id, notice, raw)
+        arrived = await self.arrive(raw, received_at=self._clock.now())
+        await self.hear(account.account_id, notice, arrived=arrived, dry=False)
         return account.adapter.acknowledge(accepted=True)
 
-    async def _accept(self, account_id: AccountId, notice: Notice, raw: RawNotice) -> None:
-        """A payment notice goes through the door; one of a refund is stored and kept as evidence of the payment."""
+    async def read_again(self, account_id: AccountId, raw: RawNotice, *, received_at: datetime) -> Notice | str:
+        """A stored notice as today's code reads it, with the clock at the moment when it came; else why it cannot."""
+        account = await self._accounts.find(account_id)
+        if account is None:
+            return "account_unknown"
+        try:
+            return account.adapter.parse_notice(raw, now=received_at)
+        except BadNotice as bad:
+            return str(bad)
+
+    async def arrive(self, raw: RawNotice, *, received_at: datetime) -> ArrivedNotice:
+        """What is stored of a verified notice."""
+        return ArrivedNotice(
+            notice_id=await self._ids.next(),
+            received_at=received_at,
+            headers=msgspec.json.encode(_kept_headers(raw.headers)).decode(),
+            body=raw.body,
+        )
+
+    async def hear(self, account_id: AccountId, notice: Notice, *, arrived: ArrivedNotice | None, dry: bool) -> Planned:
+        """A payment notice goes through the door; one of a refund is stored and kept as evidence of the payment.
+
+        `arrived` stores it; a notice that is heard again has been stored. `dry` says what would be decided, and writes
+        nothing. Safe to repeat.
+        """
         evidence = stamp(
             notice.result,
             account_id=account_id,
@@ -87,13 +113,9 @@ class Notices:
             learned_at=self._clock.now(),
             asked_at=None,
         )
-        arrived = ArrivedNotice(
-            notice_id=await self._ids.next(),
-            received_at=self._clock.now(),
-            headers=msgspec.json.encode(_kept_headers(raw.headers)).decode(),
-            body=raw.body,
-        )
-        await self._door.record(DoorItem(evidence=evidence, notice=arrived))
+        if dry:
+            return await self._door.judge(evidence)
+        return await self._door.record(DoorItem(evidence=evidence, notice=arrived))
 
     async def _reject(self, account_id: AccountId, channel: str, raw: RawNotice, *, reason: str) -> None:
         metrics.NOTICES.labels(channel=channel, verdict="rejected").inc()

@@ -16,6 +16,8 @@ from budan.flows.holding import Holds
 from budan.flows.notices import Notices
 from budan.flows.paying import Payments
 from budan.flows.reading import Reading
+from budan.flows.remedies import Remedies
+from budan.flows.replaying import Replays
 from budan.flows.testifying import Testimony
 from budan.flows.withdrawing import Withdrawals
 from budan.store import directory as stored
@@ -62,3 +64,5 @@ class OperatorFlows:
 
     holds: Holds
     testimony: Testimony
+    replays: Replays
+    remedies: Remedies

@@ -1,66 +1,27 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from budan.core.errors import StoreUnavailable
 from budan.core.numbers import Environment
-from budan.flows.ids import IdSource
-from budan.flows.notices import SAMPLE_BYTES_MAX, SAMPLES_PER_HOUR_MAX, Notices
-from budan.ports.channel import Ack
+from budan.flows.notices import SAMPLE_BYTES_MAX, SAMPLES_PER_HOUR_MAX
+from integration.flows.ears import Ear, is_yes, open_ear
 from integration.flows.platform_side import (
     ALIPAY,
     OURS,
     TELLERS,
-    WECHAT,
-    MovingClock,
     Told,
     by_alipay,
     by_wechat,
-    open_accounts,
     refund_by_wechat,
 )
 from integration.flows.standing import Standing, Till
 
 WAIT_S = 20.0
 CHANNELS = pytest.mark.parametrize("channel", sorted(TELLERS))
-IDS = {"wechat_v3": WECHAT, "alipay": ALIPAY}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ear:
-    """A till that also takes notices."""
-
-    till: Till
-    notices: Notices
-    clock: MovingClock
-
-    async def stand(self, channel: str, **changes: object) -> Standing:
-        return await self.till.stand(account_id=IDS[channel], **changes)
-
-    async def receive(self, told: Told, **changes: object) -> Ack | None:
-        address = {"environment": "local", "channel": told.channel, "account_id": told.account_id} | changes
-        return await self.notices.receive(headers=told.headers, body=told.body, **address)
-
-
-@asynccontextmanager
-async def open_ear(till: Till) -> AsyncIterator[Ear]:
-    clock = MovingClock()
-    ids = IdSource(database=till.database, clock=MovingClock())
-    await ids.start()
-    with open_accounts() as accounts:
-        notices = Notices(
-            database=till.database,
-            environment=Environment.LOCAL,
-            accounts=accounts,
-            door=till.door,
-            ids=ids,
-            clock=clock,
-        )
-        yield Ear(till=till, notices=notices, clock=clock)
 
 
 @pytest.fixture
@@ -73,11 +34,6 @@ async def ear(till: Till) -> AsyncIterator[Ear]:
 async def patient_ear(patient_till: Till) -> AsyncIterator[Ear]:
     async with open_ear(patient_till) as opened:
         yield opened
-
-
-def is_yes(ack: Ack | None) -> bool:
-    assert ack is not None
-    return ack.status in {200, 204} and ack.body != b"fail"
 
 
 @CHANNELS
