@@ -10,7 +10,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from budan.store import acts, audit, closing, directory, jobs, notices, rows, suspects, timeline, work
+from budan.store import acts, audit, closing, directory, jobs, notices, refunds, rows, suspects, timeline, work
 from budan.store.queries import query
 
 Connection = asyncpg.Connection
@@ -25,6 +25,9 @@ MADE_FROM_ROWS: dict[str, type] = {
     "work_count_due": work.DueCount,
     "rate_list": directory.RateRow,
     "api_key_find": directory.ApiKeyRow,
+    "refund_find_many": refunds.RefundRow,
+    "refund_list_due": refunds.DueRefund,
+    "refund_find_key": refunds.KnownKey,
     "order_find_many": rows.OrderRow,
     "order_list": rows.OrderRow,
     "trade_list_many": rows.TradeRow,

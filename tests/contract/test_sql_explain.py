@@ -14,6 +14,7 @@ from budan.store.queries import all_queries, query
 Connection = asyncpg.Connection
 ORDERS = 20_000
 
+REFUNDS = ("refund_find_many", "refund_write", "refund_prepare", "refund_claim_key", "refund_find_key")
 DOOR = ("door_lock_orders", "door_list_trades", "door_write", "door_write_rare", "evidence_keep", "evidence_release")
 INTAKE = ("intake_claim", "idempotency_list", "intake_release", "intake_add", "trade_open", "order_tell_unpaid")
 CLOSING = ("closing_list", "closing_write", "reverse_begin", "order_look_sooner")
@@ -41,6 +42,7 @@ LARGE = (
     "operator_act",
     "remedy",
     "refund",
+    "refund_evidence",
     "webhook",
     "delivery",
     "order_reference",
@@ -168,7 +170,7 @@ async def test_a_hot_query_reads_large_tables_by_key_alone(connection: Connectio
     empty = {name for (name,) in await connection.fetch("SELECT relname FROM pg_class WHERE reltuples = 0")}
     loose = [
         (name, read)
-        for name in dict.fromkeys((*DOOR, *INTAKE, *CLOSING, *READING, *TIMELINE, *ACTS, *NOTICES, *WORK))
+        for name in dict.fromkeys((*DOOR, *REFUNDS, *INTAKE, *CLOSING, *READING, *TIMELINE, *ACTS, *NOTICES, *WORK))
         for read in await explain(connection, name)
         if table_of(read.table) in LARGE and read.kind != "ModifyTable" and not is_by_key(read)
         if read.table not in empty

@@ -22,6 +22,7 @@ PER_ORDER_TABLES = {
     "operator_act",
     "remedy",
     "refund",
+    "refund_evidence",
     "webhook",
     "delivery",
 }

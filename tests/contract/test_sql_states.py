@@ -13,7 +13,8 @@ from budan.store.queries import all_queries
 MAY_SET_ORDER_STATE = {"door_write", "intake_add", "trade_open", "closing_write"}
 MAY_SET_TRADE_STATE = {"door_write", "intake_add", "reverse_begin"}
 MAY_BOOK = {"door_write"}
-COMPLETION = {"remedy", "refund", "contradiction", "evidence"}
+COMPLETION = {"remedy", "contradiction", "evidence", "refund_evidence"}
+PAY_COLUMNS = ("state", "paid_attempt", "paid_at", "paid_seen")
 
 
 def code_of(sql: str) -> str:
@@ -70,7 +71,9 @@ def test_no_statement_outside_the_named_queries_touches_a_pay_state() -> None:
     """A function or a trigger in a migration would be a second door."""
     for path in files("budan.store").joinpath("migrations").iterdir():
         sql = code_of(path.read_text(encoding="utf-8"))
-        assert not re.search(r"\b(?:UPDATE|INSERT INTO|DELETE FROM)\s+(?:orders|trade)\b", sql), path.name
+        assert not re.search(r"\b(?:INSERT INTO|DELETE FROM)\s+(?:orders|trade)\b", sql), path.name
+        touched = [(table, column) for table in ("orders", "trade") for column in PAY_COLUMNS]
+        assert not any(writes(sql, table, column) for table, column in touched), path.name
         assert "CREATE TRIGGER" not in sql
 
 
@@ -86,9 +89,16 @@ def test_what_is_booked_stays_booked() -> None:
 @pytest.mark.invariant("I3", "I12")
 def test_what_tells_of_a_decision_is_written_by_the_door_and_never_changed() -> None:
     for table in sorted(COMPLETION):
-        assert writers(table) <= {"door_write", "door_write_rare"}, table
+        assert writers(table) <= {"door_write", "door_write_rare", "refund_write"}, table
         for one in all_queries().values():
             assert not re.search(rf"\b(?:UPDATE|DELETE FROM)\s+{table}\b", code_of(one.sql)), (one.name, table)
+
+
+@pytest.mark.invariant("I2")
+def test_a_refunds_state_is_set_by_its_door_alone() -> None:
+    """The door of payments and the request behind the gate only make one; `refund_write` writes both doors' words."""
+    assert writers("refund", column="state") == {"door_write_rare", "refund_write"}
+    assert "'created'," in code_of(all_queries()["door_write_rare"].sql)
 
 
 @pytest.mark.invariant("I2")

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 from tidy.repository import ROOT, Module, expect_none, modules
 
-# What `decide` asks the store to do; it is never stored and nobody sees it.
-UNSEEN = frozenset({"Effect"})
+# What `decide` and `decide_refund` ask the store to do; it is never stored and nobody sees it.
+UNSEEN = frozenset({"Effect", "RefundEffect"})
 
 
 def _rows() -> list[str]:

@@ -52,6 +52,8 @@ from budan.flows.nightly import NIGHTLY, Nightly
 from budan.flows.notices import Notices
 from budan.flows.paying import Payments
 from budan.flows.reading import Reading
+from budan.flows.refund_door import RefundDoor
+from budan.flows.refunding import Refunding
 from budan.flows.remedies import Remedies
 from budan.flows.replaying import Replays
 from budan.flows.suspicion import SILENT_S_MAX, SuspicionSteps
@@ -156,6 +158,10 @@ async def open_flows(opened: Opened) -> AsyncGenerator[Flows]:
         closing = await stack.enter_async_context(OrderClosing(database=database, environment=environment))
         directory = Directory(database=database, environment=environment, clock=clock)
         reading = Reading(database=database, environment=environment)
+        refund_door = await stack.enter_async_context(
+            RefundDoor(database=database, environment=environment, lanes=opened.lanes),
+        )
+        refunding = _refunding(opened, accounts=accounts, intents=intents, reading=reading, door=refund_door)
         calls = ChannelCalls(accounts=accounts, door=door, clock=clock, healths=healths)
         payments = Payments(
             database=database,
@@ -184,19 +190,14 @@ async def open_flows(opened: Opened) -> AsyncGenerator[Flows]:
                 healths=healths,
             ),
             reading=reading,
-            notices=Notices(
-                database=database,
-                environment=environment,
-                accounts=accounts,
-                door=door,
-                ids=ids,
-                clock=clock,
-            ),
+            notices=_notices(opened, accounts=accounts, door=door, refunds=refund_door, ids=ids),
             door=door,
             closing=closing,
             endings=TradeEndings(database=database, environment=environment, calls=calls, closing=closing),
             withdrawals=Withdrawals(environment=environment, reading=reading, calls=calls, closing=closing),
             healths=healths,
+            refund_door=refund_door,
+            refunding=refunding,
             cashier_links=CashierLinks(secret=opened.keys.cashier_key),
         )
 
@@ -215,6 +216,32 @@ def operator_flows(opened: Opened, flows: Flows) -> OperatorFlows:
         ),
         replays=Replays(database=database, environment=environment, lanes=opened.lanes, notices=flows.notices),
         remedies=Remedies(database=database, environment=environment),
+    )
+
+
+def _notices(opened: Opened, *, accounts: AccountCache, door: Door, refunds: RefundDoor, ids: IdSource) -> Notices:
+    return Notices(
+        database=opened.database,
+        environment=opened.settings.environment,
+        accounts=accounts,
+        door=door,
+        refunds=refunds,
+        ids=ids,
+        clock=opened.clock,
+    )
+
+
+def _refunding(
+    opened: Opened, *, accounts: AccountCache, intents: IntentMaker, reading: Reading, door: RefundDoor
+) -> Refunding:
+    return Refunding(
+        database=opened.database,
+        environment=opened.settings.environment,
+        clock=opened.clock,
+        accounts=accounts,
+        intents=intents,
+        reading=reading,
+        door=door,
     )
 
 
@@ -241,6 +268,7 @@ async def open_workers(opened: Opened, flows: Flows) -> AsyncGenerator[Workers]:
                 ),
                 questions=flows.questions,
                 healths=flows.healths,
+                refunding=flows.refunding,
                 deliveries=deliveries,
                 leftovers=Leftovers(database=opened.database, door=flows.door),
                 closing=flows.closing,

@@ -119,7 +119,7 @@ def _decide_paid(order: Order, trade: Trade, evidence: Evidence) -> Decision:
     match trade.state:
         case TradeState.SUCCEEDED:
             # A success that did not complete the order goes back by our own refund (I9): that one may be seen.
-            if evidence.refunded_hint and order.paid_attempt == trade.attempt:
+            if evidence.refunded_hint and order.paid_attempt == trade.attempt and not trade.refund_known:
                 return Contradiction(mismatch=Mismatch.RETURNED_ELSEWHERE, to_suspense=False)
             return Unchanged(reason="already_succeeded")
         case TradeState.REVERSING:

@@ -76,6 +76,32 @@ def returned_entry(*, attempt: int, account_id: AccountId, paid: money.Money) ->
     return _two_lines(f"return:{attempt}", REFUND_PAYABLE, channel_account(account_id), paid)
 
 
+def refund_entry(
+    *,
+    ordinal: int,
+    account_id: AccountId,
+    merchant_id: MerchantId,
+    refunded: money.Money,
+    fee_back: money.Money,
+) -> Entry:
+    """A refund of the payment that completed an order: the merchant bears it, less the fee that we give back."""
+    lines = [
+        Posting(
+            account=merchant_account(merchant_id),
+            amount_minor=refunded.amount_minor - fee_back.amount_minor,
+            currency=refunded.currency,
+        ),
+        Posting(account=FEE_INCOME, amount_minor=fee_back.amount_minor, currency=refunded.currency),
+        Posting(account=channel_account(account_id), amount_minor=-refunded.amount_minor, currency=refunded.currency),
+    ]
+    return Entry(key=f"refund:{ordinal}", postings=tuple(line for line in lines if line.amount_minor != 0))
+
+
+def unwanted_refund_entry(*, ordinal: int, account_id: AccountId, refunded: money.Money) -> Entry:
+    """A payment that completed nothing is back with its payer: what we owed is paid, and no fee was taken."""
+    return _two_lines(f"refund:{ordinal}", REFUND_PAYABLE, channel_account(account_id), refunded)
+
+
 def suspense_entry(
     *,
     attempt: int,

@@ -43,5 +43,15 @@ def fee(amount: Money, *, rate_bp: int) -> Money:
     return Money(amount_minor=(amount.amount_minor * rate_bp + 5_000) // 10_000, currency=amount.currency)
 
 
+def fee_to_give_back(refunded: Money, *, rate_bp: int, given_minor: int) -> Money:
+    """The fee that a refund gives back: that of all that is `refunded` so far, less what was given back already.
+
+    Cumulative, so that many small refunds give back what one large one would, and a full one all of the fee.
+    """
+    return Money(
+        amount_minor=max(0, fee(refunded, rate_bp=rate_bp).amount_minor - given_minor), currency=refunded.currency
+    )
+
+
 # A rate above the whole amount is a typing mistake, never a contract.
 FEE_RATE_BP_MAX = 10_000

@@ -40,6 +40,9 @@ QUERY_LADDER_B2C_S: tuple[float, ...] = (2, 3, 5, 5, 5, 5, 5, 10, 30, 60, 120, 3
 # A trade that ended unpaid is asked once more after 10 minutes and the next morning (I6).
 QUERY_LADDER_ENDED_S: tuple[float, ...] = (600, 43_200)
 
+# A refund is asked about sooner while somebody waits for it; WeChat's takes minutes, to a bank card days.
+REFUND_LADDER_S: tuple[float, ...] = (2, 5, 15, 60, 300, 1_800, 7_200, 21_600, 86_400)
+
 # Standard Webhooks recommends a ladder over days; ours ends at one try a day until somebody looks.
 DELIVERY_LADDER_S: tuple[float, ...] = (5, 30, 120, 300, 1_800, 3_600, 7_200, 14_400, 36_000, 86_400)
 

@@ -53,7 +53,8 @@ class Trade:
     `send_until` ends the window in which its first byte may leave (I11); `expires_at` is the last moment at which the
     channel lets a C2B payer pay. `paid_seen` says that a success was heard while the trade could not complete the order.
     `not_found_count` counts the answers "no such trade" that came when I5 lets them count, `not_found_asked_at` is when
-    the question of the newest of them left: one answer that comes twice counts once.
+    the question of the newest of them left: one answer that comes twice counts once. `refund_known`: a refund of ours,
+    or one that is booked, explains that the channel speaks of one.
     """
 
     attempt: int
@@ -68,6 +69,7 @@ class Trade:
     paid_seen: bool = False
     not_found_count: int = 0
     not_found_asked_at: datetime | None = None
+    refund_known: bool = False
 
     @property
     def is_open(self) -> bool:

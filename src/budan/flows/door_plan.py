@@ -46,6 +46,10 @@ AUTOMATIC = "budan"
 UNSENT_DELAY = timedelta(seconds=5)
 
 
+# A refund number has five bits for its place in the order (docs/design.md section 6).
+REFUNDS_MAX = 31
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subject:
     """What one evidence is about: a held order, the trade meant, and the order's other trades."""
@@ -139,13 +143,14 @@ def _plan_transition(
         OrderChange(
             locked=locked,
             state=decision.order_state,
-            hold_reason=decision.hold_reason,
+            hold_reason=decision.hold_reason or _no_number_left(locked, follows),
             paid_at=evidence.paid_at if completes else None,
             paid_attempt=decision.trade.attempt if completes else None,
             learned_source=evidence.source.value if completes else None,
             learned_at=evidence.learned_at if completes else None,
             fee_rate_bp=decision.trade.fee_rate_bp if completes else None,
             fee_minor=follows.fee_minor if completes else None,
+            refunds_made=int(follows.refund_minor is not None and locked.refund_count < REFUNDS_MAX),
         ),
     )
     _plan_consequences(subject, heard, follows, writes)
@@ -158,6 +163,12 @@ def _plan_transition(
         version=locked.version + 1,
         changed=True,
     )
+
+
+def _no_number_left(locked: LockedOrder, follows: Consequences) -> str | None:
+    """The reason to hold an order whose money must go back and has no refund number left: a person sends it."""
+    is_used_up = follows.refund_minor is not None and locked.refund_count >= REFUNDS_MAX
+    return "refund_numbers_used_up" if is_used_up else None
 
 
 def _plan_consequences(subject: Subject, heard: Heard, follows: Consequences, writes: DoorWrites) -> None:
@@ -176,11 +187,12 @@ def _plan_consequences(subject: Subject, heard: Heard, follows: Consequences, wr
                 actor=heard.actor or AUTOMATIC,
             ),
         )
-    if follows.refund_minor is not None:
+    if follows.refund_minor is not None and subject.locked.refund_count < REFUNDS_MAX:
         assert follows.remedy is not None, "money that goes back is always a remedy"
         writes.refunds.append(
             NewRefund(
                 key=subject.key,
+                ordinal=subject.locked.refund_count + 1,
                 attempt=trade.attempt,
                 amount_minor=follows.refund_minor,
                 currency=trade.currency,

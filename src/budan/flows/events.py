@@ -4,7 +4,7 @@ from datetime import datetime
 
 import msgspec
 
-from budan.core.numbers import Environment, trade_number
+from budan.core.numbers import Environment, Number, NumberKind, render_number, trade_number
 from budan.core.order import OrderState
 from budan.store.door import LockedOrder
 
@@ -34,10 +34,35 @@ class OrderEvent(msgspec.Struct, frozen=True, kw_only=True):
     data: OrderEventOrder  # their name
 
 
+class RefundEventRefund(msgspec.Struct, frozen=True, kw_only=True):
+    """The refund as it is after the event; `version` is the order's."""
+
+    refund_no: str
+    order_no: str
+    reference: str
+    version: int
+    state: str
+    origin: str
+    amount_minor: int
+    currency: str
+    reason: str
+    trade_no: str
+    refunded_at: datetime | None
+    fee_given_back_minor: int
+
+
+class RefundEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """A Standard Webhooks payload about a refund."""
+
+    type: str
+    timestamp: datetime
+    data: RefundEventRefund  # their name
+
+
 _ENCODER = msgspec.json.Encoder()
 
 
-def render_event(event: OrderEvent) -> bytes:
+def render_event(event: OrderEvent | RefundEvent) -> bytes:
     """The bytes that are stored, signed and sent, the same ones at every try."""
     return _ENCODER.encode(event)
 
@@ -74,4 +99,18 @@ def render_trade_no(environment: Environment, locked: LockedOrder, *, attempt: i
         merchant_id=locked.order.merchant_id,
         order_id=locked.order_id,
         attempt=attempt,
+    )
+
+
+def render_refund_no(environment: Environment, locked: LockedOrder, *, ordinal: int) -> str:
+    """The number of a locked order's refund."""
+    return render_number(
+        Number(
+            environment=environment,
+            kind=NumberKind.REFUND,
+            lane=locked.lane,
+            merchant_id=locked.order.merchant_id,
+            order_id=locked.order_id,
+            ordinal=ordinal,
+        ),
     )

@@ -12,7 +12,8 @@ from budan.core.numbers import AccountId, Environment
 from budan.flows.door import ArrivedNotice, Door, DoorItem
 from budan.flows.door_plan import Planned
 from budan.flows.ids import IdSource
-from budan.flows.stamp import stamp
+from budan.flows.refund_door import RefundDoor, RefundItem
+from budan.flows.stamp import stamp, stamp_refund
 from budan.ports.channel import Ack, BadNotice, ChannelAccounts, Notice, RawNotice
 from budan.ports.clock import Clock
 from budan.store import door as stored
@@ -40,6 +41,7 @@ class Notices:
         environment: Environment,
         accounts: ChannelAccounts,
         door: Door,
+        refunds: RefundDoor,
         ids: IdSource,
         clock: Clock,
     ) -> None:
@@ -47,6 +49,7 @@ class Notices:
         self._environment = environment
         self._accounts = accounts
         self._door = door
+        self._refunds = refunds
         self._ids = ids
         self._clock = clock
 
@@ -101,7 +104,7 @@ class Notices:
         )
 
     async def hear(self, account_id: AccountId, notice: Notice, *, arrived: ArrivedNotice | None, dry: bool) -> Planned:
-        """A payment notice goes through the door; one of a refund is stored and kept as evidence of the payment.
+        """A notice goes through the door; one of a refund proves its payment, and tells the door of refunds besides.
 
         `arrived` stores it; a notice that is heard again has been stored. `dry` says what would be decided, and writes
         nothing. Safe to repeat.
@@ -115,7 +118,19 @@ class Notices:
         )
         if dry:
             return await self._door.judge(evidence)
-        return await self._door.record(DoorItem(evidence=evidence, notice=arrived))
+        planned = await self._door.record(DoorItem(evidence=evidence, notice=arrived))
+        if notice.refund is not None:
+            # After the payment's own evidence: a refund that is the first news finds its payment booked. Between the
+            # two a channel that hears no yes tells again.
+            told = stamp_refund(
+                notice.refund,
+                account_id=account_id,
+                source=Source.NOTICE,
+                learned_at=self._clock.now(),
+                asked_at=None,
+            )
+            await self._refunds.record(RefundItem(evidence=told))
+        return planned
 
     async def _reject(self, account_id: AccountId, channel: str, raw: RawNotice, *, reason: str) -> None:
         metrics.NOTICES.labels(channel=channel, verdict="rejected").inc()

@@ -5,13 +5,24 @@ from collections.abc import Sequence
 import msgspec
 
 from budan.core.errors import Refused
-from budan.core.numbers import BadNumber, Environment, Number, NumberKind, OrderId, parse_number, trade_number
+from budan.core.numbers import (
+    BadNumber,
+    Environment,
+    MerchantId,
+    Number,
+    NumberKind,
+    OrderId,
+    parse_number,
+    render_number,
+    trade_number,
+)
 from budan.core.order import OrderState
 from budan.core.trade import OPEN_STATES, TradeState
-from budan.flows.views import Caller, OrderPage, OrderView, PaymentStatus, TradeView
+from budan.flows.views import Caller, OrderPage, OrderView, PaymentStatus, RefundView, TradeView
 from budan.ports.channel import PayAction
 from budan.store import reading as stored
 from budan.store.database import Database
+from budan.store.refunds import RefundRow, list_refunds
 from budan.store.rows import NewOrder, OrderRow, TradeRow
 
 PAGE_ROWS_MAX = 100
@@ -47,7 +58,8 @@ class Reading:
         """One order with its trades; raises `Refused` as `own_number` does."""
         number = own_number(caller, order_no, environment=self._environment)
         row, trades = await self.get_rows(number)
-        return view_order(row, trades, environment=self._environment)
+        refunds = await self._list_refunds([row])
+        return view_order(row, trades, refunds.get((row.lane, row.order_id), []), environment=self._environment)
 
     async def get_rows(self, number: Number) -> tuple[OrderRow, list[TradeRow]]:
         """The rows behind a view; raises `Refused` with `order_not_found`."""
@@ -100,10 +112,25 @@ class Reading:
                 )
             shown = rows[:limit]
             trades = await stored.list_trades(transaction, [(row.lane, row.order_id) for row in shown])
+        refunds = await self._list_refunds(shown)
         views = tuple(
-            view_order(row, trades.get((row.lane, row.order_id), []), environment=self._environment) for row in shown
+            view_order(
+                row,
+                trades.get((row.lane, row.order_id), []),
+                refunds.get((row.lane, row.order_id), []),
+                environment=self._environment,
+            )
+            for row in shown
         )
         return OrderPage(orders=views, next_cursor=views[-1].order_no if len(rows) > limit else None)
+
+    async def _list_refunds(self, rows: Sequence[OrderRow]) -> dict[stored.Key, list[RefundRow]]:
+        """The refunds of the orders that have any: most have none, and are not asked for."""
+        keys = [(row.lane, row.order_id) for row in rows if row.refund_count]
+        if not keys:
+            return {}
+        async with self._database.reading() as transaction:
+            return await list_refunds(transaction, keys)
 
     def _cursor(self, caller: Caller, cursor: str | None) -> OrderId:
         if cursor is None:
@@ -114,8 +141,10 @@ class Reading:
             raise Refused("cursor_malformed", param="cursor") from refused
 
 
-def view_order(row: OrderRow, trades: Sequence[TradeRow], *, environment: Environment) -> OrderView:
-    """An order row and its trades as merchants see them."""
+def view_order(
+    row: OrderRow, trades: Sequence[TradeRow], refunds: Sequence[RefundRow], *, environment: Environment
+) -> OrderView:
+    """An order row, its trades and its refunds as merchants see them."""
     return OrderView(
         order_no=_render(row, 0, environment=environment),
         reference=row.reference,
@@ -133,6 +162,40 @@ def view_order(row: OrderRow, trades: Sequence[TradeRow], *, environment: Enviro
         completed_at=row.completed_at,
         fee_minor=row.fee_minor,
         trades=tuple(view_trade(trade, _render(row, trade.attempt, environment=environment)) for trade in trades),
+        refunds=tuple(view_refund(refund, merchant_id=row.merchant_id, environment=environment) for refund in refunds),
+    )
+
+
+def view_refund(row: RefundRow, *, merchant_id: MerchantId, environment: Environment) -> RefundView:
+    """A refund row as merchants see it."""
+
+    def number(kind: NumberKind, ordinal: int) -> str:
+        return render_number(
+            Number(
+                environment=environment,
+                kind=kind,
+                lane=row.lane,
+                merchant_id=merchant_id,
+                order_id=row.order_id,
+                ordinal=ordinal,
+            )
+        )
+
+    return RefundView(
+        refund_no=number(NumberKind.REFUND, row.ordinal),
+        state=row.state,
+        origin=row.origin,
+        amount_minor=row.amount_minor,
+        currency=row.currency,
+        reason=row.reason,
+        trade_no=number(NumberKind.ORDER, row.attempt),
+        created_at=row.created_at,
+        refunded_at=row.refunded_at,
+        ended_at=row.ended_at,
+        fee_given_back_minor=row.fee_given_back_minor,
+        channel_reference=row.channel_reference,
+        code=row.code,
+        message=row.message,
     )
 
 

@@ -5,7 +5,8 @@ from datetime import datetime
 
 from budan.core.evidence import Evidence, Outcome, Source
 from budan.core.numbers import AccountId
-from budan.ports.channel import EndResult, EndState, PayResult
+from budan.core.refund import RefundEvidence
+from budan.ports.channel import EndResult, EndState, PayResult, RefundResult
 
 # PostgreSQL holds neither NUL nor half a character; a channel's text for people must not hold up its money.
 _UNSTORABLE = re.compile(r"[\x00\ud800-\udfff]")
@@ -77,6 +78,34 @@ def stamp_reverse(
         money_returned=has_ended and bool(end.money_returned),
         code=_storable(end.code),
         message=_storable(end.message),
+    )
+
+
+def stamp_refund(
+    result: RefundResult,
+    *,
+    account_id: AccountId,
+    source: Source,
+    learned_at: datetime,
+    asked_at: datetime | None,
+) -> RefundEvidence:
+    """The evidence in what was said of a refund; see `stamp`."""
+    return RefundEvidence(
+        refund_no=_storable(result.refund_no),
+        trade_no=_storable(result.trade_no),
+        account_id=account_id,
+        outcome=result.outcome,
+        source=source,
+        learned_at=learned_at,
+        asked_at=asked_at,
+        amount_minor=result.amount_minor,
+        refunded_total_minor=result.refunded_total_minor,
+        currency=_storable_or_none(result.currency),
+        channel_reference=_storable_or_none(result.channel_reference),
+        refunded_at=result.refunded_at,
+        sent=result.sent,
+        code=_storable(result.code),
+        message=_storable(result.message),
     )
 
 

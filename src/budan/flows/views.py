@@ -99,6 +99,25 @@ class TradeView(msgspec.Struct, frozen=True, kw_only=True):
     message: str = ""
 
 
+class RefundView(msgspec.Struct, frozen=True, kw_only=True):
+    """One refund, as merchants see it. `origin`: merchant, unwanted (a payment that goes back), external."""
+
+    refund_no: str
+    state: str
+    origin: str
+    amount_minor: int
+    currency: str
+    reason: str
+    trade_no: str
+    created_at: datetime
+    refunded_at: datetime | None
+    ended_at: datetime | None
+    fee_given_back_minor: int
+    channel_reference: str | None
+    code: str
+    message: str
+
+
 class OrderView(msgspec.Struct, frozen=True, kw_only=True):
     """An order, as merchants see it. Times are UTC, amounts minor units."""
 
@@ -118,6 +137,7 @@ class OrderView(msgspec.Struct, frozen=True, kw_only=True):
     completed_at: datetime | None
     fee_minor: int | None
     trades: tuple[TradeView, ...]
+    refunds: tuple[RefundView, ...] = ()
 
 
 class OrderPage(msgspec.Struct, frozen=True, kw_only=True):

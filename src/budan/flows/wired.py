@@ -16,6 +16,8 @@ from budan.flows.holding import Holds
 from budan.flows.notices import Notices
 from budan.flows.paying import Payments
 from budan.flows.reading import Reading
+from budan.flows.refund_door import RefundDoor
+from budan.flows.refunding import Refunding
 from budan.flows.remedies import Remedies
 from budan.flows.replaying import Replays
 from budan.flows.testifying import Testimony
@@ -43,6 +45,8 @@ class Flows:
     endings: TradeEndings
     healths: AccountHealths
     withdrawals: Withdrawals
+    refund_door: RefundDoor
+    refunding: Refunding
     cashier_links: CashierLinks
 
     async def problems(self) -> list[str]:

@@ -8,6 +8,7 @@ from budan.core.evidence import Evidence, evidence_digest
 from budan.core.ledger import Entry
 from budan.core.numbers import AccountId, Lane, MerchantId, OrderId
 from budan.core.order import Order, OrderState
+from budan.core.refund import TradeRefunds
 from budan.core.trade import Direction, Trade, TradeState
 from budan.store.database import Transaction, columns
 from budan.store.queries import query
@@ -36,22 +37,30 @@ class LockedOrder:
     created_at: datetime
     expires_at: datetime
     trade_count: int
+    refund_count: int
     now: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LockedTrade:
-    """A trade of a locked order."""
+    """A trade of a locked order, with what its refunds come to."""
 
     trade: Trade
     channel: str
     method: str
     created_at: datetime
+    paid_at: datetime | None
+    channel_reference: str | None
+    refunds: TradeRefunds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OrderChange:
-    """The order row after a decision; `paid_*` only where this decision completes it."""
+    """The order row after a decision; `paid_*` only where this decision completes it.
+
+    `refunds_made` takes so many of its refund numbers; the two amounts are added to what refunds of the payment that
+    completed it promise and have given back.
+    """
 
     locked: LockedOrder
     state: OrderState
@@ -62,6 +71,9 @@ class OrderChange:
     learned_at: datetime | None = None
     fee_rate_bp: int | None = None
     fee_minor: int | None = None
+    refunds_made: int = 0
+    refund_reserved_minor: int = 0
+    refunded_minor: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,13 +135,16 @@ class NextQuestion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewContradiction:
-    """Verified evidence that does not fit; `statement` is all of it as JSON, so that it can be decided again."""
+    """Verified evidence that does not fit; `statement` is all of it as JSON, so that it can be decided again.
+
+    What does not fit about a refund has none: when the hold is lifted the refund's own ladder goes on asking.
+    """
 
     key: Key
     attempt: int
     digest: bytes
     mismatch: str
-    statement: str
+    statement: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,9 +162,10 @@ class NewRemedy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewRefund:
-    """The intent to give a payment back (I9)."""
+    """The intent to give a payment back (I9); `ordinal` is the order's next refund number."""
 
     key: Key
+    ordinal: int
     attempt: int
     amount_minor: int
     currency: str
@@ -208,6 +224,7 @@ async def lock_orders(transaction: Transaction, keys: Sequence[Key]) -> dict[Key
             created_at=row["created_at"],
             expires_at=row["expires_at"],
             trade_count=row["trade_count"],
+            refund_count=row["refund_count"],
             now=row["now"],
         )
         for row in rows
@@ -218,6 +235,13 @@ async def list_trades(transaction: Transaction, keys: Sequence[Key]) -> dict[Key
     """Every trade of orders that this transaction holds."""
     found: dict[Key, list[LockedTrade]] = {}
     for row in await transaction.many(_DOOR_LIST_TRADES, *columns(sorted(keys), 2)):
+        refunds = TradeRefunds(
+            paid_minor=row["amount_minor"],
+            reserved_minor=row["refund_reserved_minor"],
+            refunded_minor=row["refunded_minor"],
+            elsewhere_minor=row["refunded_elsewhere_minor"],
+            fee_given_back_minor=row["fee_given_back_minor"],
+        )
         trade = Trade(
             attempt=row["attempt"],
             direction=Direction.B2C if row["method"] == "code" else Direction.C2B,
@@ -231,22 +255,31 @@ async def list_trades(transaction: Transaction, keys: Sequence[Key]) -> dict[Key
             paid_seen=row["paid_seen"],
             not_found_count=row["not_found_count"],
             not_found_asked_at=row["not_found_asked_at"],
+            refund_known=refunds.reserved_minor + refunds.gone_minor > 0,
         )
         found.setdefault((row["lane"], row["order_id"]), []).append(
-            LockedTrade(trade=trade, channel=row["channel"], method=row["method"], created_at=row["created_at"]),
+            LockedTrade(
+                trade=trade,
+                channel=row["channel"],
+                method=row["method"],
+                created_at=row["created_at"],
+                paid_at=row["paid_at"],
+                channel_reference=row["channel_reference"],
+                refunds=refunds,
+            ),
         )
     return found
 
 
 async def write(transaction: Transaction, writes: DoorWrites, *, now: datetime) -> set[Key]:
     """Write a door transaction; gives the orders whose version was still the one that was read."""
-    orders, trades = columns(_order_rows(writes), 12), columns(_trade_rows(writes), 18)
+    orders, trades = columns(_order_rows(writes), 15), columns(_trade_rows(writes), 18)
     *asked, need_person = columns(_asked_rows(writes), 6)
     rows = await transaction.many(
         _DOOR_WRITE,
         *orders[:8],
         now,
-        *orders[8:],
+        *orders[8:12],
         *trades[:17],
         *columns(_evidence_rows(writes), 16),
         *columns(_notice_rows(writes), 9),
@@ -256,6 +289,7 @@ async def write(transaction: Transaction, writes: DoorWrites, *, now: datetime) 
         *columns(_answered_rows(writes), 3),
         need_person,
         *trades[17:],
+        *orders[12:],
     )
     if writes.contradictions or writes.remedies or writes.refunds or writes.closes:
         await _write_rare(transaction, writes, now=now)
@@ -280,7 +314,8 @@ async def _write_rare(transaction: Transaction, writes: DoorWrites, *, now: date
         for item in sorted(writes.remedies, key=lambda item: (item.key, item.attempt))
     ]
     refunds = sorted(
-        (*item.key, item.attempt, item.amount_minor, item.currency, item.reason) for item in writes.refunds
+        (*item.key, item.attempt, item.amount_minor, item.currency, item.reason, item.ordinal)
+        for item in writes.refunds
     )
     closes = sorted((*key, attempt) for key, attempt in writes.closes)
     await transaction.none(
@@ -288,7 +323,7 @@ async def _write_rare(transaction: Transaction, writes: DoorWrites, *, now: date
         now,
         *contradictions[:5],
         *columns(remedies, 8),
-        *columns(refunds, 6),
+        *columns(refunds, 7),
         *columns(closes, 3),
         *contradictions[5:],
     )
@@ -343,6 +378,9 @@ def _order_rows(writes: DoorWrites) -> list[tuple[object, ...]]:
             change.learned_at,
             change.fee_rate_bp,
             change.fee_minor,
+            change.refunds_made,
+            change.refund_reserved_minor,
+            change.refunded_minor,
         )
         for change in writes.orders
     ]

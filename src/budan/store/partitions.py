@@ -21,6 +21,7 @@ PARTITIONED = (
     "operator_act",
     "remedy",
     "refund",
+    "refund_evidence",
     "webhook",
     "delivery",
 )

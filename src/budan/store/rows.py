@@ -39,6 +39,7 @@ class OrderRow:
     completed_at: datetime | None
     fee_rate_bp: int | None
     fee_minor: int | None
+    refund_count: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,6 +14,7 @@ from budan.flows.wired import Flows
 from budan.telemetry import metrics
 from budan.web.api.listing import listing_handlers
 from budan.web.api.orders import OrdersApi
+from budan.web.api.refunds import RefundsApi
 from budan.web.assets.files import Assets
 from budan.web.cashier.shop import ShopPage
 from budan.web.cashier.views import Cashier
@@ -207,6 +208,7 @@ def build_app(flows: Flows, *, wallet_url: str | None = None) -> Application:
     public_url = flows.public_url.rstrip("/")
     assets = Assets.load()
     pages = Pages(assets=assets)
+    refunds = RefundsApi(flows=flows)
     orders = OrdersApi(flows=flows, public_url=public_url)
     cashier = Cashier(flows=flows, pages=pages, public_url=public_url, wallet_url=wallet_url)
     terminal = TerminalPage(flows=flows, pages=pages)
@@ -218,6 +220,9 @@ def build_app(flows: Flows, *, wallet_url: str | None = None) -> Application:
         "get_order": orders.get,
         "close_order": orders.close,
         "cancel_charge": orders.cancel,
+        "create_refund": refunds.create,
+        "list_refunds": refunds.list_of,
+        "get_refund": refunds.get,
         "notify": NoticeReceiver(flows=flows).receive,
         "cashier_state": cashier.state,
         "terminal_state": terminal.state,

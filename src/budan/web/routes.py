@@ -5,6 +5,7 @@ from enum import Enum
 
 import msgspec
 
+from budan.flows.views import RefundView
 from budan.web.api.messages import (
     ChargeAgainRequest,
     ChargeRequest,
@@ -12,6 +13,8 @@ from budan.web.api.messages import (
     OrderAnswer,
     OrderListAnswer,
     OrderListQuery,
+    RefundListAnswer,
+    RefundRequest,
 )
 from budan.web.reading import API_BODY_BYTES_MAX, NOTICE_BODY_BYTES_MAX
 
@@ -187,6 +190,51 @@ ROUTES: tuple[Route, ...] = (
             "trade_already_paid",
             "trade_already_ended",
         },
+    ),
+    Route(
+        name="create_refund",
+        method="POST",
+        path="/v1/orders/{order_no}/refunds",
+        surface=Surface.API,
+        summary="Give back what was paid for an order, in part or all",
+        body=BodyKind.JSON,
+        takes=RefundRequest,
+        gives=RefundView,
+        status=201,
+        asks_key=True,
+        takes_idempotency_key=True,
+        codes=_ORDER_NO_CODES
+        | {
+            "amount_not_positive",
+            "amount_too_large",
+            "reason_malformed",
+            "order_not_paid",
+            "order_on_hold",
+            "refund_unsupported",
+            "refund_too_late",
+            "refund_exceeds_paid",
+            "too_many_refunds",
+        },
+    ),
+    Route(
+        name="list_refunds",
+        method="GET",
+        path="/v1/orders/{order_no}/refunds",
+        surface=Surface.API,
+        summary="List the refunds of an order",
+        gives=RefundListAnswer,
+        asks_key=True,
+        codes=_ORDER_NO_CODES,
+    ),
+    Route(
+        name="get_refund",
+        method="GET",
+        path="/v1/orders/{order_no}/refunds/{refund_no}",
+        surface=Surface.API,
+        summary="Ask for a refund",
+        gives=RefundView,
+        asks_key=True,
+        codes=_ORDER_NO_CODES | {"refund_not_found"},
     ),
     Route(
         name="notify",

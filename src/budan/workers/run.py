@@ -14,6 +14,7 @@ from budan.flows.healths import AccountHealths
 from budan.flows.keeping import Housekeeping
 from budan.flows.lanes import LaneKeeper
 from budan.flows.leftovers import Leftovers
+from budan.flows.refunding import Refunding
 from budan.ports.clock import Clock
 from budan.workers.close import CLOSE_LIMITS, CLOSES_MAX, ORDER_LIMITS, ORDERS_MAX, CloseWork, ExpireWork
 from budan.workers.deliver import DELIVERIES_MAX, DELIVERY_LIMITS, DeliverWork
@@ -26,6 +27,7 @@ from budan.workers.jobs import JobTurns
 from budan.workers.loop import Failures, Turns, attempt, run_loop
 from budan.workers.mail import MailTurns
 from budan.workers.query import QUERY_LIMITS, QUESTIONS_MAX, QueryWork
+from budan.workers.refund import REFUND_LIMITS, REFUNDS_MAX, RefundWork
 from budan.workers.shares import AccountShares
 from budan.workers.sweep import Follow, Sweep, Work
 
@@ -43,6 +45,7 @@ class Workers:
     lanes: LaneKeeper
     questions: Questions
     healths: AccountHealths
+    refunding: Refunding
     deliveries: Deliveries
     leftovers: Leftovers
     closing: OrderClosing
@@ -66,6 +69,7 @@ async def run_workers(workers: Workers, *, stop: asyncio.Event) -> None:
         InFlight(work="evidence", rows_max=EVIDENCE_MAX, stop=stop) as retrying,
         InFlight(work="expire", rows_max=ORDERS_MAX, stop=stop) as expiring,
         InFlight(work="close", rows_max=CLOSES_MAX, stop=stop) as closing,
+        InFlight(work="refund", rows_max=REFUNDS_MAX, stop=stop) as refunding,
     ):
         shares = AccountShares(healths=workers.healths, lanes=workers.lanes)
         forward = ForwardTurns(questions=workers.questions, healths=workers.healths, lanes=workers.lanes)
@@ -76,6 +80,7 @@ async def run_workers(workers: Workers, *, stop: asyncio.Event) -> None:
             _sweep(workers, EvidenceWork(leftovers=workers.leftovers), EVIDENCE_LIMITS, retrying),
             _sweep(workers, ExpireWork(closing=workers.closing), ORDER_LIMITS, expiring),
             _sweep(workers, CloseWork(endings=workers.endings), CLOSE_LIMITS, closing),
+            _sweep(workers, RefundWork(refunding=workers.refunding), REFUND_LIMITS, refunding),
         )
         housekeeping = HousekeepingTurns(housekeeping=workers.housekeeping, lanes=workers.lanes, clock=workers.clock)
         await attempt(workers.lanes.renew, failures)
@@ -86,7 +91,7 @@ async def run_workers(workers: Workers, *, stop: asyncio.Event) -> None:
             loops.create_task(workers.jobs.run(stop))
             loops.create_task(workers.mail.run(stop))
             loops.create_task(forward.run(stop))
-        flying = (delivering, asking, retrying, expiring, closing)
+        flying = (delivering, asking, retrying, expiring, closing, refunding)
         _log.info("worker_stopping", rows_in_flight=sum(len(rows) for rows in flying))
         # A whole lease from here, for what drains.
         await attempt(workers.lanes.renew, failures)

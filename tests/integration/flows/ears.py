@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from budan.core.numbers import Environment
 from budan.flows.ids import IdSource
 from budan.flows.notices import Notices
+from budan.flows.refund_door import RefundDoor
 from budan.ports.channel import Ack
 from integration.flows.platform_side import ALIPAY, WECHAT, MovingClock, Told, open_accounts
-from integration.flows.standing import Standing, Till
+from integration.flows.standing import LANES, Standing, Till
 
 IDS = {"wechat_v3": WECHAT, "alipay": ALIPAY}
 
@@ -35,16 +36,19 @@ async def open_ear(till: Till) -> AsyncIterator[Ear]:
     clock = MovingClock()
     ids = IdSource(database=till.database, clock=MovingClock())
     await ids.start()
-    with open_accounts() as accounts:
-        notices = Notices(
-            database=till.database,
-            environment=Environment.LOCAL,
-            accounts=accounts,
-            door=till.door,
-            ids=ids,
-            clock=clock,
-        )
-        yield Ear(till=till, notices=notices, clock=clock)
+    refunds = RefundDoor(database=till.database, environment=Environment.LOCAL, lanes=LANES)
+    async with refunds:
+        with open_accounts() as accounts:
+            notices = Notices(
+                database=till.database,
+                environment=Environment.LOCAL,
+                accounts=accounts,
+                door=till.door,
+                refunds=refunds,
+                ids=ids,
+                clock=clock,
+            )
+            yield Ear(till=till, notices=notices, clock=clock)
 
 
 def is_yes(ack: Ack | None) -> bool:

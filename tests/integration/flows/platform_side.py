@@ -143,7 +143,8 @@ def by_wechat(
 
 def refund_by_wechat(trade_no: str) -> Told:
     """WeChat tells that a refund went through."""
-    return by_wechat(trade_no, event="REFUND.SUCCESS", refund_status="SUCCESS", out_refund_no="r1")
+    amount = {"total": AMOUNT_MINOR, "refund": AMOUNT_MINOR, "payer_total": AMOUNT_MINOR, "payer_refund": AMOUNT_MINOR}
+    return by_wechat(trade_no, event="REFUND.SUCCESS", refund_status="SUCCESS", out_refund_no="r1", amount=amount)
 
 
 def by_alipay(trade_no: str, *, key: Any = PLATFORM, **changes: str) -> Told:

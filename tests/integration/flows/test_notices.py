@@ -239,6 +239,26 @@ async def test_a_refund_notice_of_a_paid_order_is_kept_and_holds_it(ear: Ear) ->
     assert await ear.till.rows("SELECT sum(amount_minor) FROM posting") == [(0,)]
 
 
+@pytest.mark.invariant("I8", "I10")
+async def test_a_refund_that_is_the_first_news_proves_its_payment_and_both_are_booked(ear: Ear) -> None:
+    """Whether the payment or its refund is heard first, the books end the same, and a person is asked to look."""
+    first, second = await ear.stand("wechat_v3"), await ear.stand("wechat_v3")
+    await ear.receive(refund_by_wechat(first.trade_no()))
+    await ear.receive(by_wechat(second.trade_no()))
+    await ear.receive(refund_by_wechat(second.trade_no()))
+    for standing in (first, second):
+        await ear.receive(by_wechat(standing.trade_no()))
+        await ear.receive(refund_by_wechat(standing.trade_no()))
+    books = "SELECT account, sum(amount_minor) FROM posting WHERE order_id = $1 GROUP BY account ORDER BY account"
+    for standing in (first, second):
+        assert {total for _, total in await ear.till.rows(books, standing.order_id)} == {0}
+        assert await ear.till.rows(
+            "SELECT origin, state, amount_minor FROM refund WHERE order_id = $1", standing.order_id
+        ) == [("external", "succeeded", 1_000)]
+    assert await ear.till.rows("SELECT DISTINCT state, hold_reason IS NULL FROM orders") == [("paid", False)]
+    assert await ear.till.rows("SELECT count(*) FROM webhook WHERE event = 'refund.succeeded'") == [(2,)]
+
+
 async def test_no_header_that_could_hold_a_secret_is_kept(ear: Ear) -> None:
     told = by_wechat((await ear.stand("wechat_v3")).trade_no())
     await ear.receive(replace(told, headers={**told.headers, "authorization": "Bearer x", "cookie": "y"}))

@@ -72,6 +72,7 @@ async def working(
             lanes=keeper(stage, lease_s=lease_s),
             questions=stage.flows.questions,
             healths=stage.flows.healths,
+            refunding=stage.flows.refunding,
             deliveries=deliveries,
             leftovers=Leftovers(database=stage.database, door=stage.flows.door),
             closing=stage.flows.closing,

@@ -17,6 +17,7 @@ SELECT
     o.hold_reason,
     o.paid_attempt,
     o.trade_count,
+    o.refund_count,
     clock_timestamp() AS now
 FROM orders AS o
 INNER JOIN unnest($1::smallint[], $2::bigint[]) AS w (lane, id) ON o.lane = w.lane AND o.id = w.id
@@ -43,7 +44,13 @@ SELECT
     t.expires_at,
     t.paid_seen,
     t.not_found_count,
-    t.not_found_asked_at
+    t.not_found_asked_at,
+    t.paid_at,
+    t.channel_reference,
+    t.refund_reserved_minor,
+    t.refunded_minor,
+    t.refunded_elsewhere_minor,
+    t.fee_given_back_minor
 FROM trade AS t
 INNER JOIN unnest($1::smallint[], $2::bigint[]) AS w (lane, id) ON t.lane = w.lane AND t.order_id = w.id
 WHERE t.lane = any($1)
@@ -67,14 +74,18 @@ WITH changed_order AS ( -- compare-and-set on version; paid columns are written 
         learned_at = coalesce(o.learned_at, w.learned_at),
         completed_at = coalesce(o.completed_at, CASE WHEN w.paid_attempt IS NULL THEN NULL ELSE $9 END),
         fee_rate_bp = coalesce(o.fee_rate_bp, w.fee_rate_bp),
-        fee_minor = coalesce(o.fee_minor, w.fee_minor)
+        fee_minor = coalesce(o.fee_minor, w.fee_minor),
+        refund_count = o.refund_count + w.refunds_made,
+        refund_reserved_minor = o.refund_reserved_minor + w.reserved_minor,
+        refunded_minor = o.refunded_minor + w.refunded_minor
     FROM
         unnest(
             $1::smallint[], $2::bigint[], $3::integer[], $4::text[], $5::boolean[], $6::text[],
-            $7::timestamptz[], $8::smallint[], $10::text[], $11::timestamptz[], $12::integer[], $13::bigint[]
+            $7::timestamptz[], $8::smallint[], $10::text[], $11::timestamptz[], $12::integer[], $13::bigint[],
+            $79::smallint[], $80::bigint[], $81::bigint[]
         ) AS w (
             lane, id, version, state, told_unpaid, hold_reason, paid_at, paid_attempt, learned_source, learned_at,
-            fee_rate_bp, fee_minor
+            fee_rate_bp, fee_minor, refunds_made, reserved_minor, refunded_minor
         )
     WHERE o.lane = any($1) AND o.lane = w.lane AND o.id = w.id AND o.version = w.version
     RETURNING o.lane, o.id
@@ -260,7 +271,7 @@ WITH new_contradiction AS ( -- one for each statement that does not fit
         $1::timestamptz,
         w.statement
     FROM
-        unnest($2::smallint[], $3::bigint[], $4::smallint[], $5::bytea[], $6::text[], $24::jsonb[])
+        unnest($2::smallint[], $3::bigint[], $4::smallint[], $5::bytea[], $6::text[], $25::jsonb[])
             AS w (lane, order_id, attempt, digest, mismatch, statement)
     ON CONFLICT (lane, order_id, attempt, digest) DO NOTHING
 ),
@@ -286,12 +297,21 @@ new_remedy AS ( -- original times are kept (I12)
         ) AS w (lane, order_id, attempt, cause, learned_source, paid_at, learned_at, actor)
 ),
 
+reserved AS ( -- what is promised to go back, bounded by the trade's own money
+    UPDATE trade AS t
+    SET refund_reserved_minor = t.refund_reserved_minor + w.amount_minor
+    FROM
+        unnest($15::smallint[], $16::bigint[], $17::smallint[], $18::bigint[])
+            AS w (lane, order_id, attempt, amount_minor)
+    WHERE t.lane = any($15) AND t.lane = w.lane AND t.order_id = w.order_id AND t.attempt = w.attempt
+),
+
 new_refund AS ( -- the intent to give back a payment that completes nothing (I9)
     INSERT INTO refund (lane, order_id, ordinal, attempt, state, amount_minor, currency, reason, created_at)
     SELECT
         w.lane,
         w.order_id,
-        w.attempt AS ordinal,
+        w.ordinal,
         w.attempt,
         'created',
         w.amount_minor,
@@ -299,8 +319,9 @@ new_refund AS ( -- the intent to give back a payment that completes nothing (I9)
         w.reason,
         $1::timestamptz
     FROM
-        unnest($15::smallint[], $16::bigint[], $17::smallint[], $18::bigint[], $19::text[], $20::text[])
-            AS w (lane, order_id, attempt, amount_minor, currency, reason)
+        unnest(
+            $15::smallint[], $16::bigint[], $17::smallint[], $18::bigint[], $19::text[], $20::text[], $21::smallint[]
+        ) AS w (lane, order_id, attempt, amount_minor, currency, reason, ordinal)
     RETURNING lane, order_id, ordinal
 ),
 
@@ -321,7 +342,7 @@ SELECT
     w.attempt,
     $1::timestamptz
 FROM
-    unnest($21::smallint[], $22::bigint[], $23::smallint[]) AS w (lane, order_id, attempt)
+    unnest($22::smallint[], $23::bigint[], $24::smallint[]) AS w (lane, order_id, attempt)
 ON CONFLICT (lane, order_id, attempt) DO NOTHING;
 
 -- name: evidence_keep :none

@@ -21,7 +21,8 @@ SELECT
     o.learned_at,
     o.completed_at,
     o.fee_rate_bp,
-    o.fee_minor
+    o.fee_minor,
+    o.refund_count
 FROM orders AS o
 INNER JOIN unnest($1::smallint[], $2::bigint[]) AS w (lane, id) ON o.lane = w.lane AND o.id = w.id
 WHERE o.lane = any($1);
@@ -49,7 +50,8 @@ SELECT
     learned_at,
     completed_at,
     fee_rate_bp,
-    fee_minor
+    fee_minor,
+    refund_count
 FROM orders
 WHERE lane = $1 AND merchant_id = $2 AND id < $3 AND ($5::text IS NULL OR state = $5)
 ORDER BY id DESC

@@ -9,7 +9,7 @@ from budan.core.money import AMOUNT_MINOR_MAX, CURRENCY_EXPONENTS
 from budan.core.order import OrderState
 from budan.flows.intake import EXPIRES_IN_S_MAX, EXPIRES_IN_S_MIN
 from budan.flows.reading import PAGE_ROWS_MAX
-from budan.flows.views import OrderView
+from budan.flows.views import OrderView, RefundView
 
 # The terminal waits for its answer with a customer before it: longer than this they look at the order instead.
 WAIT_S_DEFAULT = 8.0
@@ -122,6 +122,28 @@ class ChargeAgainRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
     wait_s: WaitSeconds = WAIT_S_DEFAULT
     device_id: DeviceId | UnsetType = UNSET
     device_ip: DeviceIp | UnsetType = UNSET
+
+
+Reason = Annotated[
+    str,
+    Meta(
+        max_length=80,
+        description="Shown to the payer by some wallets; at most 80 bytes, which is 26 Chinese characters.",
+    ),
+]
+
+
+class RefundRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How much of an order's payment shall go back, and why."""
+
+    amount_minor: AmountMinor
+    reason: Reason = ""
+
+
+class RefundListAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """The refunds of an order, oldest first."""
+
+    refunds: list[RefundView]
 
 
 class OrderListQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

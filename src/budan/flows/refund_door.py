@@ -1,0 +1,138 @@
+"""The door of refunds: everything that tells whether money went back enters here, in batches, one transaction each."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+from budan.core.errors import StaleState, StoreUnavailable
+from budan.core.numbers import BadNumber, Environment, Number, NumberKind, parse_number
+from budan.core.refund import RefundEvidence
+from budan.flows.coalesce import Coalescer
+from budan.flows.refund_plan import RefundPlanned, RefundSubject, Writes, plan_external, plan_refund
+from budan.store import door as gate
+from budan.store import refunds as stored
+from budan.store.database import Database, RowsFailed
+from budan.store.door import DoorWrites, Key, LockedOrder, LockedTrade
+from budan.store.refunds import RefundRow, RefundWrites
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RefundItem:
+    """One evidence; `attempts` is its step's place on the ladder, None for what no due step brought."""
+
+    evidence: RefundEvidence
+    attempts: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Entry:
+    """An item with what its numbers say: `refund` where it is one of ours, `trade` where only the trade is."""
+
+    item: RefundItem
+    refund: Number | None
+    trade: Number | None
+
+    @property
+    def key(self) -> Key | None:
+        """Where the order's rows are."""
+        number = self.refund or self.trade
+        return None if number is None else (number.lane, number.order_id)
+
+
+UNKNOWN_REFUND = "unknown_refund"
+
+
+class RefundDoor:
+    """Records what is said of refunds. Use as an async context manager; leaving drains what was promised."""
+
+    def __init__(self, *, database: Database, environment: Environment, lanes: int) -> None:
+        self._database = database
+        self._environment = environment
+        self._lanes = lanes
+        self._batches: Coalescer[_Entry, RefundPlanned] = Coalescer(self._run, name="refund_door", key=_order_key)
+
+    async def __aenter__(self) -> Self:
+        await self._batches.__aenter__()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self._batches.__aexit__(kind, error, traceback)
+
+    async def record(self, item: RefundItem) -> RefundPlanned:
+        """Let one evidence have its effect; when this returns the row is committed (I1).
+
+        Safe to repeat. Raises `Overloaded` before anything is promised, `StoreUnavailable` when nothing was written: a
+        channel tells again, and a due step stays due.
+        """
+        evidence = item.evidence
+        refund = self._own(evidence.refund_no, NumberKind.REFUND)
+        entry = _Entry(item=item, refund=refund, trade=self._own(evidence.trade_no, NumberKind.ORDER))
+        if entry.key is None:
+            return RefundPlanned(decision=UNKNOWN_REFUND, state="", version=0)
+        try:
+            return await self._batches.submit(entry)
+        except RowsFailed as failed:
+            raise StoreUnavailable(str(failed)) from failed
+
+    def _own(self, text: str, kind: NumberKind) -> Number | None:
+        try:
+            number = parse_number(text)
+        except BadNumber:
+            return None
+        own = number.environment is self._environment and number.kind is kind and number.lane < self._lanes
+        return number if own else None
+
+    async def _run(self, entries: Sequence[_Entry]) -> Sequence[RefundPlanned]:
+        """One transaction: lock, read, decide, write."""
+        keys = sorted({key for entry in entries if (key := entry.key) is not None})
+        async with self._database.transaction() as transaction:
+            locked = await gate.lock_orders(transaction, keys)
+            trades = await gate.list_trades(transaction, sorted(locked)) if locked else {}
+            refunds = await stored.list_refunds(transaction, sorted(locked)) if locked else {}
+            writes = Writes(door=DoorWrites(), refunds=RefundWrites())
+            planned = [self._plan(entry, locked, trades, refunds, writes) for entry in entries]
+            if locked:
+                now = next(iter(locked.values())).now
+                written = await gate.write(transaction, writes.door, now=now)
+                if len(written) != len(writes.door.orders):
+                    # The rows are locked by this transaction, so only a bug can have changed a version.
+                    raise StaleState
+                await stored.write_refunds(transaction, writes.refunds, now=now)
+        return planned
+
+    def _plan(
+        self,
+        entry: _Entry,
+        locked: dict[Key, LockedOrder],
+        trades: dict[Key, list[LockedTrade]],
+        refunds: dict[Key, list[RefundRow]],
+        writes: Writes,
+    ) -> RefundPlanned:
+        unknown = RefundPlanned(decision=UNKNOWN_REFUND, state="", version=0)
+        key, number = entry.key, entry.refund or entry.trade
+        order = locked.get(key) if key is not None else None
+        if key is None or number is None or order is None or order.order.merchant_id != number.merchant_id:
+            return unknown
+        rows = tuple(refunds.get(key, []))
+        row = next((row for row in rows if entry.refund is not None and row.ordinal == entry.refund.ordinal), None)
+        attempt = number.ordinal if row is None else row.attempt
+        trade = next((trade for trade in trades.get(key, []) if trade.trade.attempt == attempt), None)
+        if trade is None or (row is None and entry.refund is not None):
+            return unknown
+        subject = RefundSubject(locked=order, trade=trade, refunds=rows)
+        evidence = entry.item.evidence
+        if row is None:
+            return plan_external(subject, evidence, writes, environment=self._environment)
+        return plan_refund(subject, row, evidence, writes, attempts=entry.item.attempts, environment=self._environment)
+
+
+def _order_key(entry: _Entry) -> Key:
+    """One evidence per order in a batch: each changes sums that the next one must read."""
+    assert entry.key is not None, "an evidence of no order of ours never enters a batch"
+    return entry.key
