@@ -1,9 +1,10 @@
 """Commands that set an instance up: db, merchant, key, channel, rate, config."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
+from typing import ParamSpec, TypeVar
 
 import click
 from rich.table import Table
@@ -13,9 +14,11 @@ from budan.cli.sandbox_account import open_sandbox_account
 from budan.cli.settings import Settings
 from budan.cli.wiring import open_database
 from budan.core.errors import Refused
-from budan.flows.administering import AddedMerchant, Administration, MerchantWish
+from budan.flows.administering import AddedMerchant, Administration, MerchantWish, OrderTerms
 from budan.store.upgrade import upgrade
 
+P = ParamSpec("P")
+R = TypeVar("R")
 _STORE = ("environment", "folder", "database")
 
 
@@ -69,6 +72,19 @@ def merchant() -> None:
     """Who gets paid."""
 
 
+def _terms_options(command: Callable[P, R]) -> Callable[P, R]:
+    """Adds the flags of how a merchant's orders end."""
+    for option in (
+        click.option("--late-payment", default=None, help="complete or refund: what is paid after an order expired."),
+        click.option(
+            "--expires-in-with-payer", type=int, default=None, help="The same where the payer is known; 7200."
+        ),
+        click.option("--expires-in", type=int, default=None, help="Seconds that an order lives; 900 unless told."),
+    ):
+        command = option(command)
+    return command
+
+
 @merchant.command("add")
 @click.argument("names", nargs=-1, required=True)
 @click.option("--webhook", default=None, help="Where these merchants take webhooks.")
@@ -76,6 +92,7 @@ def merchant() -> None:
 @click.option("--rate", "rates", multiple=True, help="CHANNEL=BASIS_POINTS, from now on.")
 @click.option("--with-key", is_flag=True, help="Issue an API key and print it, this once.")
 @click.option("--with-shop", is_flag=True, help="Add a shop with a printed code and a desk.")
+@_terms_options
 @with_settings(*_STORE, "public_url", "listen")
 @json_option
 def merchant_add(
@@ -86,11 +103,17 @@ def merchant_add(
     rates: tuple[str, ...],
     with_key: bool,
     with_shop: bool,
+    expires_in: int | None,
+    expires_in_with_payer: int | None,
+    late_payment: str | None,
     settings: Settings,
     as_json: bool,
 ) -> None:
     """Add merchants with all that the options say, or none of them."""
     rates_bp = dict(_parse_rate(rate) for rate in rates)
+    terms = OrderTerms(
+        expires_in_s=expires_in, expires_in_with_payer_s=expires_in_with_payer, late_payment=late_payment
+    )
     wishes = [
         MerchantWish(
             name=name,
@@ -99,6 +122,7 @@ def merchant_add(
             rates_bp=rates_bp,
             with_key=with_key,
             with_shop=with_shop,
+            terms=terms,
         )
         for name in names
     ]
@@ -118,6 +142,37 @@ def show_merchant(added: AddedMerchant, *, public_url: str) -> dict[str, object]
     terminal_url = None if added.terminal_token is None else f"{public_url}/terminal/{added.terminal_token}"
     fields = asdict(added) | {"shop_url": shop_url, "terminal_url": terminal_url}
     return {name: value for name, value in fields.items() if value is not None}
+
+
+@merchant.command("set")
+@click.argument("merchant_id", type=int)
+@_terms_options
+@with_settings(*_STORE)
+@json_option
+def merchant_set(
+    *,
+    merchant_id: int,
+    expires_in: int | None,
+    expires_in_with_payer: int | None,
+    late_payment: str | None,
+    settings: Settings,
+    as_json: bool,
+) -> None:
+    """Change how a merchant's orders end. New orders live as long as told; what is not told stays."""
+    terms = OrderTerms(
+        expires_in_s=expires_in, expires_in_with_payer_s=expires_in_with_payer, late_payment=late_payment
+    )
+
+    async def set_terms() -> dict[str, object]:
+        async with open_administration(settings) as administration:
+            await administration.set_terms(merchant_id, terms)
+            return next(asdict(row) for row in await administration.list_merchants() if row.merchant_id == merchant_id)
+
+    row = run_async(set_terms())
+    if as_json:
+        print_json(row)
+    else:
+        _print_rows("merchants", [row], as_json=False)
 
 
 @merchant.command("list")

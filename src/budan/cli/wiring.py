@@ -167,6 +167,7 @@ async def open_flows(opened: Opened) -> AsyncGenerator[Flows]:
             database=database,
             environment=environment,
             clock=clock,
+            directory=directory,
             chooser=Chooser(directory=directory, accounts=accounts),
             intake=intake,
             intents=intents,

@@ -14,16 +14,33 @@ from budan.core.errors import Refused
 from budan.core.money import FEE_RATE_BP_MAX
 from budan.core.numbers import AccountId, Environment, MerchantId
 from budan.flows.choosing import CHANNELS
+from budan.flows.intake import EXPIRES_IN_S_MAX, EXPIRES_IN_S_MIN
 from budan.store import directory as stored
 from budan.store.database import Database, RowsFailed, Transaction
 from budan.wire.secret_box import SecretBox
 from budan.wire.webhook import new_secret
+
+# What a payment after our own expiry becomes.
+LATE_PAYMENTS = ("complete", "refund")
 
 _NAME_LENGTH_MAX = 80
 _URL = re.compile(r"https?://[!-~]{1,2000}")
 _KEY_ID_BYTES = 6
 _SECRET_BYTES = 24
 _TOKEN_BYTES = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OrderTerms:
+    """How a merchant's orders end; what is None is left as it is.
+
+    An order without a time of its own lives `expires_in_s`, or `expires_in_with_payer_s` where its payer is known. What
+    is paid after an expiry completes the order or goes back: `late_payment` is one of LATE_PAYMENTS.
+    """
+
+    expires_in_s: int | None = None
+    expires_in_with_payer_s: int | None = None
+    late_payment: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +53,7 @@ class MerchantWish:
     rates_bp: Mapping[str, int]
     with_key: bool
     with_shop: bool
+    terms: OrderTerms = OrderTerms()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +83,8 @@ class Administration:
         """Add merchants with all that their wishes name, or none of them.
 
         Not safe to repeat: each call adds. Raises `Refused` with `name_malformed`, `url_malformed`, `channel_unknown`,
-        `rate_out_of_range` or `account_unknown`, and `StoreUnavailable`.
+        `rate_out_of_range`, `expires_in_out_of_range`, `late_payment_unknown` or `account_unknown`, and
+        `StoreUnavailable`.
         """
         for wish in wishes:
             _check_merchant(wish)
@@ -78,6 +97,7 @@ class Administration:
     async def _add_merchant(self, transaction: Transaction, wish: MerchantWish) -> AddedMerchant:
         merchant = await stored.add_merchant(transaction, name=wish.name, lanes=self._lanes)
         merchant_id = merchant.merchant_id
+        await _set_terms(transaction, merchant_id, wish.terms)
         for priority, account_id in enumerate(wish.account_ids):
             await stored.allow_account(
                 transaction,
@@ -128,6 +148,16 @@ class Administration:
             token_digest=sha256(token.encode()).digest(),
         )
         return code, token
+
+    async def set_terms(self, merchant_id: int, terms: OrderTerms) -> None:
+        """Change how a merchant's new orders end, and what late payments of all of them become. Safe to repeat.
+
+        Raises `Refused` with `expires_in_out_of_range`, `late_payment_unknown` or `merchant_unknown`.
+        """
+        _check_terms(terms)
+        async with self._database.transaction() as transaction:
+            if not await _set_terms(transaction, MerchantId(merchant_id), terms):
+                raise Refused("merchant_unknown", param="merchant")
 
     async def issue_key(self, merchant_id: int) -> str:
         """A new API key, shown this once; raises `Refused` with `merchant_unknown`."""
@@ -224,8 +254,29 @@ def _check_merchant(wish: MerchantWish) -> None:
     _check_name(wish.name)
     if wish.webhook_url is not None and not _URL.fullmatch(wish.webhook_url):
         raise Refused("url_malformed", param="webhook", detail="an http or https address")
+    _check_terms(wish.terms)
     for channel, rate_bp in wish.rates_bp.items():
         _check_rate(channel, rate_bp)
+
+
+async def _set_terms(transaction: Transaction, merchant_id: MerchantId, terms: OrderTerms) -> bool:
+    return await stored.set_terms(
+        transaction,
+        merchant_id,
+        expires_in_s=terms.expires_in_s,
+        expires_in_with_payer_s=terms.expires_in_with_payer_s,
+        late_payment=terms.late_payment,
+    )
+
+
+def _check_terms(terms: OrderTerms) -> None:
+    for param in ("expires_in_s", "expires_in_with_payer_s"):
+        given = getattr(terms, param)
+        if given is not None and not EXPIRES_IN_S_MIN <= given <= EXPIRES_IN_S_MAX:
+            detail = f"{EXPIRES_IN_S_MIN} to {EXPIRES_IN_S_MAX} seconds"
+            raise Refused("expires_in_out_of_range", param=param, detail=detail)
+    if terms.late_payment is not None and terms.late_payment not in LATE_PAYMENTS:
+        raise Refused("late_payment_unknown", param="late_payment", detail=f"one of {LATE_PAYMENTS}")
 
 
 def _check_name(name: str) -> None:

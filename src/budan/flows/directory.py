@@ -60,6 +60,8 @@ class SelfFillingCache(Generic[Key, Value]):
 class _MerchantAccounts:
     accounts: tuple[tuple[AccountId, str], ...]
     rates: tuple[stored.RateRow, ...]
+    expires_in_s: int
+    expires_in_with_payer_s: int
 
 
 class Directory:
@@ -134,6 +136,11 @@ class Directory:
             raise Refused("rate_missing", detail="no fee rate is in force for the merchant's channels")
         return choices
 
+    async def find_expiry_s(self, merchant_id: MerchantId, *, with_payer: bool) -> int:
+        """How many seconds an order of the merchant's lives that has no time of its own."""
+        merchant = await self._merchants.get(merchant_id)
+        return merchant.expires_in_with_payer_s if with_payer else merchant.expires_in_s
+
     async def _load_key(self, key_id: str) -> stored.ApiKeyRow | None:
         async with self._database.reading() as transaction:
             return await stored.find_api_key(transaction, key_id)
@@ -142,4 +149,11 @@ class Directory:
         async with self._database.reading() as transaction:
             accounts = await stored.list_merchant_accounts(transaction, merchant_id)
             rates = await stored.list_rates(transaction, merchant_id)
-        return _MerchantAccounts(accounts=tuple(accounts), rates=tuple(rates))
+            merchant = await stored.find_merchant(transaction, merchant_id)
+        assert merchant is not None, "whoever calls was found with this merchant"
+        return _MerchantAccounts(
+            accounts=tuple(accounts),
+            rates=tuple(rates),
+            expires_in_s=merchant.expires_in_s,
+            expires_in_with_payer_s=merchant.expires_in_with_payer_s,
+        )

@@ -20,7 +20,7 @@ from budan.store import intake as stored
 from budan.store.database import Database, RowsFailed, Transaction
 from budan.store.rows import Claim, ClaimOutcome, NewOrder, NewTrade
 
-# 15 minutes without a word of the merchant's (docs/design.md section 5); the bounds are the channels' common ones.
+# For a wish that names no time and whose merchant's was not asked for; the bounds are the channels' common ones.
 EXPIRES_IN_S_DEFAULT = 900
 EXPIRES_IN_S_MIN = 60
 EXPIRES_IN_S_MAX = 86_400

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
+import msgspec
+
 from budan.core.closing import CHARGE_PATIENCE
 from budan.core.errors import Overloaded, Refused, StoreUnavailable
 from budan.core.evidence import Outcome
@@ -15,6 +17,7 @@ from budan.core.trade import OPEN_STATES, TradeState
 from budan.flows.asking import asking_of
 from budan.flows.calling import CALL_TIMEOUT_S, ChannelCalls, Sending
 from budan.flows.choosing import Chooser
+from budan.flows.directory import Directory
 from budan.flows.door_plan import Planned
 from budan.flows.intake import OrderIntake, Replayed, Taken, check_wish
 from budan.flows.intents import IntentMaker, OrderFacts, TradePlan
@@ -55,6 +58,7 @@ class Payments:
         database: Database,
         environment: Environment,
         clock: Clock,
+        directory: Directory,
         chooser: Chooser,
         intake: OrderIntake,
         intents: IntentMaker,
@@ -64,6 +68,7 @@ class Payments:
         self._database = database
         self._environment = environment
         self._clock = clock
+        self._directory = directory
         self._chooser = chooser
         self._intake = intake
         self._intents = intents
@@ -101,8 +106,9 @@ class Payments:
         if wish.payment is not None:
             chosen = await self._chooser.choose(wish.caller, wish.payment, now=self._clock.now())
             plan = TradePlan(chosen=chosen, wish=wish.payment)
+        dated = await self._dated(wish)
         read_at_s = self._clock.monotonic_s()
-        answer = await self._intake.take(wish, plan)
+        answer = await self._intake.take(dated, plan)
         if isinstance(answer, Replayed):
             return await self._resume(wish, answer)
         if answer.trade is None:
@@ -143,8 +149,9 @@ class Payments:
         caller = wish.order.caller
         chosen = await self._chooser.choose_by_code(caller, wish.auth_code, now=self._clock.now())
         plan = TradePlan(chosen=chosen, device_id=wish.device_id, device_ip=wish.device_ip)
+        dated = await self._dated(wish.order)
         read_at_s = self._clock.monotonic_s()
-        answer = await self._intake.take(wish.order, plan)
+        answer = await self._intake.take(dated, plan)
         if isinstance(answer, Replayed):
             return await self._answer(caller, self._replayed_no(wish.order, answer), wait_s=wish.wait_s)
         assert answer.trade is not None, "a charge plans its trade"
@@ -165,6 +172,14 @@ class Payments:
         opened = await self._open_trade(number, order, plan)
         await self._charge(opened, charging.auth_code, read_at_s=read_at_s, wait_s=charging.wait_s)
         return await self._answer(caller, order_no, wait_s=self._left_s(charging.wait_s, since_s=read_at_s))
+
+    async def _dated(self, wish: CreateOrder) -> CreateOrder:
+        """The wish with its merchant's time where it names none; a known payer is given more (docs/design.md section 5)."""
+        if wish.expires_in_s is not None:
+            return wish
+        with_payer = wish.payment is not None and wish.payment.payer_openid is not None
+        expires_in_s = await self._directory.find_expiry_s(wish.caller.merchant_id, with_payer=with_payer)
+        return msgspec.structs.replace(wish, expires_in_s=expires_in_s)
 
     async def _open_trade(self, number: Number, order: OrderRow, plan: TradePlan) -> NewTrade:
         """Commit one more trade intent behind the gate; raises `Refused` in the order of `_refuse_new_trade`."""

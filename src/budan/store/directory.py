@@ -7,13 +7,14 @@ from typing import cast
 import msgspec
 
 from budan.core.numbers import AccountId, Lane, MerchantId, lane_of
-from budan.store.database import Transaction
+from budan.store.database import Record, Transaction
 from budan.store.queries import query
 
 _MERCHANT_NEXT_ID = query("merchant_next_id")
 _MERCHANT_ADD = query("merchant_add")
 _MERCHANT_LIST = query("merchant_list")
 _MERCHANT_FIND = query("merchant_find")
+_MERCHANT_SET_TERMS = query("merchant_set_terms")
 _API_KEY_ADD = query("api_key_add")
 _API_KEY_FIND = query("api_key_find")
 _ACCOUNT_ADD = query("account_add")
@@ -45,12 +46,15 @@ class InstallationRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MerchantRow:
-    """A merchant."""
+    """A merchant, with how long its orders live, their payer unknown and known, and what a late payment becomes."""
 
     merchant_id: MerchantId
     lane: Lane
     name: str
     enabled: bool
+    expires_in_s: int
+    expires_in_with_payer_s: int
+    late_payment: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,23 +130,38 @@ async def add_merchant(transaction: Transaction, *, name: str, lanes: int) -> Me
     merchant_id = cast("MerchantId", row["id"])
     lane = lane_of(merchant_id, lanes=lanes)
     await transaction.none(_MERCHANT_ADD, merchant_id, lane, name)
-    return MerchantRow(merchant_id=merchant_id, lane=lane, name=name, enabled=True)
+    added = await find_merchant(transaction, merchant_id)
+    assert added is not None, "just written"
+    return added
 
 
 async def list_merchants(transaction: Transaction) -> list[MerchantRow]:
     """All merchants."""
-    return [
-        MerchantRow(merchant_id=row["id"], lane=row["lane"], name=row["name"], enabled=row["enabled"])
-        for row in await transaction.many(_MERCHANT_LIST)
-    ]
+    return [_merchant(row) for row in await transaction.many(_MERCHANT_LIST)]
 
 
 async def find_merchant(transaction: Transaction, merchant_id: MerchantId) -> MerchantRow | None:
     """One merchant."""
     row = await transaction.maybe(_MERCHANT_FIND, merchant_id)
-    if row is None:
-        return None
-    return MerchantRow(merchant_id=row["id"], lane=row["lane"], name=row["name"], enabled=row["enabled"])
+    return None if row is None else _merchant(row)
+
+
+async def set_terms(
+    transaction: Transaction,
+    merchant_id: MerchantId,
+    *,
+    expires_in_s: int | None,
+    expires_in_with_payer_s: int | None,
+    late_payment: str | None,
+) -> bool:
+    """Change how a merchant's orders end; what is None stays. False where there is no such merchant."""
+    given = (expires_in_s, expires_in_with_payer_s, late_payment)
+    return await transaction.maybe(_MERCHANT_SET_TERMS, merchant_id, *given) is not None
+
+
+def _merchant(row: Record) -> MerchantRow:
+    fields = dict(row)
+    return MerchantRow(merchant_id=fields.pop("id"), **fields)
 
 
 async def add_api_key(

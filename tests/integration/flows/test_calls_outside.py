@@ -54,6 +54,10 @@ CAPABILITIES = Capabilities(
     own_number_max=32,
     send_window=WINDOW,
     call_timeout=timedelta(seconds=5),
+    refund=True,
+    refund_notice=False,
+    refund_window=None,
+    refund_spacing=timedelta(0),
 )
 
 SILENCE = PayResult(outcome=Outcome.UNKNOWN, trade_no="")
@@ -182,6 +186,7 @@ async def open_shop(till: Till) -> AsyncIterator[Shop]:
             database=database,
             environment=environment,
             clock=clock,
+            directory=directory,
             chooser=Chooser(directory=directory, accounts=accounts),
             intake=intake,
             intents=intents,

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import timedelta
 from secrets import token_hex
+from typing import Any
 
 import asyncpg
 
@@ -30,11 +31,15 @@ class Counter:
 
     async def order(self, *channels: str) -> OrderView:
         """An order with a code of each of these channels."""
-        order = await self.stage.flows.payments.create_order(self._wish())
+        order = await self.take()
         for channel in channels:
             wish = PaymentWish(method=Method.NATIVE, channel=channel)
             order = await self.stage.flows.payments.start_payment(self.caller, order.order_no, wish)
         return order
+
+    async def take(self, **changes: Any) -> OrderView:
+        """An order as the merchant wishes it."""
+        return await self.stage.flows.payments.create_order(self._wish(**changes))
 
     async def charge(self, auth_code: str, *, wait_s: float = 0.0) -> OrderView:
         """An order that is charged to a payer's code."""
@@ -47,15 +52,16 @@ class Counter:
         """The order as it is now."""
         return await self.stage.flows.reading.get_order(self.caller, order.order_no)
 
-    def _wish(self) -> CreateOrder:
-        return CreateOrder(
-            caller=self.caller,
-            reference=f"ref-{token_hex(6)}",
-            amount_minor=AMOUNT_MINOR,
-            currency="CNY",
-            subject="tea",
-            request_digest=bytes(32),
-        )
+    def _wish(self, **changes: Any) -> CreateOrder:
+        fields = {
+            "caller": self.caller,
+            "reference": f"ref-{token_hex(6)}",
+            "amount_minor": AMOUNT_MINOR,
+            "currency": "CNY",
+            "subject": "tea",
+            "request_digest": bytes(32),
+        }
+        return CreateOrder(**(fields | changes))
 
 
 async def open_counter(stage: Stage, sandbox_url: str, *, webhook_url: str | None = None) -> Counter:

@@ -3,7 +3,9 @@
 import asyncio
 import signal
 from collections.abc import Iterator
+from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import pytest
@@ -11,11 +13,13 @@ import pytest
 from budan.core.errors import Refused
 from budan.core.evidence import Evidence, Outcome, Source
 from budan.core.numbers import parse_number
+from budan.flows.administering import OrderTerms
 from budan.flows.door import DoorItem
-from budan.flows.views import OrderView, PaymentStatus
+from budan.flows.views import OrderView, PaymentStatus, PaymentWish
+from budan.ports.channel import Method
 from integration.sandbox.running import RunningSandbox, calling, start_sandbox
 from integration.workers.receivers import receiving
-from integration.workers.taking import Counter, let_time_pass, open_counter
+from integration.workers.taking import CHANNELS, Counter, let_time_pass, open_counter
 from integration.workers.watching import when
 from integration.workers.working import working
 from stage import AMOUNT_MINOR, Stage
@@ -193,7 +197,7 @@ async def test_a_close_that_comes_too_late_finds_the_second_payment_and_it_goes_
 async def test_a_payment_after_the_expiry_is_what_the_merchant_chose(
     counter: Counter, rows: Rows, policy: str, decision: str
 ) -> None:
-    await rows.execute("UPDATE merchant SET late_payment = $1", policy)
+    await counter.stage.administration.set_terms(counter.merchant.merchant_id, OrderTerms(late_payment=policy))
     order = await counter.order("wechat_v3")
     await let_time_pass(rows, minutes=LIFE_MIN)
     async with working(counter.stage):
@@ -280,6 +284,53 @@ async def test_a_close_and_a_success_in_the_same_instant_end_paid_or_returned_an
     paid = await rows.fetchval("SELECT count(*) FROM orders WHERE state = 'paid'")
     assert paid + await rows.fetchval("SELECT count(*) FROM refund") == 12
     assert await rows.fetchval("SELECT count(*) FROM order_due") == 0
+
+
+@pytest.mark.parametrize("channel", CHANNELS)
+async def test_a_channel_is_given_no_later_moment_than_the_orders(
+    counter: Counter, sandbox: RunningSandbox, channel: str
+) -> None:
+    order = await counter.order(channel)
+    async with calling(sandbox.url) as payer:
+        given = datetime.fromisoformat((await payer.trade(order.trades[0].trade_no))["expires_at"])
+    assert order.expires_at - timedelta(seconds=1) < given <= order.expires_at
+
+
+async def test_an_order_lives_as_long_as_its_merchant_says_and_longer_with_a_payer(
+    counter: Counter, rows: Rows
+) -> None:
+    async def life_s(**changes: Any) -> float:
+        order = await counter.take(**changes)
+        return (order.expires_at - order.created_at).total_seconds()
+
+    with_payer = {"payment": PaymentWish(method=Method.JSAPI, channel="wechat_v3", payer_openid="oUpF8uMuAJO")}
+    assert (await life_s(), await life_s(**with_payer)) == (900, 7_200)
+    terms = OrderTerms(expires_in_s=300, expires_in_with_payer_s=600)
+    await counter.stage.administration.set_terms(counter.merchant.merchant_id, terms)
+    # The directory follows the store within its two seconds.
+    async with asyncio.timeout(20):
+        while await life_s() == 900:
+            pass
+    assert (await life_s(), await life_s(**with_payer), await life_s(expires_in_s=60)) == (300, 600, 60)
+    assert await rows.fetchval("SELECT late_payment FROM merchant") == "complete"
+
+
+@pytest.mark.parametrize(
+    ("terms", "code"),
+    [
+        (OrderTerms(expires_in_s=59), "expires_in_out_of_range"),
+        (OrderTerms(expires_in_with_payer_s=86_401), "expires_in_out_of_range"),
+        (OrderTerms(late_payment="keep"), "late_payment_unknown"),
+    ],
+)
+async def test_terms_that_no_channel_keeps_or_nobody_knows_are_refused(
+    stage: Stage, terms: OrderTerms, code: str
+) -> None:
+    merchant = await stage.add_merchant()
+    with pytest.raises(Refused, match=rf"^{code}$"):
+        await stage.administration.set_terms(merchant.merchant_id, terms)
+    with pytest.raises(Refused, match=r"^merchant_unknown$"):
+        await stage.administration.set_terms(1_000_000, OrderTerms())
 
 
 @pytest.mark.invariant("I6")

@@ -13,7 +13,9 @@ SELECT
     lane,
     name,
     enabled,
-    created_at
+    expires_in_s,
+    expires_in_with_payer_s,
+    late_payment
 FROM merchant
 ORDER BY id;
 
@@ -23,9 +25,22 @@ SELECT
     id,
     lane,
     name,
-    enabled
+    enabled,
+    expires_in_s,
+    expires_in_with_payer_s,
+    late_payment
 FROM merchant
 WHERE id = $1;
+
+-- name: merchant_set_terms :maybe
+-- How a merchant's orders end, what is given of it; the rest stays.
+UPDATE merchant
+SET
+    expires_in_s = coalesce($2, expires_in_s),
+    expires_in_with_payer_s = coalesce($3, expires_in_with_payer_s),
+    late_payment = coalesce($4, late_payment)
+WHERE id = $1
+RETURNING id;
 
 -- name: api_key_add :none
 -- The secret half never reaches the database.
