@@ -2,8 +2,9 @@
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime
+from hashlib import sha256
 
 import click
 from rich.table import Table
@@ -13,11 +14,14 @@ from budan.cli.moments import Before, Since
 from budan.cli.settings import Settings
 from budan.cli.wiring import open_database, open_flows, operator_flows
 from budan.core.gap import Gap
+from budan.core.numbers import render_number
 from budan.core.order import OrderState
 from budan.flows.closing import OrderClosing
 from budan.flows.holding import HeldOrder, Released, Resolution
+from budan.flows.refunding import RefundOrder
 from budan.flows.testifying import Proposed, Testified
 from budan.flows.timelines import OrderFilter, OrderLines, OrderTimeline, Timelines, parse_order_no
+from budan.flows.views import Caller, RefundView
 from budan.flows.wired import OperatorFlows
 
 STORE_SETTINGS = ("environment", "folder", "database")
@@ -257,6 +261,42 @@ def _print_fields(found: HeldOrder | Released | Proposed | Testified, *, as_json
     for name, value in asdict(found).items():
         shown = show_moment(value) if isinstance(value, datetime) else str(value)
         OUT.print(f"{name}: {shown}", markup=False)
+
+
+@orders.command("refund")
+@click.argument("order_no")
+@click.option("--amount", "amount_minor", type=int, required=True, help="Minor units, fen for CNY.")
+@click.option("--reason", default="", help="Shown to the payer by some wallets; at most 80 bytes.")
+@click.option("--key", "idempotency_key", default=None, help="Makes a repeat safe: one key is one refund.")
+@with_settings(*STORE_SETTINGS)
+@json_option
+def orders_refund(
+    *, order_no: str, amount_minor: int, reason: str, idempotency_key: str | None, settings: Settings, as_json: bool
+) -> None:
+    """Give back what was paid for an order, in part or all; a worker sends it.
+
+    Bounded by what is left of the payment; refused for an order on hold.
+    """
+
+    async def refund() -> RefundView:
+        begin_role(settings, "command")
+        async with open_database(settings, dsn=database_dsn(settings)) as opened, open_flows(opened) as flows:
+            number = replace(parse_order_no(order_no, environment=settings.environment), ordinal=0)
+            wish = RefundOrder(
+                caller=Caller(merchant_id=number.merchant_id, lane=number.lane),
+                order_no=render_number(number),
+                amount_minor=amount_minor,
+                reason=reason,
+                request_digest=sha256(f"cli refund {amount_minor} {reason}".encode()).digest(),
+                idempotency_key=idempotency_key,
+            )
+            return await flows.refunding.request(wish)
+
+    view = run_async(refund())
+    if as_json:
+        print_json(view)
+    else:
+        OUT.print(f"{view.refund_no}: {view.state}, {view.amount_minor} {view.currency}", markup=False)
 
 
 @asynccontextmanager

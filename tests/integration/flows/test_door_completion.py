@@ -87,9 +87,13 @@ async def test_a_second_payment_is_booked_and_goes_back(till: Till) -> None:
         ("payment:2", "refund_payable", -AMOUNT_MINOR),
     ]
     assert await till.rows("SELECT ordinal, attempt, state, amount_minor, reason FROM refund") == [
-        (2, 2, "created", AMOUNT_MINOR, "second_payment")
+        (1, 2, "created", AMOUNT_MINOR, "second_payment")
     ]
-    assert await till.rows("SELECT ordinal FROM refund_due") == [(2,)]
+    assert await till.rows("SELECT ordinal FROM refund_due") == [(1,)]
+    assert await till.rows("SELECT attempt, refund_reserved_minor FROM trade ORDER BY attempt") == [
+        (1, 0),
+        (2, AMOUNT_MINOR),
+    ]
     assert await till.rows("SELECT event FROM webhook ORDER BY version") == [
         ("order.paid",),
         ("order.payment_returning",),

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from pathlib import Path
 from secrets import token_hex
 from typing import Any
 
@@ -19,6 +20,7 @@ from budan.flows.refund_door import RefundItem
 from budan.flows.refunding import REFUNDS_BY_API_MAX, RefundOrder
 from budan.flows.views import Caller, CreateOrder, OrderView, PaymentWish, RefundView
 from budan.ports.channel import Method
+from integration.cli.commands import Typist
 from integration.flows.conftest import House
 from integration.flows.standing import until
 from integration.sandbox.running import Caller as SandboxCaller
@@ -419,3 +421,17 @@ async def _second_payment(desk: Desk, order: OrderView, *, account_id: AccountId
     planned = await flows.door.record(DoorItem(evidence=evidence))
     assert planned.decision == "return_second"
     return trade.trade_no
+
+
+async def test_an_operator_refunds_by_command_and_is_refused_clearly(desk: Desk) -> None:
+    order = await desk.paid()
+    typist = Typist(dsn=desk.house.dsn, folder=Path(desk.house.settings.text("folder")))
+    words = ("orders", "refund", order.trades[0].trade_no, "--amount", "280", "--reason", "damaged", "--key", "k1")
+    made = await typist.json(*words)
+    assert (made["state"], made["amount_minor"], made["origin"]) == ("created", 280, "merchant")
+    assert (await typist.json(*words))["refund_no"] == made["refund_no"]
+    ended = await typist.type("orders", "refund", order.order_no, "--amount", "1001")
+    assert ended.code == 2
+    assert "refund_exceeds_paid" in ended.err
+    await desk.settle()
+    assert await desk.sums() == (0, 280, 0)

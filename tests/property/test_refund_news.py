@@ -1,0 +1,274 @@
+"""Money is conserved whatever is said of refunds, in any order and however often: the real plan on rows in memory."""
+
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from budan.core.evidence import Source
+from budan.core.ledger import Entry, payment_entry
+from budan.core.money import Money, fee
+from budan.core.numbers import AccountId, Environment, Lane, MerchantId
+from budan.core.refund import RefundEvidence, RefundOutcome, RefundState, TradeRefunds
+from budan.core.trade import TradeState
+from budan.flows.refund_plan import RefundSubject, Writes, plan_external, plan_refund
+from budan.store.door import DoorWrites, LockedOrder, LockedTrade
+from budan.store.refunds import RefundRow, RefundWrites
+from builders import ORDER_ID, a_trade, an_order
+
+pytestmark = pytest.mark.invariant("I8", "I10")
+
+NOW = datetime(2026, 1, 5, tzinfo=UTC)
+ACCOUNT, MERCHANT, LANE = AccountId(7), MerchantId(42), Lane(17)
+REFUNDS_MAX = 4
+EARLY, LATE = NOW - timedelta(minutes=5), NOW + timedelta(minutes=5)
+
+
+@dataclass(slots=True)
+class Books:
+    """One paid trade with its refunds, as the store would keep them."""
+
+    paid_minor: int
+    rate_bp: int
+    refunds: list[RefundRow]
+    sums: TradeRefunds
+    version: int = 1
+    entries: list[Entry] = field(default_factory=list[Entry])
+
+    def subject(self) -> RefundSubject:
+        trade = a_trade(
+            state=TradeState.SUCCEEDED,
+            paid_seen=True,
+            account_id=ACCOUNT,
+            amount_minor=self.paid_minor,
+            fee_rate_bp=self.rate_bp,
+        )
+        locked = LockedOrder(
+            lane=LANE,
+            order_id=ORDER_ID,
+            version=self.version,
+            order=replace(an_order(amount_minor=self.paid_minor), paid_attempt=1),
+            reference="r",
+            subject="Latte",
+            created_at=NOW,
+            expires_at=NOW,
+            trade_count=1,
+            refund_count=len(self.refunds),
+            now=NOW,
+        )
+        row = LockedTrade(
+            trade=trade,
+            channel="wechat_v3",
+            method="native",
+            created_at=NOW,
+            paid_at=NOW,
+            channel_reference=None,
+            refunds=self.sums,
+        )
+        return RefundSubject(locked=locked, trade=row, refunds=tuple(self.refunds))
+
+    def hear(self, at: int | None, evidence: RefundEvidence) -> None:
+        """The door of refunds on these rows; `at` None is a refund that is none of ours."""
+        writes, subject = Writes(door=DoorWrites(), refunds=RefundWrites()), self.subject()
+        if at is None:
+            plan_external(subject, evidence, writes, environment=Environment.LOCAL)
+        else:
+            plan_refund(subject, self.refunds[at], evidence, writes, attempts=None, environment=Environment.LOCAL)
+        self.apply(writes)
+
+    def apply(self, writes: Writes) -> None:
+        assert len(writes.door.orders) <= 1
+        self.version += len(writes.door.orders)
+        for one in writes.refunds.sums:
+            self.sums = replace(
+                self.sums,
+                reserved_minor=self.sums.reserved_minor + one.reserved_minor,
+                refunded_minor=self.sums.refunded_minor + one.refunded_minor,
+                elsewhere_minor=self.sums.elsewhere_minor + one.elsewhere_minor,
+                fee_given_back_minor=self.sums.fee_given_back_minor + one.fee_minor,
+            )
+        for change in writes.refunds.changes:
+            row = self.refunds[change.refund.ordinal - 1]
+            self.refunds[change.refund.ordinal - 1] = replace(
+                row,
+                state=change.refund.state.value,
+                to_send=change.refund.to_send,
+                refused=change.refund.refused,
+                channel_reference=change.evidence.channel_reference or row.channel_reference,
+            )
+        for made in writes.refunds.made:
+            self.refunds.append(a_row(made.ordinal, made.amount_minor, origin=made.origin, state=made.state))
+            self.refunds[-1] = replace(self.refunds[-1], channel_reference=made.channel_reference)
+        self.entries += [entry for _, entry in writes.door.entries]
+        self.check()
+
+    def check(self) -> None:
+        """What the table's CHECK and the books promise at every moment."""
+        sums = self.sums
+        assert sums.reserved_minor >= 0
+        assert sums.refunded_minor >= 0
+        assert sums.reserved_minor + sums.refunded_minor <= self.paid_minor
+        assert 0 <= sums.fee_given_back_minor <= fee(self.paid(), rate_bp=self.rate_bp).amount_minor
+        assert len({entry.key for entry in self.entries}) == len(self.entries)
+
+    def paid(self) -> Money:
+        return Money(amount_minor=self.paid_minor, currency="CNY")
+
+    @property
+    def net(self) -> Counter[str]:
+        totals = Counter[str]()
+        for entry in self.entries:
+            for line in entry.postings:
+                totals[line.account] += line.amount_minor
+        return totals
+
+
+def a_row(ordinal: int, amount_minor: int, *, origin: str = "merchant", state: str = "created") -> RefundRow:
+    return RefundRow(
+        lane=LANE,
+        order_id=ORDER_ID,
+        ordinal=ordinal,
+        attempt=1,
+        origin=origin,
+        state=state,
+        amount_minor=amount_minor,
+        currency="CNY",
+        reason="",
+        created_at=NOW,
+        intent=None,
+        to_send=state == "created",
+        refused=False,
+        send_until=NOW - timedelta(minutes=1),
+        send_after=None,
+        channel_reference=None,
+        refunded_at=None,
+        ended_at=None,
+        fee_given_back_minor=0,
+        code="",
+        message="",
+    )
+
+
+def open_books(amounts: list[int], *, paid_minor: int, rate_bp: int) -> Books:
+    paid = Money(amount_minor=paid_minor, currency="CNY")
+    entry = payment_entry(
+        attempt=1, account_id=ACCOUNT, merchant_id=MERCHANT, paid=paid, fee=fee(paid, rate_bp=rate_bp)
+    )
+    return Books(
+        paid_minor=paid_minor,
+        rate_bp=rate_bp,
+        refunds=[a_row(at + 1, amount) for at, amount in enumerate(amounts)],
+        sums=TradeRefunds(
+            paid_minor=paid_minor,
+            reserved_minor=sum(amounts),
+            refunded_minor=0,
+            elsewhere_minor=0,
+            fee_given_back_minor=0,
+        ),
+        entries=[entry],
+    )
+
+
+def says(
+    outcome: RefundOutcome, source: Source, *, amount: int | None = None, asked_at: datetime = LATE
+) -> RefundEvidence:
+    return RefundEvidence(
+        refund_no="R",
+        trade_no="T",
+        account_id=ACCOUNT,
+        outcome=outcome,
+        source=source,
+        learned_at=NOW,
+        asked_at=asked_at if source is Source.QUERY else None,
+        amount_minor=amount,
+        currency="CNY" if amount is not None else None,
+    )
+
+
+# What may be said of any refund before its end is told, whatever that end is.
+BEFORE = [
+    says(RefundOutcome.UNKNOWN, Source.REPLY),
+    says(RefundOutcome.UNKNOWN, Source.QUERY),
+    says(RefundOutcome.PENDING, Source.REPLY),
+    says(RefundOutcome.PENDING, Source.QUERY),
+    says(RefundOutcome.FAILED, Source.REPLY),
+    says(RefundOutcome.ABNORMAL, Source.NOTICE),
+    says(RefundOutcome.NOT_FOUND, Source.QUERY, asked_at=EARLY),
+]
+
+News = tuple[int | None, RefundEvidence]
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """Refunds of one trade, which of them went back in truth, and two orders of the same news."""
+
+    paid_minor: int
+    rate_bp: int
+    amounts: list[int]
+    went_back: list[bool]
+    elsewhere_minor: int
+    one_way: list[News]
+    other_way: list[News]
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> Case:
+    amounts = draw(st.lists(st.integers(1, 10_000), min_size=1, max_size=REFUNDS_MAX))
+    went_back = [draw(st.booleans()) for _ in amounts]
+    elsewhere_minor = draw(st.integers(0, 500))
+    paid_minor = sum(amounts) + elsewhere_minor + draw(st.integers(0, 5_000))
+    news: list[News] = []
+    for at, (amount, back) in enumerate(zip(amounts, went_back, strict=True)):
+        ways = draw(st.lists(st.sampled_from([Source.REPLY, Source.NOTICE, Source.QUERY]), min_size=1, max_size=3))
+        if back:
+            news += [(at, says(RefundOutcome.SUCCEEDED, way, amount=amount)) for way in ways]
+        else:
+            news += [(at, says(RefundOutcome.FAILED, Source.QUERY))]
+        news += [(at, word) for word in draw(st.lists(st.sampled_from(BEFORE), max_size=4))]
+    if elsewhere_minor:
+        portal = replace(says(RefundOutcome.SUCCEEDED, Source.NOTICE, amount=elsewhere_minor), refund_no="PORTAL1")
+        news += [(None, portal)] * draw(st.integers(1, 2))
+    return Case(
+        paid_minor=paid_minor,
+        rate_bp=draw(st.integers(0, 10_000)),
+        amounts=amounts,
+        went_back=went_back,
+        elsewhere_minor=elsewhere_minor,
+        one_way=draw(st.permutations(news)),
+        other_way=draw(st.permutations(news)),
+    )
+
+
+def heard(case: Case, news: list[News]) -> Books:
+    books = open_books(case.amounts, paid_minor=case.paid_minor, rate_bp=case.rate_bp)
+    for at, evidence in news:
+        books.hear(at, evidence)
+    return books
+
+
+@given(cases())
+def test_any_order_and_any_repeat_of_the_news_of_refunds_ends_alike(case: Case) -> None:
+    one, other = heard(case, case.one_way), heard(case, case.other_way)
+    ours = slice(0, len(case.amounts))
+    assert [row.state for row in one.refunds[ours]] == [row.state for row in other.refunds[ours]]
+    assert one.net == other.net
+    assert one.sums.gone_minor == other.sums.gone_minor
+    assert one.sums.reserved_minor == other.sums.reserved_minor == 0
+
+
+@given(cases())
+def test_what_went_back_is_booked_once_with_its_fee_and_nothing_else_is(case: Case) -> None:
+    books = heard(case, case.one_way)
+    back_minor = sum(amount for amount, back in zip(case.amounts, case.went_back, strict=True) if back)
+    gone_minor = back_minor + case.elsewhere_minor
+    states = [RefundState.SUCCEEDED if back else RefundState.FAILED for back in case.went_back]
+    assert [row.state for row in books.refunds[: len(states)]] == [state.value for state in states]
+    assert sum(books.net.values()) == 0
+    assert books.net[f"channel:{ACCOUNT}"] == case.paid_minor - gone_minor
+    charged = fee(Money(amount_minor=case.paid_minor, currency="CNY"), rate_bp=case.rate_bp)
+    given = fee(Money(amount_minor=gone_minor, currency="CNY"), rate_bp=case.rate_bp)
+    assert -books.net["fee_income"] == charged.amount_minor - given.amount_minor
