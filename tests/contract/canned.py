@@ -9,11 +9,20 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
-from budan.wire import alipay, wechat_v3
+from budan.wire import alipay, ipaynow, wechat_v3
 from budan.wire.field_signatures import sign_md5, sign_string
+from budan.wire.forms import render_form
+from budan.wire.ipaynow import Signed
 from budan.wire.rsa import sign_sha256
 from budan.wire.xml_fields import render_fields
-from unit.channels.builders import NOW_S, PLATFORM_SERIAL, SWIFTPASS_MCH_ID, platform_key, vectors
+from unit.channels.builders import (
+    IPAYNOW_APP_ID,
+    NOW_S,
+    PLATFORM_SERIAL,
+    SWIFTPASS_MCH_ID,
+    platform_key,
+    vectors,
+)
 
 PATIENCE_S = 5.0
 
@@ -30,9 +39,13 @@ class Asked:
 
 @dataclass(slots=True)
 class CannedServer:
-    """Writes `answer` to each request, None never answers; with `closes` each answer ends the connection."""
+    """Writes to each request the next of `script`, and `answer` when it is used up; None never answers.
+
+    With `closes` each answer ends the connection.
+    """
 
     answer: bytes | None = b""
+    script: list[bytes] = field(default_factory=list[bytes])
     closes: bool = False
     asked: list[Asked] = field(default_factory=list[Asked])
     port: int = 0
@@ -72,10 +85,11 @@ class CannedServer:
         while True:
             self.asked.append(await _read(reader))
             self.arrivals.release()
-            if self.answer is None:
+            answer = self.script.pop(0) if self.script else self.answer
+            if answer is None:
                 await asyncio.Event().wait()
                 return
-            writer.write(self.answer)
+            writer.write(answer)
             await writer.drain()
             if self.closes:
                 writer.write_eof()
@@ -153,3 +167,16 @@ def swiftpass_answer(fields: Mapping[str, str], **signing: Any) -> bytes:
 def xml_http(body: bytes) -> bytes:
     """A whole HTTP answer that holds XML."""
     return http(200, body, {"Content-Type": "text/xml;charset=UTF-8"})
+
+
+def ipaynow_answer(funcode: str, fields: Mapping[str, str], *, app_key: str = "") -> bytes:
+    """An answer signed by iPaynow, or by the owner of `app_key`."""
+    kind = Signed.PAY_ANSWER if funcode in {"WP001", "MQ002", "N001"} else Signed.REFUND_ANSWER
+    shown = {"funcode": funcode, "appId": IPAYNOW_APP_ID, **fields, "signType": "MD5"}
+    signed = ipaynow.signed(shown, app_key=app_key or vectors()["ipaynow"]["app_key"], kind=kind)
+    return http(200, render_form(signed), {"Content-Type": "text/html;charset=UTF-8"})
+
+
+def ipaynow_unsigned(funcode: str, fields: Mapping[str, str]) -> bytes:
+    """An answer without a signature."""
+    return http(200, render_form({"funcode": funcode, "appId": IPAYNOW_APP_ID, **fields}))

@@ -51,6 +51,6 @@ async def desk(config: AccountConfig, caller: Caller) -> AsyncIterator[Desk]:
 
 @pytest.fixture
 async def receiver(name: str) -> AsyncIterator[Receiver]:
-    taken = http_answer("204 No Content") if name == "wechat_v3" else http_answer("200 OK", b"success")
-    async with receiving(taken) as receiver:
+    answers = {"wechat_v3": http_answer("204 No Content"), "ipaynow": http_answer("200 OK", b"success=Y")}
+    async with receiving(answers.get(name, http_answer("200 OK", b"success"))) as receiver:
         yield receiver

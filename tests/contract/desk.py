@@ -11,6 +11,8 @@ from typing import Any
 
 from budan.channels.alipay import settings as alipay_settings
 from budan.channels.alipay.adapter import AlipayChannel
+from budan.channels.ipaynow import settings as ipaynow_settings
+from budan.channels.ipaynow.adapter import IpaynowChannel
 from budan.channels.session import SessionChannel
 from budan.channels.swiftpass import settings as swiftpass_settings
 from budan.channels.swiftpass.adapter import SwiftpassChannel
@@ -45,10 +47,14 @@ from unit.channels.builders import vectors
 AMOUNT_MINOR = 1280
 SHORT_S = 0.3
 PATIENCE_S = 10.0
+# The channels that can end a code that nobody paid; at iPaynow only its time-out does.
+CLOSING = ["wechat_v3", "alipay", "swiftpass", "swiftpass_rsa"]
+# Those that tell of refunds by a notice, and whose query of a payment knows of them.
+TELLING_REFUNDS = ["wechat_v3", "alipay"]
 
 
 # Swiftpass signs in two ways, and a merchant there has one of them.
-KINDS = ["wechat_v3", "alipay", "swiftpass", "swiftpass_rsa"]
+KINDS = ["wechat_v3", "alipay", "swiftpass", "swiftpass_rsa", "ipaynow"]
 
 
 async def an_account(caller: Caller, name: str) -> AccountConfig:
@@ -70,6 +76,9 @@ async def an_account(caller: Caller, name: str) -> AccountConfig:
             "apiv3_key": opened["apiv3_key"],
             "platform_keys": json.dumps(opened["platform_keys"]),
         }
+    elif name == "ipaynow":
+        settings = {field: opened[field] for field in ("gateway", "app_id")}
+        secrets = {"app_key": opened["app_key"]}
     else:
         settings = {field: opened[field] for field in ("gateway", "app_id", "seller_id")}
         secrets = {"app_private_key": keys["private_pkcs8_b64"], "alipay_public_key": opened["alipay_public_key"]}
@@ -86,6 +95,9 @@ def built(config: AccountConfig, signer: Signer) -> SessionChannel:
     if config.channel == "swiftpass":
         swift = swiftpass_settings.parse_settings(config)
         return SwiftpassChannel(settings=swift, http=http, signer=signer, monotonic_s=time.monotonic)
+    if config.channel == "ipaynow":
+        now = ipaynow_settings.parse_settings(config)
+        return IpaynowChannel(settings=now, http=http, monotonic_s=time.monotonic)
     ali = alipay_settings.parse_settings(config)
     return AlipayChannel(settings=ali, http=http, signer=signer, monotonic_s=time.monotonic)
 

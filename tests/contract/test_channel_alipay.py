@@ -17,6 +17,7 @@ from budan.core.refund import RefundOutcome
 from budan.core.trade import Direction
 from budan.ports.channel import BadNotice, EndState, Method, NoticeKind, RawNotice
 from budan.wire import alipay
+from budan.wire.forms import parse_form, render_form
 from budan.wire.http_fast import FastHttpClient
 from budan.wire.rsa import Signer
 from contract.canned import CannedServer, alipay_answer, http
@@ -51,9 +52,9 @@ class Party:
     def expect_signed(self) -> dict[str, str]:
         """The last request's parameters, after Alipay has judged their signature."""
         asked = self.server.asked[-1]
-        query = alipay.parse_form(urlsplit(asked.path_and_query).query.encode())
+        query = parse_form(urlsplit(asked.path_and_query).query.encode())
         assert (asked.method, query) == ("POST", {"charset": "utf-8"})
-        parameters = query | alipay.parse_form(asked.body)
+        parameters = query | parse_form(asked.body)
         assert alipay.verify_request(parameters, public_key=merchant_key().public_key())
         assert (parameters["app_id"], parameters["timestamp"]) == (APP_ID, "2026-01-01 08:00:00")
         return parameters
@@ -111,7 +112,7 @@ async def test_a_wap_page_is_a_signed_address_and_no_call(party: Party) -> None:
     assert created.action.redirect_url is not None
     parts = urlsplit(created.action.redirect_url)
     assert parts.path == "/gateway.do"
-    sent = alipay.parse_form(parts.query.encode())
+    sent = parse_form(parts.query.encode())
     assert alipay.verify_request(sent, public_key=merchant_key().public_key())
     assert (sent["method"], sent["return_url"]) == ("alipay.trade.wap.pay", intent.return_url)
     content = json.loads(sent["biz_content"])
@@ -139,7 +140,7 @@ async def test_a_repeat_of_a_placement_is_equal_in_all_but_its_signature(party: 
     party.server.answer = done("alipay.trade.precreate", qr_code="https://qr")
     for seconds in (0, 60):
         await party.channel.create(an_intent(), call=a_call(now=NOW + timedelta(seconds=seconds)))
-    first, second = (alipay.parse_form(asked.body) for asked in party.server.asked)
+    first, second = (parse_form(asked.body) for asked in party.server.asked)
     assert first["biz_content"] == second["biz_content"]
     assert {name for name in first if first[name] != second[name]} == {"timestamp", "sign"}
 
@@ -178,7 +179,7 @@ async def test_a_repeat_of_a_refund_is_equal_in_all_but_its_signature(party: Par
         call = a_call(now=NOW + timedelta(seconds=seconds))
         result = await party.channel.refund(a_refund_intent(channel_reference=learned), call=call)
         assert result.outcome is RefundOutcome.PENDING
-    first, second = (alipay.parse_form(asked.body) for asked in party.server.asked)
+    first, second = (parse_form(asked.body) for asked in party.server.asked)
     assert {name for name in first if first[name] != second[name]} == {"timestamp", "sign"}
 
 
@@ -227,7 +228,7 @@ NOTICE = {
 
 def raw(fields: Mapping[str, str], **signing: Any) -> RawNotice:
     sign = alipay.sign_notify(fields, private_key=signing.get("key") or platform_key())
-    return RawNotice(headers={}, body=alipay.render_form({**fields, "sign": sign}))
+    return RawNotice(headers={}, body=render_form({**fields, "sign": sign}))
 
 
 async def test_the_notice_of_the_vectors_is_read(party: Party) -> None:
@@ -244,7 +245,7 @@ async def test_only_alipays_word_about_our_account_is_a_notice(party: Party) -> 
     good = raw(NOTICE)
     assert party.channel.parse_notice(good, now=NOW).result.outcome is Outcome.PAID
     bad = {
-        "unsigned": RawNotice(headers={}, body=alipay.render_form(NOTICE)),
+        "unsigned": RawNotice(headers={}, body=render_form(NOTICE)),
         "forged": raw(NOTICE, key=merchant_key()),
         "changed": RawNotice(headers={}, body=good.body.replace(b"12.80", b"12.81")),
         "named twice": RawNotice(headers={}, body=good.body + b"&total_amount=0.01"),

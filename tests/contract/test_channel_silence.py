@@ -11,6 +11,8 @@ import pytest
 from budan.channels.alipay import settings as alipay_settings
 from budan.channels.alipay.adapter import AlipayChannel
 from budan.channels.guard import GuardedChannel
+from budan.channels.ipaynow import settings as ipaynow_settings
+from budan.channels.ipaynow.adapter import IpaynowChannel
 from budan.channels.session import SessionChannel
 from budan.channels.swiftpass import settings as swiftpass_settings
 from budan.channels.swiftpass.adapter import SwiftpassChannel
@@ -21,6 +23,7 @@ from budan.core.numbers import AccountId
 from budan.core.refund import RefundOutcome
 from budan.core.trade import Direction
 from budan.ports.channel import Call, EndResult, EndState, Method, PayResult, RefundResult
+from budan.wire.forms import render_form
 from budan.wire.http import HttpClient
 from budan.wire.http_aiohttp import AiohttpClient
 from budan.wire.http_fast import FastHttpClient
@@ -31,6 +34,8 @@ from contract.canned import (
     alipay_answer,
     alipay_unsigned,
     http,
+    ipaynow_answer,
+    ipaynow_unsigned,
     swiftpass_answer,
     wechat_answer,
     wechat_headers,
@@ -50,6 +55,7 @@ from unit.channels.builders import (
     a_wechat_config,
     an_alipay_config,
     an_intent,
+    an_ipaynow_config,
     merchant_key,
 )
 
@@ -63,12 +69,26 @@ WECHAT_PAID = {
 }
 ALIPAY_PAID = {"code": "10000", "out_trade_no": TRADE_NO, "trade_status": "TRADE_SUCCESS", "total_amount": "12.80"}
 QUERY = "alipay.trade.query"
+IPAYNOW_PAID = {
+    "mhtOrderNo": TRADE_NO,
+    "nowPayOrderNo": "2003",
+    "responseCode": "A001",
+    "transStatus": "A001",
+    "mhtOrderAmt": "1280",
+}
 # And of a refund that is done.
 WECHAT_REFUNDED = {
     "out_refund_no": REFUND_NO,
     "out_trade_no": TRADE_NO,
     "status": "SUCCESS",
     "amount": {"total": 1280, "refund": 280, "currency": "CNY"},
+}
+IPAYNOW_REFUNDED = {
+    "mhtOrderNo": TRADE_NO,
+    "mhtRefundNo": REFUND_NO,
+    "amount": "280",
+    "responseCode": "R000",
+    "tradeStatus": "A001",
 }
 ALIPAY_REFUNDED = {"code": "10000", "out_trade_no": TRADE_NO, "fund_change": "Y", "refund_fee": "2.80"}
 ALIPAY_REFUND_SHOWN = {
@@ -171,6 +191,52 @@ def alipay_refund_lies() -> dict[str, bytes]:
     return lies | {"query of another refund": other}
 
 
+def ipaynow_lies() -> dict[str, bytes]:
+    lies = {
+        "not text": http(200, b"\xff\xfe"),
+        "a page": http(200, b"<html>maintenance</html>"),
+        "half a form": http(200, render_form(IPAYNOW_PAID)[:40]),
+        "a server error": http(500, b""),
+        "a redirect": http(302, b"", {"Location": "http://127.0.0.1:1/"}),
+        "a refund that is done": ipaynow_answer("Q001", IPAYNOW_REFUNDED),
+        "unsigned no such trade": ipaynow_unsigned("MQ002", {"mhtOrderNo": TRADE_NO, "responseCode": "A002"}),
+        "a refusal of no trade": ipaynow_answer("MQ002", {"responseCode": "A002"}),
+    }
+    named = {"mhtRefundNo": f"V{TRADE_NO}"}
+    for funcode, said in (("WP001", IPAYNOW_PAID), ("MQ002", IPAYNOW_PAID), ("R002", IPAYNOW_REFUNDED | named)):
+        lies |= {
+            f"unsigned {funcode}": ipaynow_unsigned(funcode, said),
+            f"forged {funcode}": ipaynow_answer(funcode, said, app_key="f" * 32),
+            f"{funcode} of another trade": ipaynow_answer(funcode, said | {"mhtOrderNo": "T20260101000002"}),
+            f"{funcode} of another application": ipaynow_answer(funcode, said | {"appId": "1400000000000002"}),
+            f"changed {funcode}": ipaynow_answer(funcode, said).replace(b"=A001", b"=A006"),
+            f"unknown {funcode}": ipaynow_answer(funcode, said | {"responseCode": "A003"}),
+            f"unheard of {funcode}": ipaynow_answer(funcode, said | {"responseCode": "B001"}),
+        }
+    for funcode in ("WP001", "MQ002"):
+        lies[f"{funcode} of no amount"] = ipaynow_answer(funcode, IPAYNOW_PAID | {"mhtOrderAmt": "12.80"})
+    return lies
+
+
+def ipaynow_refund_lies() -> dict[str, bytes]:
+    refused = {"mhtOrderNo": TRADE_NO, "mhtRefundNo": REFUND_NO, "responseCode": "A002"}
+    lies = {"a payment": ipaynow_answer("MQ002", IPAYNOW_PAID)}
+    for funcode in ("R001", "Q001"):
+        lies |= {
+            f"unsigned {funcode}": ipaynow_unsigned(funcode, IPAYNOW_REFUNDED),
+            f"forged {funcode}": ipaynow_answer(funcode, IPAYNOW_REFUNDED, app_key="f" * 32),
+            f"{funcode} of another refund": ipaynow_answer(funcode, IPAYNOW_REFUNDED | {"mhtRefundNo": "R2"}),
+            f"{funcode} of another trade": ipaynow_answer(funcode, IPAYNOW_REFUNDED | {"mhtOrderNo": "T2"}),
+            f"changed {funcode}": ipaynow_answer(funcode, IPAYNOW_REFUNDED).replace(b"amount=280", b"amount=281"),
+            f"{funcode} of no amount": ipaynow_answer(funcode, IPAYNOW_REFUNDED | {"amount": ""}),
+            f"{funcode} in a state unheard of": ipaynow_answer(funcode, IPAYNOW_REFUNDED | {"tradeStatus": "A009"}),
+            f"unknown {funcode}": ipaynow_answer(funcode, IPAYNOW_REFUNDED | {"tradeStatus": "A003"}),
+            f"unsigned refusal of {funcode}": ipaynow_unsigned(funcode, refused),
+            f"forged refusal of {funcode}": ipaynow_answer(funcode, refused, app_key="f" * 32),
+        }
+    return lies
+
+
 BROKEN = {
     "nothing and the end": b"",
     "half a head": b"HTTP/1.1 200 OK\r\nConte",
@@ -183,11 +249,13 @@ LIES = {
     "wechat_v3": wechat_lies() | BROKEN,
     "alipay": alipay_lies() | BROKEN,
     "swiftpass": swiftpass_lies.lies() | BROKEN,
+    "ipaynow": ipaynow_lies() | BROKEN,
 }
 REFUND_LIES = {
     "wechat_v3": wechat_refund_lies() | BROKEN,
     "alipay": alipay_refund_lies() | BROKEN,
     "swiftpass": swiftpass_lies.refund_lies() | BROKEN,
+    "ipaynow": ipaynow_refund_lies() | BROKEN,
 }
 
 
@@ -208,8 +276,10 @@ class Party:
             await self.channel.charge(charge, auth_code="280000000000000000", call=how),
             await self.channel.query(a_ref(), call=how),
         ]
-        b2c = a_ref(direction=Direction.B2C)
-        return paid, [await self.channel.close(a_ref(), call=how), await self.channel.reverse(b2c, call=how)]
+        ended = [await self.channel.reverse(a_ref(direction=Direction.B2C), call=how)]
+        if self.channel.capabilities.close:
+            ended.append(await self.channel.close(a_ref(), call=how))
+        return paid, ended
 
     async def ask_of_refunds(self, **call: Any) -> list[RefundResult]:
         how: Call = a_call(**call)
@@ -225,6 +295,9 @@ def a_channel(name: str, *, port: int, http_client: HttpClient, signer: Signer, 
     if name == "swiftpass":
         swift = swiftpass_settings.parse_settings(a_swiftpass_config(gateway=f"{gateway}/pay/gateway"))
         return SwiftpassChannel(settings=swift, http=http_client, signer=signer, monotonic_s=clock.monotonic_s)
+    if name == "ipaynow":
+        now = ipaynow_settings.parse_settings(an_ipaynow_config(gateway=gateway))
+        return IpaynowChannel(settings=now, http=http_client, monotonic_s=clock.monotonic_s)
     ali = alipay_settings.parse_settings(an_alipay_config(gateway=f"{gateway}/gateway.do"))
     return AlipayChannel(settings=ali, http=http_client, signer=signer, monotonic_s=clock.monotonic_s)
 
@@ -290,6 +363,7 @@ async def test_the_truth_about_a_refund_is_believed(party: Party, name: str) -> 
             swiftpass_answer(swiftpass_lies.REFUND_ACCEPTED),
             swiftpass_answer(swiftpass_lies.REFUND_DONE),
         ],
+        "ipaynow": [ipaynow_answer(funcode, IPAYNOW_REFUNDED) for funcode in ("R001", "Q001")],
     }
     party.server.answer, shown = answers[name]
     sent = await party.channel.refund(a_refund_intent(), call=a_call())
@@ -307,6 +381,7 @@ async def test_the_truth_beside_the_lies_is_believed(party: Party, name: str) ->
         "wechat_v3": wechat_answer(200, WECHAT_PAID),
         "alipay": alipay_answer(QUERY, ALIPAY_PAID),
         "swiftpass": swiftpass_answer(swiftpass_lies.PAID),
+        "ipaynow": ipaynow_answer("MQ002", IPAYNOW_PAID),
     }
     party.server.answer = answers[name]
     result = await party.channel.query(a_ref(), call=a_call())
@@ -318,7 +393,7 @@ async def test_a_channel_that_never_answers_leaves_everything_unknown(party: Par
     party.server.answer = None
     paid, ended = await party.ask_everything(deadline_s=0.1)
     assert [(result.outcome, result.sent, result.code) for result in paid] == [(Outcome.UNKNOWN, True, "no_answer")] * 3
-    assert [(result.state, result.sent) for result in ended] == [(EndState.UNKNOWN, True)] * 2
+    assert [(result.state, result.sent) for result in ended] == [(EndState.UNKNOWN, True)] * len(ended)
     refunds = await party.ask_of_refunds(deadline_s=0.1)
     assert [(result.outcome, result.sent) for result in refunds] == [(RefundOutcome.UNKNOWN, True)] * 2
 
@@ -329,7 +404,7 @@ async def test_a_channel_that_cannot_be_reached_was_sent_nothing(party: Party) -
     assert [(result.outcome, result.sent, result.code) for result in paid] == [
         (Outcome.UNPAID_OPEN, False, "not_sent")
     ] * 3
-    assert [(result.state, result.sent) for result in ended] == [(EndState.RETRY, False)] * 2
+    assert [(result.state, result.sent) for result in ended] == [(EndState.RETRY, False)] * len(ended)
     refunds = await party.ask_of_refunds()
     assert [(result.outcome, result.sent) for result in refunds] == [(RefundOutcome.UNKNOWN, False)] * 2
     await party.server.start()
@@ -341,7 +416,7 @@ async def test_past_its_send_window_nothing_leaves(party: Party, clock: HandCloc
     for send_before_s in (clock.seconds, clock.seconds - 100):
         paid, ended = await party.ask_everything(send_before_s=send_before_s)
         assert [(result.outcome, result.sent) for result in paid] == [(Outcome.UNPAID_OPEN, False)] * 3
-        assert [(result.state, result.sent) for result in ended] == [(EndState.RETRY, False)] * 2
+        assert [(result.state, result.sent) for result in ended] == [(EndState.RETRY, False)] * len(ended)
         refunds = await party.ask_of_refunds(send_before_s=send_before_s)
         assert [(result.outcome, result.sent) for result in refunds] == [(RefundOutcome.UNKNOWN, False)] * 2
     assert party.server.asked == []
@@ -349,8 +424,8 @@ async def test_past_its_send_window_nothing_leaves(party: Party, clock: HandCloc
 
 async def test_inside_its_send_window_a_call_leaves(party: Party, clock: HandClock) -> None:
     party.server.answer = http(500, b"")
-    await party.ask_everything(send_before_s=clock.seconds + 5)
-    assert len(party.server.asked) == 5
+    paid, ended = await party.ask_everything(send_before_s=clock.seconds + 5)
+    assert len(party.server.asked) == len(paid) + len(ended)
 
 
 async def test_a_guarded_adapter_knows_what_was_sent_when_its_deadline_strikes(party: Party, clock: HandClock) -> None:

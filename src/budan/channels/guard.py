@@ -308,7 +308,7 @@ def _is_answered(result: PayResult | CreateResult | EndResult | RefundResult) ->
         return result.state is not EndState.UNKNOWN
     if isinstance(result, RefundResult):
         return result.outcome is not RefundOutcome.UNKNOWN
-    return result.outcome is not Outcome.UNKNOWN
+    return result.answered or result.outcome is not Outcome.UNKNOWN
 
 
 def _outcome_label(result: PayResult | CreateResult | EndResult | RefundResult) -> str:

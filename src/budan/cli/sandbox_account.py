@@ -26,8 +26,10 @@ class SandboxAccount:
 
 async def open_sandbox_account(*, sandbox_url: str, channel: str, name: str) -> SandboxAccount:
     """A new account with a fresh key of ours; raises `Refused` with `sandbox_unavailable` or `sandbox_refused`."""
-    private_key = await asyncio.to_thread(make_private_key)
-    wish = {"channel": channel, "merchant_public_key": public_text(load_private_key(private_key)), "name": name}
+    # iPaynow's accounts have no key of ours: they are given one that signs both ways.
+    private_key = "" if channel == "ipaynow" else await asyncio.to_thread(make_private_key)
+    public_key = public_text(load_private_key(private_key)) if private_key else ""
+    wish = {"channel": channel, "merchant_public_key": public_key, "name": name}
     client = FastHttpClient(connections_per_host_max=1)
     try:
         answer = await client.request(
@@ -50,6 +52,8 @@ async def open_sandbox_account(*, sandbox_url: str, channel: str, name: str) -> 
             return _wechat_v3(given, private_key)
         case "swiftpass":
             return _swiftpass(given)
+        case "ipaynow":
+            return _ipaynow(given)
         case _:
             return _alipay(given, private_key)
 
@@ -79,4 +83,12 @@ def _swiftpass(given: dict[str, object]) -> SandboxAccount:
         sandbox_account_id=str(given["account_id"]),
         settings={name: str(given[name]) for name in ("gateway", "mch_id", "sign_type", "sub_appid")},
         secrets={"api_key": str(given["api_key"])},
+    )
+
+
+def _ipaynow(given: dict[str, object]) -> SandboxAccount:
+    return SandboxAccount(
+        sandbox_account_id=str(given["account_id"]),
+        settings={name: str(given[name]) for name in ("gateway", "app_id")},
+        secrets={"app_key": str(given["app_key"])},
     )

@@ -15,6 +15,8 @@ from budan.channels.accounts import AccountCache
 from budan.channels.alipay.adapter import AlipayChannel
 from budan.channels.alipay.settings import parse_settings as parse_alipay
 from budan.channels.guard import GuardedChannel
+from budan.channels.ipaynow.adapter import IpaynowChannel
+from budan.channels.ipaynow.settings import parse_settings as parse_ipaynow
 from budan.channels.session import SessionChannel
 from budan.channels.swiftpass.adapter import SwiftpassChannel
 from budan.channels.swiftpass.settings import parse_settings as parse_swiftpass
@@ -371,6 +373,7 @@ def _builders(signer: Signer, clock: SystemClock) -> dict[str, Callable[[Account
         "wechat_v3": lambda config: _guarded(config, _wechat_v3(config, signer), clock),
         "alipay": lambda config: _guarded(config, _alipay(config, signer), clock),
         "swiftpass": lambda config: _guarded(config, _swiftpass(config, signer), clock),
+        "ipaynow": lambda config: _guarded(config, _ipaynow(config), clock),
     }
 
 
@@ -387,6 +390,11 @@ def _alipay(config: AccountConfig, signer: Signer) -> SessionChannel:
 def _swiftpass(config: AccountConfig, signer: Signer) -> SessionChannel:
     http = FastHttpClient(connections_per_host_max=CONNECTIONS_PER_ACCOUNT_MAX)
     return SwiftpassChannel(settings=parse_swiftpass(config), http=http, signer=signer, monotonic_s=monotonic)
+
+
+def _ipaynow(config: AccountConfig) -> SessionChannel:
+    http = FastHttpClient(connections_per_host_max=CONNECTIONS_PER_ACCOUNT_MAX)
+    return IpaynowChannel(settings=parse_ipaynow(config), http=http, monotonic_s=monotonic)
 
 
 def _guarded(config: AccountConfig, inner: SessionChannel, clock: SystemClock) -> SessionChannel:

@@ -183,6 +183,7 @@ def _ref(asking: Asking) -> TradeRef:
         direction=direction_of(asking.method),
         created_at=asking.created_at,
         channel_reference=asking.channel_reference,
+        method=asking.method,
     )
 
 

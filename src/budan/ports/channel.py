@@ -90,6 +90,7 @@ class TradeRef:
     direction: Direction
     created_at: datetime
     channel_reference: str | None = None
+    method: Method | None = None  # for channels whose query repeats it; None where only the direction is known
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,6 +118,7 @@ class PayResult:
     refunded_hint: bool = False
     sent: bool = True
     busy: bool = False
+    answered: bool = False  # with UNKNOWN: the channel is well, its word only settles nothing yet
     code: str = ""
     message: str = ""
 

@@ -8,7 +8,17 @@ from typing import Annotated, Any, Final
 
 import msgspec
 
-from budan.sandbox.records import Account, AlipayAccount, ChannelName, Opened, SignType, SwiftpassAccount, WechatAccount
+from budan.sandbox.ipaynow import PATH as IPAYNOW_PATH
+from budan.sandbox.records import (
+    Account,
+    AlipayAccount,
+    ChannelName,
+    IpaynowAccount,
+    Opened,
+    SignType,
+    SwiftpassAccount,
+    WechatAccount,
+)
 from budan.sandbox.world import World
 from budan.wire.key_pairs import make_private_key
 from budan.wire.rsa import BadKey, load_public_key
@@ -26,10 +36,10 @@ class AccountRefused(Exception):  # noqa: N818 - a refusal is an answer, not an 
 
 
 class AccountWish(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a merchant brings."""
+    """What a merchant brings; iPaynow asks for no key, it gives one."""
 
     channel: ChannelName
-    merchant_public_key: str
+    merchant_public_key: str = ""
     name: Annotated[str, msgspec.Meta(min_length=1, max_length=100)]
     reverse_after_s: Annotated[float, msgspec.Meta(ge=0, le=3_600)] = 15.0
     # Swiftpass only.
@@ -38,10 +48,7 @@ class AccountWish(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 async def open_account(world: World, wish: AccountWish) -> Account:
     """A new account, already recorded."""
-    try:
-        load_public_key(wish.merchant_public_key)
-    except BadKey as error:
-        raise AccountRefused("merchant_public_key_unreadable") from error
+    _refuse_bad_key(wish)
     if len(world.truth.list_accounts()) >= ACCOUNTS_MAX:
         raise AccountRefused("too_many_accounts")
     keys = [await asyncio.to_thread(make_private_key) for _ in range(_keys_of(wish.channel))]
@@ -54,6 +61,8 @@ async def open_account(world: World, wish: AccountWish) -> Account:
             account = _alipay(world, wish, keys, count)
         case ChannelName.SWIFTPASS:
             account = _swiftpass(world, wish, keys, count)
+        case ChannelName.IPAYNOW:
+            account = _ipaynow(world, wish, count)
     world.truth.record(Opened(account=account))
     return account
 
@@ -94,11 +103,32 @@ def render_account(world: World, account: Account) -> Mapping[str, Any]:
                 "api_key": account.api_key,
                 "platform_public_key": keys["swiftpass"],
             }
+        case IpaynowAccount():
+            return shown | {
+                "gateway": f"{world.base_url}{IPAYNOW_PATH}",
+                "app_id": account.app_id,
+                "app_key": account.app_key,
+            }
+
+
+def _refuse_bad_key(wish: AccountWish) -> None:
+    if wish.channel is ChannelName.IPAYNOW:
+        return
+    try:
+        load_public_key(wish.merchant_public_key)
+    except BadKey as error:
+        raise AccountRefused("merchant_public_key_unreadable") from error
 
 
 def _keys_of(channel: ChannelName) -> int:
-    # WeChat signs with two keys in turn: its public key and that of a platform certificate.
-    return 2 if channel is ChannelName.WECHAT_V3 else 1
+    match channel:
+        case ChannelName.WECHAT_V3:
+            # WeChat signs with two keys in turn: its public key and that of a platform certificate.
+            return 2
+        case ChannelName.ALIPAY | ChannelName.SWIFTPASS:
+            return 1
+        case ChannelName.IPAYNOW:
+            return 0
 
 
 def _wechat(world: World, wish: AccountWish, keys: list[str], count: int) -> WechatAccount:
@@ -142,4 +172,15 @@ def _swiftpass(world: World, wish: AccountWish, keys: list[str], count: int) -> 
         api_key=secrets.token_hex(16),
         platform_private_key=keys[0],
         sub_appid=f"wxswiftpass{count:07d}",
+    )
+
+
+def _ipaynow(world: World, wish: AccountWish, count: int) -> IpaynowAccount:
+    return IpaynowAccount(
+        name=wish.name,
+        opened_at=world.clock(),
+        merchant_public_key="",
+        reverse_after_s=wish.reverse_after_s,
+        app_id=f"1400{count:012d}",
+        app_key=secrets.token_hex(16),
     )

@@ -32,8 +32,9 @@ from budan.sandbox.payer import PayRefused
 from budan.sandbox.records import AlipayAccount, ChannelName, EventKind, Method, Placed, Refund, Trade, TradeState
 from budan.sandbox.refunds import RefundRefused, RefundWish, note_refund, refund_faults, take_refund
 from budan.sandbox.world import World
-from budan.wire.alipay import notify_sign_string, parse_form, response_name, verify_request
+from budan.wire.alipay import notify_sign_string, response_name, verify_request
 from budan.wire.errors import BadAnswer
+from budan.wire.forms import parse_form
 
 PATH: Final = "/gateway.do"
 _PLACING: Final[Mapping[str, Method]] = {

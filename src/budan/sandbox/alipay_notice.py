@@ -7,7 +7,8 @@ from budan.sandbox.alipay_messages import notice_fields, refund_notice_fields
 from budan.sandbox.notices import RenderedNotice
 from budan.sandbox.records import AlipayAccount, Refund, Trade
 from budan.sandbox.world import World
-from budan.wire.alipay import notify_sign_string, render_form
+from budan.wire.alipay import notify_sign_string
+from budan.wire.forms import render_form
 from budan.wire.http import HttpAnswer
 
 _MINUTE_S: Final = 60.0

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -28,6 +28,9 @@ from budan.sandbox.exchange import (
     withhold,
 )
 from budan.sandbox.faults import Dice
+from budan.sandbox.ipaynow import PATH as IPAYNOW_PATH
+from budan.sandbox.ipaynow import IpaynowFace
+from budan.sandbox.ipaynow_notice import IpaynowAnnouncer
 from budan.sandbox.journal import Journal
 from budan.sandbox.keys import KeyRing
 from budan.sandbox.nonces import Nonces
@@ -58,14 +61,15 @@ class SandboxApp:
         self._notices = notices
         self._client = client
         self._stopping = asyncio.Event()
-        self._wechat = WechatFace(world)
-        # The channels that have one address for everything.
-        self._gateways: Mapping[str, AlipayFace | SwiftpassFace] = {
-            ALIPAY_PATH: AlipayFace(world),
-            SWIFTPASS_PATH: SwiftpassFace(world),
+        # By the first part of the path.
+        self._faces: Mapping[str, Callable[[Request], Awaitable[Answer | Withheld]]] = {
+            "v3": WechatFace(world).answer,
+            ALIPAY_PATH.strip("/"): AlipayFace(world).answer,
+            SWIFTPASS_PATH.strip("/").split("/")[0]: SwiftpassFace(world).answer,
+            IPAYNOW_PATH.strip("/"): IpaynowFace(world).answer,
+            ADMIN_PREFIX.strip("/"): Admin(world).answer,
+            WALLET_PATH.strip("/"): Wallet(world).answer,
         }
-        self._admin = Admin(world)
-        self._wallet = Wallet(world)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One HTTP exchange."""
@@ -104,16 +108,10 @@ class SandboxApp:
             return json_answer({"code": "sandbox_failed", "detail": "see its log"}, status=500)
 
     async def _route(self, request: Request) -> Answer | Withheld:
-        path = request.path
-        if path.startswith("/v3/"):
-            return await self._wechat.answer(request)
-        if gateway := self._gateways.get(path):
-            return await gateway.answer(request)
-        if path.startswith(ADMIN_PREFIX):
-            return await self._admin.answer(request)
-        if path == WALLET_PATH or path.startswith(f"{WALLET_PATH}/"):
-            return await self._wallet.answer(request)
-        if path == "/livez":
+        face = self._faces.get(request.path.split("/", 2)[1])
+        if face is not None:
+            return await face(request)
+        if request.path == "/livez":
             return Answer(status=200, body=b"ok\n", content_type="text/plain; charset=utf-8")
         return Answer(status=404, body=b"not found\n", content_type="text/plain; charset=utf-8")
 
@@ -146,6 +144,7 @@ def build_app(*, folder: Path, base_url: str, time_scale: float, seed: int) -> S
         ChannelName.WECHAT_V3: WechatAnnouncer(world),
         ChannelName.ALIPAY: AlipayAnnouncer(world),
         ChannelName.SWIFTPASS: SwiftpassAnnouncer(world),
+        ChannelName.IPAYNOW: IpaynowAnnouncer(world),
     }
     notices = Notices(world=world, client=client, announcers=announcers, time_scale=time_scale)
     return SandboxApp(world=world, notices=notices, client=client)

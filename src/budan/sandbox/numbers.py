@@ -11,6 +11,7 @@ BEIJING: Final = timezone(timedelta(hours=8), "Asia/Shanghai")
 WECHAT_CODE_PREFIX: Final = "weixin://wxpay/bizpayurl?pr="
 ALIPAY_CODE_PREFIX: Final = "https://qr.alipay.com/bax"
 SWIFTPASS_CODE_PREFIX: Final = "https://qr.swiftpass.cn/pay?t="
+IPAYNOW_WECHAT: Final = "13"
 # The channels' codes die after 2 h; placing again gives a fresh one (docs/protocols, wechat_v3 §5, alipay §5).
 CODE_TEXT_LIFE: Final = timedelta(hours=2)
 
@@ -35,7 +36,7 @@ class CodeText:
 
 
 def channel_no(trade: Trade, *, channel: ChannelName, now: datetime) -> str:
-    """The channel's own number for a trade: 28 digits, or at Swiftpass the merchant's number and 18."""
+    """The channel's own number for a trade: 28 digits, at Swiftpass the merchant's number and 18, or iPaynow's 27."""
     day = now.astimezone(BEIJING).strftime("%Y%m%d")
     match channel:
         case ChannelName.WECHAT_V3:
@@ -44,11 +45,19 @@ def channel_no(trade: Trade, *, channel: ChannelName, now: datetime) -> str:
             return f"{day}2200140000{trade.nth:010d}"
         case ChannelName.SWIFTPASS:
             return f"{trade.account_id}{day}{trade.nth:010d}"
+        case ChannelName.IPAYNOW:
+            return f"200301{day}000{trade.nth:010d}"
+
+
+def wallet_no(trade: Trade, *, paid_at: datetime) -> str:
+    """The wallet's own number for a payment that came through iPaynow."""
+    is_wechat = trade.pay_channel == IPAYNOW_WECHAT
+    return channel_no(trade, channel=ChannelName.WECHAT_V3 if is_wechat else ChannelName.ALIPAY, now=paid_at)
 
 
 def refund_channel_no(trade: Trade, *, channel: ChannelName, now: datetime) -> str:
-    """The channel's own number for the trade's next refund; Alipay gives none, its trade number serves."""
-    if channel is ChannelName.ALIPAY:
+    """The channel's own number for the trade's next refund; only WeChat gives one, else its trade number serves."""
+    if channel is not ChannelName.WECHAT_V3:
         return trade.channel_no
     return f"50300009{now.astimezone(BEIJING):%Y%m%d}{trade.nth:010d}{len(trade.refunds) + 1:02d}"
 

@@ -173,7 +173,7 @@ class Payer:
         ]
 
     def _expiry_events(self, trade: Trade, now: datetime) -> list[Event]:
-        if self._truth.account_of(trade).CHANNEL is ChannelName.ALIPAY:
+        if self._truth.account_of(trade).CHANNEL in {ChannelName.ALIPAY, ChannelName.IPAYNOW}:
             is_over = is_expired(trade, now)
         else:
             is_over = trade.placed_at + WECHAT_LIFE <= now

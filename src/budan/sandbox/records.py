@@ -18,6 +18,7 @@ class ChannelName(Enum):
     WECHAT_V3 = "wechat_v3"
     ALIPAY = "alipay"
     SWIFTPASS = "swiftpass"
+    IPAYNOW = "ipaynow"
 
 
 # Whose payers pay on a channel: each wallet is named by the channel of its own.
@@ -25,6 +26,7 @@ WALLETS_OF: Final[Mapping[ChannelName, tuple[ChannelName, ...]]] = {
     ChannelName.WECHAT_V3: (ChannelName.WECHAT_V3,),
     ChannelName.ALIPAY: (ChannelName.ALIPAY,),
     ChannelName.SWIFTPASS: (ChannelName.WECHAT_V3, ChannelName.ALIPAY),
+    ChannelName.IPAYNOW: (ChannelName.WECHAT_V3, ChannelName.ALIPAY),
 }
 
 
@@ -36,7 +38,7 @@ class Method(Enum):
     CODEPAY = "codepay"  # WeChat's B2C
     PRECREATE = "precreate"
     WAP = "wap"
-    PAY = "pay"  # Alipay's B2C
+    PAY = "pay"  # Alipay's and iPaynow's B2C
     MICROPAY = "micropay"  # Swiftpass's B2C
 
     @property
@@ -129,7 +131,20 @@ class SwiftpassAccount(_Account, frozen=True, kw_only=True, tag="swiftpass", tag
         return self.mch_id
 
 
-Account = WechatAccount | AlipayAccount | SwiftpassAccount
+class IpaynowAccount(_Account, frozen=True, kw_only=True, tag="ipaynow", tag_field="channel"):
+    """An application at iPaynow; `app_key` signs both ways, so there is no merchant's key."""
+
+    CHANNEL: ClassVar[ChannelName] = ChannelName.IPAYNOW
+    app_id: str
+    app_key: str
+
+    @property
+    def account_id(self) -> str:
+        """What names the account in requests."""
+        return self.app_id
+
+
+Account = WechatAccount | AlipayAccount | SwiftpassAccount | IpaynowAccount
 
 
 class Refund(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
@@ -155,6 +170,7 @@ class Refund(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=F
 class Trade(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """One order at one account. `nth` counts all trades of the sandbox; `params_digest` covers what a repeat must equal.
 
+    `pay_channel` is the wallet that iPaynow was asked for; `reverse_no` the shop's number of a reverse there.
     `refund_faults` are those that its refunds meet; None leaves them to the odds.
     """
 
@@ -170,6 +186,8 @@ class Trade(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fa
     notify_url: str = ""
     return_url: str = ""
     attach: str = ""
+    pay_channel: str = ""
+    reverse_no: str = ""
     payer_id: str = ""
     faults: Faults = NO_FAULTS
     state: TradeState = TradeState.WAITING
@@ -213,6 +231,7 @@ class EventKind(Enum):
     ANSWER_WITHHELD = "answer_withheld"
     ANSWERED_BUSY = "answered_busy"
     CANCEL_PUT_OFF = "cancel_put_off"
+    REVERSE_ASKED = "reverse_asked"
     NOTICE_DELAYED = "notice_delayed"
     NOTICE_DROPPED = "notice_dropped"
     NOTICE_SENT = "notice_sent"
@@ -312,8 +331,8 @@ def changed(trade: Trade, event: Event) -> Trade:
             changes = {"state": TradeState.RETURNED, "ended_at": event.at}
         case EventKind.QUERIED:
             changes = {"queries": trade.queries + 1}
-        case EventKind.CANCEL_PUT_OFF:
-            changes = {"cancels": trade.cancels + 1}
+        case EventKind.CANCEL_PUT_OFF | EventKind.REVERSE_ASKED:
+            changes = _reverse_changes(trade, event)
         case EventKind.REFUND_FAULTS_CHOSEN:
             changes = {"refund_faults": event.faults}
         case EventKind.PLACED_AGAIN | EventKind.ANSWER_WITHHELD | EventKind.ANSWERED_BUSY | EventKind.REFUND_REFUSED:
@@ -373,6 +392,12 @@ def _payment_changes(trade: Trade, event: Event) -> dict[str, Any]:
         "notice_state": NoticeState.NONE if event.until is None else NoticeState.DUE,
         "notice_due_at": event.until,
     }
+
+
+def _reverse_changes(trade: Trade, event: Event) -> dict[str, Any]:
+    if event.kind is EventKind.REVERSE_ASKED:
+        return {"reverse_no": event.text}
+    return {"cancels": trade.cancels + 1}
 
 
 def _notice_changes(told: Trade | Refund, event: Event) -> dict[str, Any]:

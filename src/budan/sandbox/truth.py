@@ -16,6 +16,7 @@ from budan.sandbox.records import (
     ChannelName,
     CodeMade,
     Event,
+    EventKind,
     NoticeState,
     OddsSet,
     Opened,
@@ -47,6 +48,7 @@ class Truth:
         self._codes: dict[str, CodeMade] = {}
         self._by_refund: dict[str, dict[str, int]] = {}
         self._placings: dict[str, Faults] = {}
+        self._reverses: dict[tuple[str, str], int] = {}
         self.odds: FaultOdds = NO_ODDS
         for place, record in journal.replay():
             self._apply(record, place=place)
@@ -86,6 +88,11 @@ class Truth:
     def list_by_number(self, trade_no: str) -> list[Trade]:
         """The trades of this number at any account."""
         return [self._trades[numbers[trade_no]] for numbers in self._by_number.values() if trade_no in numbers]
+
+    def find_reverse(self, *, account_id: str, reverse_no: str) -> Trade | None:
+        """The trade that this account reversed under this number."""
+        nth = self._reverses.get((account_id, reverse_no))
+        return None if nth is None else self._trades[nth]
 
     def get(self, nth: int) -> Trade:
         """The trade as it is now."""
@@ -150,6 +157,8 @@ class Truth:
                 if record.refund is not None:
                     numbers = self._by_refund.setdefault(self._trades[record.nth].account_id, {})
                     numbers[record.refund.refund_no] = record.nth
+                if record.kind is EventKind.REVERSE_ASKED:
+                    self._reverses[self._trades[record.nth].account_id, record.text] = record.nth
             case Placed():
                 self._place(record, place=place)
             case CodeMade():

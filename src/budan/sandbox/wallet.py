@@ -16,7 +16,7 @@ from budan.sandbox.exchange import Answer, Request
 from budan.sandbox.faults import Faults
 from budan.sandbox.numbers import BEIJING
 from budan.sandbox.payer import PayRefused, is_expired
-from budan.sandbox.records import ChannelName, Event, Method, Placed, Trade, TradeState
+from budan.sandbox.records import AlipayAccount, ChannelName, Event, Method, Placed, Trade, TradeState
 from budan.sandbox.wallet_texts import TEXTS, language
 from budan.sandbox.world import World
 
@@ -126,7 +126,7 @@ class Wallet:
         except PayRefused as refusal:
             return self._trade(view, trade, refused=refusal.code)
         where = self._return_url(view, trade)
-        if where and trade.method is Method.WAP:
+        if where and trade.method is Method.WAP and isinstance(self._world.truth.account_of(trade), AlipayAccount):
             where = await return_address(self._world, trade, now=self._world.clock())
         return Answer(status=303, headers={"Location": where or view.trade_path(trade)})
 

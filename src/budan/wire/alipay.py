@@ -4,14 +4,12 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, cast
-from urllib.parse import parse_qsl, urlencode
 
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
 
 from budan.wire.errors import BadAnswer
 from budan.wire.rsa import sign_sha256, verify_sha256
 
-_FORM_FIELDS_MAX: Final = 200
 _SCANNER: Final = json.JSONDecoder()
 
 
@@ -69,30 +67,6 @@ def verify_notify(parameters: Mapping[str, str], *, public_key: RSAPublicKey) ->
     if all(parameters.values()):
         return False
     return verify_sha256(public_key, notify_sign_string(parameters, keeps_empty=False), signature)
-
-
-def render_form(parameters: Mapping[str, str]) -> bytes:
-    """The URL-encoded form, or query, in the order of the mapping."""
-    return urlencode(parameters).encode("ascii")
-
-
-def parse_form(body: bytes) -> dict[str, str]:
-    """The decoded fields, empty ones too; BadAnswer when it is no form, is not UTF-8 or names a field twice."""
-    try:
-        pairs = parse_qsl(
-            body.decode("ascii"),
-            keep_blank_values=True,
-            strict_parsing=True,
-            errors="strict",
-            max_num_fields=_FORM_FIELDS_MAX,
-        )
-    except ValueError as error:
-        raise BadAnswer("unreadable form") from error
-    fields = dict(pairs)
-    # With two values under one name, the one that was signed and the one that is read could differ.
-    if len(fields) != len(pairs):
-        raise BadAnswer("form names a field twice")
-    return fields
 
 
 def response_name(method: str) -> str:

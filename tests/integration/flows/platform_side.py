@@ -17,6 +17,7 @@ from budan.channels.wechat_v3.settings import WechatV3Settings
 from budan.core.numbers import AccountId
 from budan.ports.channel import ChannelAccount
 from budan.wire import alipay
+from budan.wire.forms import render_form
 from budan.wire.http_fast import FastHttpClient
 from budan.wire.rsa import Signer, load_private_key
 from budan.wire.wechat_v3 import encrypt_resource, sign_answer
@@ -163,7 +164,7 @@ def by_alipay(trade_no: str, *, key: Any = PLATFORM, **changes: str) -> Told:
         "sign_type": "RSA2",
     } | changes
     fields["sign"] = alipay.sign_notify(fields, private_key=key)
-    return Told(channel="alipay", account_id=ALIPAY, headers={}, body=alipay.render_form(fields))
+    return Told(channel="alipay", account_id=ALIPAY, headers={}, body=render_form(fields))
 
 
 TELLERS = {"wechat_v3": by_wechat, "alipay": by_alipay}

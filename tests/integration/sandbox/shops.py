@@ -11,6 +11,7 @@ from urllib.parse import quote
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
 from budan.wire import alipay, wechat_v3
+from budan.wire.forms import parse_form, render_form
 from budan.wire.http import HttpAnswer
 from budan.wire.rsa import load_public_key, sign_sha256
 from integration.sandbox.running import WAIT_S, Caller, Received
@@ -138,7 +139,7 @@ class AlipayShop:
 
     async def send(self, parameters: dict[str, str], *, timeout_s: float = WAIT_S) -> HttpAnswer:
         headers = {"Content-Type": "application/x-www-form-urlencoded;charset=utf-8"}
-        body = alipay.render_form(parameters)
+        body = render_form(parameters)
         return await self.caller.send(
             "POST", "/gateway.do?charset=utf-8", body=body, headers=headers, timeout_s=timeout_s
         )
@@ -177,7 +178,7 @@ class AlipayShop:
         return await self.call("alipay.trade.cancel", {"out_trade_no": trade_no})
 
     def read_notice(self, notice: Received) -> dict[str, str]:
-        fields = alipay.parse_form(notice.body)
+        fields = parse_form(notice.body)
         assert alipay.verify_notify(fields, public_key=self.public_key)
         return fields
 

@@ -7,6 +7,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 
 from budan.wire import alipay
 from budan.wire.errors import NoAnswer
+from budan.wire.forms import parse_form
 from integration.sandbox.running import Caller, Receiver
 from integration.sandbox.shops import AlipayShop, new_trade_no
 
@@ -207,7 +208,7 @@ async def test_a_wap_order_leads_to_the_wallet_and_back_to_the_shop(alipay_shop:
     paid = await caller.send("POST", wallet)
     where = urlsplit(paid.headers["location"])
     assert (paid.status, where.netloc, where.path) == (303, "127.0.0.1:9", "/back")
-    fields = alipay.parse_form(where.query.encode())
+    fields = parse_form(where.query.encode())
     assert fields.pop("a") == "1"
     assert alipay.verify_notify(fields, public_key=alipay_shop.public_key)
     assert fields["out_trade_no"] == trade_no

@@ -25,6 +25,7 @@ PLATFORM_SERIAL = "PUB_KEY_ID_0119000001092026010100000000000000"
 APP_ID = "2021000000000001"
 SELLER_ID = "2088000000000156"
 SWIFTPASS_MCH_ID = "755000000001"
+IPAYNOW_APP_ID = "1400000000000001"
 
 
 @cache
@@ -101,6 +102,17 @@ def a_swiftpass_config(*, gateway: str = "http://127.0.0.1:1/pay/gateway", **set
             **settings,
         },
         secrets=secrets,
+    )
+
+
+def an_ipaynow_config(*, gateway: str = "http://127.0.0.1:1", **settings: str) -> AccountConfig:
+    return AccountConfig(
+        account_id=AccountId(4),
+        channel="ipaynow",
+        name="iPaynow",
+        enabled=True,
+        settings={"gateway": gateway, "app_id": IPAYNOW_APP_ID, **settings},
+        secrets={"app_key": vectors()["ipaynow"]["app_key"]},
     )
 
 

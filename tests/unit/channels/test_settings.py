@@ -5,6 +5,7 @@ from datetime import timedelta
 import pytest
 
 from budan.channels.alipay import settings as alipay
+from budan.channels.ipaynow import settings as ipaynow
 from budan.channels.settings import BadSettings
 from budan.channels.swiftpass import settings as swiftpass
 from budan.channels.wechat_v3 import settings as wechat_v3
@@ -14,6 +15,7 @@ from unit.channels.builders import (
     a_swiftpass_config,
     a_wechat_config,
     an_alipay_config,
+    an_ipaynow_config,
     vectors,
     with_secret,
 )
@@ -22,6 +24,7 @@ PARSERS = {
     "wechat_v3": wechat_v3.parse_settings,
     "alipay": alipay.parse_settings,
     "swiftpass": swiftpass.parse_settings,
+    "ipaynow": ipaynow.parse_settings,
 }
 
 
@@ -58,6 +61,47 @@ def test_a_wrong_wechat_setting_is_named(name: str, value: str) -> None:
 @pytest.mark.parametrize("value", ["", "绝对错误 \n", "https://x/?a=b"])
 def test_a_wrong_alipay_setting_is_named(name: str, value: str) -> None:
     assert refused_field(an_alipay_config(**{name: value})) == name
+
+
+@pytest.mark.parametrize("name", ["gateway", "app_id"])
+@pytest.mark.parametrize("value", ["", "绝对错误 \n", "https://x/?a=b"])
+def test_a_wrong_ipaynow_setting_is_named(name: str, value: str) -> None:
+    assert refused_field(an_ipaynow_config(**{name: value})) == name
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("refund_gateway", ["ftp://x", "https://x/?a=b"]),
+        ("refund_query_gateway", ["x"]),
+        ("c2b_pay_channel", ["1", "14", "wechat"]),
+        ("code_pay_channel", ["13"]),
+        ("qr_output_type", ["2"]),
+        ("wap_device_type", ["08"]),
+        ("limit_pay", ["yes"]),
+        ("c2b_time_out_s", ["59", "3601", "1e3", "-60"]),
+        ("code_time_out_s", ["5", "9999"]),
+        ("refused_query", ["closed"]),
+        ("reverse_cut_off", ["24:00", "12:60", "1200", "9:30"]),
+    ],
+)
+def test_a_wrong_choice_of_what_no_document_confirms_is_named(name: str, values: list[str]) -> None:
+    for value in values:
+        assert refused_field(an_ipaynow_config(**{name: value})) == name
+
+
+def test_an_ipaynow_account_needs_no_more_than_its_address_and_key() -> None:
+    now = ipaynow.parse_settings(an_ipaynow_config(gateway="https://pay.ipaynow.cn/"))
+    assert now.refund_gateway == "https://pay.ipaynow.cn/refund/refundOrder"
+    assert now.refund_query_gateway == "https://pay.ipaynow.cn/refund/refundQuery"
+    assert (now.c2b_time_out_s, now.code_time_out_s, now.limit_pay) == (900, 120, None)
+    assert (now.c2b_pay_channel, now.code_pay_channel, now.refused_query) == ("13", "by_code", "not_found")
+    assert not any(secret in repr(now) for secret in an_ipaynow_config().secrets.values())
+
+
+@pytest.mark.parametrize("value", ["", "short", "键" * 32, "k" * 16 + " "])
+def test_a_wrong_ipaynow_key_is_named_and_not_shown(value: str) -> None:
+    assert refused_field(with_secret(an_ipaynow_config(), "app_key", value)) == "app_key"
 
 
 @pytest.mark.parametrize("name", ["merchant_private_key", "apiv3_key", "platform_keys"])

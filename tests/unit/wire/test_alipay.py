@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from budan.wire import alipay
 from budan.wire.errors import BadAnswer
+from budan.wire.forms import parse_form, render_form
 from budan.wire.rsa import sign_sha256
 
 Vectors = dict[str, Any]
@@ -39,9 +40,9 @@ def test_a_request_is_signed_and_rendered_byte_for_byte_as_documented(
     assert alipay.request_sign_string(parameters) == vector["sign_string"].encode()
     sign = alipay.sign_request(parameters, private_key=merchant_private)
     assert sign == vector["sign"]
-    form = alipay.render_form(parameters | {"sign": sign})
+    form = render_form(parameters | {"sign": sign})
     assert form == vector["form_urlencoded"].encode()
-    assert alipay.parse_form(form) == parameters | {"sign": sign}
+    assert parse_form(form) == parameters | {"sign": sign}
 
 
 @pytest.mark.parametrize("name", REQUESTS)
@@ -170,7 +171,7 @@ def test_no_bytes_raise_anything_but_a_bad_answer(body: bytes) -> None:
 
 
 def notice_of(vectors_of: Vectors) -> dict[str, str]:
-    return alipay.parse_form(vectors_of["notify_paid"]["form_urlencoded"].encode())
+    return parse_form(vectors_of["notify_paid"]["form_urlencoded"].encode())
 
 
 def test_a_notice_is_signed_byte_for_byte_as_documented(
@@ -181,7 +182,7 @@ def test_a_notice_is_signed_byte_for_byte_as_documented(
     assert alipay.notify_sign_string(fields) == vector["sign_string"].encode()
     assert alipay.sign_notify(fields, private_key=platform_private) == vector["sign"] == fields["sign"]
     assert alipay.verify_notify(fields, public_key=platform_public)
-    assert alipay.render_form(fields) == vector["form_urlencoded"].encode()
+    assert render_form(fields) == vector["form_urlencoded"].encode()
 
 
 def test_a_notice_with_any_changed_field_does_not_count(vectors_of: Vectors, platform_public: RSAPublicKey) -> None:
@@ -212,10 +213,10 @@ def test_a_notice_with_an_empty_value_counts_whichever_way_it_was_signed(
 
 @given(st.dictionaries(st.text(min_size=1, max_size=5), st.text(max_size=20), min_size=1, max_size=8))
 def test_a_form_comes_back_as_it_was_rendered(fields: dict[str, str]) -> None:
-    assert alipay.parse_form(alipay.render_form(fields)) == fields
+    assert parse_form(render_form(fields)) == fields
 
 
 @pytest.mark.parametrize("body", [b"\xff=1", b"a=%ff", b"a", b"a=1&a=2", b"=&" * 500, "名=1".encode()])
 def test_an_unreadable_or_ambiguous_form_is_a_bad_answer(body: bytes) -> None:
     with pytest.raises(BadAnswer):
-        alipay.parse_form(body)
+        parse_form(body)

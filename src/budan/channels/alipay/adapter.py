@@ -37,6 +37,7 @@ from budan.ports.channel import (
 )
 from budan.wire import alipay
 from budan.wire.errors import BadAnswer, NoAnswer, NotSent, WireError
+from budan.wire.forms import parse_form, render_form
 from budan.wire.http import HttpClient
 from budan.wire.rsa import Signer
 
@@ -159,7 +160,7 @@ class AlipayChannel:
     def parse_notice(self, notice: RawNotice, *, now: datetime) -> Notice:  # noqa: ARG002 - RSA2 notices carry no time to judge
         """See Channel.parse_notice."""
         try:
-            fields = alipay.parse_form(notice.body)
+            fields = parse_form(notice.body)
             if not alipay.verify_notify(fields, public_key=self._settings.alipay_public_key):
                 raise BadNotice("signature_wrong")
             told = messages.read(fields, messages.Told)
@@ -189,7 +190,7 @@ class AlipayChannel:
         parameters = await self._signed(
             messages.WAP_PAY, content, call=call, notify_url=intent.notify_url, return_url=return_url
         )
-        address = f"{self._settings.gateway}?{alipay.render_form(parameters).decode('ascii')}"
+        address = f"{self._settings.gateway}?{render_form(parameters).decode('ascii')}"
         result = PayResult(outcome=Outcome.UNPAID_OPEN, trade_no=intent.trade_no)
         return CreateResult(result=result, action=PayAction(redirect_url=address))
 
@@ -202,7 +203,7 @@ class AlipayChannel:
             method="POST",
             url=f"{self._settings.gateway}?charset={charset}",
             headers=_FORM_HEADERS,
-            body=alipay.render_form(parameters),
+            body=render_form(parameters),
             timeout_s=call.deadline_s,
             body_bytes_max=ANSWER_BYTES_MAX,
             send_within_s=self._send_within_s(call),
