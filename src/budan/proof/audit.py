@@ -247,8 +247,8 @@ def _told(webhooks: Sequence[Webhook]) -> dict[OrderKey, list[Webhook]]:
     told: dict[OrderKey, dict[str, Webhook]] = {}
     for webhook in webhooks:
         if webhook.type == _PAID_EVENT:
-            key = parse_trade_no(webhook.order.trade_no)
-            told.setdefault((key.lane, key.order_id), {})[webhook.webhook_id] = webhook
+            key = parse_trade_no(webhook.order.order_no).order
+            told.setdefault(key, {})[webhook.webhook_id] = webhook
     return {key: list(events.values()) for key, events in told.items()}
 
 
@@ -291,7 +291,9 @@ def _wrongly_completed(
                 found.append(_of_order(key))
     for key, events in told.items():
         for event in events:
-            trade = paid.get(parse_trade_no(event.order.trade_no))
+            # A payment that names no attempt is told of nothing.
+            named = event.order.trade_no
+            trade = None if named is None else paid.get(parse_trade_no(named))
             if trade is None or trade.amount_minor != event.order.amount_minor:
                 found.append(Finding(order=key, text=f"told {event.webhook_id}"))
     return found

@@ -172,6 +172,6 @@ def webhook_times(instance: Instance, measured: Sequence[Measured]) -> dict[str,
     found: dict[str, datetime] = {}
     for webhook in read_webhooks(instance.events_file):
         tag = webhook.order.reference.partition("-")[2][: len("r000n")]
-        if tag in marks:
+        if tag in marks and webhook.order.trade_no is not None:
             found.setdefault(webhook.order.trade_no, webhook.at)
     return found

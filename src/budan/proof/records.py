@@ -74,13 +74,13 @@ class OrderRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EventOrder(msgspec.Struct, frozen=True, kw_only=True):
-    """What a webhook says of an order."""
+    """What a webhook says of an order; `trade_no` where one attempt brought it about, so not where the order expired."""
 
     order_no: str
     reference: str
     state: str
     amount_minor: int
-    trade_no: str
+    trade_no: str | None
 
 
 class _Event(msgspec.Struct):

@@ -2,12 +2,14 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
+import msgspec
 import pytest
 
 from budan.core.numbers import Environment, Lane, MerchantId, OrderId, trade_number
 from budan.proof.audit import Answer, Audit, BookedOrder, Books, compare
-from budan.proof.records import EventOrder, Webhook
+from budan.proof.records import EventOrder, Webhook, read_webhooks
 from budan.proof.truth import TradeKey, TrueTrade, parse_trade_no
 
 AT = datetime(2026, 3, 1, tzinfo=UTC)
@@ -53,6 +55,21 @@ def broken(audit: Audit) -> dict[str, int]:
     names = ("lost", "doubled", "wrongly_completed", "unbalanced", "webhooks_missing", "unkept", "sent_late")
     counts = {name: getattr(audit, name) for name in names}
     return {name: count for name, count in counts.items() if count}
+
+
+def test_an_order_that_ends_unpaid_is_told_without_an_attempt_and_is_read_so(tmp_path: Path) -> None:
+    """An audit that cannot read a merchant's file says nothing about a run of hours."""
+    order = {"order_no": TRADE_NO, "reference": "12-1", "state": "expired", "amount_minor": 1_000, "trade_no": None}
+    event = {"type": "order.expired", "data": order}
+    line = {"at": AT, "webhook_id": "e1", "event": msgspec.Raw(msgspec.json.encode(event))}
+    (tmp_path / "events").write_bytes(msgspec.json.encode(line) + b"\n")
+    (webhook,) = read_webhooks(tmp_path / "events")
+    assert (webhook.type, webhook.order.trade_no) == ("order.expired", None)
+    assert compare(truth=[], books=books(UNPAID), webhooks=[webhook]).holds
+
+
+def test_a_payment_that_is_told_without_its_attempt_is_wrong() -> None:
+    assert "wrongly_completed" in broken(compare(truth=[TRADE], books=books(ORDER), webhooks=[told(trade_no=None)]))
 
 
 def test_a_trade_number_is_read_without_the_code_that_wrote_it() -> None:
