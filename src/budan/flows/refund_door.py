@@ -1,12 +1,14 @@
 """The door of refunds: everything that tells whether money went back enters here, in batches, one transaction each."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
 from budan.core.errors import StaleState, StoreUnavailable
 from budan.core.numbers import BadNumber, Environment, Number, NumberKind, parse_number
+from budan.core.pace import REFUND_LADDER_S, delay_after
 from budan.core.refund import RefundEvidence
 from budan.flows.coalesce import Coalescer
 from budan.flows.refund_plan import RefundPlanned, RefundSubject, Writes, plan_external, plan_refund
@@ -14,7 +16,7 @@ from budan.store import door as gate
 from budan.store import refunds as stored
 from budan.store.database import Database, RowsFailed
 from budan.store.door import DoorWrites, Key, LockedOrder, LockedTrade
-from budan.store.refunds import RefundRow, RefundWrites
+from budan.store.refunds import NextStep, RefundRow, RefundWrites
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +80,20 @@ class RefundDoor:
         try:
             return await self._batches.submit(entry)
         except RowsFailed as failed:
+            await self._put_off(entry)
             raise StoreUnavailable(str(failed)) from failed
+
+    async def _put_off(self, entry: _Entry) -> None:
+        """The step's next rung: a row that goes on failing must not let its channel be asked as fast as we can."""
+        if entry.item.attempts is None or entry.refund is None or entry.key is None:
+            return
+        climbed = entry.item.attempts + 1
+        with suppress(RowsFailed):
+            async with self._database.transaction() as transaction:
+                now = await transaction.clock()
+                due_at = now + delay_after(REFUND_LADDER_S, attempts=climbed)
+                step = NextStep(key=entry.key, ordinal=entry.refund.ordinal, due_at=due_at, attempts=climbed)
+                await stored.write_refunds(transaction, RefundWrites(steps=[step]), now=now)
 
     def _own(self, text: str, kind: NumberKind) -> Number | None:
         try:

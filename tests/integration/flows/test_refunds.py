@@ -11,7 +11,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from budan.core.errors import Refused
+from budan.core.errors import Refused, StoreUnavailable
 from budan.core.evidence import Evidence, Outcome, Source
 from budan.core.numbers import AccountId, Lane
 from budan.core.refund import RefundEvidence, RefundOutcome
@@ -301,6 +301,23 @@ async def test_a_refused_refund_is_freed_after_a_query_confirms_it_and_can_be_as
     again = await desk.ask(order, PAID_MINOR)
     await desk.settle()
     assert (await desk.refund(order, again)).state == "succeeded"
+
+
+async def test_a_row_that_goes_on_failing_is_put_off_and_asks_its_channel_seldom(desk: Desk) -> None:
+    order = await desk.paid()
+    await desk.ask(order, 280)
+    await desk.step()
+    await desk.rows.execute("ALTER TABLE refund_evidence ADD CONSTRAINT never CHECK (ordinal > 31) NOT VALID")
+    await desk.rows.execute("UPDATE refund_due SET due_at = now() - interval '1 second'")
+    refunding = desk.house.flows.refunding
+    (due,) = await refunding.list_due(lanes=LANES, accounts_left_out=(), rows_max=2)
+    with pytest.raises(StoreUnavailable):
+        await refunding.advance(due)
+    assert await refunding.list_due(lanes=LANES, accounts_left_out=(), rows_max=2) == []
+    assert await desk.rows.fetchval("SELECT attempts FROM refund_due") == due.attempts + 1
+    await desk.rows.execute("ALTER TABLE refund_evidence DROP CONSTRAINT never")
+    await desk.settle()
+    assert await desk.sums() == (0, 280, 0)
 
 
 async def test_a_dead_card_is_told_and_its_money_stays_promised(desk: Desk) -> None:
