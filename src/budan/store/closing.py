@@ -47,7 +47,6 @@ class DueClose:
     expires_at: datetime | None
     channel_reference: str | None
     merchant_id: MerchantId
-    order_state: str
     now: datetime
 
     @property

@@ -115,7 +115,7 @@ async def test_a_code_of_an_expired_order_is_closed_at_its_channel(
 async def test_a_payment_whose_notice_was_lost_completes_the_order_when_it_is_about_to_expire(
     counter: Counter, rows: Rows, sandbox: RunningSandbox
 ) -> None:
-    """The close begins with a question, so a code is never closed over a payment."""
+    """A payment makes the close fail, and the question after it brings the proof."""
     order = await counter.order("wechat_v3")
     async with calling(sandbox.url) as payer:
         await payer.pay(trade_no=order.trades[0].trade_no, faults={"drop_notice": True})

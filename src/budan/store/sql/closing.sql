@@ -28,7 +28,6 @@ SELECT
     t.expires_at,
     t.channel_reference,
     o.merchant_id,
-    o.state AS order_state,
     clock_timestamp() AS now
 FROM close_due AS c
 INNER JOIN trade AS t ON c.lane = t.lane AND c.order_id = t.order_id AND c.attempt = t.attempt
