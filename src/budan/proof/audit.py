@@ -291,9 +291,8 @@ def _wrongly_completed(
                 found.append(_of_order(key))
     for key, events in told.items():
         for event in events:
-            # A payment that names no attempt is told of nothing.
-            named = event.order.trade_no
-            trade = None if named is None else paid.get(parse_trade_no(named))
+            trade_no = event.order.trade_no
+            trade = None if trade_no is None else paid.get(parse_trade_no(trade_no))
             if trade is None or trade.amount_minor != event.order.amount_minor:
                 found.append(Finding(order=key, text=f"told {event.webhook_id}"))
     return found

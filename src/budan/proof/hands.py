@@ -18,6 +18,7 @@ _GATEWAY_SET: Final = query("prove_gateway_set")
 _PAYMENTS_UNSETTLED: Final = query("prove_payments_unsettled")
 _WEBHOOKS_DUE_COUNT: Final = query("prove_webhooks_due_count")
 _TRADES_LIST: Final = query("prove_trades_list")
+_STATES_LIST: Final = query("prove_states_list")
 _TRADES_COUNT: Final = query("prove_trades_count")
 _TIME_PASS: Final = query("prove_time_pass")
 _OUTCOMES_HOLD: Final = query("prove_outcomes_hold")
@@ -66,6 +67,10 @@ class Hands:
         rows = await self._fetch(_TRADES_LIST, shop.lane, shop.merchant_id, reference)
         return [TradeRow(**dict(row)) for row in rows]
 
+    async def list_states(self, merchant_ids: Sequence[int]) -> set[str]:
+        """The states in which these merchants' orders are."""
+        return {row["state"] for row in await self._fetch(_STATES_LIST, list(merchant_ids))}
+
     async def count_trades(self, merchant_ids: Sequence[int]) -> int:
         """How many intents these merchants' orders have."""
         (row,) = await self._fetch(_TRADES_COUNT, list(merchant_ids))
@@ -80,10 +85,10 @@ class Hands:
 
         return await wait_for(look, what=f"the intent of {reference}", timeout_s=timeout_s)
 
-    async def pass_time(self, merchant_ids: Sequence[int], *, by: timedelta) -> int:
-        """Everything that these merchants' orders wait for lies further in the past; how many were not paid yet."""
-        (row,) = await self._fetch(_TIME_PASS, list(merchant_ids), by)
-        return row["aged"]
+    async def pass_time(self, merchant_ids: Sequence[int], *, by: timedelta) -> dict[TradeKey, datetime]:
+        """Everything that these merchants' orders wait for lies further in the past; the send windows as they were."""
+        rows = await self._fetch(_TIME_PASS, list(merchant_ids), by)
+        return {TradeKey(row["lane"], row["order_id"], row["attempt"]): row["send_until"] for row in rows}
 
     @asynccontextmanager
     async def holding_outcomes(self) -> AsyncGenerator[None]:

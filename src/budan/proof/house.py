@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from budan.proof.client import Client
@@ -13,7 +13,7 @@ from budan.proof.hands import Hands
 from budan.proof.instance import Instance, Links, Shop
 from budan.proof.steps import StepFailed
 from budan.proof.till import Till
-from budan.proof.truth import TrueTrade, TruthReader
+from budan.proof.truth import TradeKey, TrueTrade, TruthReader
 from budan.proof.violence import Violence
 
 CONNECTIONS_MAX: Final = 64
@@ -48,6 +48,8 @@ class House:
     tell: Callable[[str], None]
     # Orders that could not be sold; each is a broken promise of the scenario.
     failures: list[str]
+    # Until when intents might be sent, before time passed for them.
+    windows: dict[TradeKey, datetime]
 
     @property
     def links(self) -> Links:
@@ -101,7 +103,9 @@ class House:
     async def pass_time(self, **span: float) -> None:
         """Time passes for what the orders of this scenario wait for."""
         by = timedelta(**span)
-        await self.hands.pass_time(self.merchant_ids, by=by)
+        before = await self.hands.pass_time(self.merchant_ids, by=by)
+        # The first that was seen is the one that was promised.
+        self.windows.update({key: until for key, until in before.items() if key not in self.windows})
         self.tell(f"{by} have passed for what waits in the database")
 
     @asynccontextmanager

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
@@ -165,13 +165,15 @@ def _open_house(
         api=api,
         tell=tell,
         failures=[],
+        windows={},
     )
 
 
 async def _judge(house: House, scenario: Scenario, *, problems: list[str], began_at: datetime) -> ProveResult:
     wanted = set(house.merchant_ids)
     books = await read_books(dsn=house.instance.dsn, merchant_ids=house.merchant_ids)
-    truth = [trade for trade in house.truth.read() if trade.merchant_id in wanted]
+    books = replace(books, send_until={**books.send_until, **house.windows})
+    truth = house.ours()
     events = read_webhooks(house.instance.events_file)
     webhooks = [event for event in events if parse_merchant_id(event.order.order_no) in wanted]
     audit = compare(truth=truth, books=books, webhooks=webhooks, answers=house.till.answers)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Final
 
-from budan.proof.scenarios import clocks, mixed, notices, outages, payers, senders
+from budan.proof.scenarios import clocks, endings, mixed, notices, outages, payers, senders
 from budan.proof.scenarios.scenario import Scenario
 
 _ALL: Final = (
@@ -12,6 +12,7 @@ _ALL: Final = (
     *notices.SCENARIOS,
     *outages.SCENARIOS,
     *payers.SCENARIOS,
+    *endings.SCENARIOS,
     *clocks.SCENARIOS,
 )
 SCENARIOS: Final[Mapping[str, Scenario]] = {scenario.name: scenario for scenario in _ALL}

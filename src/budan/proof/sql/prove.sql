@@ -60,6 +60,12 @@ INNER JOIN trade AS t ON r.lane = t.lane AND r.order_id = t.order_id
 WHERE r.lane = $1 AND r.merchant_id = $2 AND r.reference = $3
 ORDER BY t.attempt;
 
+-- name: prove_states_list :many
+-- Which states these merchants' orders are in.
+SELECT DISTINCT o.state
+FROM orders AS o
+WHERE o.merchant_id = any($1::integer[]);
+
 -- name: prove_trades_count :one
 -- How many intents there are of these merchants' orders.
 SELECT count(*) AS trades
@@ -67,9 +73,10 @@ FROM trade AS t
 INNER JOIN orders AS o ON t.lane = o.lane AND t.order_id = o.id
 WHERE o.merchant_id = any($1::integer[]);
 
--- name: prove_time_pass :one
+-- name: prove_time_pass :many
 -- Time passes for everything that these merchants' orders wait for: all of it lies $2 further in the past. What has
--- ended stays as it is, and so does the send window, which no process may be led to believe longer.
+-- ended stays as it is, and so does the send window of an intent that may be on its way this moment. The windows as
+-- they were come back: what was sent after one is judged by it.
 WITH unfinished AS ( -- the gate first, as everybody who touches an order
     SELECT
         o.lane,
@@ -92,6 +99,12 @@ deliveries AS (
     WHERE d.lane = u.lane AND d.order_id = u.id
 ),
 
+looks AS (
+    UPDATE order_due AS d SET due_at = d.due_at - $2::interval
+    FROM unfinished AS u
+    WHERE d.lane = u.lane AND d.order_id = u.id
+),
+
 closes AS (
     UPDATE close_due AS d SET due_at = d.due_at - $2::interval
     FROM unfinished AS u
@@ -109,7 +122,11 @@ left_over AS (
 ),
 
 trades AS (
-    UPDATE trade AS t SET created_at = t.created_at - $2::interval, expires_at = t.expires_at - $2::interval
+    UPDATE trade AS t
+    SET
+        created_at = t.created_at - $2::interval,
+        expires_at = t.expires_at - $2::interval,
+        send_until = t.send_until - CASE WHEN t.state = 'created' THEN interval '0' ELSE $2::interval END
     FROM unfinished AS u
     WHERE t.lane = u.lane AND t.order_id = u.id AND NOT t.paid_seen
 ),
@@ -118,10 +135,15 @@ aged AS (
     UPDATE orders AS o SET created_at = o.created_at - $2::interval, expires_at = o.expires_at - $2::interval
     FROM unfinished AS u
     WHERE o.lane = u.lane AND o.id = u.id AND o.completed_at IS NULL
-    RETURNING o.id
 )
 
-SELECT count(*) AS aged FROM aged;
+SELECT
+    t.lane,
+    t.order_id,
+    t.attempt,
+    t.send_until
+FROM trade AS t
+INNER JOIN unfinished AS u ON t.lane = u.lane AND t.order_id = u.id;
 
 -- name: prove_order_tell :many
 -- All that the database says of one order, a line each, for a person who looks for a lost one.
