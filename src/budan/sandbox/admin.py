@@ -24,6 +24,7 @@ from budan.sandbox.records import (
 )
 from budan.sandbox.refunds import RefundRefused, RefundWish, portal_refund_no, take_refund
 from budan.sandbox.truth import CODE_LIFE
+from budan.sandbox.weather import Weather
 from budan.sandbox.world import World
 
 PREFIX: Final = "/sandbox/"
@@ -133,6 +134,9 @@ class Admin:
                 return self._refund_by_portal(_decoded(request.body, PortalWish))
             case "PUT", "refund-faults":
                 return self._choose_refund_faults(_decoded(request.body, RefundFaultsWish))
+            case "PUT", "weather":
+                self._world.vane.weather = _decoded(request.body, Weather)
+                return json_answer(self._world.vane.weather)
             case "PUT", "faults":
                 odds = _decoded(request.body, FaultOdds)
                 self._world.truth.record(OddsSet(at=self._world.clock(), odds=odds))
@@ -146,6 +150,8 @@ class Admin:
             return json_answer({"accounts": accounts})
         if name == "faults":
             return json_answer(self._world.truth.odds)
+        if name == "weather":
+            return json_answer(self._world.vane.weather)
         if name == "trades":
             return json_answer({"trades": self._list(query)})
         if name == "truth":

@@ -31,6 +31,7 @@ from budan.sandbox.numbers import channel_no, code_text, nth_of_channel_no
 from budan.sandbox.payer import PayRefused
 from budan.sandbox.records import AlipayAccount, ChannelName, EventKind, Method, Placed, Refund, Trade, TradeState
 from budan.sandbox.refunds import RefundRefused, RefundWish, note_refund, refund_faults, take_refund
+from budan.sandbox.telling import STRANGER, as_queried, lies_of_merchant
 from budan.sandbox.world import World
 from budan.wire.alipay import notify_sign_string, response_name, verify_request
 from budan.wire.errors import BadAnswer
@@ -195,9 +196,13 @@ class AlipayFace:
         trade = self._made(call)
         self._world.note_query(trade)
         await self._world.slow_down(trade)
-        fields = trade_fields(trade) | {"trade_status": trade_status(trade)}
-        if trade.paid_at is not None:
-            fields["send_pay_date"] = beijing(trade.paid_at)
+        told = as_queried(trade, now=self._world.clock())
+        fields = trade_fields(told) | {"trade_status": trade_status(told)}
+        if told.paid_at is not None:
+            fields["send_pay_date"] = beijing(told.paid_at)
+        if lies_of_merchant(told):
+            # The answer has no merchant in it but the number of his trade.
+            fields["out_trade_no"] = STRANGER
         return await self._signed(call, _done(fields))
 
     async def _close(self, call: _Call) -> Answer:

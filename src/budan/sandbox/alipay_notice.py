@@ -6,6 +6,7 @@ from typing import Final
 from budan.sandbox.alipay_messages import notice_fields, refund_notice_fields
 from budan.sandbox.notices import RenderedNotice
 from budan.sandbox.records import AlipayAccount, Refund, Trade
+from budan.sandbox.telling import STRANGER_SELLER, as_told, lies_of_merchant
 from budan.sandbox.world import World
 from budan.wire.alipay import notify_sign_string
 from budan.wire.forms import render_form
@@ -36,9 +37,9 @@ class AlipayAnnouncer:
         told_no = trade.channel_no if refund is None else f"{trade.channel_no}{refund.refund_no}"
         fields = dict(
             notice_fields(
-                trade,
+                as_told(trade),
                 app_id=account.app_id,
-                seller_id=account.seller_id,
+                seller_id=STRANGER_SELLER if lies_of_merchant(trade) else account.seller_id,
                 notify_id=hashlib.sha256(told_no.encode()).hexdigest()[:_NOTIFY_ID_LENGTH],
                 now=self._world.clock(),
             )

@@ -43,6 +43,7 @@ from budan.sandbox.swiftpass_notice import SwiftpassAnnouncer
 from budan.sandbox.truth import Truth
 from budan.sandbox.wallet import PATH as WALLET_PATH
 from budan.sandbox.wallet import Wallet
+from budan.sandbox.weather import WeatherVane
 from budan.sandbox.wechat_v3 import WechatFace
 from budan.sandbox.wechat_v3_notice import WechatAnnouncer
 from budan.sandbox.world import World
@@ -102,6 +103,8 @@ class SandboxApp:
 
     async def _answer(self, request: Request) -> Answer | Withheld:
         try:
+            if self._is_of_a_channel(request.path) and await self._world.vane.keeps_away():
+                return Answer(status=503, body=b"service unavailable\n", content_type="text/plain; charset=utf-8")
             return await self._route(request)
         except Exception:  # noqa: BLE001 - top of a request: it is logged and answered
             _LOG.exception("%s %s failed in the sandbox itself", request.method, request.path)
@@ -114,6 +117,9 @@ class SandboxApp:
         if request.path == "/livez":
             return Answer(status=200, body=b"ok\n", content_type="text/plain; charset=utf-8")
         return Answer(status=404, body=b"not found\n", content_type="text/plain; charset=utf-8")
+
+    def _is_of_a_channel(self, path: str) -> bool:
+        return path.startswith("/v3/") or path in self._gateways
 
 
 def build_app(*, folder: Path, base_url: str, time_scale: float, seed: int) -> SandboxApp:
@@ -137,6 +143,7 @@ def build_app(*, folder: Path, base_url: str, time_scale: float, seed: int) -> S
         signer=Signer(threads=_SIGN_THREADS),
         clock=_now,
         nonce=nonces,
+        vane=WeatherVane(),
         base_url=base_url,
     )
     client = FastHttpClient(connections_per_host_max=NOTICES_PER_HOST_MAX)

@@ -8,10 +8,12 @@ import msgspec
 DELAY_S_MAX: Final = 3_600
 TYPING_S_MAX: Final = 600
 SLOW_MS_MAX: Final = 60_000
+AMOUNT_OFF_MAX: Final = 1_000_000
 
 DelaySeconds = Annotated[float, msgspec.Meta(ge=0, le=DELAY_S_MAX)]
 TypingSeconds = Annotated[float, msgspec.Meta(ge=0, le=TYPING_S_MAX)]
 SlowMilliseconds = Annotated[int, msgspec.Meta(ge=0, le=SLOW_MS_MAX)]
+AmountOff = Annotated[int, msgspec.Meta(ge=-AMOUNT_OFF_MAX, le=AMOUNT_OFF_MAX)]
 Probability = Annotated[float, msgspec.Meta(ge=0, le=1)]
 TypingEnd = Literal["paid", "failed"]
 RefundEnd = Literal["done", "abnormal", "closed"]
@@ -23,6 +25,10 @@ class Faults(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forb
     `drop_notice` loses every repeat too. `timeout_after_charge` and `busy` take effect after the order was placed or
     the money taken, `timeout_before_charge` before anything was recorded. `user_paying_s` is for code payments.
     `retry_cancel` makes the first cancel answer retry_flag=Y and do nothing.
+
+    A channel that lies of a payment: `amount_off_minor` is added to the amount that its notice and its answers tell,
+    `wrong_merchant` makes them name somebody else, `stale_query_s` lets queries say "not paid" for so long after the
+    payment, and before its notice `forge_notice` sends a copy that was changed on its way.
 
     Refunds meet the same ones: their own notice, answers lost before or after the money went back, `busy` after it did.
     `refund_refused` says that the shop has no money there; `refund_takes_s` and `refund_ends` are of a refund that was
@@ -42,6 +48,10 @@ class Faults(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forb
     refund_takes_s: TypingSeconds = 0
     refund_ends: RefundEnd = "done"
     tell_refund: bool = False
+    amount_off_minor: AmountOff = 0
+    wrong_merchant: bool = False
+    stale_query_s: DelaySeconds = 0
+    forge_notice: bool = False
     slow_ms: SlowMilliseconds = 0
 
 
@@ -69,6 +79,12 @@ class FaultOdds(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     refund_abnormal: Probability = 0.0
     refund_takes: Probability = 0.0
     refund_takes_s: TypingSeconds = 5
+    amount_off: Probability = 0.0
+    amount_off_minor: AmountOff = -1
+    wrong_merchant: Probability = 0.0
+    stale_query: Probability = 0.0
+    stale_query_s: DelaySeconds = 10
+    forge_notice: Probability = 0.0
     slow: Probability = 0.0
     slow_ms: SlowMilliseconds = 1_000
 
@@ -92,6 +108,7 @@ class Dice:
             self._random.random() for _ in range(10)
         )
         refused, abnormal, takes = (self._random.random() for _ in range(3))
+        amount, merchant, stale, forged = (self._random.random() for _ in range(4))
         return Faults(
             drop_notice=drop < odds.drop_notice,
             double_notice=double < odds.double_notice,
@@ -105,12 +122,23 @@ class Dice:
             refund_refused=refused < odds.refund_refused,
             refund_takes_s=odds.refund_takes_s if takes < odds.refund_takes else 0,
             refund_ends="abnormal" if abnormal < odds.refund_abnormal else "done",
+            amount_off_minor=odds.amount_off_minor if amount < odds.amount_off else 0,
+            wrong_merchant=merchant < odds.wrong_merchant,
+            stale_query_s=odds.stale_query_s if stale < odds.stale_query else 0,
+            forge_notice=forged < odds.forge_notice,
             slow_ms=odds.slow_ms if slow < odds.slow else 0,
         )
 
 
 def with_notice_faults(faults: Faults, *, of: Faults) -> Faults:
-    """`faults` with those that concern notices taken from `of`: a notice's fate is drawn when it is due to be sent."""
+    """`faults` with those of a payment's telling taken from `of`: they are drawn when it is paid."""
     return msgspec.structs.replace(
-        faults, drop_notice=of.drop_notice, double_notice=of.double_notice, delay_notice_s=of.delay_notice_s
+        faults,
+        drop_notice=of.drop_notice,
+        double_notice=of.double_notice,
+        delay_notice_s=of.delay_notice_s,
+        amount_off_minor=of.amount_off_minor,
+        wrong_merchant=of.wrong_merchant,
+        stale_query_s=of.stale_query_s,
+        forge_notice=of.forge_notice,
     )

@@ -129,6 +129,8 @@ class Notices:
         announcer = self._announcers[self._world.truth.account_of(trade).CHANNEL]
         refund = trade.find_refund(refund_no)
         told = refund or trade
+        if trade.faults.forge_notice and refund is None and trade.notice_attempts == 0:
+            self._world.truth.record(await self._forge(trade, announcer))
         copies = 2 if told.faults.double_notice and told.notice_attempts == 0 else 1
         if copies == 1:
             results = [await self._send(trade, refund, announcer)]
@@ -139,6 +141,23 @@ class Notices:
         if refund is not None:
             events = [_of_refund(event, refund) for event in events]
         self._world.truth.record(*events)
+
+    async def _forge(self, trade: Trade, announcer: Announcer) -> Event:
+        """Somebody changes a copy of the notice and is faster: its signature holds no more."""
+        notice = await announcer.render(trade, None)
+        try:
+            answer = await self._client.request(
+                method="POST",
+                url=trade.notify_url,
+                headers=notice.headers,
+                body=_tampered(notice.body),
+                timeout_s=NOTICE_TIMEOUT_S,
+                body_bytes_max=_ANSWER_BYTES_MAX,
+            )
+            said = str(answer.status)
+        except WireError as error:
+            said = type(error).__name__
+        return Event(nth=trade.nth, at=self._world.clock(), kind=EventKind.NOTICE_FORGED, text=said)
 
     async def _send(self, trade: Trade, refund: Refund | None, announcer: Announcer) -> tuple[bool, Event]:
         notice = await announcer.render(trade, refund)
@@ -173,3 +192,9 @@ class Notices:
 
 def _of_refund(event: Event, refund: Refund) -> Event:
     return msgspec.structs.replace(event, kind=REFUND_NOTICE_KINDS[event.kind], refund_no=refund.refund_no)
+
+
+def _tampered(body: bytes) -> bytes:
+    """The body with one of its last digits or letters changed."""
+    at = max(index for index, byte in enumerate(body) if bytes((byte,)).isalnum())
+    return body[:at] + (b"a" if body[at : at + 1] != b"a" else b"b") + body[at + 1 :]

@@ -234,6 +234,7 @@ class EventKind(Enum):
     REVERSE_ASKED = "reverse_asked"
     NOTICE_DELAYED = "notice_delayed"
     NOTICE_DROPPED = "notice_dropped"
+    NOTICE_FORGED = "notice_forged"
     NOTICE_SENT = "notice_sent"
     NOTICE_ACKNOWLEDGED = "notice_acknowledged"
     NOTICE_REFUSED = "notice_refused"
@@ -335,7 +336,13 @@ def changed(trade: Trade, event: Event) -> Trade:
             changes = _reverse_changes(trade, event)
         case EventKind.REFUND_FAULTS_CHOSEN:
             changes = {"refund_faults": event.faults}
-        case EventKind.PLACED_AGAIN | EventKind.ANSWER_WITHHELD | EventKind.ANSWERED_BUSY | EventKind.REFUND_REFUSED:
+        case (
+            EventKind.PLACED_AGAIN
+            | EventKind.ANSWER_WITHHELD
+            | EventKind.ANSWERED_BUSY
+            | EventKind.NOTICE_FORGED
+            | EventKind.REFUND_REFUSED
+        ):
             pass
         case _:
             changes = _notice_changes(trade, event)

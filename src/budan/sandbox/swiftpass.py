@@ -26,6 +26,7 @@ from budan.sandbox.swiftpass_messages import (
     refund_list_fields,
     trade_state,
 )
+from budan.sandbox.telling import STRANGER, as_queried, lies_of_merchant
 from budan.sandbox.world import World
 from budan.wire.errors import BadAnswer
 from budan.wire.field_signatures import sign_md5, sign_string, verify_md5, verify_rsa_sha256
@@ -203,9 +204,11 @@ class SwiftpassFace:
         trade = self._find(call)
         self._world.note_query(trade)
         await self._world.slow_down(trade)
-        told = {"trade_state": trade_state(trade), "out_trade_no": trade.trade_no, "attach": trade.attach}
-        paid = paid_fields(trade) if trade.paid_at is not None else {}
-        return await self._done(call.account, told | paid)
+        seen = as_queried(trade, now=self._world.clock())
+        told = {"trade_state": trade_state(seen), "out_trade_no": seen.trade_no, "attach": seen.attach}
+        paid = paid_fields(seen) if seen.paid_at is not None else {}
+        lie = {"out_trade_no": STRANGER} if lies_of_merchant(seen) else {}
+        return await self._done(call.account, told | paid | lie)
 
     async def _close(self, call: _Call) -> Answer:
         trade = self._find(call)

@@ -6,6 +6,7 @@ from budan.sandbox.notices import RenderedNotice
 from budan.sandbox.records import Refund, SwiftpassAccount, Trade
 from budan.sandbox.swiftpass import render_signed
 from budan.sandbox.swiftpass_messages import paid_fields
+from budan.sandbox.telling import STRANGER, as_told, lies_of_merchant
 from budan.sandbox.world import World
 from budan.wire.http import HttpAnswer
 
@@ -28,7 +29,9 @@ class SwiftpassAnnouncer:
         assert refund is None, "Swiftpass tells of no refund"
         account = self._world.truth.account_of(trade)
         assert isinstance(account, SwiftpassAccount)
-        fields = {"result_code": "0", "pay_result": "0", **paid_fields(trade)}
+        fields = {"result_code": "0", "pay_result": "0", **paid_fields(as_told(trade))}
+        if lies_of_merchant(trade):
+            fields["out_trade_no"] = STRANGER
         body = await render_signed(self._world, account, fields)
         return RenderedNotice(headers={"Content-Type": "text/xml;charset=UTF-8"}, body=body)
 

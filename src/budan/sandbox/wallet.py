@@ -27,10 +27,12 @@ _LISTED_MAX: Final = 20
 _SEARCHED_MAX: Final = 2_000
 _NOTICE_DELAY_S: Final = 10
 _TYPING_S: Final = 10
+_AMOUNT_OFF_MINOR: Final = -1
+_STALE_S: Final = 10
 _QR_SCALE: Final = 6
 # Whose code a shop scans; a code of one is charged on every channel that it pays on.
 _WALLETS: Final = (ChannelName.WECHAT_V3, ChannelName.ALIPAY)
-_PAY_TICKS: Final = ("drop_notice", "double_notice", "delay_notice")
+_PAY_TICKS: Final = ("drop_notice", "double_notice", "delay_notice", "forge_notice", "wrong_amount", "stale_query")
 _CODE_TICKS: Final = (
     "timeout_after_charge",
     "timeout_before_charge",
@@ -119,6 +121,9 @@ class Wallet:
             drop_notice="drop_notice" in form,
             double_notice="double_notice" in form,
             delay_notice_s=_NOTICE_DELAY_S if "delay_notice" in form else 0,
+            forge_notice="forge_notice" in form,
+            amount_off_minor=_AMOUNT_OFF_MINOR if "wrong_amount" in form else 0,
+            stale_query_s=_STALE_S if "stale_query" in form else 0,
         )
         try:
             # Nobody ticked anything: then the odds may.
@@ -227,6 +232,9 @@ def _code_faults(ticked: list[str]) -> Faults:
         drop_notice="drop_notice" in ticked,
         double_notice="double_notice" in ticked,
         delay_notice_s=_NOTICE_DELAY_S if "delay_notice" in ticked else 0,
+        forge_notice="forge_notice" in ticked,
+        amount_off_minor=_AMOUNT_OFF_MINOR if "wrong_amount" in ticked else 0,
+        stale_query_s=_STALE_S if "stale_query" in ticked else 0,
     )
 
 

@@ -24,7 +24,15 @@ from budan.sandbox.records import (
     WechatAccount,
 )
 from budan.sandbox.refunds import RefundRefused, RefundWish, note_refund, refund_faults, take_refund
-from budan.sandbox.wechat_v3_messages import EndFields, OrderFields, RefundFields, refund_object, transaction
+from budan.sandbox.telling import as_queried
+from budan.sandbox.wechat_v3_messages import (
+    EndFields,
+    OrderFields,
+    RefundFields,
+    refund_object,
+    told_transaction,
+    transaction,
+)
 from budan.sandbox.world import World
 from budan.wire.wechat_v3 import SCHEME, Verdict, answer_sign_string, parse_authorization, verify_request
 
@@ -206,7 +214,8 @@ class WechatFace:
         trade = self._world.payer.settled(trade)
         self._world.note_query(trade)
         await self._world.slow_down(trade)
-        return await self._signed(request, account, status=200, fields=transaction(trade, account))
+        told = as_queried(trade, now=self._world.clock())
+        return await self._signed(request, account, status=200, fields=told_transaction(told, account))
 
     async def _close(self, request: Request, account: WechatAccount, trade_no: str) -> Answer:
         self._end(request, account, needs_appid=False)

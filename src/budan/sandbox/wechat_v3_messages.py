@@ -8,6 +8,7 @@ import msgspec
 
 from budan.sandbox.numbers import BEIJING
 from budan.sandbox.records import Method, Refund, RefundState, Trade, TradeState, WechatAccount
+from budan.sandbox.telling import STRANGER, lies_of_merchant
 
 _TRADE_TYPES: Final[Mapping[Method, str]] = {
     Method.NATIVE: "NATIVE",
@@ -146,6 +147,12 @@ def transaction(trade: Trade, account: WechatAccount) -> dict[str, Any]:
             "payer_currency": "CNY",
         },
     }
+
+
+def told_transaction(trade: Trade, account: WechatAccount) -> dict[str, Any]:
+    """The transaction object as notices and answers to queries tell it, perhaps with another's merchant number."""
+    fields = transaction(trade, account)
+    return fields | {"mchid": STRANGER} if lies_of_merchant(trade) else fields
 
 
 def refund_object(trade: Trade, refund: Refund) -> dict[str, Any]:

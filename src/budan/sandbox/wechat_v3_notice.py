@@ -10,8 +10,9 @@ import msgspec
 
 from budan.sandbox.notices import RenderedNotice
 from budan.sandbox.records import Refund, RefundState, Trade, WechatAccount
+from budan.sandbox.telling import as_told
 from budan.sandbox.wechat_v3 import sign_headers
-from budan.sandbox.wechat_v3_messages import refund_notice, rfc3339, transaction
+from budan.sandbox.wechat_v3_messages import refund_notice, rfc3339, told_transaction
 from budan.sandbox.world import World
 from budan.wire.http import HttpAnswer
 from budan.wire.wechat_v3 import encrypt_resource
@@ -95,7 +96,7 @@ def _payment(trade: Trade, account: WechatAccount) -> _Told:
         summary="支付成功",
         channel_no=trade.channel_no,
         at=trade.paid_at,
-        fields=transaction(trade, account) | {"trade_state": "SUCCESS"},
+        fields=told_transaction(as_told(trade), account) | {"trade_state": "SUCCESS"},
     )
 
 

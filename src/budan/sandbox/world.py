@@ -14,6 +14,7 @@ from budan.sandbox.keys import KeyRing
 from budan.sandbox.payer import Payer
 from budan.sandbox.records import Event, EventKind, PlacingSet, Trade
 from budan.sandbox.truth import Truth
+from budan.sandbox.weather import WeatherVane
 from budan.wire.rsa import Signer
 
 # A poll each second must not make a trade's history endless.
@@ -33,6 +34,7 @@ class World:
     clock: Callable[[], datetime]
     nonce: Callable[[], str]
     base_url: str
+    vane: WeatherVane
 
     def note(self, trade: Trade, kind: EventKind) -> Trade:
         """Records that this happened to the trade now, and returns the trade after it."""
