@@ -8,6 +8,7 @@ from budan.core.evidence import Outcome, Source
 from budan.core.health import NoticeHealth
 from budan.core.numbers import OrderId
 from budan.core.pace import COMING_AGES_S, MISSING_AGES_S, PERSON_AFTER, QUERY_LADDER_B2C_S, UNKNOWN_AGES_S
+from budan.core.refund import TradeRefunds
 from budan.core.trade import Direction
 from budan.flows.door_plan import UNSENT_DELAY, Heard, Subject, _next_question
 from budan.store.door import LockedOrder, LockedTrade, NextQuestion
@@ -36,11 +37,22 @@ def ask_next(
         created_at=CREATED_AT,
         expires_at=EXPIRES_AT,
         trade_count=1,
+        refund_count=0,
         now=CREATED_AT + timedelta(seconds=age_s),
     )
     subject = Subject(
         locked=locked,
-        trade=LockedTrade(trade=trade, channel="wechat_v3", method="native", created_at=CREATED_AT),
+        trade=LockedTrade(
+            trade=trade,
+            channel="wechat_v3",
+            method="native",
+            created_at=CREATED_AT,
+            paid_at=None,
+            channel_reference=None,
+            refunds=TradeRefunds(
+                paid_minor=0, reserved_minor=0, refunded_minor=0, elsewhere_minor=0, fee_given_back_minor=0
+            ),
+        ),
         siblings=(),
     )
     answer = evidence(outcome=Outcome.UNPAID_OPEN, source=Source.QUERY, sent=sent)
