@@ -119,7 +119,8 @@ class SandboxApp:
         return Answer(status=404, body=b"not found\n", content_type="text/plain; charset=utf-8")
 
     def _is_of_a_channel(self, path: str) -> bool:
-        return path.startswith("/v3/") or path in self._gateways
+        first = path.split("/", 2)[1]
+        return first in self._faces and first not in {ADMIN_PREFIX.strip("/"), WALLET_PATH.strip("/")}
 
 
 def build_app(*, folder: Path, base_url: str, time_scale: float, seed: int) -> SandboxApp:

@@ -36,6 +36,7 @@ from budan.sandbox.records import (
     TradeState,
 )
 from budan.sandbox.refunds import RefundRefused, RefundWish, note_refund, refund_faults, take_refund
+from budan.sandbox.telling import as_queried
 from budan.sandbox.world import World
 from budan.wire.errors import BadAnswer
 from budan.wire.forms import parse_form, render_form
@@ -212,7 +213,8 @@ class IpaynowFace:
         self._world.note_query(trade)
         await self._world.slow_down(trade)
         worked = {"responseCode": "A001", "responseMsg": "E000#成功[成功]"}
-        return self._signed(call, worked | order_fields(trade))
+        told = as_queried(trade, now=self._world.clock())
+        return self._signed(call, worked | order_fields(told))
 
     async def _refund(self, call: _Call) -> Answer | Withheld:
         trade = self._named(call)

@@ -5,6 +5,7 @@ from typing import Final
 from budan.sandbox.ipaynow_messages import order_fields
 from budan.sandbox.notices import RenderedNotice
 from budan.sandbox.records import IpaynowAccount, Refund, Trade
+from budan.sandbox.telling import as_told
 from budan.sandbox.world import World
 from budan.wire.forms import render_form
 from budan.wire.http import HttpAnswer
@@ -32,7 +33,7 @@ class IpaynowAnnouncer:
         assert refund is None, "iPaynow tells of payments only"
         account = self._world.truth.account_of(trade)
         assert isinstance(account, IpaynowAccount)
-        fields = {"funcode": "N001", "version": "1.0.0", "appId": account.app_id, **order_fields(trade)}
+        fields = {"funcode": "N001", "version": "1.0.0", "appId": account.app_id, **order_fields(as_told(trade))}
         fields["signType"] = "MD5"
         body = render_form(signed(fields, app_key=account.app_key, kind=Signed.PAY_ANSWER))
         # The real content type is not reliable either, so a shop must read the raw body.
