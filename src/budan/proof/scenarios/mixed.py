@@ -8,6 +8,9 @@ from budan.proof.scenarios.scenario import Scenario
 
 # So many payers and shops act at the same time; every program has work when it dies.
 AT_ONCE: Final = 24
+# A long run keeps more of them busy, so that it ends.
+AT_ONCE_MAX: Final = 96
+ORDERS_FOR_EACH: Final = 100
 TELL_EVERY_S: Final = 2.0
 
 
@@ -19,7 +22,8 @@ async def _play(house: House) -> None:
             tasks.create_task(house.violence.go_on(every_s=options.kill_every_s, seed=options.seed, stop=stop))
         telling = tasks.create_task(_tell(house))
         try:
-            await house.sell_all(house.drawn(options.orders), at_once=AT_ONCE)
+            at_once = max(AT_ONCE, min(AT_ONCE_MAX, options.orders // ORDERS_FOR_EACH))
+            await house.sell_all(house.drawn(options.orders), at_once=at_once)
         finally:
             stop.set()
             telling.cancel()
