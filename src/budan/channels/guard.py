@@ -55,7 +55,8 @@ class GuardLimits:
     """The numbers of one account."""
 
     place_calls_max: int = 200
-    query_calls_max: int = 100
+    # autobudan asks 200 at a time; the ladder and payers' pages have the rest.
+    query_calls_max: int = 256
     end_calls_max: int = 50
     refund_calls_max: int = 20
     failures_to_open: int = 5
@@ -64,6 +65,11 @@ class GuardLimits:
     query_probe_every_s: float = 1.0
     end_probe_every_s: float = 2.0
     refund_probe_every_s: float = 2.0
+
+    @property
+    def calls_max(self) -> int:
+        """What all kinds of calls together may have out."""
+        return self.place_calls_max + self.query_calls_max + self.end_calls_max + self.refund_calls_max
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,7 @@ import msgspec
 from budan.channels.accounts import AccountCache
 from budan.channels.alipay.adapter import AlipayChannel
 from budan.channels.alipay.settings import parse_settings as parse_alipay
-from budan.channels.guard import GuardedChannel
+from budan.channels.guard import GuardedChannel, GuardLimits
 from budan.channels.ipaynow.adapter import IpaynowChannel
 from budan.channels.ipaynow.settings import parse_settings as parse_ipaynow
 from budan.channels.session import SessionChannel
@@ -74,8 +74,8 @@ from budan.workers.jobs import JobTurns
 from budan.workers.mail import MailTurns
 from budan.workers.run import Workers
 
-# One session per channel account; the guard's bounds are smaller.
-CONNECTIONS_PER_ACCOUNT_MAX = 64
+# One session per channel account, with a connection for every call that its guard lets out: none waits for another.
+CONNECTIONS_PER_ACCOUNT_MAX = GuardLimits().calls_max
 # The jobs that this version ships.
 PLANS = (AUTOBUDAN, NIGHTLY)
 # RSA releases the GIL: two threads use two cores, and the event loop is left to the rest.
@@ -293,6 +293,7 @@ def build_job_turns(opened: Opened, flows: Flows, *, silent_s_max: float = SILEN
         clock=opened.clock,
         calls=flows.calls,
         door=flows.door,
+        healths=flows.healths,
         silent_s_max=silent_s_max,
     )
     jobs: tuple[Job, ...] = (

@@ -15,6 +15,7 @@ from budan.core.trade import Trade, TradeState
 from budan.flows.calling import Asking, ChannelCalls
 from budan.flows.door import Door, DoorItem
 from budan.flows.door_plan import Planned
+from budan.flows.healths import AccountHealths
 from budan.flows.job import RunningJob
 from budan.flows.stamp import stamp
 from budan.ports.channel import Method, PayResult, direction_of
@@ -28,6 +29,8 @@ ROWS_AHEAD_MAX: Final = 2_000
 # A question that could not leave is tried again after a rest.
 UNSENT_REST_S: Final = 0.25
 SILENT_S_MAX: Final = 60.0
+# Of what a busy channel takes: younger orders need the rest.
+RATE_SHARE: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +45,7 @@ class SuspicionSteps:
     clock: Clock
     calls: ChannelCalls
     door: Door
+    healths: AccountHealths
     silent_s_max: float = SILENT_S_MAX
 
 
@@ -57,6 +61,7 @@ class _Page:
 class _Account:
     rows: deque[tuple[SuspectRow, _Page]] = field(default_factory=deque[tuple[SuspectRow, _Page]])
     askers: int = 0
+    next_at_s: float = 0.0
     silent_since_s: float | None = None
     is_left_alone: bool = False
 
@@ -134,14 +139,26 @@ class Suspicion:
         """One row to its end; the word under which it is counted."""
         asking = self._asking(row)
         while not account.is_left_alone:
+            await self._keep_pace(account, row.account_id)
             result = await self._steps.calls.query(asking)
-            if result.sent:
-                self._progress["asked"] += 1
+            self._progress["asked"] += result.sent
+            # A channel that has too much to do has said nothing of the trade, and is asked again.
+            if result.sent and not result.busy:
                 self._hear(account, answered=result.outcome is not Outcome.UNKNOWN)
                 return await self._tell(row, result)
             self._hear(account, answered=False)
             await asyncio.sleep(UNSENT_REST_S)
         return "unasked"
+
+    async def _keep_pace(self, account: _Account, account_id: AccountId) -> None:
+        """Waits for the account's turn where its channel wants fewer questions."""
+        rate_per_s = self._steps.healths.rate_per_s(account_id)
+        if rate_per_s is None:
+            return
+        now_s = self._steps.clock.monotonic_s()
+        turn_at_s = max(account.next_at_s, now_s)
+        account.next_at_s = turn_at_s + 1 / (rate_per_s * RATE_SHARE)
+        await asyncio.sleep(turn_at_s - now_s)
 
     def _hear(self, account: _Account, *, answered: bool) -> None:
         if answered:
