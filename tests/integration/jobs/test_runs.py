@@ -41,8 +41,10 @@ def turns_of(stage: Stage, act: Act, *, holder: str) -> JobTurns:
 
 
 async def due_since(rows: Rows, since: timedelta) -> datetime:
-    """As if nobody had planned a run for so long; the database's clock."""
-    return await rows.fetchval("UPDATE job SET next_at = now() - $1::interval RETURNING now()", since)
+    """As if nobody had planned a run of autobudan for so long; the database's clock."""
+    return await rows.fetchval(
+        "UPDATE job SET next_at = now() - $1::interval WHERE name = 'autobudan' RETURNING now()", since
+    )
 
 
 def alerts(outcome: str) -> float:
