@@ -89,7 +89,7 @@ async def test_a_run_that_nobody_began_gives_way_to_the_next_slot(stage: Stage, 
     await due_since(rows, timedelta(minutes=31))
     if not (await runs.plan_due()).get("autobudan"):
         pytest.fail("nobody was told of the run that gave way")
-    assert await rows.fetchval("SELECT count(*) FROM job_run WHERE state = 'due'") == 1
+    assert await rows.fetchval("SELECT count(*) FROM job_run WHERE job = 'autobudan' AND state = 'due'") == 1
 
 
 async def test_a_run_goes_to_one_worker_and_a_job_has_one_at_a_time(stage: Stage, rows: Rows) -> None:

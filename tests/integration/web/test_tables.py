@@ -17,7 +17,19 @@ from budan.web.routes import ROUTES, Found, Router, Surface
 WEB = Path(budan.web.__file__).parent
 PACKAGE = WEB.parent
 # What an operator meets at the command line never reaches a request.
-NOT_BEHIND_THE_WEB = {"administering.py", "cron.py", "job.py", "job_desk.py"}
+NOT_BEHIND_THE_WEB = {
+    "acts.py",
+    "administering.py",
+    "books.py",
+    "cron.py",
+    "holding.py",
+    "job.py",
+    "job_desk.py",
+    "remedies.py",
+    "replaying.py",
+    "testifying.py",
+    "timelines.py",
+}
 
 
 def _texts(language: str) -> dict[str, str]:
