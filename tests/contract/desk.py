@@ -16,6 +16,8 @@ from budan.channels.ipaynow.adapter import IpaynowChannel
 from budan.channels.session import SessionChannel
 from budan.channels.swiftpass import settings as swiftpass_settings
 from budan.channels.swiftpass.adapter import SwiftpassChannel
+from budan.channels.wechat_v2 import settings as wechat_v2_settings
+from budan.channels.wechat_v2.adapter import WechatV2Channel
 from budan.channels.wechat_v3 import settings as wechat_settings
 from budan.channels.wechat_v3.adapter import WechatV3Channel
 from budan.core.evidence import Outcome
@@ -55,12 +57,14 @@ TELLING_REFUNDS = ["wechat_v3", "alipay"]
 
 # Swiftpass signs in two ways, and a merchant there has one of them.
 KINDS = ["wechat_v3", "alipay", "swiftpass", "swiftpass_rsa", "ipaynow"]
+# With those that have nothing to scan: what they cannot do is not asked of them.
+ALL_KINDS = [*KINDS, "wechat_v2", "wechat_v2_hmac"]
 
 
 async def an_account(caller: Caller, name: str) -> AccountConfig:
-    """A fresh account of one of the `KINDS` at the sandbox, as the store would keep it."""
+    """A fresh account of one of `ALL_KINDS` at the sandbox, as the store would keep it."""
     keys = vectors()["keys"]["merchant"]
-    channel, is_rsa = name.removesuffix("_rsa"), name.endswith("_rsa")
+    channel, is_rsa = name.removesuffix("_rsa").removesuffix("_hmac"), name.endswith("_rsa")
     how = {"sign_type": "RSA_1_256"} if is_rsa else {}
     opened = await caller.open_account(channel, keys["public_spki_b64"], reverse_after_s=0, **how)
     if channel == "swiftpass":
@@ -69,6 +73,11 @@ async def an_account(caller: Caller, name: str) -> AccountConfig:
         if is_rsa:
             platform_key = opened["platform_public_key"]
             secrets = {"merchant_private_key": keys["private_pkcs8_b64"], "platform_public_key": platform_key}
+    elif channel == "wechat_v2":
+        names = ("gateway", "secure_gateway", "gateway_issuer", "appid", "mch_id")
+        settings = {field: opened[field] for field in names}
+        settings["sign_type"] = "HMAC-SHA256" if name.endswith("_hmac") else "MD5"
+        secrets = {field: opened[field] for field in ("api_key", "client_certificate", "client_key")}
     elif name == "wechat_v3":
         settings = {field: opened[field] for field in ("gateway", "mchid", "appid", "merchant_serial")}
         secrets = {
@@ -98,6 +107,10 @@ def built(config: AccountConfig, signer: Signer) -> SessionChannel:
     if config.channel == "ipaynow":
         now = ipaynow_settings.parse_settings(config)
         return IpaynowChannel(settings=now, http=http, monotonic_s=time.monotonic)
+    if config.channel == "wechat_v2":
+        older = wechat_v2_settings.parse_settings(config)
+        secure = FastHttpClient(connections_per_host_max=4, ssl_context=older.tls)
+        return WechatV2Channel(settings=older, http=http, secure_http=secure, monotonic_s=time.monotonic)
     ali = alipay_settings.parse_settings(config)
     return AlipayChannel(settings=ali, http=http, signer=signer, monotonic_s=time.monotonic)
 
@@ -172,6 +185,10 @@ class Desk:
         return intent
 
     async def paid(self, *, notify_url: str = "http://127.0.0.1:9/nobody", **faults: Any) -> TradeIntent:
+        if Method.NATIVE not in self.channel.capabilities.methods:
+            charged, result = await self.charge(**faults)
+            assert result.outcome is Outcome.PAID
+            return charged
         intent = await self.placed(notify_url=notify_url)
         await self.caller.pay(trade_no=intent.trade_no, faults=faults)
         return intent

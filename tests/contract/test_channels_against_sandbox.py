@@ -1,5 +1,6 @@
 """One suite that every adapter passes against the sandbox: two processes, real HTTP, each side with its own keys only."""
 
+import ssl
 import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -18,8 +19,12 @@ from budan.ports.channel import (
     NoticeKind,
     RawNotice,
 )
+from budan.wire.errors import WireError
+from budan.wire.http_fast import FastHttpClient
 from budan.wire.rsa import Signer
 from contract.desk import (
+    ALL_KINDS,
+    AMOUNT_MINOR,
     CLOSING,
     SHORT_S,
     Desk,
@@ -152,14 +157,22 @@ async def test_closing_what_is_paid_leaves_it_to_a_query(desk: Desk) -> None:
     expect_paid(await desk.query(intent), intent)
 
 
+@pytest.mark.parametrize("name", ALL_KINDS)
 async def test_a_charge_is_paid_at_once(desk: Desk) -> None:
     intent, result = await desk.charge()
     expect_paid(result, intent)
     expect_paid(await desk.query(intent), intent)
 
 
+@pytest.mark.parametrize("name", ALL_KINDS)
 async def test_a_code_that_nobody_showed_is_refused(desk: Desk) -> None:
-    leads = {"wechat_v3": ["10"], "alipay": ["25"], "swiftpass": ["10", "25"], "ipaynow": ["10", "25"]}
+    leads = {
+        "wechat_v3": ["10"],
+        "alipay": ["25"],
+        "swiftpass": ["10", "25"],
+        "ipaynow": ["10", "25"],
+        "wechat_v2": ["10"],
+    }
     for lead in leads[desk.name]:
         intent = an_intent(method=Method.CODE)
         refused = await desk.channel.charge(intent, auth_code=lead + "0" * 16, call=a_call())
@@ -170,6 +183,7 @@ async def test_a_code_that_nobody_showed_is_refused(desk: Desk) -> None:
         assert refused.outcome is Outcome.UNPAID_FINAL
 
 
+@pytest.mark.parametrize("name", ALL_KINDS)
 @pytest.mark.parametrize(("ends", "outcome"), [("paid", Outcome.PAID), ("failed", Outcome.UNPAID_FINAL)])
 async def test_a_payer_who_types_is_waited_for(desk: Desk, ends: str, outcome: Outcome) -> None:
     intent, result = await desk.charge(user_paying_s=0.5, user_paying_ends=ends)
@@ -185,6 +199,7 @@ async def test_a_payer_who_types_is_waited_for(desk: Desk, ends: str, outcome: O
     await desk.query_until(intent, outcome)
 
 
+@pytest.mark.parametrize("name", ALL_KINDS)
 @pytest.mark.invariant("I5")
 async def test_a_charge_without_an_answer_is_unknown_whether_or_not_money_was_taken(desk: Desk) -> None:
     taken, result = await desk.charge(deadline_s=SHORT_S, timeout_after_charge=True)
@@ -195,6 +210,7 @@ async def test_a_charge_without_an_answer_is_unknown_whether_or_not_money_was_ta
     assert (await desk.query(lost)).not_found
 
 
+@pytest.mark.parametrize("name", ALL_KINDS)
 @pytest.mark.invariant("I5")
 async def test_a_channel_that_says_it_is_busy_may_have_taken_the_money(desk: Desk) -> None:
     intent, result = await desk.charge(busy=True)
@@ -202,6 +218,7 @@ async def test_a_channel_that_says_it_is_busy_may_have_taken_the_money(desk: Des
     expect_paid(await desk.query(intent), intent)
 
 
+@pytest.mark.parametrize("name", ALL_KINDS)
 async def test_a_reversed_payment_is_with_the_payer_and_a_repeat_changes_nothing(desk: Desk) -> None:
     intent, _ = await desk.charge()
     results = [await desk.channel.reverse(ref_of(intent), call=a_call()) for _ in range(2)]
@@ -215,6 +232,7 @@ async def test_a_reversed_payment_is_with_the_payer_and_a_repeat_changes_nothing
     assert (after.outcome, after.reversed_here, after.refunded_hint) == expected
 
 
+@pytest.mark.parametrize("name", ALL_KINDS)
 async def test_a_charge_that_still_waits_is_reversed_without_money(desk: Desk) -> None:
     intent, _ = await desk.charge(user_paying_s=60)
     result = await desk.channel.reverse(ref_of(intent), call=a_call())
@@ -223,7 +241,7 @@ async def test_a_charge_that_still_waits_is_reversed_without_money(desk: Desk) -
     assert (await desk.query(intent)).outcome is Outcome.UNPAID_FINAL
 
 
-@pytest.mark.parametrize("name", ["alipay", "swiftpass", "ipaynow"])
+@pytest.mark.parametrize("name", ["alipay", "swiftpass", "ipaynow", "wechat_v2"])
 async def test_a_cancel_that_is_put_off_is_repeated(desk: Desk) -> None:
     intent, _ = await desk.charge(retry_cancel=True)
     first = await desk.channel.reverse(ref_of(intent), call=a_call())
@@ -305,7 +323,7 @@ async def test_requests_under_a_wrong_key_of_ours_leave_everything_unknown(
         assert (refused.result.outcome, refused.action) == (Outcome.UNPAID_OPEN, None)
 
 
-@pytest.mark.parametrize("name", ["swiftpass"])
+@pytest.mark.parametrize("name", ["swiftpass", "wechat_v2", "wechat_v2_hmac"])
 @pytest.mark.invariant("I4", "I5")
 async def test_a_shared_key_that_is_not_ours_leaves_everything_unknown(config: AccountConfig, caller: Caller) -> None:
     other = await an_account(caller, config.channel)
@@ -317,6 +335,84 @@ async def test_a_shared_key_that_is_not_ours_leaves_everything_unknown(config: A
         assert (refused.result.outcome, refused.action) == (Outcome.UNPAID_OPEN, None)
 
 
+@pytest.mark.parametrize("name", ["wechat_v2"])
+async def test_no_money_goes_back_without_the_merchants_certificate(config: AccountConfig, caller: Caller) -> None:
+    """The sandbox lets nobody in by TLS without one of its own, and nobody reverse or refund by any other way."""
+    intent, certified = an_intent(method=Method.CODE), config.settings["secure_gateway"]
+    plain = replace(config, settings={**config.settings, "secure_gateway": config.settings["gateway"]})
+    async with a_desk(plain, caller) as desk:
+        auth_code = await caller.auth_code("wechat_v2")
+        expect_paid(await desk.channel.charge(intent, auth_code=auth_code, call=a_call()), intent)
+        ended = await desk.channel.reverse(ref_of(intent), call=a_call())
+        assert (ended.state, ended.message) == (EndState.RETRY, "证书出错")
+        expect_paid(await desk.query(intent), intent)
+    bare = FastHttpClient(
+        connections_per_host_max=1, ssl_context=ssl.create_default_context(cadata=config.settings["gateway_issuer"])
+    )
+    try:
+        with pytest.raises(WireError):
+            await bare.request(
+                method="POST",
+                url=f"{certified}/secapi/pay/reverse",
+                headers={},
+                body=b"",
+                timeout_s=5,
+                body_bytes_max=99,
+            )
+    finally:
+        await bare.close()
+    async with a_desk(config, caller) as desk:
+        assert (await desk.channel.reverse(ref_of(intent), call=a_call())).state is EndState.ENDED
+        assert (await desk.query(intent)).reversed_here
+
+
+@pytest.mark.parametrize("name", ["wechat_v2"])
+async def test_a_channel_that_only_shops_scan_places_and_closes_nothing(desk: Desk) -> None:
+    created = await desk.channel.create(an_intent(), call=a_call())
+    assert (created.result.sent, created.action) == (False, None)
+    closed = await desk.channel.close(ref_of(an_intent(method=Method.CODE)), call=a_call())
+    assert (closed.state, closed.sent) == (EndState.NOT_SUPPORTED, False)
+    unknown = an_intent(method=Method.CODE)
+    assert (await desk.query(unknown)).not_found
+    assert (await desk.channel.reverse(ref_of(unknown), call=a_call())).state is EndState.NOT_FOUND
+    with pytest.raises(BadNotice):
+        desk.channel.parse_notice(RawNotice(headers={}, body=b"<xml></xml>"), now=datetime.now(UTC))
+
+
+@pytest.mark.parametrize("name", ALL_KINDS)
+async def test_a_query_tells_what_the_channel_says_even_when_it_lies(desk: Desk) -> None:
+    short, _ = await desk.charge(amount_off_minor=-1)
+    told = await desk.query(short)
+    assert (told.outcome, told.order_minor) == (Outcome.PAID, AMOUNT_MINOR - 1)
+    stale, _ = await desk.charge(stale_query_s=600)
+    # iPaynow has no word for a payer who types but "not known yet".
+    expected = Outcome.UNKNOWN if desk.name == "ipaynow" else Outcome.UNPAID_OPEN
+    assert (await desk.query(stale)).outcome is expected
+    assert (await desk.caller.trade(stale.trade_no))["state"] == "paid"
+
+
+@pytest.mark.parametrize("name", [kind for kind in ALL_KINDS if kind != "ipaynow"])
+@pytest.mark.invariant("I4")
+async def test_an_answer_about_somebody_else_pays_nothing(desk: Desk) -> None:
+    intent, _ = await desk.charge(wrong_merchant=True)
+    assert (await desk.query(intent)).outcome is Outcome.UNKNOWN
+
+
+@pytest.mark.parametrize("name", ALL_KINDS)
+@pytest.mark.invariant("I5")
+async def test_a_channel_that_is_down_ends_nothing(desk: Desk) -> None:
+    intent, _ = await desk.charge()
+    await desk.caller.admin("PUT", "/sandbox/weather", {"down": True})
+    try:
+        assert (await desk.query(intent)).outcome is Outcome.UNKNOWN
+        reversed_ = await desk.channel.reverse(ref_of(intent), call=a_call())
+        assert reversed_.state not in {EndState.ENDED, EndState.NOT_FOUND}
+    finally:
+        await desk.caller.admin("PUT", "/sandbox/weather", {})
+    expect_paid(await desk.query(intent), intent)
+
+
+@pytest.mark.parametrize("name", ALL_KINDS)
 async def test_an_account_from_the_cache_is_guarded_and_works(config: AccountConfig, caller: Caller) -> None:
     signer, clock = Signer(threads=1), HandClock(time.monotonic())
 

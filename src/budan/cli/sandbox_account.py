@@ -54,6 +54,8 @@ async def open_sandbox_account(*, sandbox_url: str, channel: str, name: str) -> 
             return _swiftpass(given)
         case "ipaynow":
             return _ipaynow(given)
+        case "wechat_v2":
+            return _wechat_v2(given)
         case _:
             return _alipay(given, private_key)
 
@@ -91,4 +93,13 @@ def _ipaynow(given: dict[str, object]) -> SandboxAccount:
         sandbox_account_id=str(given["account_id"]),
         settings={name: str(given[name]) for name in ("gateway", "app_id")},
         secrets={"app_key": str(given["app_key"])},
+    )
+
+
+def _wechat_v2(given: dict[str, object]) -> SandboxAccount:
+    names = ("gateway", "secure_gateway", "gateway_issuer", "appid", "mch_id")
+    return SandboxAccount(
+        sandbox_account_id=str(given["account_id"]),
+        settings={name: str(given[name]) for name in names},
+        secrets={name: str(given[name]) for name in ("api_key", "client_certificate", "client_key")},
     )

@@ -223,7 +223,7 @@ def channel() -> None:
 @with_settings(*_STORE, "sandbox_url")
 @json_option
 def channel_add(*, channel_name: str, sandbox: bool, name: str, settings: Settings, as_json: bool) -> None:
-    """Add an account of wechat_v3, alipay, swiftpass or ipaynow, opened at the sandbox with fresh keys."""
+    """Add an account of wechat_v3, wechat_v2, alipay, swiftpass or ipaynow, opened at the sandbox with fresh keys."""
     assert sandbox, "click asks for it: real accounts need their keys, which this version cannot take in yet"
     account_id, sandbox_id = run_async(_add_sandbox_account(settings, channel=channel_name, name=name))
     row = {"account_id": account_id, "channel": channel_name, "name": name, "sandbox_account_id": sandbox_id}

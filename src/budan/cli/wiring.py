@@ -20,6 +20,8 @@ from budan.channels.ipaynow.settings import parse_settings as parse_ipaynow
 from budan.channels.session import SessionChannel
 from budan.channels.swiftpass.adapter import SwiftpassChannel
 from budan.channels.swiftpass.settings import parse_settings as parse_swiftpass
+from budan.channels.wechat_v2.adapter import WechatV2Channel
+from budan.channels.wechat_v2.settings import parse_settings as parse_wechat_v2
 from budan.channels.wechat_v3.adapter import WechatV3Channel
 from budan.channels.wechat_v3.settings import parse_settings as parse_wechat_v3
 from budan.cli.mail_settings import parse_mail
@@ -375,6 +377,7 @@ def _builders(signer: Signer, clock: SystemClock) -> dict[str, Callable[[Account
         "alipay": lambda config: _guarded(config, _alipay(config, signer), clock),
         "swiftpass": lambda config: _guarded(config, _swiftpass(config, signer), clock),
         "ipaynow": lambda config: _guarded(config, _ipaynow(config), clock),
+        "wechat_v2": lambda config: _guarded(config, _wechat_v2(config), clock),
     }
 
 
@@ -396,6 +399,16 @@ def _swiftpass(config: AccountConfig, signer: Signer) -> SessionChannel:
 def _ipaynow(config: AccountConfig) -> SessionChannel:
     http = FastHttpClient(connections_per_host_max=CONNECTIONS_PER_ACCOUNT_MAX)
     return IpaynowChannel(settings=parse_ipaynow(config), http=http, monotonic_s=monotonic)
+
+
+def _wechat_v2(config: AccountConfig) -> SessionChannel:
+    settings = parse_wechat_v2(config)
+    return WechatV2Channel(
+        settings=settings,
+        http=FastHttpClient(connections_per_host_max=CONNECTIONS_PER_ACCOUNT_MAX),
+        secure_http=FastHttpClient(connections_per_host_max=CONNECTIONS_PER_ACCOUNT_MAX, ssl_context=settings.tls),
+        monotonic_s=monotonic,
+    )
 
 
 def _guarded(config: AccountConfig, inner: SessionChannel, clock: SystemClock) -> SessionChannel:

@@ -10,7 +10,7 @@ from budan.flows.views import AccountChoice, Caller, PaymentWish
 from budan.ports.channel import ChannelAccount, ChannelAccounts, Method
 
 # What the installed channels are called; a wish for another one is a typing mistake.
-CHANNELS = frozenset({"wechat_v3", "alipay", "swiftpass", "ipaynow"})
+CHANNELS = frozenset({"wechat_v3", "alipay", "swiftpass", "ipaynow", "wechat_v2"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

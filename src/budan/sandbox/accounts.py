@@ -18,6 +18,7 @@ from budan.sandbox.records import (
     SignType,
     SwiftpassAccount,
     WechatAccount,
+    WechatV2Account,
 )
 from budan.sandbox.world import World
 from budan.wire.key_pairs import make_private_key
@@ -63,6 +64,8 @@ async def open_account(world: World, wish: AccountWish) -> Account:
             account = _swiftpass(world, wish, keys, count)
         case ChannelName.IPAYNOW:
             account = _ipaynow(world, wish, count)
+        case ChannelName.WECHAT_V2:
+            account = _wechat_v2(world, wish, count)
     world.truth.record(Opened(account=account))
     return account
 
@@ -109,6 +112,17 @@ def render_account(world: World, account: Account) -> Mapping[str, Any]:
                 "app_id": account.app_id,
                 "app_key": account.app_key,
             }
+        case WechatV2Account():
+            return shown | {
+                "gateway": world.base_url,
+                "secure_gateway": world.secure_url,
+                "gateway_issuer": world.certifier.issuer,
+                "mch_id": account.mch_id,
+                "appid": account.appid,
+                "api_key": account.api_key,
+                "client_certificate": account.client_certificate,
+                "client_key": account.client_key,
+            }
 
 
 def _refuse_bad_key(wish: AccountWish) -> None:
@@ -127,7 +141,7 @@ def _keys_of(channel: ChannelName) -> int:
             return 2
         case ChannelName.ALIPAY | ChannelName.SWIFTPASS:
             return 1
-        case ChannelName.IPAYNOW:
+        case ChannelName.IPAYNOW | ChannelName.WECHAT_V2:
             return 0
 
 
@@ -183,4 +197,20 @@ def _ipaynow(world: World, wish: AccountWish, count: int) -> IpaynowAccount:
         reverse_after_s=wish.reverse_after_s,
         app_id=f"1400{count:012d}",
         app_key=secrets.token_hex(16),
+    )
+
+
+def _wechat_v2(world: World, wish: AccountWish, count: int) -> WechatV2Account:
+    mch_id = f"16{count:08d}"
+    certificate, key = world.certifier.certify_merchant(mch_id)
+    return WechatV2Account(
+        name=wish.name,
+        opened_at=world.clock(),
+        merchant_public_key=wish.merchant_public_key,
+        reverse_after_s=wish.reverse_after_s,
+        mch_id=mch_id,
+        appid=f"wxsandboxv2{count:07d}",
+        api_key=secrets.token_hex(16),
+        client_certificate=certificate,
+        client_key=key,
     )

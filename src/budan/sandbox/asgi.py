@@ -14,6 +14,7 @@ from budan.sandbox.alipay import PATH as ALIPAY_PATH
 from budan.sandbox.alipay import AlipayFace
 from budan.sandbox.alipay_notice import AlipayAnnouncer
 from budan.sandbox.auth_codes import make_payer_id
+from budan.sandbox.certificates import Certifier
 from budan.sandbox.exchange import (
     Answer,
     Receive,
@@ -44,6 +45,8 @@ from budan.sandbox.truth import Truth
 from budan.sandbox.wallet import PATH as WALLET_PATH
 from budan.sandbox.wallet import Wallet
 from budan.sandbox.weather import WeatherVane
+from budan.sandbox.wechat_v2 import PATHS as WECHAT_V2_PATHS
+from budan.sandbox.wechat_v2 import WechatV2Face
 from budan.sandbox.wechat_v3 import WechatFace
 from budan.sandbox.wechat_v3_notice import WechatAnnouncer
 from budan.sandbox.world import World
@@ -62,6 +65,8 @@ class SandboxApp:
         self._notices = notices
         self._client = client
         self._stopping = asyncio.Event()
+        # v2 shares the first part of its paths with Swiftpass, so its own are looked for before.
+        self._by_path = dict.fromkeys(WECHAT_V2_PATHS, WechatV2Face(world).answer)
         # By the first part of the path.
         self._faces: Mapping[str, Callable[[Request], Awaitable[Answer | Withheld]]] = {
             "v3": WechatFace(world).answer,
@@ -111,7 +116,7 @@ class SandboxApp:
             return json_answer({"code": "sandbox_failed", "detail": "see its log"}, status=500)
 
     async def _route(self, request: Request) -> Answer | Withheld:
-        face = self._faces.get(request.path.split("/", 2)[1])
+        face = self._by_path.get(request.path) or self._faces.get(request.path.split("/", 2)[1])
         if face is not None:
             return await face(request)
         if request.path == "/livez":
@@ -119,11 +124,15 @@ class SandboxApp:
         return Answer(status=404, body=b"not found\n", content_type="text/plain; charset=utf-8")
 
     def _is_of_a_channel(self, path: str) -> bool:
+        if path in self._by_path:
+            return True
         first = path.split("/", 2)[1]
         return first in self._faces and first not in {ADMIN_PREFIX.strip("/"), WALLET_PATH.strip("/")}
 
 
-def build_app(*, folder: Path, base_url: str, time_scale: float, seed: int) -> SandboxApp:
+def build_app(
+    *, folder: Path, base_url: str, secure_url: str, certifier: Certifier, time_scale: float, seed: int
+) -> SandboxApp:
     """The application on this folder's truth; FolderInUse when another sandbox has it. Needs the running loop."""
     truth = Truth(journal=Journal(folder=folder))
     alarms = Alarms(clock=_now)
@@ -146,6 +155,8 @@ def build_app(*, folder: Path, base_url: str, time_scale: float, seed: int) -> S
         nonce=nonces,
         vane=WeatherVane(),
         base_url=base_url,
+        certifier=certifier,
+        secure_url=secure_url,
     )
     client = FastHttpClient(connections_per_host_max=NOTICES_PER_HOST_MAX)
     announcers: Mapping[ChannelName, Announcer] = {

@@ -21,7 +21,10 @@ Send = Callable[[Message], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """A whole request; `path_and_query` is what was sent byte for byte, header names are lower case."""
+    """A whole request; `path_and_query` is what was sent byte for byte, header names are lower case.
+
+    `is_certified` says that it came by TLS, where only those get in who show a certificate of ours.
+    """
 
     method: str
     path: str
@@ -29,6 +32,7 @@ class Request:
     path_and_query: str
     headers: Mapping[str, str]
     body: bytes
+    is_certified: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +78,7 @@ async def read_request(scope: Scope, receive: Receive) -> Request | TooLong:
         path_and_query=f"{path}?{query}" if query else path,
         headers={name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]},
         body=body,
+        is_certified=scope["scheme"] == "https",
     )
 
 

@@ -2,7 +2,14 @@
 
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
 
-from budan.sandbox.records import Account, AlipayAccount, IpaynowAccount, SwiftpassAccount, WechatAccount
+from budan.sandbox.records import (
+    Account,
+    AlipayAccount,
+    IpaynowAccount,
+    SwiftpassAccount,
+    WechatAccount,
+    WechatV2Account,
+)
 from budan.wire.key_pairs import public_text
 from budan.wire.rsa import load_private_key, load_public_key
 
@@ -60,5 +67,5 @@ def _texts(account: Account) -> dict[str, str]:
             return {"alipay": account.alipay_private_key}
         case SwiftpassAccount():
             return {"swiftpass": account.platform_private_key}
-        case IpaynowAccount():
+        case IpaynowAccount() | WechatV2Account():
             return {}

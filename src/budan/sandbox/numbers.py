@@ -39,7 +39,7 @@ def channel_no(trade: Trade, *, channel: ChannelName, now: datetime) -> str:
     """The channel's own number for a trade: 28 digits, at Swiftpass the merchant's number and 18, or iPaynow's 27."""
     day = now.astimezone(BEIJING).strftime("%Y%m%d")
     match channel:
-        case ChannelName.WECHAT_V3:
+        case ChannelName.WECHAT_V3 | ChannelName.WECHAT_V2:
             return f"4200009999{day}{trade.nth:010d}"
         case ChannelName.ALIPAY:
             return f"{day}2200140000{trade.nth:010d}"

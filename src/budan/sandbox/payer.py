@@ -26,7 +26,7 @@ _REFUND_ENDS: Final = {
     "closed": EventKind.REFUND_CLOSED,
 }
 
-# WeChat closes an unpaid order by itself then (docs/protocols/wechat_v3.md §5), and so, here, does Swiftpass.
+# WeChat closes an unpaid order by itself then (docs/protocols/wechat_v3.md §5), and so, here, do Swiftpass and v2.
 WECHAT_LIFE: Final = timedelta(days=7)
 
 

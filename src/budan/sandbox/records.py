@@ -19,6 +19,7 @@ class ChannelName(Enum):
     ALIPAY = "alipay"
     SWIFTPASS = "swiftpass"
     IPAYNOW = "ipaynow"
+    WECHAT_V2 = "wechat_v2"
 
 
 # Whose payers pay on a channel: each wallet is named by the channel of its own.
@@ -27,6 +28,7 @@ WALLETS_OF: Final[Mapping[ChannelName, tuple[ChannelName, ...]]] = {
     ChannelName.ALIPAY: (ChannelName.ALIPAY,),
     ChannelName.SWIFTPASS: (ChannelName.WECHAT_V3, ChannelName.ALIPAY),
     ChannelName.IPAYNOW: (ChannelName.WECHAT_V3, ChannelName.ALIPAY),
+    ChannelName.WECHAT_V2: (ChannelName.WECHAT_V3,),
 }
 
 
@@ -39,7 +41,7 @@ class Method(Enum):
     PRECREATE = "precreate"
     WAP = "wap"
     PAY = "pay"  # Alipay's and iPaynow's B2C
-    MICROPAY = "micropay"  # Swiftpass's B2C
+    MICROPAY = "micropay"  # Swiftpass's B2C, and WeChat v2's
 
     @property
     def is_b2c(self) -> bool:
@@ -144,7 +146,23 @@ class IpaynowAccount(_Account, frozen=True, kw_only=True, tag="ipaynow", tag_fie
         return self.app_id
 
 
-Account = WechatAccount | AlipayAccount | SwiftpassAccount | IpaynowAccount
+class WechatV2Account(_Account, frozen=True, kw_only=True, tag="wechat_v2", tag_field="channel"):
+    """A merchant at WeChat's XML interface; the certificate is what it shows where money goes back."""
+
+    CHANNEL: ClassVar[ChannelName] = ChannelName.WECHAT_V2
+    mch_id: str
+    appid: str
+    api_key: str
+    client_certificate: str
+    client_key: str
+
+    @property
+    def account_id(self) -> str:
+        """What names the account in requests."""
+        return self.mch_id
+
+
+Account = WechatAccount | AlipayAccount | SwiftpassAccount | IpaynowAccount | WechatV2Account
 
 
 class Refund(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):

@@ -97,12 +97,12 @@ def _new_refund(world: World, trade: Trade, wish: RefundWish, *, faults: Faults)
 def _refund_notify_url(channel: ChannelName, trade: Trade, wish: RefundWish, *, faults: Faults) -> str:
     """Where the end of the refund is told: WeChat takes the address that the refund named, Alipay the payment's.
 
-    Alipay tells only when it is asked to here; Swiftpass and iPaynow never do.
+    Alipay tells only when it is asked to here; the others never do.
     """
     match channel:
         case ChannelName.WECHAT_V3:
             return wish.notify_url or (trade.notify_url if wish.by_portal else "")
         case ChannelName.ALIPAY:
             return trade.notify_url if faults.tell_refund else ""
-        case ChannelName.SWIFTPASS | ChannelName.IPAYNOW:
+        case ChannelName.SWIFTPASS | ChannelName.IPAYNOW | ChannelName.WECHAT_V2:
             return ""

@@ -3,8 +3,10 @@
 import asyncio
 import ipaddress
 import socket
+import ssl
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Final
@@ -13,10 +15,12 @@ import uvicorn
 import uvloop
 
 from budan.sandbox.asgi import SandboxApp, build_app
+from budan.sandbox.certificates import Certifier
 
 _GRACE_S: Final = 2
 _KEEP_ALIVE_S: Final = 75
 _BACKLOG: Final = 2_048
+_START_S: Final = 10.0
 
 
 class NotLoopback(Exception):  # noqa: N818 - names what was asked
@@ -58,15 +62,68 @@ async def _serve(
     on_ready: Callable[[], None] | None,
 ) -> None:
     url = _url(listener)
-    app = build_app(folder=folder, base_url=url, time_scale=time_scale, seed=seed)
+    certifier = Certifier(folder)
+    host = str(listener.getsockname()[0])
+    secure_listener = _listen_securely(host, certifier)
+    app = build_app(
+        folder=folder,
+        base_url=url,
+        secure_url=_url(secure_listener, scheme="https"),
+        certifier=certifier,
+        time_scale=time_scale,
+        seed=seed,
+    )
+    secure_server = _SecureServer(app, certifier=certifier, host=host)
     server = _Server(app, url=url, ready_file=ready_file, on_ready=on_ready)
     try:
         async with asyncio.TaskGroup() as tasks:
             running = tasks.create_task(app.run())
+            securing = tasks.create_task(secure_server.serve(sockets=[secure_listener]))
+            async with asyncio.timeout(_START_S):
+                await secure_server.is_ready.wait()
             await server.serve(sockets=[listener])
             running.cancel()
+            secure_server.should_exit = True
+            await securing
     finally:
         await app.close()
+
+
+class _SecureServer(uvicorn.Server):
+    """The same application where TLS is spoken and a merchant shows a certificate that was issued here."""
+
+    def __init__(self, app: SandboxApp, *, certifier: Certifier, host: str) -> None:
+        pair = str(certifier.certify_server(host))
+        super().__init__(
+            uvicorn.Config(
+                app,
+                http="httptools",
+                ws="none",
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                proxy_headers=False,
+                server_header=False,
+                backlog=_BACKLOG,
+                timeout_keep_alive=_KEEP_ALIVE_S,
+                timeout_graceful_shutdown=_GRACE_S,
+                ssl_certfile=pair,
+                ssl_keyfile=pair,
+                ssl_ca_certs=str(certifier.issuer_path),
+                ssl_cert_reqs=ssl.CERT_REQUIRED,
+            )
+        )
+        self.is_ready = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Uvicorn's own, and then the word that it is done."""
+        await super().startup(sockets=sockets)
+        self.is_ready.set()
+
+    @contextmanager
+    def capture_signals(self) -> Generator[None]:
+        """Takes none: the other server hears them, and ends this one."""
+        yield
 
 
 class _Server(uvicorn.Server):
@@ -127,9 +184,19 @@ def _listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def _url(listener: socket.socket) -> str:
+def _listen_securely(host: str, certifier: Certifier) -> socket.socket:
+    """At the port that merchants were told, or at another one when that is taken."""
+    try:
+        listener = _listen(host, certifier.find_port())
+    except OSError:
+        listener = _listen(host, 0)
+    certifier.keep_port(int(listener.getsockname()[1]))
+    return listener
+
+
+def _url(listener: socket.socket, *, scheme: str = "http") -> str:
     host, port = listener.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
 def _is_loopback(host: str) -> bool:

@@ -9,6 +9,7 @@ from typing import Final
 import msgspec
 
 from budan.sandbox.alarms import Alarms
+from budan.sandbox.certificates import Certifier
 from budan.sandbox.faults import Dice, Faults
 from budan.sandbox.keys import KeyRing
 from budan.sandbox.payer import Payer
@@ -35,6 +36,8 @@ class World:
     nonce: Callable[[], str]
     base_url: str
     vane: WeatherVane
+    certifier: Certifier
+    secure_url: str
 
     def note(self, trade: Trade, kind: EventKind) -> Trade:
         """Records that this happened to the trade now, and returns the trade after it."""

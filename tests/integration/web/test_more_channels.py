@@ -25,7 +25,7 @@ async def a_merchant(house: House, *account_ids: int) -> AddedMerchant:
         name="分店",
         webhook_url=None,
         account_ids=account_ids,
-        rates_bp={"wechat_v3": 60, "alipay": 55, "swiftpass": 38},
+        rates_bp={"wechat_v3": 60, "alipay": 55, "swiftpass": 38, "wechat_v2": 60},
         with_key=True,
         with_shop=False,
     )
@@ -68,7 +68,7 @@ async def test_a_scanned_order_is_paid_by_its_notice_alone(house: House, channel
     assert b'"state":"paid"' in seen.body
 
 
-@pytest.mark.parametrize("channel", ["swiftpass"])
+@pytest.mark.parametrize("channel", ["swiftpass", "wechat_v2"])
 async def test_a_charged_code_is_paid_by_its_answer(house: House, channel: str) -> None:
     merchant = await a_merchant(house, await open_at_sandbox(house, channel))
     charged = await charge(house, merchant, channel=channel)
@@ -79,9 +79,9 @@ async def test_a_charged_code_is_paid_by_its_answer(house: House, channel: str) 
 
 async def test_the_merchants_order_of_accounts_decides_who_charges_a_code_that_both_take(house: House) -> None:
     """A WeChat code looks the same to each channel that takes WeChat."""
-    swiftpass = await open_at_sandbox(house, "swiftpass")
+    older = await open_at_sandbox(house, "wechat_v2")
     wechat = house.account_ids["wechat_v3"]
-    for account_ids, channel in (((swiftpass, wechat), "swiftpass"), ((wechat, swiftpass), "wechat_v3")):
+    for account_ids, channel in (((older, wechat), "wechat_v2"), ((wechat, older), "wechat_v3")):
         merchant = await a_merchant(house, *account_ids)
         charged = await charge(house, merchant, channel="wechat_v3")
         assert (charged.json["payment_status"], charged.json["trades"][0]["channel"]) == ("paid", channel)

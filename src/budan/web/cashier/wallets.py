@@ -24,6 +24,10 @@ WALLET_OF_CHANNEL: dict[str, Wallet] = {
 }
 
 
+# Where only the shop can scan, so that a page has nothing to offer.
+SCANNED_BY_SHOPS: frozenset[str] = frozenset({"wechat_v2"})
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Offer:
     """One way to pay that the page shows as a button."""
@@ -56,6 +60,8 @@ def list_offers(channels: Sequence[str], *, user_agent: str) -> list[Offer]:
     wallet = wallet_of(user_agent)
     offers: list[Offer] = []
     for channel in dict.fromkeys(channels):
+        if channel in SCANNED_BY_SHOPS:
+            continue
         pays_by = WALLET_OF_CHANNEL.get(channel, Wallet.NONE)
         if wallet is not Wallet.NONE and pays_by not in {wallet, Wallet.ANY}:
             continue

@@ -1,0 +1,88 @@
+"""What a WeChat v2 account must be set to, as `AccountConfig` keeps it."""
+
+import ssl
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Final
+
+from budan.channels.settings import BadSettings, read_gateway, read_optional_text, read_text
+from budan.ports.channel import AccountConfig
+from budan.wire.client_certificate import BadCertificate, client_context
+
+_CREATE_IP_DEFAULT: Final = "127.0.0.1"
+_REFUND_NOT_FOUND_CODES_DEFAULT: Final = "REFUNDNOTEXIST"
+_PEM: Final = r"\s*-----BEGIN [A-Z ]+-----[0-9A-Za-z+/=\s-]+-----END [A-Z ]+-----\s*"
+
+
+class SignType(Enum):
+    """How requests and their answers are signed."""
+
+    MD5 = "MD5"
+    HMAC_SHA256 = "HMAC-SHA256"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WechatV2Settings:
+    """An account's settings, checked, with its certificate loaded.
+
+    | field | where | what |
+    |---|---|---|
+    | `gateway` | settings | `https://api.mch.weixin.qq.com`, or a sandbox's address |
+    | `secure_gateway` | settings, may be absent | where the client certificate is shown; the gateway |
+    | `gateway_issuer` | settings, may be absent | who certified the secure gateway, PEM; whom this machine trusts |
+    | `appid`, `mch_id` | settings | the app, and the merchant number that it is bound to |
+    | `sign_type` | settings, may be absent | `MD5` (the default) or `HMAC-SHA256` |
+    | `create_ip` | settings, may be absent | our IP address for charges without a device's; 127.0.0.1 |
+    | `refund_not_found_codes` | settings, may be absent | the codes of "no such refund", by commas (unconfirmed) |
+    | `api_key` | secrets | the APIv2 key, 32 characters |
+    | `client_certificate`, `client_key` | secrets | the merchant's API certificate and its key, PEM |
+    """
+
+    gateway: str
+    secure_gateway: str
+    appid: str
+    mch_id: str
+    sign_type: SignType
+    create_ip: str
+    refund_not_found_codes: frozenset[str]
+    api_key: str = field(repr=False)
+    tls: ssl.SSLContext = field(repr=False)
+
+
+def parse_settings(config: AccountConfig) -> WechatV2Settings:
+    """The account's settings; raises `BadSettings`."""
+    values = config.settings
+    gateway = read_gateway(values, has_path=False)
+    secure = values.get("secure_gateway")
+    codes = read_optional_text(values, "refund_not_found_codes", pattern="[0-9A-Z_]+(,[0-9A-Z_]+)*")
+    return WechatV2Settings(
+        gateway=gateway,
+        secure_gateway=gateway if not secure else _secure_gateway(secure),
+        appid=read_text(values, "appid", pattern="[0-9A-Za-z]{1,32}"),
+        mch_id=read_text(values, "mch_id", pattern="[0-9]{1,32}"),
+        sign_type=SignType(read_optional_text(values, "sign_type", pattern="MD5|HMAC-SHA256") or "MD5"),
+        create_ip=read_optional_text(values, "create_ip", pattern="[0-9A-Fa-f.:]{2,45}") or _CREATE_IP_DEFAULT,
+        refund_not_found_codes=frozenset((codes or _REFUND_NOT_FOUND_CODES_DEFAULT).split(",")),
+        api_key=read_text(config.secrets, "api_key", pattern="[!-~]{32}"),
+        tls=_tls(config),
+    )
+
+
+def _secure_gateway(text: str) -> str:
+    try:
+        return read_gateway({"gateway": text}, has_path=False)
+    except BadSettings as error:
+        raise BadSettings("secure_gateway", error.reason) from error
+
+
+def _tls(config: AccountConfig) -> ssl.SSLContext:
+    certificate = read_text(config.secrets, "client_certificate", pattern=_PEM)
+    private_key = read_text(config.secrets, "client_key", pattern=_PEM)
+    try:
+        return client_context(
+            certificate=certificate,
+            private_key=private_key,
+            issuer=config.settings.get("gateway_issuer") or None,
+        )
+    except BadCertificate as error:
+        raise BadSettings("client_certificate", str(error)) from error
