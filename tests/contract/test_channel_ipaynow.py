@@ -242,18 +242,18 @@ async def test_there_is_no_close(party: Party) -> None:
 async def test_a_reverse_is_asked_for_on_the_day_of_the_payment_in_beijing_only(
     party: Party, now: datetime, *, is_sent: bool
 ) -> None:
+    """After it only what became of one is asked, and silence is no word that the payment stands."""
     ended = await party.channel.reverse(a_ref(direction=Direction.B2C), call=a_call(now=now))
-    assert ended.sent is is_sent
-    assert bool(party.server.asked) is is_sent
-    if not is_sent:
-        assert ended.state is EndState.NOT_SUPPORTED
+    assert (ended.state, ended.sent, len(party.server.asked)) == (EndState.UNKNOWN, True, 1)
+    assert party.expect_signed(Signed.REFUND_REQUEST)["funcode"] == ("R002" if is_sent else "Q002")
 
 
 @settings(reverse_cut_off="23:30")
 async def test_the_end_of_ipaynows_day_is_a_setting(party: Party) -> None:
-    late = datetime(2026, 1, 1, 15, 29, tzinfo=UTC)
-    assert (await party.channel.reverse(a_ref(), call=a_call(now=late))).sent
-    assert not (await party.channel.reverse(a_ref(), call=a_call(now=late + timedelta(minutes=2)))).sent
+    for minutes, funcode in ((29, "R002"), (31, "Q002")):
+        now = datetime(2026, 1, 1, 15, minutes, tzinfo=UTC)
+        await party.channel.reverse(a_ref(), call=a_call(now=now))
+        assert party.expect_signed(Signed.REFUND_REQUEST)["funcode"] == funcode
 
 
 REVERSED = {"responseCode": "R000", "tradeStatus": "A001", "mhtOrderNo": TRADE_NO, "mhtRefundNo": REVERSE_NO}
@@ -277,7 +277,7 @@ STANDS_CLOSED = WORKED | {"transStatus": "A006"}
         ),
         (
             [("R002", REVERSED | {"tradeStatus": "A004"}), ("Q002", REVERSED | {"tradeStatus": "A004"})],
-            EndState.RETRY,
+            EndState.UNKNOWN,
             None,
         ),
         ([("R002", REFUSED), ("Q002", {"responseCode": "A003"})], EndState.UNKNOWN, None),
@@ -293,6 +293,46 @@ async def test_a_refused_reverse_is_asked_about_until_it_is_known_what_the_refus
     assert party.server.script == []
     first = party.expect_signed(Signed.REFUND_REQUEST, nth=0)
     assert (first["funcode"], first["mhtRefundNo"], first["mhtOrderNo"]) == ("R002", REVERSE_NO, TRADE_NO)
+
+
+NEXT_DAY = datetime(2026, 1, 1, 16, 0, 3, tzinfo=UTC)
+UNDER_WAY = REVERSED | {"tradeStatus": "A004"}
+
+
+@pytest.mark.invariant("I5")
+@pytest.mark.invariant("I7")
+@pytest.mark.parametrize(
+    ("answers", "minutes", "state", "returned"),
+    [
+        ([("Q002", UNDER_WAY)], 0, EndState.UNKNOWN, None),
+        ([("Q002", UNDER_WAY)], 1_500, EndState.UNKNOWN, None),
+        ([("Q002", {"responseCode": "A003"})], 1_500, EndState.UNKNOWN, None),
+        ([("Q002", REVERSED), ("MQ002", STANDS_PAID)], 0, EndState.ENDED, True),
+        ([("Q002", REVERSED | {"tradeStatus": "A005"})], 0, EndState.NOT_SUPPORTED, None),
+        # One that left in the day's last second may be in iPaynow's hands only after it.
+        ([("Q002", REFUSED)], 0, EndState.UNKNOWN, None),
+        ([("Q002", REFUSED)], 1, EndState.NOT_SUPPORTED, None),
+        ([("Q002", REFUSED | {"mhtRefundNo": ""})], 1, EndState.UNKNOWN, None),
+    ],
+)
+async def test_a_reverse_that_midnight_overtook_is_not_called_impossible_before_it_ended(
+    party: Party, answers: list[tuple[str, dict[str, str]]], minutes: int, state: EndState, *, returned: bool | None
+) -> None:
+    """Called so, the payment would stand and be refunded, while the reverse gives it back a second time."""
+    party.server.script = [ipaynow_answer(funcode, fields) for funcode, fields in answers]
+    now = NEXT_DAY + timedelta(minutes=minutes)
+    ended = await party.channel.reverse(a_ref(direction=Direction.B2C), call=a_call(now=now))
+    assert (ended.state, ended.money_returned) == (state, returned)
+    assert party.server.script == []
+    first = party.expect_signed(Signed.REFUND_REQUEST, nth=0)
+    assert (first["funcode"], first["mhtRefundNo"]) == ("Q002", REVERSE_NO)
+
+
+@settings(refused_query="unknown")
+async def test_a_refused_question_of_a_reverse_is_no_word_where_the_account_says_so(party: Party) -> None:
+    party.server.script = [ipaynow_answer("Q002", REFUSED)]
+    ended = await party.channel.reverse(a_ref(), call=a_call(now=NEXT_DAY + timedelta(hours=1)))
+    assert ended.state is EndState.UNKNOWN
 
 
 async def test_a_reverse_whose_question_is_not_answered_was_sent_all_the_same(party: Party) -> None:

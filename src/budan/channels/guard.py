@@ -311,7 +311,7 @@ def _is_answered(result: PayResult | CreateResult | EndResult | RefundResult) ->
     if not result.sent:
         return False if result.code == NOT_SENT_CODE else None
     if isinstance(result, EndResult):
-        return result.state is not EndState.UNKNOWN
+        return result.answered or result.state is not EndState.UNKNOWN
     if isinstance(result, RefundResult):
         return result.outcome is not RefundOutcome.UNKNOWN
     return result.answered or result.outcome is not Outcome.UNKNOWN

@@ -161,6 +161,7 @@ class EndResult:
     state: EndState
     money_returned: bool | None = None
     sent: bool = True
+    answered: bool = False  # with UNKNOWN: the channel is well, its word only settles nothing yet
     code: str = ""
     message: str = ""
 

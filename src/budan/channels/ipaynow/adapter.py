@@ -64,6 +64,8 @@ CAPABILITIES: Final = Capabilities(
     reverse_within=timedelta(hours=24),
 )
 
+# A reverse that left at the day's very end may reach iPaynow after it: until then "no such reverse" is not believed.
+REVERSE_SETTLE: Final = timedelta(minutes=1)
 # The longest field is a code as a picture, which we do not draw: 32 kB are four times a code's text of any size.
 ANSWER_BYTES_MAX: Final = 32_768
 _HTTP_OK: Final = 200
@@ -137,9 +139,9 @@ class IpaynowChannel:
 
     async def reverse(self, ref: TradeRef, *, call: Call) -> EndResult:
         """See Channel.reverse. Same day only; a refusal carries no reason, so up to two questions follow."""
-        if not messages.is_same_day(ref.created_at, call.now, cut_off=self._settings.reverse_cut_off):
-            return unsupported_end_result("iPaynow reverses on the day of the payment only")
         ends_s = self._monotonic_s() + call.deadline_s
+        if not self._is_day_of(ref, call.now):
+            return await self._find_reverse(ref, call=call, ends_s=ends_s)
         fields = messages.render_reverse(ref.trade_no, settings=self._settings)
         try:
             said = await self._ask_refund(self._settings.refund_gateway, fields, call=call)
@@ -203,13 +205,36 @@ class IpaynowChannel:
 
     async def _ask_reverse(self, trade_no: str, *, answer: Said, call: Call) -> tuple[Said, GoingBack]:
         """What iPaynow knows of the trade's reverse; unclear when it does not say, for the reverse itself was sent."""
-        number = messages.reverse_number(trade_no)
-        fields = messages.render_return_query(messages.REVERSE_QUERY, number, settings=self._settings)
         try:
-            said = await self._ask_refund(self._settings.refund_query_gateway, fields, call=call)
+            said = await self._query_reverse(trade_no, call=call)
         except WireError:
             return answer, GoingBack.UNCLEAR
         return said, self._heard_of_reverse(said, trade_no)
+
+    async def _find_reverse(self, ref: TradeRef, *, call: Call, ends_s: float) -> EndResult:
+        """What became of the day's reverse: none is taken any more, but one that was taken goes on past midnight (I7)."""
+        try:
+            said = await self._query_reverse(ref.trade_no, call=call)
+        except WireError as error:
+            return silent_end_result(error)
+        heard = self._heard_of_reverse(said, ref.trade_no)
+        if heard is GoingBack.DONE:
+            standing = await self.query(ref, call=self._rest(call, ends_s))
+            return mapping.reversed_as(heard, standing, said=said)
+        is_settled = not self._is_day_of(ref, call.now - REVERSE_SETTLE)
+        is_named = said.get("mhtRefundNo") == messages.reverse_number(ref.trade_no)
+        return mapping.not_reversed(
+            heard, said=said, refused_is_not_found=self._refused_is_not_found and is_settled and is_named
+        )
+
+    async def _query_reverse(self, trade_no: str, *, call: Call) -> Said:
+        """The answer to a reverse's query; raises `WireError`."""
+        number = messages.reverse_number(trade_no)
+        fields = messages.render_return_query(messages.REVERSE_QUERY, number, settings=self._settings)
+        return await self._ask_refund(self._settings.refund_query_gateway, fields, call=call)
+
+    def _is_day_of(self, ref: TradeRef, moment: datetime) -> bool:
+        return messages.is_same_day(ref.created_at, moment, cut_off=self._settings.reverse_cut_off)
 
     def _heard_of_reverse(self, said: Said, trade_no: str) -> GoingBack:
         number = messages.reverse_number(trade_no)

@@ -203,13 +203,32 @@ def reversed_as(heard: GoingBack, standing: PayResult, *, said: Said) -> EndResu
             state, returned = EndState.NOT_FOUND, None
         case GoingBack.FAILED | GoingBack.REFUSED if standing.outcome is Outcome.UNPAID_FINAL:
             state, returned = EndState.ENDED, False
-        case GoingBack.FAILED | GoingBack.REFUSED | GoingBack.UNDER_WAY:
+        case GoingBack.FAILED | GoingBack.REFUSED:
             state, returned = EndState.RETRY, None
-        case GoingBack.UNCLEAR:
+        case GoingBack.UNDER_WAY | GoingBack.UNCLEAR:
+            # Not RETRY: past its time that would say that the payment stands, and it is on its way back (I7).
             state, returned = EndState.UNKNOWN, None
         case _:
             assert_never(heard)
-    return EndResult(state=state, money_returned=returned, code=said.code, message=said.message)
+    is_told = heard is not GoingBack.UNCLEAR
+    return EndResult(state=state, money_returned=returned, answered=is_told, code=said.code, message=said.message)
+
+
+def not_reversed(heard: GoingBack, *, said: Said, refused_is_not_found: bool) -> EndResult:
+    """The word about a reverse that is not done, after the day: only that it ended, or never was, lets the payment stand."""
+    match heard:
+        case GoingBack.FAILED:
+            state = EndState.NOT_SUPPORTED
+        case GoingBack.REFUSED:
+            state = EndState.NOT_SUPPORTED if refused_is_not_found else EndState.UNKNOWN
+        case GoingBack.UNDER_WAY | GoingBack.UNCLEAR:
+            state = EndState.UNKNOWN
+        case GoingBack.DONE:
+            raise AssertionError("a reverse that is done ends the trade")
+        case _:
+            assert_never(heard)
+    is_told = heard is not GoingBack.UNCLEAR
+    return EndResult(state=state, answered=is_told, code=said.code, message=said.message)
 
 
 def refunded(said: Said, *, intent: RefundIntent, app_id: str) -> RefundResult:
