@@ -201,6 +201,20 @@ def external_refund_minor(trade: TradeRefunds, evidence: RefundEvidence) -> int 
     return max(0, evidence.refunded_total_minor - trade.gone_minor)
 
 
+def refund_mismatch(evidence: RefundEvidence, *, account_id: AccountId, currency: str) -> RefundMismatch | None:
+    """Why a statement cannot be about a refund of this trade's money (I4), whoever asked for that refund.
+
+    Only a statement that could end the refund must fit.
+    """
+    if evidence.outcome not in {RefundOutcome.SUCCEEDED, RefundOutcome.FAILED, RefundOutcome.ABNORMAL}:
+        return None
+    if evidence.account_id != account_id:
+        return RefundMismatch.WRONG_ACCOUNT
+    if evidence.outcome is RefundOutcome.SUCCEEDED and evidence.currency not in {None, currency}:
+        return RefundMismatch.WRONG_CURRENCY
+    return None
+
+
 def refund_settled_at(send_until: datetime) -> datetime:
     """From when on "no such refund" says that nothing will come of the last sending any more."""
     return send_until + REFUND_SETTLE
@@ -225,15 +239,9 @@ def refund_evidence_digest(evidence: RefundEvidence) -> bytes:
 
 
 def _mismatch(refund: Refund, evidence: RefundEvidence) -> RefundMismatch | None:
-    """Only a statement that could end the refund must fit it."""
-    if evidence.outcome not in {RefundOutcome.SUCCEEDED, RefundOutcome.FAILED, RefundOutcome.ABNORMAL}:
-        return None
-    if evidence.account_id != refund.account_id:
-        return RefundMismatch.WRONG_ACCOUNT
-    if evidence.outcome is not RefundOutcome.SUCCEEDED:
-        return None
-    if evidence.currency is not None and evidence.currency != refund.currency:
-        return RefundMismatch.WRONG_CURRENCY
+    mismatch = refund_mismatch(evidence, account_id=refund.account_id, currency=refund.currency)
+    if mismatch is not None or evidence.outcome is not RefundOutcome.SUCCEEDED:
+        return mismatch
     if evidence.amount_minor is not None and evidence.amount_minor != refund.amount_minor:
         return RefundMismatch.WRONG_AMOUNT
     return None

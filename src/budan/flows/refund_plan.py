@@ -23,6 +23,7 @@ from budan.core.refund import (
     decide_refund,
     external_refund_minor,
     refund_evidence_digest,
+    refund_mismatch,
     refund_settled_at,
 )
 from budan.core.trade import TradeState
@@ -145,22 +146,40 @@ def plan_refund(
 def plan_external(
     subject: RefundSubject, evidence: RefundEvidence, writes: Writes, *, environment: Environment
 ) -> RefundPlanned:
-    """A refund that none of ours explains: booked as it is, and the order is held for an inquiry."""
+    """A refund that none of ours explains: booked as it is, and the order is held for an inquiry.
+
+    What another account or currency tells is not this trade's money: recorded, the order held, nothing booked (I4).
+    """
+    trade = subject.trade.trade
+    mismatch = refund_mismatch(evidence, account_id=trade.account_id, currency=trade.currency)
+    if mismatch is not None:
+        return _plan_contradiction(subject, trade.attempt, evidence, mismatch, writes)
     known_as = evidence.refund_no or f"total:{evidence.refunded_total_minor}"
     refused = _external_unchanged(subject, evidence, known_as=known_as)
     if refused is not None:
         return RefundPlanned(decision=refused, state="", version=subject.locked.version)
     amount_minor = external_refund_minor(subject.trade.refunds, evidence)
-    attempt = subject.trade.trade.attempt
     if amount_minor is None:
         _ask_open_refunds(subject, writes)
         return RefundPlanned(decision="total_waits", state="", version=subject.locked.version)
     is_possible = amount_minor <= subject.trade.refunds.paid_minor - subject.trade.refunds.gone_minor
     if not is_possible or subject.locked.refund_count >= REFUNDS_MAX:
-        return _plan_contradiction(subject, attempt, evidence, RefundMismatch.WRONG_AMOUNT, writes)
+        return _plan_contradiction(subject, trade.attempt, evidence, RefundMismatch.WRONG_AMOUNT, writes)
     if amount_minor == 0:
         return RefundPlanned(decision="already_known", state="", version=subject.locked.version)
-    ordinal = subject.locked.refund_count + 1
+    return _plan_made_elsewhere(subject, evidence, amount_minor, writes, known_as=known_as, environment=environment)
+
+
+def _plan_made_elsewhere(
+    subject: RefundSubject,
+    evidence: RefundEvidence,
+    amount_minor: int,
+    writes: Writes,
+    *,
+    known_as: str,
+    environment: Environment,
+) -> RefundPlanned:
+    attempt, ordinal = subject.trade.trade.attempt, subject.locked.refund_count + 1
     fee_minor = _book(subject, ordinal=ordinal, amount_minor=amount_minor, writes=writes)
     writes.refunds.sums.append(
         SumsChange(

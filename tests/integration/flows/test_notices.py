@@ -13,6 +13,7 @@ from integration.flows.platform_side import (
     ALIPAY,
     OURS,
     TELLERS,
+    WECHAT,
     Told,
     by_alipay,
     by_wechat,
@@ -257,6 +258,28 @@ async def test_a_refund_that_is_the_first_news_proves_its_payment_and_both_are_b
         ) == [("external", "succeeded", 1_000)]
     assert await ear.till.rows("SELECT DISTINCT state, hold_reason IS NULL FROM orders") == [("paid", False)]
     assert await ear.till.rows("SELECT count(*) FROM webhook WHERE event = 'refund.succeeded'") == [(2,)]
+
+
+@pytest.mark.invariant("I4")
+async def test_a_refund_notice_of_another_account_books_nothing_and_holds_the_order(ear: Ear) -> None:
+    """Whoever holds the keys of one account cannot give back another merchant's money in our books."""
+    standing = await ear.stand("alipay")
+    await ear.receive(by_alipay(standing.trade_no()))
+    books = await ear.till.rows(
+        "SELECT account, amount_minor FROM posting WHERE account <> 'suspense' ORDER BY account"
+    )
+    for _ in range(2):
+        assert is_yes(await ear.receive(refund_by_wechat(standing.trade_no())))
+    assert await ear.till.rows("SELECT state, hold_reason FROM orders") == [("paid", "wrong_account")]
+    assert await ear.till.count("refund") == 0
+    assert await ear.till.rows("SELECT refunded_minor, refunded_elsewhere_minor FROM trade") == [(0, 0)]
+    assert await ear.till.rows("SELECT mismatch, statement IS NULL FROM contradiction ORDER BY statement IS NULL") == [
+        ("wrong_account", False),
+        ("wrong_account", True),
+    ]
+    of_trade = "SELECT account, amount_minor FROM posting WHERE account NOT IN ('suspense', $1) ORDER BY account"
+    assert await ear.till.rows(of_trade, f"channel:{WECHAT}") == books
+    assert await ear.till.rows("SELECT event FROM webhook") == [("order.paid",)]
 
 
 async def test_no_header_that_could_hold_a_secret_is_kept(ear: Ear) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from secrets import token_hex
 from typing import Any
@@ -377,6 +377,43 @@ async def test_a_refund_that_succeeds_after_it_was_freed_is_booked_and_opens_an_
     assert planned.decision == "give_back_freed"
     assert await desk.balance("channel:%") == 0
     assert (await desk.order(order)).hold_reason == "refunded_after_failed"
+
+
+@pytest.mark.invariant("I4")
+@pytest.mark.parametrize(
+    ("changes", "mismatch"),
+    [
+        ({"currency": "USD"}, "wrong_currency"),
+        ({"account_id": AccountId(9_999)}, "wrong_account"),
+        ({"account_id": AccountId(9_999), "outcome": RefundOutcome.FAILED}, "wrong_account"),
+    ],
+)
+async def test_a_refund_made_elsewhere_in_another_currency_or_account_books_nothing(
+    desk: Desk, changes: dict[str, Any], mismatch: str
+) -> None:
+    order = await desk.paid()
+    told = replace(_told_elsewhere(desk, order), **changes)
+    planned = await desk.house.flows.refund_door.record(RefundItem(evidence=told))
+    assert planned.decision == mismatch
+    assert (await desk.order(order)).hold_reason == mismatch
+    assert await desk.rows.fetchval("SELECT mismatch FROM contradiction") == mismatch
+    assert await desk.rows.fetchval("SELECT count(*) FROM refund") == 0
+    assert await desk.balance("channel:%") == PAID_MINOR
+    assert await desk.events() == ["order.paid"]
+
+
+def _told_elsewhere(desk: Desk, order: OrderView) -> RefundEvidence:
+    """The channel's word of 280 that somebody gave back in its portal."""
+    return RefundEvidence(
+        refund_no="PORTAL1",
+        trade_no=order.trades[0].trade_no,
+        account_id=AccountId(desk.house.account_ids["wechat_v3"]),
+        outcome=RefundOutcome.SUCCEEDED,
+        source=Source.NOTICE,
+        learned_at=order.created_at,
+        amount_minor=280,
+        currency="CNY",
+    )
 
 
 @pytest.mark.invariant("I9")
