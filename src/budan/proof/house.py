@@ -12,7 +12,7 @@ from budan.proof.drawing import Mix, Wish, draw
 from budan.proof.hands import Hands
 from budan.proof.instance import Instance, Links, Shop
 from budan.proof.steps import StepFailed
-from budan.proof.till import Till
+from budan.proof.till import NoCode, Till
 from budan.proof.truth import TradeKey, TrueTrade, TruthReader
 from budan.proof.violence import Violence
 
@@ -48,6 +48,8 @@ class House:
     tell: Callable[[str], None]
     # Orders that could not be sold; each is a broken promise of the scenario.
     failures: list[str]
+    # Orders whose payers went elsewhere, because no code came while everything was down.
+    unsold: list[str]
     # Until when intents might be sent, before time passed for them.
     windows: dict[TradeKey, datetime]
 
@@ -90,6 +92,8 @@ class House:
             for wish in left:
                 try:
                     order = await self.till.sell(wish, shop=self.shop_of(wish))
+                except NoCode as gone:
+                    self.unsold.append(f"order {wish.number}: {gone}")
                 except StepFailed as failed:
                     self.failures.append(f"order {wish.number}: {failed}")
                 else:

@@ -62,6 +62,7 @@ class ProveResult(msgspec.Struct, frozen=True, kw_only=True):
     queries_per_paid_order: float
     kills: int
     took_s: float
+    unsold: int
     problems: list[str]
     ok: bool
 
@@ -165,6 +166,7 @@ def _open_house(
         api=api,
         tell=tell,
         failures=[],
+        unsold=[],
         windows={},
     )
 
@@ -200,6 +202,7 @@ async def _judge(house: House, scenario: Scenario, *, problems: list[str], began
         queries_per_paid_order=round(sum(trade.queries for trade in truth) / max(1, paid), 2),
         kills=house.violence.kills,
         took_s=round((datetime.now().astimezone() - began_at).total_seconds(), 1),
+        unsold=len(house.unsold),
         problems=[*problems, *audit.examples],
         ok=audit.holds and not problems,
     )

@@ -29,6 +29,10 @@ _CONFLICT: Final = 409
 _SERVER_ERROR: Final = 500
 
 
+class NoCode(StepFailed):
+    """The payer has gone elsewhere: no code came in all the time that he waited. Nothing was promised, nothing is lost."""
+
+
 class Till:
     """Sells what is wished; `answers` is what budan promised meanwhile, for the audit."""
 
@@ -90,7 +94,7 @@ class Till:
         """The payer pays the newest code of the order; whoever hears nothing looks whether the money is gone."""
         code = code_of(order)
         if code is None:
-            raise StepFailed(f"{order['order_no']} has no code to pay: {order['trades']}")
+            raise NoCode(f"{order['order_no']} has no code to pay: {order['trades']}")
         await self.pay_by({"code_text": code}, wish)
 
     async def pay_by(self, named: dict[str, str], wish: Wish) -> int:
