@@ -182,18 +182,20 @@ class Holds:
     async def _decide_again(self, number: Number, found: Sequence[OpenContradiction]) -> frozenset[str]:
         """The contradictions that the channel's fresh word or today's rules clear.
 
-        Money at an account that is not the trade's does not go away by what the trade's own account says.
+        Money at an account that is not the trade's does not go away by what the trade's own account says, and no word
+        about the payment answers what was said of a refund.
         """
         cleared: set[str] = set()
         attempts_paid = await self._ask_afresh(number)
         for one in found:
+            if one.statement is None:
+                continue
             if one.attempt in attempts_paid and one.mismatch != Mismatch.WRONG_ACCOUNT.value:
                 cleared.add(_name(one))
-            if one.statement is not None:
-                said = _EVIDENCE.decode(one.statement)
-                planned = await self._door.record(DoorItem(evidence=said))
-                if planned.order_state and planned.decision not in _MISMATCHES:
-                    cleared.add(_name(one))
+            said = _EVIDENCE.decode(one.statement)
+            planned = await self._door.record(DoorItem(evidence=said))
+            if planned.order_state and planned.decision not in _MISMATCHES:
+                cleared.add(_name(one))
         return frozenset(cleared)
 
     async def _ask_afresh(self, number: Number) -> frozenset[int]:

@@ -11,7 +11,9 @@ from budan.core.numbers import BadNumber, Environment, Number, NumberKind, parse
 from budan.core.pace import REFUND_LADDER_S, delay_after
 from budan.core.refund import RefundEvidence
 from budan.flows.coalesce import Coalescer
+from budan.flows.door_plan import spare_settled, statements_of
 from budan.flows.refund_plan import RefundPlanned, RefundSubject, Writes, plan_external, plan_refund
+from budan.store import acts
 from budan.store import door as gate
 from budan.store import refunds as stored
 from budan.store.database import Database, RowsFailed
@@ -112,6 +114,9 @@ class RefundDoor:
             refunds = await stored.list_refunds(transaction, sorted(locked)) if locked else {}
             writes = Writes(door=DoorWrites(), refunds=RefundWrites())
             planned = [self._plan(entry, locked, trades, refunds, writes) for entry in entries]
+            if writes.door.contradictions:
+                settled = await acts.find_settled(transaction, statements_of(writes.door.contradictions))
+                spare_settled(writes.door, settled)
             if locked:
                 now = next(iter(locked.values())).now
                 written = await gate.write(transaction, writes.door, now=now)

@@ -41,7 +41,7 @@ class ActRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenContradiction:
-    """Evidence that did not fit and that no release has settled; `statement` is None in rows of an older version."""
+    """Evidence that did not fit and that no release has settled; `statement` is None where it was of a refund."""
 
     lane: Lane
     order_id: OrderId

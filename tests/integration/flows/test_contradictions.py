@@ -1,5 +1,6 @@
 """A channel that lies, through the real adapters over HTTP, and what two persons do about it."""
 
+from dataclasses import replace
 from typing import Any
 
 import asyncpg
@@ -9,8 +10,10 @@ from budan.cli.wiring import operator_flows
 from budan.core.errors import Refused
 from budan.core.evidence import Evidence, Outcome, Source
 from budan.core.numbers import AccountId
+from budan.core.refund import RefundEvidence, RefundOutcome
 from budan.flows.door import DoorItem
 from budan.flows.holding import Resolution
+from budan.flows.refund_door import RefundItem
 from budan.flows.views import OrderView, PaymentWish
 from budan.flows.wired import OperatorFlows
 from budan.ports.channel import Method
@@ -116,6 +119,35 @@ async def test_a_denial_is_cleared_when_the_channel_asked_afresh_says_paid(house
     assert [one.mismatch for one in released.cleared] == ["payment_denied"]
     assert await rows(house, "SELECT state, hold_reason FROM orders") == [("paid", None)]
     assert await rows(house, "SELECT how FROM settled_contradiction") == [("cleared",)]
+
+
+@pytest.mark.invariant("I4")
+async def test_what_is_said_of_a_refund_is_accepted_by_persons_and_never_cleared_by_the_payment(house: House) -> None:
+    """That the order was paid says nothing of the money that went back; a repeat of what was judged holds no more."""
+    order = await paid_at_channel(house)
+    assert await ask(house, order) == "paid"
+    told = RefundEvidence(
+        refund_no="PORTAL1",
+        trade_no=order.trades[0].trade_no,
+        account_id=AccountId(house.account_ids["wechat_v3"]),
+        outcome=RefundOutcome.SUCCEEDED,
+        source=Source.NOTICE,
+        learned_at=house.opened.clock.now(),
+        amount_minor=order.amount_minor + 1,
+        currency="CNY",
+    )
+    refund_door = house.flows.refund_door
+    assert (await refund_door.record(RefundItem(evidence=told))).decision == "wrong_amount"
+    assert await rows(house, "SELECT hold_reason FROM orders") == [("wrong_amount",)]
+    with pytest.raises(Refused, match="order_still_contradicted"):
+        await release(house, order)
+    released = await release(house, order, accept=True)
+    assert ([one.mismatch for one in released.accepted], released.cleared) == (["wrong_amount"], ())
+    await refund_door.record(RefundItem(evidence=told))
+    assert await rows(house, "SELECT hold_reason FROM orders") == [(None,)]
+    assert await rows(house, "SELECT count(*) FROM refund") == [(0,)]
+    await refund_door.record(RefundItem(evidence=replace(told, refund_no="PORTAL2")))
+    assert await rows(house, "SELECT hold_reason FROM orders") == [("wrong_amount",)]
 
 
 @pytest.mark.invariant("I4")
