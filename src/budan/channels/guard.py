@@ -313,7 +313,7 @@ def _is_answered(result: PayResult | CreateResult | EndResult | RefundResult) ->
     if isinstance(result, EndResult):
         return result.answered or result.state is not EndState.UNKNOWN
     if isinstance(result, RefundResult):
-        return result.outcome is not RefundOutcome.UNKNOWN
+        return result.to_repeat or result.outcome is not RefundOutcome.UNKNOWN
     return result.answered or result.outcome is not Outcome.UNKNOWN
 
 

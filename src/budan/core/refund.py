@@ -90,6 +90,7 @@ class RefundEvidence:
     channel_reference: str | None = None
     refunded_at: datetime | None = None
     sent: bool = True
+    to_repeat: bool = False  # with UNKNOWN, of a query: the channel's word that the same number may be sent again
     code: str = ""
     message: str = ""
 
@@ -301,16 +302,21 @@ def _decide_pending(refund: Refund) -> RefundDecision:
 def _decide_not_found(refund: Refund, evidence: RefundEvidence) -> RefundDecision:
     if refund.state not in OPEN_REFUND_STATES or refund.state is RefundState.ABNORMAL:
         return RefundUnchanged(reason=f"already_{refund.state.value}")
-    if not _not_found_counts(refund, evidence):
+    if not _is_settled(refund, evidence):
         return RefundUnchanged(reason="not_found_yet")
     if refund.refused and refund.origin is not RefundOrigin.UNWANTED:
         return _end_failed(refund)
-    # Nothing arrived, or it was refused and must go back all the same: the same number is sent again.
+    # Nothing arrived, or it was refused and must go back all the same.
+    return _send_again(refund, unchanged="not_found_yet")
+
+
+def _send_again(refund: Refund, *, unchanged: str) -> RefundDecision:
+    """The same number, which moves money once however often it is sent."""
     after = replace(refund, state=RefundState.UNKNOWN, refused=False, to_send=True)
-    return RefundUnchanged(reason="not_found_yet") if after == refund else RefundTransition(refund=after)
+    return RefundUnchanged(reason=unchanged) if after == refund else RefundTransition(refund=after)
 
 
-def _not_found_counts(refund: Refund, evidence: RefundEvidence) -> bool:
+def _is_settled(refund: Refund, evidence: RefundEvidence) -> bool:
     """Whether the question left when no sending of ours could arrive any more."""
     asked = evidence.source is Source.QUERY and evidence.asked_at is not None
     if not asked or refund.send_until is None:
@@ -327,6 +333,8 @@ def _decide_unknown(refund: Refund, evidence: RefundEvidence) -> RefundDecision:
         # No byte left: the next step is still to send.
         after = replace(refund, to_send=True)
         return RefundUnchanged(reason="not_sent") if after == refund else RefundTransition(refund=after)
+    if evidence.to_repeat and refund.state is not RefundState.ABNORMAL and _is_settled(refund, evidence):
+        return _send_again(refund, unchanged="unclear")
     if refund.state is not RefundState.CREATED or not evidence.sent:
         return RefundUnchanged(reason="unclear")
     return RefundTransition(refund=replace(refund, state=RefundState.UNKNOWN, to_send=False))

@@ -104,6 +104,7 @@ def stamp_refund(
         channel_reference=_storable_or_none(result.channel_reference),
         refunded_at=result.refunded_at,
         sent=result.sent,
+        to_repeat=result.to_repeat,
         code=_storable(result.code),
         message=_storable(result.message),
     )

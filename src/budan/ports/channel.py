@@ -200,7 +200,8 @@ class RefundResult:
     """What an adapter says of one refund, silence included. Amounts in fen, as the channel reports them.
 
     `refund_no` is "" where a notice does not name the refund. `refunded_total_minor` is all that went back of the trade
-    so far, where the channel tells that instead of, or beside, this refund's amount.
+    so far, where the channel tells that instead of, or beside, this refund's amount. `to_repeat`, with UNKNOWN, is a
+    query's word that the same number may be sent again, which ends nothing.
     """
 
     outcome: RefundOutcome
@@ -212,6 +213,7 @@ class RefundResult:
     channel_reference: str | None = None
     refunded_at: datetime | None = None
     sent: bool = True
+    to_repeat: bool = False
     code: str = ""
     message: str = ""
 

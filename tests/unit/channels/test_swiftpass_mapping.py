@@ -313,6 +313,8 @@ def test_each_refund_status_has_one_meaning(status: str, outcome: RefundOutcome)
     result = mapping.refund_queried(answer(out_trade_no=TRADE_NO, refund_count="2", **others, **mine), ours=OUR_REFUND)
     assert (result.outcome, result.amount_minor, result.channel_reference) == (outcome, 280, "7551")
     assert result.refunded_at == datetime(2026, 1, 1, 1, 0, 1, tzinfo=UTC)
+    # "Not sure" asks for the same number again; what we never heard of asks for nothing.
+    assert result.to_repeat is (status == "NOTSURE")
 
 
 REFUND_REFUSALS = [

@@ -82,8 +82,8 @@ def every_case() -> list[tuple[Refund, RefundEvidence]]:
         if not (state in ENDED and (refused or to_send))
     ]
     evidence = [
-        said(outcome, source=source, sent=sent)
-        for outcome, source, sent in product(RefundOutcome, SOURCES, (False, True))
+        said(outcome, source=source, sent=sent, to_repeat=outcome is RefundOutcome.UNKNOWN and repeat)
+        for outcome, source, sent, repeat in product(RefundOutcome, SOURCES, (False, True), (False, True))
     ]
     return list(product(refunds, evidence))
 
@@ -156,6 +156,24 @@ def test_what_never_arrived_is_sent_again_under_its_number() -> None:
     unsent = a_refund(state=RefundState.CREATED)
     decision = decide_refund(unsent, said(RefundOutcome.UNKNOWN, source=Source.REPLY, sent=False))
     assert after(unsent, decision) == replace(unsent, to_send=True)
+
+
+@pytest.mark.invariant("I5")
+@pytest.mark.invariant("I6")
+@pytest.mark.parametrize("refused", [False, True])
+@pytest.mark.parametrize("state", [RefundState.SUBMITTED, RefundState.UNKNOWN])
+def test_what_the_channel_wants_again_is_sent_again_and_frees_nothing(state: RefundState, *, refused: bool) -> None:
+    unsure = said(RefundOutcome.UNKNOWN, to_repeat=True)
+    refund = a_refund(state=state, refused=refused)
+    decision = decide_refund(refund, unsure)
+    assert effect_of(decision) is RefundEffect.NOTHING
+    assert after(refund, decision) == a_refund(state=RefundState.UNKNOWN, to_send=True)
+    early = replace(unsure, asked_at=refund_settled_at(SENT_UNTIL))
+    silence = said(RefundOutcome.UNKNOWN)
+    for evidence in (early, silence, replace(unsure, source=Source.REPLY, asked_at=None)):
+        assert decide_refund(refund, evidence) == RefundUnchanged(reason="unclear")
+    abnormal = a_refund(state=RefundState.ABNORMAL)
+    assert decide_refund(abnormal, unsure) == RefundUnchanged(reason="unclear")
 
 
 def test_a_dead_card_asks_for_a_person_and_can_still_end_well() -> None:

@@ -112,13 +112,14 @@ _TRADE_STATES: Final[Mapping[str, _Meaning]] = {
     "REVERSE": _Meaning(outcome=Outcome.UNPAID_FINAL, reversed_here=True),
     "REVOKED": _Meaning(outcome=Outcome.UNPAID_FINAL, reversed_here=True),
 }
+# The channel asks for the same request under the same number.
+_TO_REPEAT: Final = "NOTSURE"
 _REFUND_STATES: Final[Mapping[str, RefundOutcome]] = {
     "SUCCESS": RefundOutcome.SUCCEEDED,
     "PROCESSING": RefundOutcome.PENDING,
     "FAIL": RefundOutcome.FAILED,
     "CHANGE": RefundOutcome.ABNORMAL,
-    # The channel asks for the same request under the same number.
-    "NOTSURE": RefundOutcome.UNKNOWN,
+    _TO_REPEAT: RefundOutcome.UNKNOWN,
 }
 # The codes of WeChat's refund that say that this request is refused (docs/protocols/wechat_v2_micropay.md section 3).
 _REFUND_REFUSALS: Final = frozenset(
@@ -325,14 +326,16 @@ def refund_queried(said: Said, *, ours: OurRefund) -> RefundResult:
     mine = next((refund for refund in listed if refund.out_refund_no == ours.refund_no), None)
     if mine is None:
         return _refund_unknown(FOREIGN_CODE, "the answer is about another refund", ours=ours)
+    outcome = _REFUND_STATES.get(mine.refund_status, RefundOutcome.UNKNOWN)
     return RefundResult(
-        outcome=_REFUND_STATES.get(mine.refund_status, RefundOutcome.UNKNOWN),
+        outcome=outcome,
         refund_no=ours.refund_no,
         trade_no=ours.trade_no,
         amount_minor=parse_fen(mine.refund_fee),
         currency="CNY",
         channel_reference=mine.refund_id,
         refunded_at=find_moment(mine.refund_time),
+        to_repeat=mine.refund_status == _TO_REPEAT,
         code=shortened(mine.refund_status),
     )
 
