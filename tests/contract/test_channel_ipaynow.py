@@ -9,9 +9,20 @@ import pytest
 
 from budan.channels.ipaynow.adapter import IpaynowChannel
 from budan.channels.ipaynow.settings import parse_settings
-from budan.core.evidence import Outcome
-from budan.core.refund import RefundOutcome
+from budan.core.evidence import Outcome, Source
+from budan.core.numbers import AccountId
+from budan.core.refund import (
+    OPEN_REFUND_STATES,
+    Refund,
+    RefundEffect,
+    RefundOrigin,
+    RefundOutcome,
+    RefundState,
+    RefundTransition,
+    decide_refund,
+)
 from budan.core.trade import Direction
+from budan.flows.stamp import stamp_refund
 from budan.ports.channel import BadNotice, EndState, Method, NoticeKind, PayAction, RawNotice, TradeIntent
 from budan.wire import ipaynow
 from budan.wire.forms import parse_form, render_form
@@ -34,6 +45,8 @@ from unit.channels.builders import (
 
 # The trade of the vectors.
 VECTOR_NO = "T20260101000005"
+# One call about a refund and the fields of its answer, None where the answer is lost.
+Turn = tuple[str, dict[str, str] | None]
 REVERSE_NO = f"V{TRADE_NO}"
 WORKED = {"responseCode": "A001", "mhtOrderNo": TRADE_NO}
 
@@ -352,6 +365,75 @@ async def test_a_refund_is_asked_about_by_our_number(party: Party) -> None:
     sent = party.expect_signed(Signed.REFUND_REQUEST)
     assert (sent["funcode"], sent["mhtRefundNo"]) == ("Q001", REFUND_NO)
     assert party.server.asked[-1].path_and_query == "/pay/refund/refundQuery"
+
+
+REFUND_REFUSED = {"responseCode": "A002", "mhtRefundNo": REFUND_NO}
+
+
+def a_new_refund() -> Refund:
+    return Refund(
+        ordinal=1,
+        origin=RefundOrigin.MERCHANT,
+        state=RefundState.CREATED,
+        account_id=AccountId(7),
+        amount_minor=280,
+        currency="CNY",
+    )
+
+
+async def refund_after(party: Party, turns: list[Turn]) -> tuple[Refund, list[RefundEffect]]:
+    """A refund of ours after these turns, a minute apart, and what they did to its amount."""
+    refund = a_new_refund()
+    effects = []
+    for minutes, (funcode, answer) in enumerate(turns):
+        now = NOW + timedelta(minutes=minutes)
+        is_question = funcode == "Q001"
+        party.server.answer = http(500, b"") if answer is None else ipaynow_answer(funcode, answer)
+        if is_question:
+            result = await party.channel.query_refund(a_refund_ref(), call=a_call())
+        else:
+            assert refund.to_send, "the flow sends only what is to be sent"
+            refund = replace(refund, to_send=False, send_until=now + timedelta(seconds=10))
+            result = await party.channel.refund(a_refund_intent(), call=a_call())
+        evidence = stamp_refund(
+            result,
+            account_id=refund.account_id,
+            source=Source.QUERY if is_question else Source.REPLY,
+            learned_at=now,
+            asked_at=now if is_question else None,
+        )
+        decision = decide_refund(refund, evidence)
+        if isinstance(decision, RefundTransition):
+            refund = decision.refund
+            effects.append(decision.effect)
+    return refund, effects
+
+
+# The first was taken and its answer lost: the repeat is refused for its number, and why the question is, nobody says.
+REFUSED_TWICE: list[Turn] = [
+    ("R001", None),
+    ("Q001", REFUND_REFUSED),
+    ("R001", REFUND_REFUSED),
+    ("Q001", REFUND_REFUSED),
+]
+REFUND_DONE = {"responseCode": "R000", "tradeStatus": "A001", "mhtRefundNo": REFUND_NO, "amount": "280"}
+
+
+@pytest.mark.invariant("I5")
+async def test_two_refusals_without_a_reason_do_not_free_what_may_have_been_refunded(party: Party) -> None:
+    refund, effects = await refund_after(party, REFUSED_TWICE)
+    assert refund.state in OPEN_REFUND_STATES
+    assert set(effects) == {RefundEffect.NOTHING}
+    # And it is not given up: the same number again, until iPaynow tells of it.
+    assert refund.to_send
+    refund, effects = await refund_after(party, [*REFUSED_TWICE, ("R001", REFUND_REFUSED), ("Q001", REFUND_DONE)])
+    assert (refund.state, effects[-1]) == (RefundState.SUCCEEDED, RefundEffect.GIVE_BACK)
+
+
+@settings(refused_refund_query="not_found")
+async def test_an_account_may_say_that_a_refused_question_means_no_such_refund(party: Party) -> None:
+    refund, effects = await refund_after(party, REFUSED_TWICE)
+    assert (refund.state, effects[-1]) == (RefundState.FAILED, RefundEffect.FREE)
 
 
 @settings(refund_gateway="http://127.0.0.1:1/elsewhere", refund_query_gateway="http://127.0.0.1:1/elsewhere")

@@ -299,9 +299,10 @@ def test_a_refused_query_of_a_refund_counts_only_when_it_names_it_and_the_settin
     refused = {"responseCode": "A002", "tradeStatus": ""}
     assert refund_queried(an_answer_of_money(**refused)).outcome is RefundOutcome.NOT_FOUND
     unsure = refund_queried(an_answer_of_money(**refused), refused_is_not_found=False)
-    assert unsure.outcome is RefundOutcome.UNKNOWN
-    unnamed = refund_queried(an_answer_of_money(mhtRefundNo="", **refused))
-    assert unnamed.outcome is RefundOutcome.UNKNOWN
+    assert (unsure.outcome, unsure.to_repeat) == (RefundOutcome.UNKNOWN, True)
+    for is_believed in (False, True):
+        unnamed = refund_queried(an_answer_of_money(mhtRefundNo="", **refused), refused_is_not_found=is_believed)
+        assert (unnamed.outcome, unnamed.to_repeat) == (RefundOutcome.UNKNOWN, False)
 
 
 PAID = PayResult(outcome=Outcome.PAID, trade_no=TRADE_NO, order_minor=1280, currency="CNY")

@@ -82,6 +82,7 @@ def test_a_wrong_ipaynow_setting_is_named(name: str, value: str) -> None:
         ("c2b_time_out_s", ["59", "3601", "1e3", "-60"]),
         ("code_time_out_s", ["5", "9999"]),
         ("refused_query", ["closed"]),
+        ("refused_refund_query", ["failed"]),
         ("reverse_cut_off", ["24:00", "12:60", "1200", "9:30"]),
     ],
 )
@@ -96,6 +97,8 @@ def test_an_ipaynow_account_needs_no_more_than_its_address_and_key() -> None:
     assert now.refund_query_gateway == "https://pay.ipaynow.cn/refund/refundQuery"
     assert (now.c2b_time_out_s, now.code_time_out_s, now.limit_pay) == (900, 120, None)
     assert (now.c2b_pay_channel, now.code_pay_channel, now.refused_query) == ("13", "by_code", "not_found")
+    # What could free money is not believed before an account says so.
+    assert now.refused_refund_query == "unknown"
     assert not any(secret in repr(now) for secret in an_ipaynow_config().secrets.values())
 
 

@@ -172,9 +172,8 @@ class IpaynowChannel:
             said = await self._ask_refund(self._settings.refund_query_gateway, fields, call=call)
         except WireError as error:
             return silent_refund_result(error, refund_no=ref.refund_no, trade_no=ref.trade_no)
-        return mapping.refund_queried(
-            said, ref=ref, app_id=self._settings.app_id, refused_is_not_found=self._refused_is_not_found
-        )
+        is_believed = self._settings.refused_refund_query == "not_found"
+        return mapping.refund_queried(said, ref=ref, app_id=self._settings.app_id, refused_is_not_found=is_believed)
 
     def parse_notice(self, notice: RawNotice, *, now: datetime) -> Notice:  # noqa: ARG002 - the signature covers no time of sending
         """See Channel.parse_notice; whatever content type it came with."""

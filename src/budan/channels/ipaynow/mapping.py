@@ -1,7 +1,7 @@
 """What iPaynow's answers and notices say of a trade: pure functions over the tables of docs/protocols/ipaynow.md section 3."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Final, assert_never
 
@@ -249,7 +249,12 @@ def refunded(said: Said, *, intent: RefundIntent, app_id: str) -> RefundResult:
 
 
 def refund_queried(said: Said, *, ref: RefundRef, app_id: str, refused_is_not_found: bool) -> RefundResult:
-    """The answer to a refund's query; a refused one is "no such refund", as far as the setting believes that."""
+    """The answer to a refund's query.
+
+    A refusal has no reason. It is "no such refund" only where the setting says so, for with a refused repeat of the
+    refund that frees the amount (I5); else the same number is sent again, which refunds once.
+    """
+    is_to_repeat = False
     heard = going_back(said, number=ref.refund_no, trade_no=ref.trade_no, app_id=app_id)
     match heard:
         case GoingBack.DONE:
@@ -260,13 +265,15 @@ def refund_queried(said: Said, *, ref: RefundRef, app_id: str, refused_is_not_fo
             outcome = RefundOutcome.FAILED
         case GoingBack.REFUSED:
             # To be believed it must name the refund: any other's refusal reads the same.
-            is_believed = refused_is_not_found and said.get("mhtRefundNo") == ref.refund_no
-            outcome = RefundOutcome.NOT_FOUND if is_believed else RefundOutcome.UNKNOWN
+            is_named = said.get("mhtRefundNo") == ref.refund_no
+            outcome = RefundOutcome.NOT_FOUND if is_named and refused_is_not_found else RefundOutcome.UNKNOWN
+            is_to_repeat = is_named and not refused_is_not_found
         case GoingBack.UNCLEAR:
             outcome = RefundOutcome.UNKNOWN
         case _:
             assert_never(heard)
-    return _refund(outcome, said, refund_no=ref.refund_no, trade_no=ref.trade_no)
+    result = _refund(outcome, said, refund_no=ref.refund_no, trade_no=ref.trade_no)
+    return replace(result, to_repeat=is_to_repeat)
 
 
 def _money_returned(standing: PayResult) -> bool | None:

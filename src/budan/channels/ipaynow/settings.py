@@ -29,7 +29,8 @@ class IpaynowSettings:
     | `wap_device_type` | settings | `0601`, or `06` at older merchants |
     | `limit_pay` | settings | none; `1` or `no_credit` forbids credit cards |
     | `c2b_time_out_s`, `code_time_out_s` | settings | 900 and 120: the only close there is; 60 to 3600 |
-    | `refused_query` | settings | what a refused or empty query says: `not_found`, or `unknown` |
+    | `refused_query` | settings | what a refused or empty query says of a trade: `not_found`, or `unknown` |
+    | `refused_refund_query` | settings | what a refused query says of a refund: `unknown`, or `not_found` |
     | `reverse_cut_off` | settings | when iPaynow's day ends, in Beijing: `00:00` |
     """
 
@@ -46,6 +47,7 @@ class IpaynowSettings:
     c2b_time_out_s: int
     code_time_out_s: int
     refused_query: str
+    refused_refund_query: str
     reverse_cut_off: timedelta
 
 
@@ -67,6 +69,8 @@ def parse_settings(config: AccountConfig) -> IpaynowSettings:
         c2b_time_out_s=_read_time_out(given, "c2b_time_out_s", default_s=900),
         code_time_out_s=_read_time_out(given, "code_time_out_s", default_s=120),
         refused_query=read_optional_text(given, "refused_query", pattern="not_found|unknown") or "not_found",
+        refused_refund_query=read_optional_text(given, "refused_refund_query", pattern="not_found|unknown")
+        or "unknown",
         reverse_cut_off=_read_cut_off(given),
     )
 
