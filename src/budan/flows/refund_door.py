@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
+import structlog
+
 from budan.core.errors import StaleState, StoreUnavailable
 from budan.core.numbers import BadNumber, Environment, Number, NumberKind, parse_number
 from budan.core.pace import REFUND_LADDER_S, delay_after
-from budan.core.refund import RefundEvidence
+from budan.core.refund import RefundEffect, RefundEvidence
 from budan.flows.coalesce import Coalescer
 from budan.flows.door_plan import spare_settled, statements_of
 from budan.flows.refund_plan import RefundPlanned, RefundSubject, Writes, plan_external, plan_refund
@@ -19,6 +21,9 @@ from budan.store import refunds as stored
 from budan.store.database import Database, RowsFailed
 from budan.store.door import DoorWrites, Key, LockedOrder, LockedTrade
 from budan.store.refunds import NextStep, RefundRow, RefundWrites
+from budan.telemetry import metrics
+
+_log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +83,9 @@ class RefundDoor:
         refund = self._own(evidence.refund_no, NumberKind.REFUND)
         entry = _Entry(item=item, refund=refund, trade=self._own(evidence.trade_no, NumberKind.ORDER))
         if entry.key is None:
-            return RefundPlanned(decision=UNKNOWN_REFUND, state="", version=0)
+            unknown = RefundPlanned(decision=UNKNOWN_REFUND, state="", version=0)
+            _tell([entry], [unknown], DoorWrites())
+            return unknown
         try:
             return await self._batches.submit(entry)
         except RowsFailed as failed:
@@ -124,6 +131,7 @@ class RefundDoor:
                     # The rows are locked by this transaction, so only a bug can have changed a version.
                     raise StaleState
                 await stored.write_refunds(transaction, writes.refunds, now=now)
+        _tell(entries, planned, writes.door)
         return planned
 
     def _plan(
@@ -150,6 +158,23 @@ class RefundDoor:
         if row is None:
             return plan_external(subject, evidence, writes, environment=self._environment)
         return plan_refund(subject, row, evidence, writes, attempts=entry.item.attempts, environment=self._environment)
+
+
+def _tell(entries: Sequence[_Entry], planned: Sequence[RefundPlanned], writes: DoorWrites) -> None:
+    """What was committed, for /metrics, and in the log what a person must look at."""
+    held = {(change.locked.lane, change.locked.order_id): change.hold_reason for change in writes.orders}
+    for entry, outcome in zip(entries, planned, strict=True):
+        evidence = entry.item.evidence
+        metrics.EVIDENCE.labels(source=evidence.source.value, decision=outcome.decision).inc()
+        hold_reason = None if entry.key is None else held.get(entry.key)
+        if hold_reason is not None or outcome.decision == RefundEffect.ASK_PERSON.value:
+            _log.warning(
+                "refund_needs_person",
+                refund_no=evidence.refund_no,
+                trade_no=evidence.trade_no,
+                decision=outcome.decision,
+                hold_reason=hold_reason,
+            )
 
 
 def _order_key(entry: _Entry) -> Key:

@@ -10,6 +10,7 @@ from typing import Any
 
 import asyncpg
 import pytest
+from structlog.testing import capture_logs
 
 from budan.core.errors import Refused, StoreUnavailable
 from budan.core.evidence import Evidence, Outcome, Source
@@ -20,6 +21,7 @@ from budan.flows.refund_door import RefundItem
 from budan.flows.refunding import REFUNDS_BY_API_MAX, RefundOrder
 from budan.flows.views import Caller, CreateOrder, OrderView, PaymentWish, RefundView
 from budan.ports.channel import Method
+from budan.telemetry import metrics
 from integration.cli.commands import Typist
 from integration.flows.conftest import House
 from integration.flows.standing import until
@@ -414,6 +416,32 @@ def _told_elsewhere(desk: Desk, order: OrderView) -> RefundEvidence:
         amount_minor=280,
         currency="CNY",
     )
+
+
+def _counted(decision: str, source: str) -> float:
+    labels = {"source": source, "decision": decision}
+    return metrics.REGISTRY.get_sample_value("budan_evidence_total", labels) or 0.0
+
+
+async def test_a_refund_that_a_person_must_look_at_is_counted_and_named_in_the_log(desk: Desk) -> None:
+    order, stuck = await desk.paid(), await desk.paid()
+    await desk.faults(stuck, refund_ends="abnormal")
+    asked = await desk.ask(stuck, 280)
+    external, abnormal = _counted("external", "notice"), _counted("ask_person", "query")
+    told = _told_elsewhere(desk, order)
+    with capture_logs() as logged:
+        for _ in range(2):
+            await desk.house.flows.refund_door.record(RefundItem(evidence=told))
+        for _ in range(3):
+            await desk.step()
+    assert _counted("external", "notice") == external + 1
+    assert _counted("ask_person", "query") == abnormal + 1
+    named = [
+        (line["refund_no"], line["decision"], line["hold_reason"])
+        for line in logged
+        if line["event"] == "refund_needs_person"
+    ]
+    assert named == [("PORTAL1", "external", "refunded_elsewhere"), (asked.refund_no, "ask_person", None)]
 
 
 @pytest.mark.invariant("I9")
