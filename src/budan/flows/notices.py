@@ -7,12 +7,13 @@ from hashlib import sha256
 import msgspec
 
 from budan.core.errors import StoreUnavailable
-from budan.core.evidence import Source
+from budan.core.evidence import Evidence, Source
 from budan.core.numbers import AccountId, Environment
 from budan.flows.door import ArrivedNotice, Door, DoorItem
 from budan.flows.door_plan import Planned
 from budan.flows.ids import IdSource
 from budan.flows.refund_door import RefundDoor, RefundItem
+from budan.flows.refund_plan import TOLD_TOO_EARLY, RefundPlanned
 from budan.flows.stamp import stamp, stamp_refund
 from budan.ports.channel import Ack, BadNotice, ChannelAccounts, Notice, RawNotice
 from budan.ports.clock import Clock
@@ -81,7 +82,9 @@ class Notices:
             return account.adapter.acknowledge(accepted=False)
         metrics.NOTICES.labels(channel=channel, verdict="verified").inc()
         arrived = await self.arrive(raw, received_at=self._clock.now())
-        await self.hear(account.account_id, notice, arrived=arrived, dry=False)
+        _, refund = await self._record(account.account_id, notice, arrived=arrived)
+        if refund is not None and refund.decision in TOLD_TOO_EARLY:
+            raise StoreUnavailable(f"{refund.decision}: the channel must tell this refund again")
         return account.adapter.acknowledge(accepted=True)
 
     async def read_again(self, account_id: AccountId, raw: RawNotice, *, received_at: datetime) -> Notice | str:
@@ -109,28 +112,37 @@ class Notices:
         `arrived` stores it; a notice that is heard again has been stored. `dry` says what would be decided, and writes
         nothing. Safe to repeat.
         """
-        evidence = stamp(
+        if dry:
+            return await self._door.judge(self._stamp(account_id, notice))
+        planned, _ = await self._record(account_id, notice, arrived=arrived)
+        return planned
+
+    async def _record(
+        self, account_id: AccountId, notice: Notice, *, arrived: ArrivedNotice | None
+    ) -> tuple[Planned, RefundPlanned | None]:
+        evidence = self._stamp(account_id, notice)
+        planned = await self._door.record(DoorItem(evidence=evidence, notice=arrived))
+        if notice.refund is None:
+            return planned, None
+        # After the payment's own evidence: a refund that is the first news finds its payment booked. Between the two a
+        # channel that hears no yes tells again.
+        told = stamp_refund(
+            notice.refund,
+            account_id=account_id,
+            source=Source.NOTICE,
+            learned_at=evidence.learned_at,
+            asked_at=None,
+        )
+        return planned, await self._refunds.record(RefundItem(evidence=told))
+
+    def _stamp(self, account_id: AccountId, notice: Notice) -> Evidence:
+        return stamp(
             notice.result,
             account_id=account_id,
             source=Source.NOTICE,
             learned_at=self._clock.now(),
             asked_at=None,
         )
-        if dry:
-            return await self._door.judge(evidence)
-        planned = await self._door.record(DoorItem(evidence=evidence, notice=arrived))
-        if notice.refund is not None:
-            # After the payment's own evidence: a refund that is the first news finds its payment booked. Between the
-            # two a channel that hears no yes tells again.
-            told = stamp_refund(
-                notice.refund,
-                account_id=account_id,
-                source=Source.NOTICE,
-                learned_at=self._clock.now(),
-                asked_at=None,
-            )
-            await self._refunds.record(RefundItem(evidence=told))
-        return planned
 
     async def _reject(self, account_id: AccountId, channel: str, raw: RawNotice, *, reason: str) -> None:
         metrics.NOTICES.labels(channel=channel, verdict="rejected").inc()

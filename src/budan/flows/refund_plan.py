@@ -43,6 +43,9 @@ from budan.store.refunds import (
 # What opens an inquiry: a person finds out who gave the money back, and why.
 REFUNDED_ELSEWHERE = "refunded_elsewhere"
 
+# What was told and cannot be booked yet: it is not kept, so whoever told it must tell it again.
+TOLD_TOO_EARLY = frozenset({"total_waits", "payment_not_known"})
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RefundSubject:
@@ -388,7 +391,11 @@ def _plan_step(
 def _external_unchanged(subject: RefundSubject, evidence: RefundEvidence, *, known_as: str) -> str | None:
     if evidence.outcome is not RefundOutcome.SUCCEEDED:
         return "no_money_moved"
-    if subject.trade.trade.state is not TradeState.SUCCEEDED:
+    trade = subject.trade.trade
+    if trade.state is TradeState.REVERSED and trade.paid_seen:
+        # Alipay tells of what a cancel paid back as of a refund; the reverse has booked it.
+        return "already_returned"
+    if trade.state is not TradeState.SUCCEEDED:
         return "payment_not_known"
     if any(row.channel_reference == known_as for row in subject.refunds):
         return "already_known"

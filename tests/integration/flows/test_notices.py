@@ -282,6 +282,38 @@ async def test_a_refund_notice_of_another_account_books_nothing_and_holds_the_or
     assert await ear.till.rows("SELECT event FROM webhook") == [("order.paid",)]
 
 
+@pytest.mark.invariant("I1")
+async def test_a_refunded_total_that_cannot_be_told_apart_yet_is_not_acknowledged_and_comes_again(ear: Ear) -> None:
+    """While a refund of ours is open, either may be in the total; a yes would be the last that we hear of it."""
+    standing = await ear.stand("alipay")
+    await ear.receive(by_alipay(standing.trade_no()))
+    await ear.till.outside.execute("UPDATE trade SET refund_reserved_minor = 100")
+    told = by_alipay(standing.trade_no(), refund_fee="2.80", gmt_refund="2026-01-05 12:05:00.123", out_biz_no="portal")
+    with pytest.raises(StoreUnavailable, match="total_waits"):
+        await ear.receive(told)
+    assert await ear.till.count("refund") == 0
+    await ear.till.outside.execute("UPDATE trade SET refund_reserved_minor = 0")
+    for _ in range(2):
+        assert is_yes(await ear.receive(told))
+    assert await ear.till.rows("SELECT origin, state, amount_minor FROM refund") == [("external", "succeeded", 280)]
+
+
+@pytest.mark.invariant("I1")
+async def test_a_refund_of_a_payment_that_is_not_booked_is_not_acknowledged(ear: Ear) -> None:
+    standing = await ear.stand("alipay")
+    told = by_alipay(
+        standing.trade_no(),
+        total_amount="9.00",
+        refund_fee="2.80",
+        gmt_refund="2026-01-05 12:05:00.123",
+        out_biz_no="p",
+    )
+    with pytest.raises(StoreUnavailable, match="payment_not_known"):
+        await ear.receive(told)
+    assert await ear.till.rows("SELECT state, hold_reason FROM orders") == [("paying", "wrong_amount")]
+    assert await ear.till.count("refund") == 0
+
+
 async def test_no_header_that_could_hold_a_secret_is_kept(ear: Ear) -> None:
     told = by_wechat((await ear.stand("wechat_v3")).trade_no())
     await ear.receive(replace(told, headers={**told.headers, "authorization": "Bearer x", "cookie": "y"}))
