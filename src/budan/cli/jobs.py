@@ -328,5 +328,5 @@ def _moment_text(moment: datetime | None) -> str:
 
 
 def _progress_text(progress: str) -> str:
-    counts: dict[str, int] = msgspec.json.decode(progress, type=dict[str, int])
+    counts = msgspec.json.decode(progress, type=dict[str, object])
     return ", ".join(f"{name} {count}" for name, count in counts.items() if count)

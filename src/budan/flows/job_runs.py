@@ -97,6 +97,13 @@ class JobRuns:
             if not await stored.end_run(transaction, claimed, _stand(running), state=state, error=error):
                 raise StaleState
 
+    async def end_unbegun(self, claimed: ClaimedRun, *, error: str) -> None:
+        """End as failed what could not be begun, as it stands; raises `StaleState` when another holds it."""
+        stand = RunStand(cursor=claimed.cursor, progress=claimed.progress)
+        async with self._database.transaction() as transaction:
+            if not await stored.end_run(transaction, claimed, stand, state="failed", error=error):
+                raise StaleState
+
     async def give_back(self, claimed: ClaimedRun, running: RunningJob, *, error: str = "", rest_s: float) -> None:
         """Let another go on with it; with `error` it counts as a failure."""
         async with self._database.transaction() as transaction:

@@ -96,8 +96,13 @@ class JobTurns:
 
     async def _work(self, claimed: ClaimedRun) -> None:
         """One run as far as this worker gets with it; however it ends, it is in the row or free for another."""
-        running = await attempt(lambda: self._runs.begin(claimed), self._failures)
-        if running is None:
+        try:
+            running = await self._runs.begin(claimed)
+        except (StoreUnavailable, RowsFailed) as error:
+            self._failures.count(error)
+            return
+        except Exception as error:  # noqa: BLE001 - logged and counted; left open it would be taken up for ever
+            await self._end_unbegun(claimed, error)
             return
         _log.info("job_run_begun", job=claimed.job, run=claimed.id, resumed=claimed.cursor is not None)
         try:
@@ -151,6 +156,13 @@ class JobTurns:
             metrics.JOB_RUNS.labels(claimed.job, "failed").inc()
             _log.error("job_run_failed", job=claimed.job, run=claimed.id, error=text, exc_info=errors[0])
             await attempt(lambda: self._runs.end(claimed, running, error=text), self._failures)
+
+    async def _end_unbegun(self, claimed: ClaimedRun, error: Exception) -> None:
+        """What this program cannot read it cannot read at the next try either, and the job's later slots wait for it."""
+        text = f"{type(error).__name__}: {error}"[:ERROR_LENGTH_MAX]
+        metrics.JOB_RUNS.labels(claimed.job, "failed").inc()
+        _log.error("job_run_failed", job=claimed.job, run=claimed.id, error=text, exc_info=error)
+        await attempt(lambda: self._runs.end_unbegun(claimed, error=text), self._failures)
 
     async def _give_back(self, claimed: ClaimedRun, running: RunningJob, *, rest_s: float, error: str = "") -> None:
         """Where this fails, another takes the run up when its lease is over."""

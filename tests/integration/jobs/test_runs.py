@@ -184,6 +184,38 @@ async def test_a_run_that_goes_on_failing_ends_and_is_told_of(stage: Stage, rows
     assert alerts("failed") == before + 1
 
 
+@pytest.mark.parametrize(("arguments", "progress"), [('{"merchant_id": "three"}', "{}"), ("{}", '{"asked": "many"}')])
+async def test_a_run_that_cannot_be_read_ends_failed_and_the_next_one_is_run(
+    stage: Stage, rows: Rows, arguments: str, progress: str
+) -> None:
+    """As another version may have written it. Left open it would be taken up again for ever, before all later slots."""
+    done: list[int] = []
+
+    async def note(running: RunningJob) -> None:
+        done.append(running.run_id)
+
+    before = alerts("failed")
+    await runs_of(stage).register()
+    add = (
+        "INSERT INTO job_run (job, slot, trigger, state, arguments, progress)"
+        " VALUES ('autobudan', now() + $1::interval, 'manual', 'due', $2::jsonb, $3::jsonb) RETURNING id"
+    )
+    unreadable = await rows.fetchval(add, timedelta(minutes=-2), arguments, progress)
+    next_one = await rows.fetchval(add, timedelta(minutes=-1), "{}", "{}")
+    stop = asyncio.Event()
+    worker = asyncio.create_task(turns_of(stage, note, holder="w").run(stop))
+    await when(rows, "SELECT state = 'succeeded' FROM job_run WHERE id = $1", next_one)
+    stop.set()
+    await worker
+    assert done == [next_one]
+    ended = await rows.fetchrow(
+        "SELECT state, error, progress::text AS progress FROM job_run WHERE id = $1", unreadable
+    )
+    assert ended is not None
+    assert (ended["state"], ended["error"].split(":")[0], ended["progress"]) == ("failed", "ValidationError", progress)
+    assert alerts("failed") == before + 1
+
+
 async def test_late_and_long_runs_are_told_of_once(stage: Stage, rows: Rows) -> None:
     runs = runs_of(stage)
     await runs.register()
