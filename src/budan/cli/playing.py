@@ -30,7 +30,7 @@ def sandbox(
     ready_file: Path | None,
     settings: Settings,
 ) -> None:
-    """Play WeChat Pay, Alipay and Swiftpass with wallets to tap and faults to tick. No money, never beside live accounts."""
+    """Play WeChat Pay, Alipay, Swiftpass and iPaynow, with wallets and faults. No money, never beside live accounts."""
     folder = settings.folder / "sandbox"
     folder.mkdir(parents=True, exist_ok=True)
     try:

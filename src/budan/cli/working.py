@@ -18,7 +18,10 @@ from budan.workers.run import run_workers
 @click.command()
 @with_settings(*PROCESS_SETTINGS, "metrics_listen", "smtp_url", "mail_from", "mail_to")
 def worker(*, settings: Settings) -> None:
-    """Ask channels, deliver webhooks and sweep what is left over, until SIGTERM. Run as many as you like."""
+    """Ask channels, end orders, send refunds, deliver webhooks and run the jobs, until SIGTERM.
+
+    Run as many as you like.
+    """
     begin_role(settings, "worker")
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_work(settings))
