@@ -1,6 +1,8 @@
 """Every named query is prepared on the migrated schema, and the catalogue keeps the rules of docs/design.md section 6."""
 
+import re
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import asyncpg
 import pytest
@@ -10,6 +12,7 @@ from budan.store.queries import all_queries
 from budan.store.upgrade import upgrade
 
 Connection = asyncpg.Connection
+OPERATING = Path(__file__).parents[2] / "docs/operating.md"
 
 PER_ORDER_TABLES = {
     "orders",
@@ -43,6 +46,15 @@ async def test_every_query_is_prepared_on_the_schema(connection: Connection) -> 
         if statement.sql.startswith(("SET ", "LOCK ")):
             continue
         await connection.prepare(statement.sql)
+
+
+async def test_what_the_operating_page_has_on_call_look_at_is_prepared_too(connection: Connection) -> None:
+    """At night nobody wants to find a column that was renamed."""
+    blocks = re.findall(r"^```sql\n(.*?)^```", OPERATING.read_text(), flags=re.DOTALL | re.MULTILINE)
+    statements = [one for block in blocks for one in re.split(r";[^\n]*\n", block) if one.strip()]
+    assert len(statements) > len(blocks) > 1
+    for statement in statements:
+        await connection.prepare(statement)
 
 
 async def test_an_upgrade_is_safe_to_repeat(database_dsn: str) -> None:

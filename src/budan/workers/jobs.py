@@ -101,7 +101,7 @@ class JobTurns:
         except (StoreUnavailable, RowsFailed) as error:
             self._failures.count(error)
             return
-        except Exception as error:  # noqa: BLE001 - logged and counted; left open it would be taken up for ever
+        except Exception as error:  # noqa: BLE001 - top of a job: logged and counted, or it comes back for ever
             await self._end_unbegun(claimed, error)
             return
         _log.info("job_run_begun", job=claimed.job, run=claimed.id, resumed=claimed.cursor is not None)
