@@ -30,7 +30,7 @@ def sandbox(
     ready_file: Path | None,
     settings: Settings,
 ) -> None:
-    """Play WeChat Pay, Alipay, Swiftpass and iPaynow, with wallets and faults. No money, never beside live accounts."""
+    """Play WeChat Pay (v3, v2), Alipay, Swiftpass and iPaynow, with faults. No money, never beside live accounts."""
     folder = settings.folder / "sandbox"
     folder.mkdir(parents=True, exist_ok=True)
     try:
