@@ -245,7 +245,7 @@ async def test_a_charge_that_still_waits_is_reversed_without_money(desk: Desk) -
 async def test_a_cancel_that_is_put_off_is_repeated(desk: Desk) -> None:
     intent, _ = await desk.charge(retry_cancel=True)
     first = await desk.channel.reverse(ref_of(intent), call=a_call())
-    assert first.state is EndState.RETRY
+    assert first.state is (EndState.UNKNOWN if desk.name == "ipaynow" else EndState.RETRY)
     expect_paid(await desk.query(intent), intent)
     second = await desk.channel.reverse(ref_of(intent), call=a_call())
     assert (second.state, second.money_returned) == (EndState.ENDED, desk.name in {"alipay", "ipaynow"} or None)
