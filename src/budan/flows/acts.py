@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from unicodedata import normalize
 
 from budan.core.errors import Refused
 from budan.store.acts import ActRow
@@ -53,8 +54,14 @@ def get_proposal(acts: Sequence[ActRow], *, ordinal: int, kind: str, by: str, no
 
 
 def is_same_person(one: str, other: str) -> bool:
-    """Whether two names, as given, are the same one."""
-    return one.casefold() == other.casefold()
+    """Whether two names, as given, are the same one, however they are typed: width, case and spaces tell nobody apart."""
+    return _plain(one) == _plain(other)
+
+
+def _plain(name: str) -> str:
+    # Folding undoes some of what normalising did, and normalising makes letters that fold.
+    plain = normalize("NFKC", normalize("NFKC", name).casefold())
+    return " ".join(plain.split())
 
 
 def actors(act: ActRow) -> str:

@@ -1,0 +1,24 @@
+import pytest
+
+from budan.flows.acts import is_same_person
+
+
+@pytest.mark.invariant("I4")
+@pytest.mark.parametrize("other", ["Ann", "ANN", " ann ", "\uff21\uff4e\uff4e"])
+def test_one_person_is_the_same_however_her_name_is_typed(other: str) -> None:
+    """Two persons must agree where money hangs on it: another width or case of a name is nobody else."""
+    assert is_same_person("Ann", other)
+
+
+@pytest.mark.invariant("I4")
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("Jose\u0301", "Jos\u00e9"), ("Stra\u00dfe", "STRASSE"), ("Ann Lee", "Ann\u3000Lee"), ("\ufb01nn", "Finn")],
+)
+def test_composed_ligated_and_spaced_names_are_the_same(one: str, other: str) -> None:
+    assert is_same_person(one, other)
+
+
+@pytest.mark.parametrize(("one", "other"), [("Ann", "Anna"), ("Ann", "Bob"), ("AnnLee", "Ann Lee")])
+def test_two_names_are_two_persons(one: str, other: str) -> None:
+    assert not is_same_person(one, other)
