@@ -12,6 +12,7 @@ import structlog
 from budan.core.errors import StoreUnavailable
 from budan.core.health import AccountHealth, HealthDelta, NoticeHealth, Sighting, fold, judge, rate_per_s
 from budan.core.numbers import AccountId
+from budan.flows.failures import Failures
 from budan.ports.clock import Clock
 from budan.store import health as stored
 from budan.store.database import Database, RowsFailed
@@ -69,12 +70,13 @@ class AccountHealths:
 
     async def keep(self) -> None:
         """Tell and read each second until cancelled; what cannot be told now is told with the next."""
+        failures = Failures(work="account_health")
         while True:
             await asyncio.sleep(FOLD_EVERY_S)
             try:
                 await self.turn()
-            except (StoreUnavailable, RowsFailed):
-                continue
+            except (StoreUnavailable, RowsFailed) as error:
+                failures.count(error)
 
     async def turn(self) -> None:
         """Tell what was seen and read what all saw. A crash loses what was not told: that costs pace, no payment."""

@@ -5,6 +5,7 @@ from secrets import token_hex
 
 from budan.core.errors import StoreUnavailable
 from budan.core.numbers import next_id
+from budan.flows.failures import Failures
 from budan.ports.clock import Clock
 from budan.store import leases
 from budan.store.database import Database, RowsFailed
@@ -39,12 +40,13 @@ class IdSource:
 
     async def keep(self) -> None:
         """Renew the lease until cancelled; a lost one is replaced by another number."""
+        failures = Failures(work="id_lease")
         while True:
             await asyncio.sleep(RENEW_EVERY_S)
             try:
                 await self._renew()
-            except (StoreUnavailable, RowsFailed):
-                continue
+            except (StoreUnavailable, RowsFailed) as error:
+                failures.count(error)
 
     async def _renew(self) -> None:
         assert self._process_number is not None

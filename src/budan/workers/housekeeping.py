@@ -5,11 +5,12 @@ from typing import Final
 
 import structlog
 
+from budan.flows.failures import Failures
 from budan.flows.keeping import KINDS, Housekeeping
 from budan.flows.lanes import LaneKeeper
 from budan.ports.clock import Clock
 from budan.telemetry import metrics
-from budan.workers.loop import Failures, attempt, stopped_within
+from budan.workers.loop import attempt, stopped_within
 
 COUNT_EVERY_S: Final = 5.0
 PARTITIONS_EVERY_S: Final = 3_600.0

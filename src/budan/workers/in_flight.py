@@ -5,7 +5,8 @@ from collections.abc import Awaitable, Callable, Hashable
 from types import TracebackType
 from typing import Self
 
-from budan.workers.loop import Failures, stopped_within
+from budan.flows.failures import Failures
+from budan.workers.loop import stopped_within
 
 # A row that failed keeps its place so long, so that a failure of all of them is a slow loop and not a hot one.
 FAILED_ROW_REST_S = 2.0

@@ -7,13 +7,14 @@ from typing import Final, cast
 import structlog
 
 from budan.core.errors import Overloaded, StaleState, StoreUnavailable
+from budan.flows.failures import Failures
 from budan.flows.job import Job, RunningJob
 from budan.flows.job_desk import JobDesk
 from budan.flows.job_runs import RUN_LEASE_S, JobRuns
 from budan.store.database import RowsFailed
 from budan.store.jobs import ClaimedRun
 from budan.telemetry import metrics
-from budan.workers.loop import Failures, attempt, stopped_within
+from budan.workers.loop import attempt, stopped_within
 
 LOOK_EVERY_S: Final = 1.0
 # Five in one lease: four may fail before another worker takes the run.
