@@ -21,7 +21,15 @@ CLOSING = ("closing_list", "closing_write", "reverse_begin", "order_look_sooner"
 HOLDS = ("order_hold_if", "order_release_if")
 READING = tuple(name for name in all_queries() if name.startswith(("order_find", "order_list", "trade_list")))
 TIMELINE = tuple(name for name in all_queries() if name.startswith("order_scan") or name.endswith("_list_of"))
-NOTICES = ("notice_scan", "notice_find_raw", "notice_list_rejected", "notice_find_rejected", "remedy_scan")
+NOTICES = (
+    "notice_reject",
+    "notice_prune",
+    "notice_scan",
+    "notice_find_raw",
+    "notice_list_rejected",
+    "notice_find_rejected",
+    "remedy_scan",
+)
 ACTS = tuple(name for name in all_queries() if name.startswith(("act_", "contradiction_")) or name in HOLDS)
 SWEEP = tuple(name for name in all_queries() if name.startswith(("suspect_", "audit_")))
 WORK = (

@@ -1,10 +1,10 @@
-"""What the database needs in time: partitions ahead, and counts of what is due."""
+"""What the database needs in time: partitions ahead, counts of what is due, and forgeries forgotten."""
 
 from collections.abc import Sequence
 from typing import Final
 
 from budan.core.numbers import Lane
-from budan.store import partitions, work
+from budan.store import notices, partitions, work
 from budan.store.database import Database
 from budan.store.work import DueCount
 
@@ -12,6 +12,9 @@ from budan.store.work import DueCount
 KINDS: Final = ("query", "deliver", "evidence", "expire", "close", "refund")
 # More than a person looks at; the metric then says at least this.
 NEEDING_PERSON_MAX = 10_000
+# An unverified notice can be replayed until then; nobody repairs a key for longer.
+REJECTED_KEPT_DAYS: Final = 30
+REJECTED_PRUNED_MAX: Final = 1_000
 
 
 class Housekeeping:
@@ -27,6 +30,14 @@ class Housekeeping:
             async with self._database.transaction() as transaction:
                 made += await partitions.make_partitions(transaction, table)
         return made
+
+    async def prune_rejected(self) -> bool:
+        """Forget one batch of old unverified notices; True where more may be there. Safe to repeat."""
+        async with self._database.transaction() as transaction:
+            pruned = await notices.prune_rejected(
+                transaction, older_than_days=REJECTED_KEPT_DAYS, rows_max=REJECTED_PRUNED_MAX
+            )
+        return pruned == REJECTED_PRUNED_MAX
 
     async def count_default_rows(self) -> int:
         """Orders that found no partition of their own; above 0 partitions were late."""

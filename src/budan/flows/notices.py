@@ -21,7 +21,9 @@ from budan.store import door as stored
 from budan.store.database import Database, RowsFailed
 from budan.telemetry import metrics
 
-# A forger can fill no more than this of the disk: a digest each, and so many samples an hour and account.
+# A forger can fill no more than this of the disk: so many digests and samples an hour and account, until they are pruned.
+# What comes above it is counted by a metric alone.
+DIGESTS_PER_HOUR_MAX = 200
 SAMPLES_PER_HOUR_MAX = 20
 SAMPLE_BYTES_MAX = 4_096
 # A signature of RSA 4096 is 684 characters of base64.
@@ -148,7 +150,7 @@ class Notices:
         metrics.NOTICES.labels(channel=channel, verdict="rejected").inc()
         try:
             async with self._database.transaction() as transaction:
-                await stored.reject_notice(
+                is_kept = await stored.reject_notice(
                     transaction,
                     account_id=account_id,
                     digest=sha256(raw.body).digest(),
@@ -157,10 +159,13 @@ class Notices:
                     headers=msgspec.json.encode(_sampled_headers(raw.headers)).decode(),
                     body_bytes=len(raw.body),
                     samples_per_hour_max=SAMPLES_PER_HOUR_MAX,
+                    digests_per_hour_max=DIGESTS_PER_HOUR_MAX,
                 )
         except (StoreUnavailable, RowsFailed):
             # The answer is a failure either way, and a forged notice must not cost more than a count.
             return
+        if not is_kept:
+            metrics.NOTICES_NOT_KEPT.labels(str(account_id)).inc()
 
 
 def _kept_headers(headers: Mapping[str, str]) -> dict[str, str]:

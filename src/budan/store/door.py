@@ -353,13 +353,22 @@ async def reject_notice(
     headers: str,
     body_bytes: int,
     samples_per_hour_max: int,
-) -> None:
-    """Count an unverified notice and keep a sample while the hour's share lasts; nothing else changes.
+    digests_per_hour_max: int,
+) -> bool:
+    """Count an unverified notice, and keep it and a sample while the hour's shares last; nothing else changes.
 
     `headers` is JSON; `body_bytes` tells whether the sample is the whole of it.
     """
-    await transaction.none(
-        _NOTICE_REJECT, account_id, digest, reason, sample, samples_per_hour_max, headers, body_bytes
+    row = await transaction.maybe(
+        _NOTICE_REJECT,
+        account_id,
+        digest,
+        reason,
+        sample,
+        samples_per_hour_max,
+        headers,
+        body_bytes,
+        digests_per_hour_max,
     )
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import cast
 
 from budan.core.numbers import AccountId, Lane, MerchantId, OrderId
 from budan.store.database import Transaction, columns
@@ -13,6 +14,7 @@ _NOTICE_SCAN = query("notice_scan")
 _NOTICE_FIND_RAW = query("notice_find_raw")
 _NOTICE_LIST_REJECTED = query("notice_list_rejected")
 _NOTICE_FIND_REJECTED = query("notice_find_rejected")
+_NOTICE_PRUNE = query("notice_prune")
 _REMEDY_SCAN = query("remedy_scan")
 
 NoticeKey = tuple[Lane, OrderId, int]
@@ -104,6 +106,12 @@ async def list_rejected(
     """Unverified notices, the newest first."""
     rows = await transaction.many(_NOTICE_LIST_REJECTED, since, account_id, rows_max)
     return [RejectedNotice(**dict(row)) for row in rows]
+
+
+async def prune_rejected(transaction: Transaction, *, older_than_days: int, rows_max: int) -> int:
+    """Forget the oldest unverified notices above this age; gives how many. Safe to repeat and to race."""
+    row = await transaction.one(_NOTICE_PRUNE, older_than_days, rows_max)
+    return cast("int", row["pruned"])
 
 
 async def find_rejected(transaction: Transaction, keys: Sequence[tuple[AccountId, bytes]]) -> list[SampledNotice]:

@@ -80,6 +80,12 @@ PERSON_ROWS: Final = Gauge(
 NOTICES: Final = Counter(
     "budan_notices", "Notices received, by channel and verdict.", ["channel", "verdict"], registry=REGISTRY
 )
+NOTICES_NOT_KEPT: Final = Counter(
+    "budan_notices_not_kept",
+    "Unverified notices of which not even a digest was kept: the account's share of the hour was used up.",
+    ["account"],
+    registry=REGISTRY,
+)
 EVIDENCE: Final = Counter(
     "budan_evidence", "Evidence decided, by source and decision.", ["source", "decision"], registry=REGISTRY
 )

@@ -1,4 +1,4 @@
-"""What no order waits for: partitions ahead of time, and the metrics of what is due."""
+"""What no order waits for: partitions ahead of time, the metrics of what is due, and forgeries forgotten."""
 
 import asyncio
 from typing import Final
@@ -14,6 +14,7 @@ from budan.workers.loop import attempt, stopped_within
 
 COUNT_EVERY_S: Final = 5.0
 PARTITIONS_EVERY_S: Final = 3_600.0
+PRUNE_EVERY_S: Final = 3_600.0
 
 _log = structlog.get_logger(__name__)
 
@@ -26,6 +27,7 @@ class HousekeepingTurns:
         self._lanes = lanes
         self._clock = clock
         self._partitions_at_s = float("-inf")
+        self._prune_at_s = float("-inf")
 
     async def run(self, stop: asyncio.Event) -> None:
         """Take turns until `stop`."""
@@ -35,7 +37,7 @@ class HousekeepingTurns:
             await stopped_within(COUNT_EVERY_S, stop)
 
     async def turn(self) -> None:
-        """Count what is due; each hour see to the partitions."""
+        """Count what is due; each hour see to the partitions, and forget old forgeries."""
         held = list(self._lanes.held())
         counts = {count.work: count for count in await self._housekeeping.count_due(lanes=held)} if held else {}
         for kind in KINDS:
@@ -47,6 +49,10 @@ class HousekeepingTurns:
         if 0 in held and self._clock.monotonic_s() >= self._partitions_at_s:
             await self._see_to_partitions()
             self._partitions_at_s = self._clock.monotonic_s() + PARTITIONS_EVERY_S
+        # One batch a turn, so that a month of forgeries holds nobody up.
+        is_time = 0 in held and self._clock.monotonic_s() >= self._prune_at_s
+        if is_time and not await self._housekeeping.prune_rejected():
+            self._prune_at_s = self._clock.monotonic_s() + PRUNE_EVERY_S
 
     async def _see_to_partitions(self) -> None:
         made = await self._housekeeping.make_partitions()

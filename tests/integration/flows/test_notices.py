@@ -7,7 +7,8 @@ import pytest
 
 from budan.core.errors import StoreUnavailable
 from budan.core.numbers import Environment
-from budan.flows.notices import SAMPLE_BYTES_MAX, SAMPLES_PER_HOUR_MAX
+from budan.flows.notices import DIGESTS_PER_HOUR_MAX, SAMPLE_BYTES_MAX, SAMPLES_PER_HOUR_MAX
+from budan.telemetry import metrics
 from integration.flows.ears import Ear, is_yes, open_ear
 from integration.flows.platform_side import (
     ALIPAY,
@@ -178,6 +179,35 @@ async def test_a_forger_fills_no_more_than_a_digest_each_and_the_hours_samples(e
     # Another account has its own share.
     assert not is_yes(await ear.receive(by_alipay("D", key=OURS)))
     assert await ear.till.rows("SELECT count(sample) FROM notice_rejected WHERE account_id = $1", ALIPAY) == [(1,)]
+
+
+async def test_above_the_hours_digests_only_a_counter_rises(ear: Ear) -> None:
+    """Whoever can reach the address can send for ever; the disk and each look stay bounded."""
+
+    def not_kept() -> float:
+        value = metrics.REGISTRY.get_sample_value("budan_notices_not_kept_total", {"account": str(WECHAT)})
+        return value or 0.0
+
+    first = replace(by_wechat("D"), body=b"first")
+    assert not is_yes(await ear.receive(first))
+    await ear.till.rows(
+        """
+        INSERT INTO notice_rejected (account_id, digest, reason, received_at)
+        SELECT $1, sha256(n::text::bytea), 'forged', now() FROM generate_series(1, $2 - 2) AS n RETURNING 1
+        """,
+        WECHAT,
+        DIGESTS_PER_HOUR_MAX,
+    )
+    before = not_kept()
+    for number in range(3):
+        assert not is_yes(await ear.receive(replace(by_wechat("D"), body=b"new %d" % number)))
+    # What is known goes on to be counted.
+    assert not is_yes(await ear.receive(first))
+    assert not_kept() == before + 2
+    assert await ear.till.rows("SELECT count(*), max(times) FROM notice_rejected") == [(DIGESTS_PER_HOUR_MAX, 2)]
+    await ear.till.rows("UPDATE notice_rejected SET received_at = now() - interval '61 minutes' RETURNING 1")
+    assert not is_yes(await ear.receive(replace(by_wechat("D"), body=b"an hour later")))
+    assert await ear.till.count("notice_rejected") == DIGESTS_PER_HOUR_MAX + 1
 
 
 @pytest.mark.invariant("I13")

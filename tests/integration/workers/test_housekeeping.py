@@ -1,6 +1,6 @@
 import asyncpg
 
-from budan.flows.keeping import Housekeeping
+from budan.flows.keeping import REJECTED_PRUNED_MAX, Housekeeping
 from budan.telemetry import metrics
 from budan.workers.housekeeping import HousekeepingTurns
 from integration.workers.working import keeper
@@ -45,3 +45,22 @@ async def test_a_worker_counts_what_is_due_and_orders_without_a_partition(stage:
     assert value("budan_due_rows", "query") == 1
     assert value("budan_due_rows", "evidence") == 0
     assert metrics.REGISTRY.get_sample_value("budan_default_partition_rows") == 1
+
+
+async def test_unverified_notices_are_forgotten_after_a_month_a_batch_at_a_time(stage: Stage, rows: Rows) -> None:
+    await rows.execute(
+        """
+        INSERT INTO notice_rejected (account_id, digest, reason, received_at)
+        SELECT 1, sha256(n::text::bytea), 'forged', now() - make_interval(days => CASE WHEN n <= 5 THEN 29 ELSE 31 END)
+        FROM generate_series(1, 5 + $1 + 1) AS n
+        """,
+        REJECTED_PRUNED_MAX,
+    )
+    lanes = keeper(stage)
+    await lanes.renew()
+    turns = HousekeepingTurns(housekeeping=Housekeeping(database=stage.database), lanes=lanes, clock=stage.opened.clock)
+    left: list[int] = []
+    for _ in range(3):
+        await turns.turn()
+        left.append(await rows.fetchval("SELECT count(*) FROM notice_rejected"))
+    assert left == [6, 5, 5]

@@ -388,12 +388,31 @@ DELETE FROM evidence_due AS d
 USING done
 WHERE d.lane = any($1) AND d.lane = done.lane AND d.trade_no = done.trade_no AND d.digest = done.digest;
 
--- name: notice_reject :none
--- An unverified notice: a digest, a count, and a sample while the account's share of samples lasts.
-WITH spent AS ( -- the hour's samples of this account
+-- name: notice_reject :maybe
+-- An unverified notice: a count, a digest while the account's share of an hour lasts, and a sample while its share of
+-- samples does. A row comes back where it was kept or counted. However many came, each looks at no more rows than the
+-- two shares; they lean on notice_rejected_sampled, notice_rejected_account and the primary key.
+WITH sampled AS ( -- the hour's samples of this account, counted up to its share
     SELECT count(*) AS samples
-    FROM notice_rejected
-    WHERE account_id = $1::integer AND received_at > clock_timestamp() - interval '1 hour'
+    FROM (
+        SELECT 1
+        FROM notice_rejected
+        WHERE
+            account_id = $1::integer AND received_at > statement_timestamp() - interval '1 hour' AND sample IS NOT NULL
+        ORDER BY received_at DESC
+        LIMIT $5::integer
+    ) AS s
+),
+
+kept AS ( -- the hour's new digests of this account, counted up to its share
+    SELECT count(*) AS digests
+    FROM (
+        SELECT 1
+        FROM notice_rejected
+        WHERE account_id = $1::integer AND received_at > statement_timestamp() - interval '1 hour'
+        ORDER BY received_at DESC
+        LIMIT $8::integer
+    ) AS d
 )
 
 INSERT INTO notice_rejected (account_id, digest, reason, received_at, sample, headers, body_bytes)
@@ -405,5 +424,10 @@ SELECT
     CASE WHEN samples < $5::integer THEN $4::bytea END,
     CASE WHEN samples < $5::integer THEN $6::jsonb END,
     $7::integer
-FROM spent
-ON CONFLICT (account_id, digest) DO UPDATE SET times = notice_rejected.times + 1;
+FROM sampled
+CROSS JOIN kept
+WHERE
+    kept.digests < $8::integer
+    OR EXISTS (SELECT 1 FROM notice_rejected AS n WHERE n.account_id = $1::integer AND n.digest = $2::bytea)
+ON CONFLICT (account_id, digest) DO UPDATE SET times = notice_rejected.times + 1
+RETURNING times;

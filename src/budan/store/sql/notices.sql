@@ -90,6 +90,28 @@ INNER JOIN unnest($1::integer[], $2::bytea[]) AS w (account_id, digest)
 WHERE n.headers IS NOT NULL AND length(n.sample) = n.body_bytes
 ORDER BY n.received_at;
 
+-- name: notice_prune :one
+-- Forgets unverified notices that are old, the oldest first, so many at a time. Leans on notice_rejected_received_at.
+WITH old AS ( -- locked first; a row that is being counted just now is taken the next time
+    SELECT
+        account_id,
+        digest
+    FROM notice_rejected
+    WHERE received_at < statement_timestamp() - make_interval(days => $1::integer)
+    ORDER BY received_at
+    LIMIT $2
+    FOR UPDATE SKIP LOCKED
+),
+
+gone AS ( -- by the primary key
+    DELETE FROM notice_rejected AS n
+    USING old
+    WHERE n.account_id = old.account_id AND n.digest = old.digest
+    RETURNING n.account_id
+)
+
+SELECT count(*) AS pruned FROM gone;
+
 -- name: remedy_scan :many
 -- Completions that did not come the normal way, in a stretch of time, the newest first. Leans on remedy_completed_at.
 SELECT
