@@ -57,6 +57,7 @@ class Evidence:
     irreversible: bool = False  # with PAID: the reverse was refused because the payment stands
     refunded_hint: bool = False  # paid, and a refund was seen that may not be ours
     sent: bool = True  # False: no byte left this machine; the same call may be repeated
+    answered: bool = False  # with UNKNOWN: the channel answered, its word only settles nothing yet
     code: str = ""
     message: str = ""
 
@@ -67,6 +68,12 @@ class Evidence:
         assert not (self.money_returned and not self.reversed_here)
         assert not (self.irreversible and self.outcome is not Outcome.PAID)
         assert not (self.not_found and self.outcome is not Outcome.UNPAID_OPEN)
+
+    @property
+    def is_channels_word(self) -> bool:
+        """Whether its channel answered, be it "not yet": silence, a bill and a person's word are no answers."""
+        is_answer = self.sent and (self.answered or self.outcome is not Outcome.UNKNOWN)
+        return is_answer and self.source not in {Source.BILL, Source.OPERATOR}
 
 
 def evidence_digest(evidence: Evidence) -> bytes:

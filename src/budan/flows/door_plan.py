@@ -21,7 +21,7 @@ from budan.core.pace import (
     question_needs_person,
     question_wait,
 )
-from budan.core.trade import Trade, TradeState
+from budan.core.trade import UNPAID_END_STATES, Trade, TradeState
 from budan.flows.events import OrderEvent, OrderEventOrder, render_event, render_trade_no
 from budan.store.acts import StatementKey
 from budan.store.door import (
@@ -45,6 +45,10 @@ AUTOMATIC = "budan"
 # What could not be sent waits at least this long: the account is busy, held back or away.
 UNSENT_DELAY = timedelta(seconds=5)
 
+
+# What a person's word may be about once its channel was asked in vain. An answer that moves none of these must leave its
+# moment all the same (I4).
+_TESTIFIED_STATES = UNPAID_END_STATES | {TradeState.UNKNOWN, TradeState.REVERSING}
 
 # A refund number has five bits for its place in the order (docs/design.md section 6).
 REFUNDS_MAX = 31
@@ -243,6 +247,8 @@ def _plan_unchanged(subject: Subject, heard: Heard, decision: Unchanged, writes:
     trade = subject.trade.trade
     if heard.action is not None or heard.asked_attempts is not None:
         writes.trades.append(_trade_change(subject, heard, trade))
+    elif heard.evidence.is_channels_word and trade.state in _TESTIFIED_STATES:
+        writes.trades.append(_answer_alone(subject, heard))
     return Planned(
         decision=decision.reason,
         order_state=subject.locked.order.state.value,
@@ -257,6 +263,8 @@ def _plan_contradiction(subject: Subject, heard: Heard, decision: Contradiction,
     writes.orders.append(
         OrderChange(locked=subject.locked, state=subject.locked.order.state, hold_reason=decision.mismatch.value),
     )
+    if evidence.is_channels_word:
+        writes.trades.append(_answer_alone(subject, heard))
     writes.contradictions.append(
         NewContradiction(
             key=subject.key,
@@ -298,6 +306,21 @@ def _trade_change(subject: Subject, heard: Heard, after: Trade) -> TradeChange:
         asked=heard.evidence.source is Source.QUERY,
         action=heard.action,
     )
+
+
+def _answer_alone(subject: Subject, heard: Heard) -> TradeChange:
+    """That the channel was heard, without the facts that it named: they may not fit the trade."""
+    factless = replace(
+        heard.evidence,
+        channel_reference=None,
+        wallet_reference=None,
+        payer_id=None,
+        wallet=None,
+        payer_minor=None,
+        settle_minor=None,
+        paid_at=None,
+    )
+    return _trade_change(subject, replace(heard, evidence=factless, action=None), subject.trade.trade)
 
 
 def _plan_question(subject: Subject, heard: Heard, decision: Decision, writes: DoorWrites) -> None:

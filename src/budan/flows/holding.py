@@ -10,7 +10,7 @@ import msgspec
 
 from budan.core.decide import Mismatch
 from budan.core.errors import Refused, StaleState
-from budan.core.evidence import Evidence, Outcome
+from budan.core.evidence import Evidence, Outcome, Source
 from budan.core.ledger import (
     Entry,
     Posting,
@@ -193,6 +193,9 @@ class Holds:
             if one.attempt in attempts_paid and one.mismatch != Mismatch.WRONG_ACCOUNT.value:
                 cleared.add(_name(one))
             said = _EVIDENCE.decode(one.statement)
+            if said.source is Source.OPERATOR:
+                # Persons' words are theirs to repeat: one that did not fit stands until it is accepted.
+                continue
             planned = await self._door.record(DoorItem(evidence=said))
             if planned.order_state and planned.decision not in _MISMATCHES:
                 cleared.add(_name(one))

@@ -49,6 +49,7 @@ def stamp(
         irreversible=irreversible and result.outcome is Outcome.PAID,
         refunded_hint=result.refunded_hint,
         sent=result.sent,
+        answered=result.answered,
         code=_storable(result.code),
         message=_storable(result.message),
     )

@@ -14,7 +14,6 @@ from budan.flows.asking import asking_of
 from budan.flows.calling import ChannelCalls
 from budan.flows.door import Door, DoorItem
 from budan.flows.timelines import CHILD_ROWS_MAX, parse_order_no
-from budan.ports.channel import PayResult
 from budan.ports.clock import Clock
 from budan.store import acts as stored
 from budan.store import door as gate
@@ -31,13 +30,14 @@ _SAID = {"paid": Outcome.PAID, "unpaid": Outcome.UNPAID_FINAL}
 
 
 class Word(msgspec.Struct, frozen=True, kw_only=True):
-    """What a person says of a trade. `silence` is how the channel did not answer when it was proposed."""
+    """What a person says of a trade. `silence` is how the channel did not answer when it was asked for the proposal."""
 
     attempt: int
     outcome: str
     channel_reference: str | None
     paid_at: datetime | None
     silence: str
+    asked_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +89,8 @@ class Testimony:
 
         Raises `Refused` with `name_malformed`, `reason_malformed`, `outcome_unknown`, `paid_at_missing`, as
         `parse_order_no` does, then with `trade_not_found`, `trade_already_paid`, `trade_already_ended` (where it
-        shall end unpaid) or `channel_answers`: then the channel's own word has gone through the door.
+        shall end unpaid), `channel_not_asked` or `channel_answers`: then the channel's own word has gone through the
+        door.
         """
         by, reason = check_name(by), check_reason(reason)
         if outcome not in _SAID:
@@ -105,6 +106,7 @@ class Testimony:
             channel_reference=channel_reference,
             paid_at=paid_at,
             silence=silence,
+            asked_at=trade.now,
         )
         async with self._database.transaction() as transaction:
             locked = (await gate.lock_orders(transaction, [_key(number)]))[_key(number)]
@@ -124,17 +126,17 @@ class Testimony:
         """A second person agrees, and the channel is still silent: the word goes through the door. Safe to repeat.
 
         Raises `Refused` with `name_malformed`, as `parse_order_no` does, then with `trade_not_found`, as
-        `get_proposal` does, then with `too_early` or `channel_answers`.
+        `get_proposal` does, then with `too_early`, `channel_not_asked` or `channel_answers`.
         """
         by = check_name(by)
         number, trade = await self._get_trade(trade_no)
         async with self._database.reading() as transaction:
-            proposal = await self._get_proposal(transaction, number, act=act, by=by)
-            await _refuse_heard(transaction, number, since=proposal.acted_at)
+            await self._get_proposal(transaction, number, act=act, by=by)
         await self._ask_in_vain(number, trade)
         async with self._database.transaction() as transaction:
             locked = (await gate.lock_orders(transaction, [_key(number)]))[_key(number)]
-            await self._get_proposal(transaction, number, act=act, by=by)
+            proposal = await self._get_proposal(transaction, number, act=act, by=by)
+            await _refuse_heard(transaction, number, proposal)
             await stored.confirm_act(transaction, _key(number), ordinal=act, confirmed_by=by, confirmed_at=locked.now)
             acts = await stored.list_acts(transaction, [_key(number)], rows_max=ACTS_MAX)
         confirmed = next(one for one in acts if one.ordinal == act)
@@ -176,12 +178,17 @@ class Testimony:
         return proposal
 
     async def _ask_in_vain(self, number: Number, trade: TradeRow) -> str:
-        """How the channel did not answer; its answer, whatever it says, is worth more than a person's word."""
+        """How the channel did not answer; its answer, whatever it says, is worth more than a person's word.
+
+        A question that never left proves no silence: this machine may have no way out, or no key of the account.
+        """
         planned, result = await self._calls.ask(asking_of(number, trade, environment=self._environment))
-        if result.sent and result.outcome is not Outcome.UNKNOWN:
+        if not result.sent:
+            raise Refused("channel_not_asked", param="trade_no", detail=f"the question did not leave: {result.code}")
+        if result.answered or result.outcome is not Outcome.UNKNOWN:
             said = f"{result.outcome.value} {result.code}".strip()
             raise Refused("channel_answers", param="trade_no", detail=f"it says {said}: {planned.decision}")
-        return _silence(result)
+        return result.code
 
     def _evidence(self, number: Number, trade: TradeRow, word: Word) -> Evidence:
         paid = word.outcome == "paid"
@@ -216,13 +223,13 @@ def _refuse_known(trade: TradeRow, outcome: str) -> None:
         raise Refused("trade_already_ended", param="trade_no")
 
 
-async def _refuse_heard(transaction: Transaction, number: Number, *, since: datetime) -> None:
-    """A definite word of the channel that came meanwhile, by whatever way, ends the need for a person's."""
+async def _refuse_heard(transaction: Transaction, number: Number, proposal: ActRow) -> None:
+    """Any word of the channel that came meanwhile, by whatever way and be it "not yet", ends the need for a person's."""
+    since = msgspec.json.decode(proposal.wish, type=Word).asked_at or proposal.acted_at
+    answered_at = await stored.find_answered_at(transaction, _key(number), attempt=number.ordinal)
+    if answered_at is not None and answered_at >= since:
+        raise Refused("channel_answers", param="trade_no", detail=f"it did at {answered_at:%Y-%m-%dT%H:%M:%SZ}")
     rows = await timeline.list_evidence(transaction, [_key(number)], rows_max=CHILD_ROWS_MAX)
     for row in rows:
         if row.attempt == number.ordinal and row.source != Source.OPERATOR.value and row.learned_at >= since:
             raise Refused("channel_answers", param="trade_no", detail=f"it said {row.outcome} by {row.source}")
-
-
-def _silence(result: PayResult) -> str:
-    return result.code or ("no_answer" if result.sent else "not_sent")

@@ -12,6 +12,7 @@ from budan.store.queries import query
 _ACT_LIST_OF = query("act_list_of")
 _ACT_ADD = query("act_add")
 _ACT_CONFIRM = query("act_confirm")
+_ACT_ANSWERED_AT = query("act_answered_at")
 _ORDER_HOLD_IF = query("order_hold_if")
 _ORDER_RELEASE_IF = query("order_release_if")
 _CONTRADICTION_LIST_OPEN = query("contradiction_list_open")
@@ -71,6 +72,12 @@ async def confirm_act(
 ) -> None:
     """Another person agrees; one that is confirmed already stays as it is."""
     await transaction.none(_ACT_CONFIRM, *key, ordinal, confirmed_by, confirmed_at)
+
+
+async def find_answered_at(transaction: Transaction, key: Key, *, attempt: int) -> datetime | None:
+    """When the trade's channel last answered, whatever it said; None where it never did."""
+    row = await transaction.maybe(_ACT_ANSWERED_AT, *key, attempt)
+    return None if row is None else row["answered_at"]
 
 
 async def hold_order_if(transaction: Transaction, key: Key, *, version: int, reason: str, now: datetime) -> bool:

@@ -273,7 +273,7 @@ async def list_trades(transaction: Transaction, keys: Sequence[Key]) -> dict[Key
 
 async def write(transaction: Transaction, writes: DoorWrites, *, now: datetime) -> set[Key]:
     """Write a door transaction; gives the orders whose version was still the one that was read."""
-    orders, trades = columns(_order_rows(writes), 15), columns(_trade_rows(writes), 18)
+    orders, trades = columns(_order_rows(writes), 15), columns(_trade_rows(writes), 19)
     *asked, need_person = columns(_asked_rows(writes), 6)
     rows = await transaction.many(
         _DOOR_WRITE,
@@ -288,8 +288,9 @@ async def write(transaction: Transaction, writes: DoorWrites, *, now: datetime) 
         *asked,
         *columns(_answered_rows(writes), 3),
         need_person,
-        *trades[17:],
+        trades[17],
         *orders[12:],
+        trades[18],
     )
     if writes.contradictions or writes.remedies or writes.refunds or writes.closes:
         await _write_rare(transaction, writes, now=now)
@@ -357,7 +358,8 @@ async def reject_notice(
 ) -> bool:
     """Count an unverified notice, and keep it and a sample while the hour's shares last; nothing else changes.
 
-    `headers` is JSON; `body_bytes` tells whether the sample is the whole of it.
+    False where it is new and the hour's share of digests is used up: nothing was written. `headers` is JSON;
+    `body_bytes` tells whether the sample is the whole of it.
     """
     row = await transaction.maybe(
         _NOTICE_REJECT,
@@ -370,6 +372,7 @@ async def reject_notice(
         body_bytes,
         digests_per_hour_max,
     )
+    return row is not None
 
 
 def _order_rows(writes: DoorWrites) -> list[tuple[object, ...]]:
@@ -415,6 +418,7 @@ def _trade_rows(writes: DoorWrites) -> list[tuple[object, ...]]:
             change.evidence.code,
             change.evidence.message,
             change.trade.not_found_asked_at,
+            change.evidence.is_channels_word,
         )
         for change in writes.trades
     ]

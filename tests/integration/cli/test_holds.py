@@ -1,3 +1,7 @@
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
 
@@ -8,6 +12,8 @@ from budan.core.errors import Refused
 from budan.core.evidence import Outcome, Source
 from budan.flows.door import DoorItem
 from budan.flows.holding import Released, Resolution
+from budan.wire.key_pairs import make_private_key, public_text
+from budan.wire.rsa import load_private_key
 from integration.cli.commands import Typist
 from stage import AMOUNT_MINOR, Stage, StagedOrder
 
@@ -178,19 +184,65 @@ async def test_a_hold_and_its_release_as_they_are_typed(stage: Stage, typist: Ty
 # ---------------------------------------------------------------- a person's word
 
 
+async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.read(1)
+    writer.close()
+
+
+@asynccontextmanager
+async def silent_channel(stage: Stage) -> AsyncIterator[StagedOrder]:
+    """An order at a channel that takes every question and answers none; afterwards it cannot be reached at all."""
+    server = await asyncio.start_server(hang_up, "127.0.0.1", 0)
+    key = make_private_key()
+    account_id = await stage.administration.add_account(
+        channel="wechat_v3",
+        name="silent",
+        settings={
+            "gateway": f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}",
+            "mchid": "1900009191",
+            "appid": "wxd678efh567hg6787",
+            "merchant_serial": "AB",
+        },
+        account_secrets={
+            "merchant_private_key": key,
+            "apiv3_key": "k" * 32,
+            "platform_keys": json.dumps({"PUB_KEY_ID_1": public_text(load_private_key(key))}),
+        },
+    )
+    async with server:
+        yield await stage.add_order(await stage.add_merchant(account_id=account_id))
+
+
+@pytest.fixture
+async def silent(stage: Stage) -> AsyncIterator[StagedOrder]:
+    async with silent_channel(stage) as order:
+        yield order
+
+
 async def propose_word(stage: Stage, order: StagedOrder, **wish: Any) -> int:
     parts = {"by": "Ann", "reason": "the bank shows it", "outcome": "paid", "channel_reference": "42"}
     parts |= {"paid_at": stage.opened.clock.now() - timedelta(hours=2)}
     return (await stage.operator.testimony.propose(order.trade_no, **(parts | wish))).act
 
 
+SILENCE = {"outcome": Outcome.UNKNOWN, "source": Source.QUERY, "order_minor": None, "currency": None}
+ANSWERS: dict[str, dict[str, Any]] = {
+    "a definite no": {"outcome": Outcome.UNPAID_FINAL},
+    "not paid yet": {"outcome": Outcome.UNPAID_OPEN, "source": Source.QUERY},
+    "no such trade": {"outcome": Outcome.UNPAID_OPEN, "source": Source.QUERY, "not_found": True},
+    "nothing settled yet": {"outcome": Outcome.UNKNOWN, "source": Source.QUERY, "answered": True},
+}
+
+
 async def wait_half_an_hour(rows: Rows) -> None:
-    await rows.execute("UPDATE operator_act SET acted_at = acted_at - interval '31 minutes'")
+    await rows.execute("UPDATE operator_act SET acted_at = acted_at - interval '31 minutes' WHERE kind = 'evidence'")
 
 
 @pytest.mark.invariant("I4", "I12")
-async def test_two_persons_complete_an_order_whose_channel_is_gone_for_good(stage: Stage, rows: Rows) -> None:
-    order = await stage.add_order(await stage.add_merchant())
+async def test_two_persons_complete_an_order_whose_channel_is_gone_for_good(
+    stage: Stage, silent: StagedOrder, rows: Rows
+) -> None:
+    order = silent
     paid_at = stage.opened.clock.now() - timedelta(hours=2)
     act = await propose_word(stage, order, paid_at=paid_at)
     confirm = stage.operator.testimony.confirm
@@ -213,8 +265,10 @@ async def test_two_persons_complete_an_order_whose_channel_is_gone_for_good(stag
 
 
 @pytest.mark.invariant("I4", "I5")
-async def test_two_persons_end_a_trade_whose_channel_is_gone_for_good(stage: Stage, rows: Rows) -> None:
-    order = await stage.add_order(await stage.add_merchant())
+async def test_two_persons_end_a_trade_whose_channel_is_gone_for_good(
+    stage: Stage, silent: StagedOrder, rows: Rows
+) -> None:
+    order = silent
     act = await propose_word(stage, order, outcome="unpaid", paid_at=None)
     await wait_half_an_hour(rows)
     done = await stage.operator.testimony.confirm(order.trade_no, by="Bob", act=act)
@@ -224,13 +278,76 @@ async def test_two_persons_end_a_trade_whose_channel_is_gone_for_good(stage: Sta
 
 
 @pytest.mark.invariant("I4")
-async def test_a_word_of_the_channel_that_came_meanwhile_ends_the_need_for_a_persons(stage: Stage, rows: Rows) -> None:
-    order = await stage.add_order(await stage.add_merchant())
-    act = await propose_word(stage, order)
+@pytest.mark.parametrize("answer", ANSWERS)
+async def test_any_word_of_the_channel_that_came_meanwhile_ends_the_need_for_a_persons(
+    stage: Stage, silent: StagedOrder, rows: Rows, answer: str
+) -> None:
+    """The channel answers the ladder or a payer's page, and is silent only when the second person asks."""
+    act = await propose_word(stage, silent)
+    await say(stage, silent, **({"order_minor": None, "currency": None} | ANSWERS[answer]))
+    await say(stage, silent, **SILENCE)
     await wait_half_an_hour(rows)
-    await say(stage, order, outcome=Outcome.UNPAID_FINAL, order_minor=None, currency=None)
-    await refused("channel_answers", stage.operator.testimony.confirm(order.trade_no, by="Bob", act=act))
+    await refused("channel_answers", stage.operator.testimony.confirm(silent.trade_no, by="Bob", act=act))
     assert (await order_row(rows))[0] == "paying"
+
+
+@pytest.mark.invariant("I4")
+@pytest.mark.parametrize("state", ["unknown", "reversing", "closed"])
+async def test_an_answer_that_changes_nothing_and_was_heard_before_ends_the_need_for_a_persons(
+    stage: Stage, silent: StagedOrder, rows: Rows, state: str
+) -> None:
+    """A "not paid" of a trade that was closed so is no news, and leaves no row of its own the second time."""
+    if state == "closed":
+        await say(stage, silent, outcome=Outcome.UNPAID_FINAL, order_minor=None, currency=None)
+        said = {"outcome": Outcome.UNPAID_FINAL}
+    else:
+        await rows.execute("UPDATE trade SET state = $1", state)
+        said = {"outcome": Outcome.UNPAID_OPEN, "not_found": True}
+    act = await propose_word(stage, silent)
+    await say(stage, silent, **(said | {"source": Source.QUERY, "order_minor": None, "currency": None}))
+    await wait_half_an_hour(rows)
+    await refused("channel_answers", stage.operator.testimony.confirm(silent.trade_no, by="Bob", act=act))
+
+
+@pytest.mark.invariant("I4")
+async def test_what_did_not_fit_and_is_repeated_is_an_answer_too(stage: Stage, silent: StagedOrder, rows: Rows) -> None:
+    wrong = {"order_minor": AMOUNT_MINOR - 1, "source": Source.QUERY}
+    await say(stage, silent, **wrong)
+    act = await propose_word(stage, silent)
+    await say(stage, silent, **wrong)
+    await wait_half_an_hour(rows)
+    await refused("channel_answers", stage.operator.testimony.confirm(silent.trade_no, by="Bob", act=act))
+    # None of what it named is taken for the trade's.
+    assert await rows.fetchval("SELECT channel_reference FROM trade") is None
+
+
+@pytest.mark.invariant("I4")
+async def test_a_question_that_did_not_leave_is_no_silence(stage: Stage, rows: Rows) -> None:
+    """A machine without a way out, or without the account's key, would hear nothing of any channel."""
+    keyless = await stage.add_order(await stage.add_merchant())
+    await refused("channel_not_asked", propose_word(stage, keyless))
+    async with silent_channel(stage) as order:
+        act = await propose_word(stage, order)
+    await wait_half_an_hour(rows)
+    await refused("channel_not_asked", stage.operator.testimony.confirm(order.trade_no, by="Bob", act=act))
+    assert await rows.fetchval("SELECT count(*) FROM evidence") == 0
+
+
+@pytest.mark.invariant("I4")
+async def test_a_persons_word_that_did_not_fit_stands_until_two_accept_it(
+    stage: Stage, silent: StagedOrder, rows: Rows
+) -> None:
+    """Its words are not said again without the persons, and the hold that it made can be lifted."""
+    await rows.execute("UPDATE trade SET state = 'reversing', paid_seen = TRUE")
+    act = await propose_word(stage, silent, outcome="unpaid", paid_at=None)
+    await wait_half_an_hour(rows)
+    done = await stage.operator.testimony.confirm(silent.trade_no, by="Bob", act=act)
+    assert done.decision == "payment_denied"
+    assert await rows.fetchval("SELECT statement ->> 'source' FROM contradiction") == "operator"
+    await refused("order_still_contradicted", release(stage, silent))
+    released = await release(stage, silent, accept=True)
+    assert [one.mismatch for one in released.accepted] == ["payment_denied"]
+    assert (await order_row(rows))[1] is None
 
 
 async def test_a_word_that_makes_no_sense_is_refused(stage: Stage) -> None:

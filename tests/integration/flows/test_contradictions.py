@@ -6,11 +6,13 @@ from typing import Any
 import asyncpg
 import pytest
 
+from budan.cli.setting_up import add_sandbox_account
 from budan.cli.wiring import operator_flows
 from budan.core.errors import Refused
 from budan.core.evidence import Evidence, Outcome, Source
 from budan.core.numbers import AccountId
 from budan.core.refund import RefundEvidence, RefundOutcome
+from budan.flows.administering import Administration, MerchantWish
 from budan.flows.door import DoorItem
 from budan.flows.holding import Resolution
 from budan.flows.refund_door import RefundItem
@@ -18,9 +20,11 @@ from budan.flows.views import OrderView, PaymentWish
 from budan.flows.wired import OperatorFlows
 from budan.ports.channel import Method
 from integration.flows.conftest import House
-from integration.flows.test_payments import a_wish
+from integration.flows.test_payments import a_charge, a_wish
 from integration.sandbox.running import calling
 
+# The sandbox types no longer.
+TYPES_FOR_EVER_S = 600.0
 CHANNELS = pytest.mark.parametrize("channel", ["wechat_v3", "alipay"])
 
 
@@ -157,6 +161,37 @@ async def test_a_persons_word_is_refused_while_the_channel_answers_and_its_answe
     with pytest.raises(Refused, match="channel_answers"):
         await persons(house).testimony.propose(order.trades[0].trade_no, **word)
     assert await rows(house, "SELECT state, learned_source FROM orders") == [("paid", "query")]
+    assert await rows(house, "SELECT count(*) FROM operator_act") == [(0,)]
+
+
+@pytest.mark.invariant("I4")
+async def test_a_signed_answer_that_settles_nothing_yet_is_an_answer_all_the_same(house: House) -> None:
+    """IPaynow says A004 while the payer types: the trade is unknown, and the channel is there to be asked again."""
+    administration = Administration(
+        database=house.opened.database,
+        environment=house.settings.environment,
+        box=house.opened.keys.box,
+        lanes=house.opened.lanes,
+    )
+    account_id, _ = await add_sandbox_account(administration, house.sandbox.url, channel="ipaynow", name="ipaynow")
+    wish = MerchantWish(
+        name="Kiosk",
+        webhook_url=None,
+        account_ids=(account_id,),
+        rates_bp={"ipaynow": 60},
+        with_key=False,
+        with_shop=False,
+    )
+    (merchant,) = await administration.add_merchants([wish])
+    async with calling(house.sandbox.url) as caller:
+        code = await caller.auth_code("wechat_v3", user_paying_s=TYPES_FOR_EVER_S)
+    order = await house.flows.payments.charge(
+        a_charge(replace(house, merchant=merchant), code, wait_s=1.0),
+    )
+    word = {"by": "Ann", "reason": "nobody answers", "outcome": "unpaid", "channel_reference": None, "paid_at": None}
+    with pytest.raises(Refused, match="channel_answers"):
+        await persons(house).testimony.propose(order.trades[0].trade_no, **word)
+    assert await rows(house, "SELECT state, answered_at IS NULL FROM trade") == [("unknown", False)]
     assert await rows(house, "SELECT count(*) FROM operator_act") == [(0,)]
 
 

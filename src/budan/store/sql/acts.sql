@@ -40,6 +40,13 @@ UPDATE operator_act
 SET confirmed_by = $4, confirmed_at = $5
 WHERE lane = $1 AND order_id = $2 AND ordinal = $3 AND confirmed_by IS NULL;
 
+-- name: act_answered_at :maybe
+-- When a trade's channel last answered, whatever it said; the caller holds the order by the gate. Leans on the primary
+-- key of trade.
+SELECT answered_at
+FROM trade
+WHERE lane = $1 AND order_id = $2 AND attempt = $3;
+
 -- name: order_hold_if :maybe
 -- A hold by hand; nothing where the version is another one. The caller holds the order by the gate.
 UPDATE orders

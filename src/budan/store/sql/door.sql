@@ -99,6 +99,7 @@ changed_trade AS ( -- facts of a payment are kept once known; "not yet" is count
         not_found_count = w.not_found_count,
         not_found_asked_at = w.not_found_asked_at,
         asked_count = t.asked_count + w.asked,
+        answered_at = CASE WHEN w.answered THEN $9 ELSE t.answered_at END,
         action = coalesce(w.action, t.action),
         channel_reference = coalesce(w.channel_reference, t.channel_reference),
         wallet_reference = coalesce(w.wallet_reference, t.wallet_reference),
@@ -113,10 +114,11 @@ changed_trade AS ( -- facts of a payment are kept once known; "not yet" is count
         unnest(
             $14::smallint[], $15::bigint[], $16::smallint[], $17::text[], $18::boolean[], $19::smallint[],
             $20::integer[], $21::jsonb[], $22::text[], $23::text[], $24::text[], $25::text[], $26::bigint[],
-            $27::bigint[], $28::timestamptz[], $29::text[], $30::text[], $78::timestamptz[]
+            $27::bigint[], $28::timestamptz[], $29::text[], $30::text[], $78::timestamptz[], $82::boolean[]
         ) AS w (
             lane, order_id, attempt, state, paid_seen, not_found_count, asked, action, channel_reference,
-            wallet_reference, payer_id, wallet, payer_minor, settle_minor, paid_at, code, message, not_found_asked_at
+            wallet_reference, payer_id, wallet, payer_minor, settle_minor, paid_at, code, message, not_found_asked_at,
+            answered
         )
     WHERE t.lane = any($14) AND t.lane = w.lane AND t.order_id = w.order_id AND t.attempt = w.attempt
 ),
@@ -421,8 +423,8 @@ SELECT
     $2::bytea,
     $3::text,
     clock_timestamp(),
-    CASE WHEN samples < $5::integer THEN $4::bytea END,
-    CASE WHEN samples < $5::integer THEN $6::jsonb END,
+    CASE WHEN sampled.samples < $5::integer THEN $4::bytea END,
+    CASE WHEN sampled.samples < $5::integer THEN $6::jsonb END,
     $7::integer
 FROM sampled
 CROSS JOIN kept
