@@ -5,7 +5,7 @@ import os
 import random
 import signal
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -56,14 +56,20 @@ class Violence:
         os.kill(pid, signal.SIGKILL)
 
     async def kill_and_wait(self, name: str) -> None:
-        """SIGKILL, and the program runs again when this returns."""
-        before = self._instance.supervisor.pids()[name]
+        """SIGKILL, and the program runs again when this returns; one that was killed just before is waited for first."""
+        before = await wait_for(self._find_pid(name), what=f"{name} to be there", timeout_s=BACK_S_MAX)
         await self.kill(name)
 
         async def look() -> bool | None:
             return True if self._instance.supervisor.pids().get(name, before) != before else None
 
         await wait_for(look, what=f"{name} to be brought back", timeout_s=BACK_S_MAX)
+
+    def _find_pid(self, name: str) -> Callable[[], Awaitable[int | None]]:
+        async def look() -> int | None:
+            return self._instance.supervisor.pids().get(name)
+
+        return look
 
     @asynccontextmanager
     async def paused(self, name: str) -> AsyncGenerator[None]:
