@@ -1,5 +1,6 @@
 """The proof's own connection to a private database: it looks, waits, and lets time pass."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ _STATES_LIST: Final = query("prove_states_list")
 _TRADES_COUNT: Final = query("prove_trades_count")
 _TIME_PASS: Final = query("prove_time_pass")
 _OUTCOMES_HOLD: Final = query("prove_outcomes_hold")
+# A change of an account takes effect everywhere within two seconds; who sells next must find it done.
+ACCOUNTS_FOLLOWED_S: Final = 2.5
 _ACCOUNTS_ENABLE: Final = query("prove_accounts_enable")
 _ORDER_TELL: Final = query("prove_order_tell")
 
@@ -109,6 +112,7 @@ class Hands:
             yield
         finally:
             await self._fetch(_ACCOUNTS_ENABLE, True)  # noqa: FBT003 - a parameter of the statement
+            await asyncio.sleep(ACCOUNTS_FOLLOWED_S)
 
     async def tell_order(self, *, lane: int, order_id: int) -> list[str]:
         """All that the database says of an order."""
