@@ -267,11 +267,11 @@ def _print_fields(found: HeldOrder | Released | Proposed | Testified, *, as_json
 @click.argument("order_no")
 @click.option("--amount", "amount_minor", type=int, required=True, help="Minor units, fen for CNY.")
 @click.option("--reason", default="", help="Shown to the payer by some wallets; at most 80 bytes.")
-@click.option("--key", "idempotency_key", default=None, help="Makes a repeat safe: one key is one refund.")
+@click.option("--key", "idempotency_key", required=True, help="Makes a repeat safe: one key is one refund.")
 @with_settings(*STORE_SETTINGS)
 @json_option
 def orders_refund(
-    *, order_no: str, amount_minor: int, reason: str, idempotency_key: str | None, settings: Settings, as_json: bool
+    *, order_no: str, amount_minor: int, reason: str, idempotency_key: str, settings: Settings, as_json: bool
 ) -> None:
     """Give back what was paid for an order, in part or all; a worker sends it.
 

@@ -158,7 +158,7 @@ class Application:
             if wanted is not None:
                 check_content_type(headers, wanted=wanted)
         if route.takes_idempotency_key:
-            exchange.idempotency_key = read_idempotency_key(headers)
+            exchange.idempotency_key = read_idempotency_key(headers, is_needed=route.needs_idempotency_key)
         return route, exchange
 
     async def _authenticate(self, headers: dict[bytes, bytes]) -> Caller:

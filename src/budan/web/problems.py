@@ -44,6 +44,7 @@ KINDS: dict[str, Kind] = {
             "field_malformed": "A field has the wrong type or form.",
             "field_missing": "A required field is missing.",
             "field_unknown": "The body has a field that this operation does not know.",
+            "idempotency_key_missing": "This request must carry an Idempotency-Key: without one a repeat would count twice.",
             "idempotency_key_malformed": "Idempotency-Key must be 1 to 255 visible ASCII characters.",
             "order_no_malformed": "This is not an order number.",
             "form_malformed": "The form was not sent by a page of ours; load the page again.",

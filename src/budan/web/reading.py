@@ -78,10 +78,15 @@ def check_content_type(headers: dict[bytes, bytes], *, wanted: bytes) -> None:
         )
 
 
-def read_idempotency_key(headers: dict[bytes, bytes]) -> str | None:
-    """The key, or None where there is none; raises `Refused` with `idempotency_key_malformed`."""
+def read_idempotency_key(headers: dict[bytes, bytes], *, is_needed: bool) -> str | None:
+    """The key, or None where there is none.
+
+    Raises `Refused` with `idempotency_key_missing` where it must be there, with `idempotency_key_malformed`.
+    """
     key = headers.get(b"idempotency-key")
     if key is None:
+        if is_needed:
+            raise Refused("idempotency_key_missing", param="Idempotency-Key")
         return None
     if not _IDEMPOTENCY_KEY.fullmatch(key):
         raise Refused("idempotency_key_malformed", param="Idempotency-Key")

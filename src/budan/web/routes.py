@@ -61,6 +61,7 @@ class Route:
     status: int = 200
     asks_key: bool = False
     takes_idempotency_key: bool = False
+    needs_idempotency_key: bool = False
     codes: frozenset[str] = frozenset()
 
     @property
@@ -71,6 +72,8 @@ class Route:
             codes |= {"api_key_missing", "api_key_unknown", "store_unavailable"}
         if self.takes_idempotency_key:
             codes |= {"idempotency_key_malformed", "idempotency_key_reused"}
+        if self.needs_idempotency_key:
+            codes.add("idempotency_key_missing")
         if self.body is not BodyKind.NONE:
             codes |= {"body_too_large", "body_timeout"}
         if self.body in {BodyKind.JSON, BodyKind.FORM}:
@@ -203,6 +206,8 @@ ROUTES: tuple[Route, ...] = (
         status=201,
         asks_key=True,
         takes_idempotency_key=True,
+        # No merchant's reference would catch a repeat.
+        needs_idempotency_key=True,
         codes=_ORDER_NO_CODES
         | {
             "amount_not_positive",

@@ -512,7 +512,7 @@ async def test_an_operator_refunds_by_command_and_is_refused_clearly(desk: Desk)
     made = await typist.json(*words)
     assert (made["state"], made["amount_minor"], made["origin"]) == ("created", 280, "merchant")
     assert (await typist.json(*words))["refund_no"] == made["refund_no"]
-    ended = await typist.type("orders", "refund", order.order_no, "--amount", "1001")
+    ended = await typist.type("orders", "refund", order.order_no, "--amount", "1001", "--key", "k2")
     assert ended.code == 2
     assert "refund_exceeds_paid" in ended.err
     await desk.settle()

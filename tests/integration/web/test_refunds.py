@@ -33,7 +33,7 @@ async def test_a_refund_that_cannot_be_is_refused_with_its_code(house: House) ->
 @pytest.mark.parametrize("method", ["GET", "POST"])
 async def test_a_refund_of_an_order_that_is_not_there_is_not_found(house: House, method: str) -> None:
     wish = {"amount_minor": 1} if method == "POST" else None
-    reply = await house.call(method, "/v1/orders/T1/refunds", wish)
+    reply = await house.call(method, "/v1/orders/T1/refunds", wish, idempotency_key="k-1")
     assert (reply.status, reply.code) == (400, "order_no_malformed")
 
 
@@ -41,6 +41,13 @@ async def test_a_refund_that_nobody_made_is_not_found(house: House) -> None:
     order = await house.create_order()
     reply = await house.call("GET", f"/v1/orders/{order['order_no']}/refunds/E1")
     assert (reply.status, reply.code) == (404, "refund_not_found")
+
+
+async def test_a_refund_without_an_idempotency_key_is_refused_before_anything_is_read(house: House) -> None:
+    order = await house.create_order()
+    reply = await house.call("POST", f"/v1/orders/{order['order_no']}/refunds", {"amount_minor": 280})
+    assert (reply.status, reply.code) == (400, "idempotency_key_missing")
+    assert reply.json["param"] == "Idempotency-Key"
 
 
 async def test_a_refund_needs_a_key(house: House) -> None:

@@ -95,6 +95,7 @@ def _header_parameters(route: Route) -> Iterable[Schema]:
         yield {
             "name": "Idempotency-Key",
             "in": "header",
+            "required": route.needs_idempotency_key,
             "description": "1 to 255 visible ASCII characters; the same key always means the same request.",
             "schema": {"type": "string", "pattern": "^[!-~]{1,255}$"},
         }
