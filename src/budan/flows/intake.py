@@ -72,9 +72,15 @@ def check_wish(wish: CreateOrder) -> Money:
         raise Refused(
             "expires_in_out_of_range", param="expires_in_s", detail=f"{EXPIRES_IN_S_MIN} to {EXPIRES_IN_S_MAX}"
         )
-    if wish.idempotency_key is not None and not _IDEMPOTENCY_KEY.fullmatch(wish.idempotency_key):
-        raise Refused("idempotency_key_malformed", param="Idempotency-Key", detail="1 to 255 visible ASCII characters")
+    if wish.idempotency_key is not None:
+        check_idempotency_key(wish.idempotency_key)
     return amount
+
+
+def check_idempotency_key(key: str) -> None:
+    """Raises `Refused` with `idempotency_key_malformed`."""
+    if not _IDEMPOTENCY_KEY.fullmatch(key):
+        raise Refused("idempotency_key_malformed", param="Idempotency-Key", detail="1 to 255 visible ASCII characters")
 
 
 class OrderIntake:

@@ -23,6 +23,7 @@ from budan.core.order import OrderState
 from budan.core.refund import RefundOrigin, RefundOutcome, RefundState
 from budan.flows.calling import CALL_TIMEOUT_S
 from budan.flows.door_plan import REFUNDS_MAX
+from budan.flows.intake import check_idempotency_key
 from budan.flows.intents import IntentMaker
 from budan.flows.reading import Reading, own_number, view_refund
 from budan.flows.refund_door import RefundDoor, RefundItem
@@ -57,14 +58,17 @@ _DECODER = msgspec.json.Decoder(RefundIntent)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RefundOrder:
-    """A wish to give back what was paid for an order, in part or all; `request_digest` is of what was asked."""
+    """A wish to give back what was paid for an order, in part or all; `request_digest` is of what was asked.
+
+    Without a key nothing would tell a repeat from a second refund, so there is none without.
+    """
 
     caller: Caller
     order_no: str
     amount_minor: int
     reason: str
     request_digest: bytes
-    idempotency_key: str | None = None
+    idempotency_key: str
 
 
 class Refunding:
@@ -93,9 +97,9 @@ class Refunding:
         """Promise a refund: the amount is reserved behind the gate, and a worker sends it.
 
         Safe to repeat under one idempotency key. Raises `Refused` with the codes of `own_number`,
-        `amount_not_positive`, `amount_too_large`, `reason_malformed`, `idempotency_key_reused`, `order_not_paid`,
-        `order_on_hold`, `refund_unsupported`, `refund_too_late`, `refund_exceeds_paid`, `too_many_refunds`, in this
-        order; `StoreUnavailable`.
+        `amount_not_positive`, `amount_too_large`, `reason_malformed`, `idempotency_key_malformed`,
+        `idempotency_key_reused`, `order_not_paid`, `order_on_hold`, `refund_unsupported`, `refund_too_late`,
+        `refund_exceeds_paid`, `too_many_refunds`, in this order; `StoreUnavailable`.
         """
         number = own_number(wish.caller, wish.order_no, environment=self._environment)
         _check(wish)
@@ -253,18 +257,17 @@ class Refunding:
         account = accounts[trade.trade.account_id]
         assert account is not None, "a refund without an account was refused"
         ordinal = locked.refund_count + 1
-        if wish.idempotency_key is not None:
-            claimed = await stored.claim_key(
-                transaction,
-                key=key,
-                merchant_id=wish.caller.merchant_id,
-                idempotency_key=wish.idempotency_key,
-                digest=wish.request_digest,
-                ordinal=ordinal,
-            )
-            if not claimed:
-                # Another order's request took the key since we looked.
-                raise Refused("idempotency_key_reused", param="Idempotency-Key")
+        claimed = await stored.claim_key(
+            transaction,
+            key=key,
+            merchant_id=wish.caller.merchant_id,
+            idempotency_key=wish.idempotency_key,
+            digest=wish.request_digest,
+            ordinal=ordinal,
+        )
+        if not claimed:
+            # Another order's request took the key since we looked.
+            raise Refused("idempotency_key_reused", param="Idempotency-Key")
         spacing = account.adapter.capabilities.refund_spacing
         due_at = _send_after(locked, trade, refunds, spacing=spacing)
         await _raise_version(transaction, locked, refunds_made=1, reserved_minor=wish.amount_minor)
@@ -296,12 +299,11 @@ def _check(wish: RefundOrder) -> None:
         raise Refused("amount_too_large", param="amount_minor", detail=f"at most {AMOUNT_MINOR_MAX}")
     if len(wish.reason.encode()) > REASON_BYTES_MAX or not _REASON.fullmatch(wish.reason):
         raise Refused("reason_malformed", param="reason", detail=f"at most {REASON_BYTES_MAX} bytes, no controls")
+    check_idempotency_key(wish.idempotency_key)
 
 
 async def _known_ordinal(transaction: Transaction, wish: RefundOrder, number: Number) -> int | None:
     """The refund that the wish's key made; raises `Refused` where it made something else, or for another request."""
-    if wish.idempotency_key is None:
-        return None
     known = await stored.find_key(
         transaction,
         lane=number.lane,

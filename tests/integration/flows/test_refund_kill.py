@@ -54,6 +54,7 @@ async def test_a_worker_killed_while_the_channel_has_its_refund_is_followed_by_o
                 amount_minor=280,
                 reason="",
                 request_digest=bytes(32),
+                idempotency_key="once",
             )
         )
         async with worker(house, nobody, tmp_path) as killed:

@@ -71,6 +71,7 @@ class Desk:
             "amount_minor": amount_minor,
             "reason": "退一杯",
             "request_digest": amount_minor.to_bytes(32, "big", signed=True),
+            "idempotency_key": token_hex(8),
             **changes,
         }
         return await self.house.flows.refunding.request(RefundOrder(**fields))
@@ -515,5 +516,9 @@ async def test_an_operator_refunds_by_command_and_is_refused_clearly(desk: Desk)
     ended = await typist.type("orders", "refund", order.order_no, "--amount", "1001", "--key", "k2")
     assert ended.code == 2
     assert "refund_exceeds_paid" in ended.err
+    unkeyed = await typist.type("orders", "refund", order.order_no, "--amount", "280")
+    assert (unkeyed.code, "--key" in unkeyed.err) == (2, True)
+    blank = await typist.type("orders", "refund", order.order_no, "--amount", "280", "--key", "")
+    assert (blank.code, "idempotency_key_malformed" in blank.err) == (2, True)
     await desk.settle()
     assert await desk.sums() == (0, 280, 0)

@@ -23,6 +23,7 @@ class RefundsApi:
     async def create(self, exchange: Exchange) -> Answer:
         """POST /v1/orders/{order_no}/refunds: promised, and sent by a worker; 201 with the refund as it stands."""
         request = read_json(_REFUND, exchange.body)
+        assert exchange.idempotency_key is not None, "the route refuses a request without one"
         wish = RefundOrder(
             caller=exchange.known_caller(),
             order_no=exchange.parameters[0],
