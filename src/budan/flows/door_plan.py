@@ -367,15 +367,17 @@ def _plan_ended_question(subject: Subject, after: Trade, attempts: int | None, w
 def _next_question(subject: Subject, heard: Heard, after: Trade, attempts: int) -> NextQuestion:
     """When to ask about an open trade again.
 
-    A question that never left says nothing of the trade: it counts for nothing, and is due again as soon as if nobody
-    knew whether notices come, so that a young order is still young when its channel is back.
+    A question that never left, or that nothing was learned by, says nothing of the trade: it is due again as soon as if
+    nobody knew whether notices come, so that a young order is still young when its channel is back. The one that never
+    left counts for nothing.
     """
     now, asked = subject.locked.now, attempts + heard.evidence.sent
+    is_answered = heard.evidence.sent and heard.evidence.outcome is not Outcome.UNKNOWN
     wait = question_wait(
         direction=after.direction,
         age=subject.age,
         attempts=asked,
-        notices=heard.notices if heard.evidence.sent else NoticeHealth.UNKNOWN,
+        notices=heard.notices if is_answered else NoticeHealth.UNKNOWN,
         is_sampled=is_sampled(subject.locked.order_id),
     )
     return NextQuestion(

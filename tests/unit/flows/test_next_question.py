@@ -25,6 +25,7 @@ def ask_next(
     notices: NoticeHealth = NoticeHealth.MISSING,
     direction: Direction = Direction.C2B,
     sent: bool = True,
+    outcome: Outcome = Outcome.UNPAID_OPEN,
 ) -> NextQuestion:
     trade = a_trade(direction=direction)
     locked = LockedOrder(
@@ -55,7 +56,7 @@ def ask_next(
         ),
         siblings=(),
     )
-    answer = evidence(outcome=Outcome.UNPAID_OPEN, source=Source.QUERY, sent=sent)
+    answer = evidence(outcome=outcome, source=Source.QUERY, sent=sent)
     return _next_question(subject, Heard(evidence=answer, notices=notices, asked_attempts=attempts), trade, attempts)
 
 
@@ -84,6 +85,17 @@ def test_a_question_that_never_left_counts_for_nothing_and_rests(direction: Dire
     question = ask_next(age_s=1, notices=NoticeHealth.COMING, direction=direction, sent=False)
     assert question.attempts == 0
     assert due_age_s(question) == 1 + UNSENT_DELAY.total_seconds()
+
+
+@pytest.mark.invariant("I6")
+@pytest.mark.parametrize("notices", NoticeHealth)
+def test_a_question_that_nothing_was_learned_by_is_asked_again_soon_although_notices_come(
+    notices: NoticeHealth,
+) -> None:
+    """A payment whose notice is lost while its channel is silent for a moment must not wait for the next quiet age."""
+    question = ask_next(age_s=8, notices=notices, outcome=Outcome.UNKNOWN)
+    assert question.attempts == 1
+    assert due_age_s(question) == MISSING_AGES_S[1]
 
 
 @pytest.mark.invariant("I6")
