@@ -29,10 +29,14 @@ _log = structlog.get_logger(__name__)
 class CachePace:
     """How old what we know may get.
 
-    `grace_s` is how long a replaced adapter may still finish its calls; no call runs longer than its deadline.
+    From `stale_after_s` on an account is loaded anew while it serves on; one that is `old_after_s` old serves only when
+    the store has not answered for `old_wait_s`. `grace_s` is how long a replaced adapter may still finish its calls; no
+    call runs longer than its deadline.
     """
 
-    stale_after_s: float = 2.0
+    stale_after_s: float = 1.5
+    old_after_s: float = 2.0
+    old_wait_s: float = 0.5
     unknown_for_s: float = 1.0
     grace_s: float = 30.0
     load_timeout_s: float = 5.0
@@ -75,16 +79,22 @@ class AccountCache:
     async def find(self, account_id: AccountId) -> ChannelAccount | None:
         """See ChannelAccounts.find.
 
-        Waits only for an account that was never found yet; raises then what the store raised, `StoreUnavailable` when
-        it took too long, or `Overloaded` when too many are being looked for.
+        Waits without a bound of its own only for an account that was never found yet; raises then what the store raised,
+        `StoreUnavailable` when it took too long, or `Overloaded` when too many are being looked for.
         """
         entry = self._entries.get(account_id)
         if entry is None:
             return await self._find_first(account_id)
-        is_stale = self._clock.monotonic_s() - entry.loaded_at_s >= self._pace.stale_after_s
-        if is_stale and account_id not in self._loading and not self._closing.is_set():
-            self._start(account_id)
-        return entry.account
+        age_s = self._clock.monotonic_s() - entry.loaded_at_s
+        if age_s < self._pace.stale_after_s or self._closing.is_set():
+            return entry.account
+        task = self._loading.get(account_id) or self._start(account_id)
+        if age_s < self._pace.old_after_s:
+            return entry.account
+        # Nobody has asked for it in a while: it may have been switched off, or on again, an hour ago.
+        await asyncio.wait([task], timeout=self._pace.old_wait_s)
+        entry = self._entries.get(account_id)
+        return None if entry is None else entry.account
 
     async def close(self) -> None:
         """See ChannelAccounts.close."""

@@ -15,7 +15,7 @@ from unit.channels.builders import HandClock, an_alipay_config
 from unit.channels.scripted import PATIENCE_S, ScriptedChannel
 
 KNOWN = AccountId(2)
-PACE = CachePace(stale_after_s=2.0, unknown_for_s=1.0, grace_s=0.0, load_timeout_s=5.0)
+PACE = CachePace(stale_after_s=2.0, old_after_s=4.0, old_wait_s=5.0, unknown_for_s=1.0, grace_s=0.0, load_timeout_s=5.0)
 
 
 class Store:
@@ -113,6 +113,25 @@ async def test_an_old_account_serves_while_it_is_looked_at_again() -> None:
         assert await world.find() is first
         await asyncio.sleep(0)
         assert world.store.loads == 2
+
+
+async def test_an_account_that_nobody_asked_for_in_a_while_is_found_as_it_is_now() -> None:
+    """It may have been switched off an hour ago: the first payer after that must not be sent there."""
+    async with a_world() as world:
+        await world.find()
+        world.store.configs[KNOWN] = replace(an_alipay_config(), enabled=False)
+        world.clock.seconds += PACE.old_after_s
+        found = await asyncio.gather(*(world.find() for _ in range(3)))
+        assert [account.enabled for account in found if account] == [False] * 3
+        assert world.store.loads == 2
+
+
+async def test_an_old_account_serves_while_the_store_does_not_answer() -> None:
+    async with a_world(replace(PACE, old_wait_s=0.01)) as world:
+        first = await world.find()
+        world.store.open.clear()
+        world.clock.seconds += PACE.old_after_s
+        assert await world.find() is first
 
 
 async def test_an_unchanged_account_keeps_its_adapter_and_session() -> None:
