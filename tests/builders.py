@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from budan.core.evidence import Evidence, Outcome, Source
+from budan.core.fees import FeeTerms
 from budan.core.numbers import (
     ID_EPOCH,
     AccountId,
@@ -66,7 +67,7 @@ def a_trade(**changes: Any) -> Trade:
         "account_id": ACCOUNT,
         "amount_minor": AMOUNT_MINOR,
         "currency": "CNY",
-        "fee_rate_bp": FEE_RATE_BP,
+        "fee_terms": FeeTerms(rate_bp=FEE_RATE_BP),
         "send_until": SEND_UNTIL,
         "expires_at": None if b2c else EXPIRES_AT,
     }

@@ -12,6 +12,7 @@ from typing import Any
 from budan.cli.settings import Settings, load_settings
 from budan.cli.wiring import Opened, open_database, open_flows, operator_flows
 from budan.core.evidence import Evidence, Outcome, Source
+from budan.core.fees import FeeTerms
 from budan.core.numbers import AccountId, Lane, MerchantId, OrderId, next_id, trade_number
 from budan.core.order import OrderState
 from budan.flows.administering import Administration, MerchantWish
@@ -212,7 +213,7 @@ class Stage:
             method=Method.NATIVE.value,
             amount_minor=AMOUNT_MINOR,
             currency="CNY",
-            fee_rate_bp=FEE_RATE_BP,
+            fee_terms=FeeTerms(rate_bp=FEE_RATE_BP),
             created_at=now,
             send_until=now + timedelta(seconds=30),
             expires_at=intent.expires_at,

@@ -10,7 +10,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from budan.store import acts, audit, closing, directory, jobs, notices, refunds, rows, suspects, timeline, work
+from budan.store import acts, audit, closing, directory, jobs, notices, rates, refunds, rows, suspects, timeline, work
 from budan.store.queries import query
 
 Connection = asyncpg.Connection
@@ -23,7 +23,7 @@ MADE_FROM_ROWS: dict[str, type] = {
     "close_list_due": closing.DueClose,
     "evidence_list_due": work.DueEvidence,
     "work_count_due": work.DueCount,
-    "rate_list": directory.RateRow,
+    "rate_list": rates.RateRow,
     "api_key_find": directory.ApiKeyRow,
     "refund_find_many": refunds.RefundRow,
     "refund_list_due": refunds.DueRefund,

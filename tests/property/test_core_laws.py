@@ -5,8 +5,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from budan.core.evidence import Outcome, Source, evidence_digest
+from budan.core.fees import FEE_RATE_BP_MAX, FeeTerms, fee
 from budan.core.ledger import payment_entry
-from budan.core.money import AMOUNT_MINOR_MAX, FEE_RATE_BP_MAX, Money, fee
+from budan.core.money import AMOUNT_MINOR_MAX, Money
 from budan.core.numbers import (
     ALPHABET,
     ID_EPOCH,
@@ -110,7 +111,7 @@ def test_ids_of_a_process_only_rise_however_its_clock_steps(steps: list[int], pr
 
 @given(AMOUNTS, RATES)
 def test_a_fee_is_the_exact_share_rounded_half_up_and_never_above_the_amount(amount: int, rate_bp: int) -> None:
-    charged = fee(cny(amount), rate_bp=rate_bp).amount_minor
+    charged = fee(cny(amount), FeeTerms(rate_bp=rate_bp)).amount_minor
     assert 0 <= charged <= amount
     assert -5_000 < charged * 10_000 - amount * rate_bp <= 5_000
 
@@ -119,13 +120,13 @@ def test_a_fee_is_the_exact_share_rounded_half_up_and_never_above_the_amount(amo
 def test_a_fee_grows_with_amount_and_rate(amount: int, other: int, rate_bp: int, other_bp: int) -> None:
     less, more = sorted((amount, other))
     lower, higher = sorted((rate_bp, other_bp))
-    assert fee(cny(less), rate_bp=lower).amount_minor <= fee(cny(more), rate_bp=higher).amount_minor
+    assert fee(cny(less), FeeTerms(rate_bp=lower)).amount_minor <= fee(cny(more), FeeTerms(rate_bp=higher)).amount_minor
 
 
 @pytest.mark.invariant("I10")
 @given(st.integers(1, AMOUNT_MINOR_MAX), RATES)
 def test_a_payment_is_split_without_loss(amount: int, rate_bp: int) -> None:
-    charged = fee(cny(amount), rate_bp=rate_bp)
+    charged = fee(cny(amount), FeeTerms(rate_bp=rate_bp))
     entry = payment_entry(attempt=1, account_id=AccountId(7), merchant_id=MerchantId(42), paid=cny(amount), fee=charged)
     lines = {posting.account: posting.amount_minor for posting in entry.postings}
     assert lines["channel:7"] == amount

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from budan.core.completion import consequences
 from budan.core.decide import Effect, RemedyCause, Transition, decide
 from budan.core.evidence import Evidence, Source
+from budan.core.fees import FEE_RATE_BP_MAX, FeeTerms
 from budan.core.ledger import Entry
-from budan.core.money import AMOUNT_MINOR_MAX, FEE_RATE_BP_MAX
+from budan.core.money import AMOUNT_MINOR_MAX
 from budan.core.numbers import AccountId
 from budan.core.order import Order, OrderState
 from budan.core.trade import Direction, Trade
@@ -87,7 +88,13 @@ def histories(draw: st.DrawFn) -> tuple[Order, list[Trade], list[Heard], list[He
         account = AccountId(10 + at)
         direction = draw(st.sampled_from(Direction))
         trades.append(
-            a_trade(attempt=at + 1, direction=direction, account_id=account, amount_minor=amount, fee_rate_bp=rate_bp)
+            a_trade(
+                attempt=at + 1,
+                direction=direction,
+                account_id=account,
+                amount_minor=amount,
+                fee_terms=FeeTerms(rate_bp=rate_bp),
+            )
         )
         is_paid = draw(st.booleans())
         paid_count += is_paid

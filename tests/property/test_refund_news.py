@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from budan.core.evidence import Source
-from budan.core.ledger import Entry, payment_entry
-from budan.core.money import Money, fee
+from budan.core.fees import FEE_RATE_BP_MAX, FeeTerms, correct_fee, fee
+from budan.core.ledger import Entry, fee_correction_entry, payment_entry
+from budan.core.money import Money
 from budan.core.numbers import AccountId, Environment, Lane, MerchantId
 from budan.core.refund import RefundEvidence, RefundOutcome, RefundState, TradeRefunds
 from budan.core.trade import TradeState
@@ -32,7 +33,7 @@ class Books:
     """One paid trade with its refunds, as the store would keep them."""
 
     paid_minor: int
-    rate_bp: int
+    terms: FeeTerms
     refunds: list[RefundRow]
     sums: TradeRefunds
     version: int = 1
@@ -44,7 +45,7 @@ class Books:
             paid_seen=True,
             account_id=ACCOUNT,
             amount_minor=self.paid_minor,
-            fee_rate_bp=self.rate_bp,
+            fee_terms=self.terms,
         )
         locked = LockedOrder(
             lane=LANE,
@@ -111,8 +112,31 @@ class Books:
         assert sums.reserved_minor >= 0
         assert sums.refunded_minor >= 0
         assert sums.reserved_minor + sums.refunded_minor <= self.paid_minor
-        assert 0 <= sums.fee_given_back_minor <= fee(self.paid(), rate_bp=self.rate_bp).amount_minor
+        assert 0 <= sums.fee_given_back_minor <= fee(self.paid(), self.terms).amount_minor
         assert len({entry.key for entry in self.entries}) == len(self.entries)
+
+    def correct(self, after: FeeTerms) -> None:
+        """What a person's correction writes and puts in force."""
+        correction = correct_fee(
+            self.paid(),
+            before=self.terms,
+            after=after,
+            refunded_minor=self.sums.gone_minor,
+            given_minor=self.sums.fee_given_back_minor,
+        )
+        if correction.owed_minor:
+            owed = Money(amount_minor=abs(correction.owed_minor), currency="CNY")
+            act = len(self.entries)
+            is_ours = correction.owed_minor > 0
+            self.entries.append(fee_correction_entry(act=act, merchant_id=MERCHANT, owed=owed, is_ours=is_ours))
+        self.terms = after
+        self.sums = replace(self.sums, fee_given_back_minor=correction.given_back_minor)
+        self.check()
+
+    @property
+    def kept_minor(self) -> int:
+        """The fee in force less what of it went back."""
+        return fee(self.paid(), self.terms).amount_minor - self.sums.fee_given_back_minor
 
     def paid(self) -> Money:
         return Money(amount_minor=self.paid_minor, currency="CNY")
@@ -152,14 +176,12 @@ def a_row(ordinal: int, amount_minor: int, *, origin: str = "merchant", state: s
     )
 
 
-def open_books(amounts: list[int], *, paid_minor: int, rate_bp: int) -> Books:
+def open_books(amounts: list[int], *, paid_minor: int, terms: FeeTerms) -> Books:
     paid = Money(amount_minor=paid_minor, currency="CNY")
-    entry = payment_entry(
-        attempt=1, account_id=ACCOUNT, merchant_id=MERCHANT, paid=paid, fee=fee(paid, rate_bp=rate_bp)
-    )
+    entry = payment_entry(attempt=1, account_id=ACCOUNT, merchant_id=MERCHANT, paid=paid, fee=fee(paid, terms))
     return Books(
         paid_minor=paid_minor,
-        rate_bp=rate_bp,
+        terms=terms,
         refunds=[a_row(at + 1, amount) for at, amount in enumerate(amounts)],
         sums=TradeRefunds(
             paid_minor=paid_minor,
@@ -202,12 +224,20 @@ BEFORE = [
 News = tuple[int | None, RefundEvidence]
 
 
+@st.composite
+def fee_terms(draw: st.DrawFn) -> FeeTerms:
+    """Terms with bounds that are often reached."""
+    minimum = draw(st.just(0) | st.integers(0, 500))
+    maximum = draw(st.none() | st.integers(minimum, minimum + 500))
+    return FeeTerms(rate_bp=draw(st.integers(0, FEE_RATE_BP_MAX)), minimum_minor=minimum, maximum_minor=maximum)
+
+
 @dataclass(frozen=True, slots=True)
 class Case:
     """Refunds of one trade, which of them went back in truth, and two orders of the same news."""
 
     paid_minor: int
-    rate_bp: int
+    terms: FeeTerms
     amounts: list[int]
     went_back: list[bool]
     elsewhere_minor: int
@@ -234,7 +264,7 @@ def cases(draw: st.DrawFn) -> Case:
         news += [(None, portal)] * draw(st.integers(1, 2))
     return Case(
         paid_minor=paid_minor,
-        rate_bp=draw(st.integers(0, 10_000)),
+        terms=draw(fee_terms()),
         amounts=amounts,
         went_back=went_back,
         elsewhere_minor=elsewhere_minor,
@@ -244,7 +274,7 @@ def cases(draw: st.DrawFn) -> Case:
 
 
 def heard(case: Case, news: list[News]) -> Books:
-    books = open_books(case.amounts, paid_minor=case.paid_minor, rate_bp=case.rate_bp)
+    books = open_books(case.amounts, paid_minor=case.paid_minor, terms=case.terms)
     for at, evidence in news:
         books.hear(at, evidence)
     return books
@@ -269,6 +299,23 @@ def test_what_went_back_is_booked_once_with_its_fee_and_nothing_else_is(case: Ca
     assert [row.state for row in books.refunds[: len(states)]] == [state.value for state in states]
     assert sum(books.net.values()) == 0
     assert books.net[f"channel:{ACCOUNT}"] == case.paid_minor - gone_minor
-    charged = fee(Money(amount_minor=case.paid_minor, currency="CNY"), rate_bp=case.rate_bp)
-    given = fee(Money(amount_minor=gone_minor, currency="CNY"), rate_bp=case.rate_bp)
-    assert -books.net["fee_income"] == charged.amount_minor - given.amount_minor
+    taken = fee(Money(amount_minor=case.paid_minor, currency="CNY"), case.terms).amount_minor
+    kept = -books.net["fee_income"]
+    assert 0 <= kept <= taken
+    # Within half a unit of the part that was not refunded, and nothing of it once all is.
+    assert abs(2 * (kept * case.paid_minor - taken * (case.paid_minor - gone_minor))) <= case.paid_minor
+    assert kept == books.kept_minor
+
+
+@given(cases(), fee_terms(), st.integers(0, 30))
+def test_a_fee_corrected_at_any_moment_ends_as_if_it_had_been_right_from_the_start(
+    case: Case, right: FeeTerms, after: int
+) -> None:
+    corrected = open_books(case.amounts, paid_minor=case.paid_minor, terms=case.terms)
+    for at, evidence in case.one_way[:after]:
+        corrected.hear(at, evidence)
+    corrected.correct(right)
+    corrected.correct(right)
+    for at, evidence in case.one_way[after:]:
+        corrected.hear(at, evidence)
+    assert corrected.net == heard(replace(case, terms=right), case.one_way).net

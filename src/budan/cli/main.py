@@ -21,7 +21,7 @@ _MODULES: Final = {
     "merchant": "setting_up",
     "key": "setting_up",
     "channel": "setting_up",
-    "rate": "setting_up",
+    "rate": "rates",
     "orders": "orders",
     "notices": "notices",
     "remedies": "notices",

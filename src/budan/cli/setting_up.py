@@ -1,9 +1,8 @@
-"""Commands that set an instance up: db, merchant, key, channel, rate, config."""
+"""Commands that set an instance up: db, merchant, key, channel, config."""
 
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import asdict
-from datetime import UTC, datetime
 from typing import ParamSpec, TypeVar
 
 import click
@@ -255,47 +254,6 @@ def channel_list(*, settings: Settings, as_json: bool) -> None:
     _print_rows("accounts", run_async(read()), as_json=as_json)
 
 
-@click.group()
-def rate() -> None:
-    """Fee rates."""
-
-
-@rate.command("set")
-@click.argument("merchant_id", type=int)
-@click.argument("channel_name", metavar="CHANNEL")
-@click.argument("rate_bp", type=int)
-@click.option("--from", "effective_from", default=None, help="RFC 3339 moment in the future; now where absent.")
-@with_settings(*_STORE)
-@json_option
-def rate_set(
-    *,
-    merchant_id: int,
-    channel_name: str,
-    rate_bp: int,
-    effective_from: str | None,
-    settings: Settings,
-    as_json: bool,
-) -> None:
-    """Set a merchant's fee on a channel, in basis points. A rate in the past is never changed."""
-    moment = None if effective_from is None else _parse_moment(effective_from)
-
-    async def set_rate() -> datetime:
-        async with open_administration(settings) as administration:
-            return await administration.set_rate(
-                merchant_id=merchant_id,
-                channel=channel_name,
-                rate_bp=rate_bp,
-                effective_from=moment,
-            )
-
-    begins = run_async(set_rate())
-    row = {"merchant_id": merchant_id, "channel": channel_name, "rate_bp": rate_bp, "effective_from": begins}
-    if as_json:
-        print_json(row)
-    else:
-        OUT.print(f"{channel_name}: {rate_bp} bp from {begins:%Y-%m-%dT%H:%M:%SZ}")
-
-
 @asynccontextmanager
 async def open_administration(settings: Settings) -> AsyncGenerator[Administration]:
     """The administration of the settings' database."""
@@ -343,16 +301,6 @@ def _parse_rate(text: str) -> tuple[str, int]:
     if not equals or not points.isdigit():
         raise click.BadParameter(f"{text!r} is not CHANNEL=BASIS_POINTS", param_hint="--rate")
     return name, int(points)
-
-
-def _parse_moment(text: str) -> datetime:
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise click.BadParameter(f"{text!r} is no RFC 3339 moment", param_hint="--from") from error
-    if moment.tzinfo is None:
-        raise click.BadParameter("a moment needs its offset, as in 2026-12-01T00:00:00+08:00", param_hint="--from")
-    return moment.astimezone(UTC)
 
 
 def _print_rows(name: str, rows: list[dict[str, object]], *, as_json: bool) -> None:

@@ -6,8 +6,9 @@ from typing import assert_never
 
 from budan.core.decide import Contradiction, Effect, RemedyCause, Transition
 from budan.core.evidence import Evidence, evidence_digest
+from budan.core.fees import fee
 from budan.core.ledger import Entry, payment_entry, returned_entry, suspense_entry, unwanted_payment_entry
-from budan.core.money import CURRENCY_EXPONENTS, Money, fee
+from budan.core.money import CURRENCY_EXPONENTS, Money
 from budan.core.order import Order, OrderState
 from budan.core.trade import Trade
 
@@ -66,7 +67,7 @@ def consequences(order: Order, trade: Trade, siblings: Sequence[Trade], decision
 
 def _completion(order: Order, trade: Trade, siblings: Sequence[Trade], decision: Transition) -> Consequences:
     paid = Money(amount_minor=trade.amount_minor, currency=trade.currency)
-    charged = fee(paid, rate_bp=trade.fee_rate_bp)
+    charged = fee(paid, trade.fee_terms)
     entry = payment_entry(
         attempt=trade.attempt,
         account_id=trade.account_id,

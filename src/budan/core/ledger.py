@@ -147,6 +147,13 @@ def suspense_credited_entry(suspense: Entry, *, merchant_id: MerchantId) -> Entr
     return Entry(key=resolved_key(suspense.key), postings=lines)
 
 
+def fee_correction_entry(*, act: int, merchant_id: MerchantId, owed: money.Money, is_ours: bool) -> Entry:
+    """A fee that a person corrected: what the merchant owes us more (`is_ours`), or gets back of it."""
+    ours, theirs = FEE_INCOME, merchant_account(merchant_id)
+    debit, credit = (theirs, ours) if is_ours else (ours, theirs)
+    return _two_lines(f"adjustment:fee:{act}", debit, credit, owed)
+
+
 def _two_lines(key: str, debit: str, credit: str, amount: money.Money) -> Entry:
     return Entry(
         key=key,

@@ -35,23 +35,3 @@ def parse_order_amount(*, amount_minor: int, currency: str) -> Money:
     if amount_minor > AMOUNT_MINOR_MAX:
         raise Refused("amount_too_large", param="amount_minor", detail=f"at most {AMOUNT_MINOR_MAX}")
     return Money(amount_minor=amount_minor, currency=currency)
-
-
-def fee(amount: Money, *, rate_bp: int) -> Money:
-    """Fee at `rate_bp` basis points, rounded half up to a minor unit; never more than the amount."""
-    assert 0 <= rate_bp <= FEE_RATE_BP_MAX
-    return Money(amount_minor=(amount.amount_minor * rate_bp + 5_000) // 10_000, currency=amount.currency)
-
-
-def fee_to_give_back(refunded: Money, *, rate_bp: int, given_minor: int) -> Money:
-    """The fee that a refund gives back: that of all that is `refunded` so far, less what was given back already.
-
-    Cumulative, so that many small refunds give back what one large one would, and a full one all of the fee.
-    """
-    return Money(
-        amount_minor=max(0, fee(refunded, rate_bp=rate_bp).amount_minor - given_minor), currency=refunded.currency
-    )
-
-
-# A rate above the whole amount is a typing mistake, never a contract.
-FEE_RATE_BP_MAX = 10_000

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
 
+from budan.core.fees import FeeTerms
 from budan.core.numbers import AccountId
 
 
@@ -63,7 +64,7 @@ class Trade:
     account_id: AccountId
     amount_minor: int
     currency: str
-    fee_rate_bp: int
+    fee_terms: FeeTerms
     send_until: datetime
     expires_at: datetime | None = None
     paid_seen: bool = False

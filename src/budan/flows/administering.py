@@ -5,18 +5,19 @@ import re
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from hashlib import sha256
 
 import msgspec
 
 from budan.core.errors import Refused
-from budan.core.money import FEE_RATE_BP_MAX
+from budan.core.fees import FeeTerms
 from budan.core.numbers import AccountId, Environment, MerchantId
 from budan.flows.choosing import CHANNELS
 from budan.flows.intake import EXPIRES_IN_S_MAX, EXPIRES_IN_S_MIN
+from budan.flows.rates import check_rate
 from budan.store import directory as stored
 from budan.store.database import Database, RowsFailed, Transaction
+from budan.store.rates import set_rate
 from budan.wire.secret_box import SecretBox
 from budan.wire.webhook import new_secret
 
@@ -106,12 +107,14 @@ class Administration:
                 priority=priority,
             )
         for channel, rate_bp in wish.rates_bp.items():
-            await stored.set_rate(
+            await set_rate(
                 transaction,
                 merchant_id=merchant_id,
                 channel=channel,
+                shop_id=None,
+                method=None,
                 effective_from=None,
-                rate_bp=rate_bp,
+                terms=FeeTerms(rate_bp=rate_bp),
             )
         endpoint_id, secret = None, None
         if wish.webhook_url is not None:
@@ -198,37 +201,6 @@ class Administration:
             raise Refused("name_used", param="name", detail=name) from failed
         return account_id
 
-    async def set_rate(
-        self,
-        *,
-        merchant_id: int,
-        channel: str,
-        rate_bp: int,
-        effective_from: datetime | None,
-    ) -> datetime:
-        """A fee rate from a moment on, now where None.
-
-        Raises `Refused` with `channel_unknown`, `rate_out_of_range`, `merchant_unknown`, `effective_from_past`, or
-        `rate_exists` where a rate begins at that very moment.
-        """
-        _check_rate(channel, rate_bp)
-        try:
-            async with self._database.transaction() as transaction:
-                if await stored.find_merchant(transaction, MerchantId(merchant_id)) is None:
-                    raise Refused("merchant_unknown", param="merchant")
-                moment = await stored.set_rate(
-                    transaction,
-                    merchant_id=MerchantId(merchant_id),
-                    channel=channel,
-                    effective_from=effective_from,
-                    rate_bp=rate_bp,
-                )
-        except RowsFailed as failed:
-            raise Refused("rate_exists", param="effective_from") from failed
-        if moment is None:
-            raise Refused("effective_from_past", param="effective_from", detail="a rate in the past is never changed")
-        return moment
-
     async def list_merchants(self) -> list[stored.MerchantRow]:
         """All merchants."""
         async with self._database.transaction() as transaction:
@@ -256,7 +228,7 @@ def _check_merchant(wish: MerchantWish) -> None:
         raise Refused("url_malformed", param="webhook", detail="an http or https address")
     _check_terms(wish.terms)
     for channel, rate_bp in wish.rates_bp.items():
-        _check_rate(channel, rate_bp)
+        check_rate(channel, rate_bp)
 
 
 async def _set_terms(transaction: Transaction, merchant_id: MerchantId, terms: OrderTerms) -> bool:
@@ -282,13 +254,6 @@ def _check_terms(terms: OrderTerms) -> None:
 def _check_name(name: str) -> None:
     if not 1 <= len(name) <= _NAME_LENGTH_MAX or not name.isprintable():
         raise Refused("name_malformed", param="name", detail=f"1 to {_NAME_LENGTH_MAX} printable characters")
-
-
-def _check_rate(channel: str, rate_bp: int) -> None:
-    if channel not in CHANNELS:
-        raise Refused("channel_unknown", param="channel", detail=f"one of {sorted(CHANNELS)}")
-    if not 0 <= rate_bp <= FEE_RATE_BP_MAX:
-        raise Refused("rate_out_of_range", param="rate", detail=f"0 to {FEE_RATE_BP_MAX} basis points")
 
 
 def _token() -> str:

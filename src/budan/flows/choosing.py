@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from budan.core.errors import Refused
+from budan.core.fees import FeeTerms
 from budan.flows.directory import Directory
 from budan.flows.views import AccountChoice, Caller, PaymentWish
 from budan.ports.channel import ChannelAccount, ChannelAccounts, Method
@@ -15,11 +16,11 @@ CHANNELS = frozenset({"wechat_v3", "alipay", "swiftpass", "ipaynow", "wechat_v2"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chosen:
-    """An account for a new trade, with the rate that the trade keeps."""
+    """An account for a new trade, with the terms of the fee that the trade keeps."""
 
     account: ChannelAccount
     method: Method
-    fee_rate_bp: int
+    fee_terms: FeeTerms
 
 
 class Chooser:
@@ -29,8 +30,8 @@ class Chooser:
         self._directory = directory
         self._accounts = accounts
 
-    async def choose(self, caller: Caller, wish: PaymentWish, *, now: datetime) -> Chosen:
-        """The account for a C2B wish.
+    async def choose(self, caller: Caller, wish: PaymentWish, *, shop_id: int | None, now: datetime) -> Chosen:
+        """The account for a C2B wish, and its fee in the order's shop.
 
         Raises `Refused` with `method_unsupported` for a B2C method, `channel_unknown`, `payer_openid_missing`,
         `no_account`, `rate_missing`, and `method_unsupported` when no account can do the method, in this order.
@@ -43,7 +44,9 @@ class Chooser:
             raise Refused("channel_unknown", param="payment.channel", detail=f"one of {sorted(CHANNELS)}")
         if wish.method is Method.JSAPI and not wish.payer_openid:
             raise Refused("payer_openid_missing", param="payment.payer_openid")
-        choices = await self._directory.list_choices(caller.merchant_id, now=now)
+        choices = await self._directory.list_choices(
+            caller.merchant_id, shop_id=shop_id, method=wish.method.value, now=now
+        )
         if wish.channel is not None:
             choices = tuple(choice for choice in choices if choice.channel == wish.channel)
             if not choices:
@@ -53,13 +56,15 @@ class Chooser:
             raise Refused("method_unsupported", param="payment.method")
         return chosen
 
-    async def choose_by_code(self, caller: Caller, auth_code: str, *, now: datetime) -> Chosen:
+    async def choose_by_code(self, caller: Caller, auth_code: str, *, shop_id: int | None, now: datetime) -> Chosen:
         """The account whose wallet shows codes like this one.
 
         Raises `Refused` with `auth_code_unknown` when the code is of no known wallet, then `no_account`, `rate_missing`
         and `method_unsupported`.
         """
-        choices = await self._directory.list_choices(caller.merchant_id, now=now)
+        choices = await self._directory.list_choices(
+            caller.merchant_id, shop_id=shop_id, method=Method.CODE.value, now=now
+        )
         known = False
         for choice in choices:
             account = await self._accounts.find(choice.account_id)
@@ -67,7 +72,7 @@ class Chooser:
                 continue
             known = True
             if account.enabled and Method.CODE in account.adapter.capabilities.methods:
-                return Chosen(account=account, method=Method.CODE, fee_rate_bp=choice.fee_rate_bp)
+                return Chosen(account=account, method=Method.CODE, fee_terms=choice.fee_terms)
         if known:
             raise Refused("method_unsupported", param="auth_code")
         raise Refused("auth_code_unknown", param="auth_code", detail="the code is of no wallet that the merchant takes")
@@ -76,5 +81,5 @@ class Chooser:
         for choice in choices:
             account = await self._accounts.find(choice.account_id)
             if account is not None and account.enabled and method in account.adapter.capabilities.methods:
-                return Chosen(account=account, method=method, fee_rate_bp=choice.fee_rate_bp)
+                return Chosen(account=account, method=method, fee_terms=choice.fee_terms)
         return None

@@ -8,10 +8,12 @@ from hashlib import sha256
 from typing import Generic, TypeVar
 
 from budan.core.errors import Refused, StoreUnavailable
+from budan.core.fees import Rate, find_fee_terms
 from budan.core.numbers import AccountId, Environment, MerchantId
 from budan.flows.views import AccountChoice, Caller, Shop, Terminal
 from budan.ports.clock import Clock
 from budan.store import directory as stored
+from budan.store import rates as rates_stored
 from budan.store.database import Database
 
 # A disabled key, a new rate or another account takes effect within this time.
@@ -59,7 +61,7 @@ class SelfFillingCache(Generic[Key, Value]):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _MerchantAccounts:
     accounts: tuple[tuple[AccountId, str], ...]
-    rates: tuple[stored.RateRow, ...]
+    rates: tuple[Rate, ...]
     expires_in_s: int
     expires_in_with_payer_s: int
 
@@ -114,27 +116,34 @@ class Directory:
             caller=Caller(merchant_id=row.merchant_id, lane=row.lane),
         )
 
-    async def list_choices(self, merchant_id: MerchantId, *, now: datetime) -> tuple[AccountChoice, ...]:
-        """The merchant's accounts, first choice first, each with the rate in force at `now`.
+    async def list_choices(
+        self, merchant_id: MerchantId, *, shop_id: int | None, method: str, now: datetime
+    ) -> tuple[AccountChoice, ...]:
+        """The merchant's accounts, first choice first, each with its fee for such a payment at `now`.
 
         Raises `Refused` with `no_account` when there is none, `rate_missing` when no account's channel has a rate.
         """
         merchant = await self._merchants.get(merchant_id)
         if not merchant.accounts:
             raise Refused("no_account", detail="the merchant has no channel account")
-        # Rates come newest first, so the first one that is not in the future is in force.
-        in_force: dict[str, int] = {}
-        for rate in merchant.rates:
-            if rate.effective_from <= now:
-                in_force.setdefault(rate.channel, rate.rate_bp)
+        in_force = {
+            channel: find_fee_terms(merchant.rates, channel=channel, shop_id=shop_id, method=method, now=now)
+            for _, channel in merchant.accounts
+        }
         choices = tuple(
-            AccountChoice(account_id=account_id, channel=channel, fee_rate_bp=in_force[channel])
+            AccountChoice(account_id=account_id, channel=channel, fee_terms=terms)
             for account_id, channel in merchant.accounts
-            if channel in in_force
+            if (terms := in_force[channel]) is not None
         )
         if not choices:
             raise Refused("rate_missing", detail="no fee rate is in force for the merchant's channels")
         return choices
+
+    async def list_channels(self, merchant_id: MerchantId, *, now: datetime) -> tuple[str, ...]:
+        """The channels of the merchant's accounts on which anything may be paid at `now`, first choice first."""
+        merchant = await self._merchants.get(merchant_id)
+        priced = {rate.channel for rate in merchant.rates if rate.effective_from <= now}
+        return tuple(channel for _, channel in merchant.accounts if channel in priced)
 
     async def find_expiry_s(self, merchant_id: MerchantId, *, with_payer: bool) -> int:
         """How many seconds an order of the merchant's lives that has no time of its own."""
@@ -148,12 +157,12 @@ class Directory:
     async def _load_merchant(self, merchant_id: MerchantId) -> _MerchantAccounts:
         async with self._database.reading() as transaction:
             accounts = await stored.list_merchant_accounts(transaction, merchant_id)
-            rates = await stored.list_rates(transaction, merchant_id)
+            rates = await rates_stored.list_rates(transaction, merchant_id, past=False)
             merchant = await stored.find_merchant(transaction, merchant_id)
         assert merchant is not None, "whoever calls was found with this merchant"
         return _MerchantAccounts(
             accounts=tuple(accounts),
-            rates=tuple(rates),
+            rates=tuple(row.rate for row in rates),
             expires_in_s=merchant.expires_in_s,
             expires_in_with_payer_s=merchant.expires_in_with_payer_s,
         )

@@ -152,7 +152,7 @@ def _plan_transition(
             paid_attempt=decision.trade.attempt if completes else None,
             learned_source=evidence.source.value if completes else None,
             learned_at=evidence.learned_at if completes else None,
-            fee_rate_bp=decision.trade.fee_rate_bp if completes else None,
+            fee_terms=decision.trade.fee_terms if completes else None,
             fee_minor=follows.fee_minor if completes else None,
             refunds_made=int(follows.refund_minor is not None and locked.refund_count < REFUNDS_MAX),
         ),

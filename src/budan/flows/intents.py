@@ -90,7 +90,7 @@ class IntentMaker:
             method=plan.chosen.method.value,
             amount_minor=facts.amount_minor,
             currency=facts.currency,
-            fee_rate_bp=plan.chosen.fee_rate_bp,
+            fee_terms=plan.chosen.fee_terms,
             created_at=now,
             send_until=now + account.adapter.capabilities.send_window,
             expires_at=intent.expires_at,

@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import assert_never
 
+from budan.core.fees import fee_to_give_back
 from budan.core.ledger import Entry, refund_entry, unwanted_refund_entry
-from budan.core.money import Money, fee_to_give_back
+from budan.core.money import Money
 from budan.core.numbers import AccountId, Environment
 from budan.core.pace import REFUND_LADDER_S, delay_after
 from budan.core.refund import (
@@ -303,8 +304,12 @@ def _book(subject: RefundSubject, *, ordinal: int, amount_minor: int, writes: Wr
         entry: Entry = unwanted_refund_entry(ordinal=ordinal, account_id=trade.account_id, refunded=refunded)
         writes.door.entries.append((subject.key, entry))
         return 0
-    so_far = Money(amount_minor=sums.gone_minor + amount_minor, currency=trade.currency)
-    fee_back = fee_to_give_back(so_far, rate_bp=trade.fee_rate_bp, given_minor=sums.fee_given_back_minor)
+    fee_back = fee_to_give_back(
+        Money(amount_minor=trade.amount_minor, currency=trade.currency),
+        trade.fee_terms,
+        refunded_minor=sums.gone_minor + amount_minor,
+        given_minor=sums.fee_given_back_minor,
+    )
     entry = refund_entry(
         ordinal=ordinal,
         account_id=trade.account_id,

@@ -9,6 +9,7 @@ from typing import Final, Self
 
 from budan.core.decide import Contradiction, Effect, Unchanged, decide
 from budan.core.evidence import Evidence, Outcome, Source
+from budan.core.fees import FeeTerms
 from budan.core.numbers import AccountId, Environment, trade_number
 from budan.core.order import Order, OrderState
 from budan.core.trade import Trade, TradeState
@@ -244,7 +245,9 @@ def _trade_of(row: SuspectRow) -> Trade:
         account_id=row.account_id,
         amount_minor=row.amount_minor,
         currency=row.currency,
-        fee_rate_bp=row.fee_rate_bp,
+        fee_terms=FeeTerms(
+            rate_bp=row.fee_rate_bp, minimum_minor=row.fee_minimum_minor, maximum_minor=row.fee_maximum_minor
+        ),
         send_until=row.send_until,
         expires_at=row.expires_at,
         paid_seen=row.paid_seen,

@@ -6,6 +6,7 @@ from enum import Enum
 
 import msgspec
 
+from budan.core.fees import FeeTerms
 from budan.core.numbers import AccountId, Lane, MerchantId
 from budan.ports.channel import Method
 
@@ -148,8 +149,8 @@ class OrderPage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AccountChoice(msgspec.Struct, frozen=True, kw_only=True):
-    """An account that may take a new trade, with the rate in force."""
+    """An account that may take a new trade, with the terms of its fee that are in force."""
 
     account_id: AccountId
     channel: str
-    fee_rate_bp: int
+    fee_terms: FeeTerms

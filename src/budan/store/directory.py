@@ -1,7 +1,6 @@
-"""Merchants, keys, accounts, rates, endpoints, shops and desks."""
+"""Merchants, keys, accounts, endpoints, shops and desks."""
 
 from dataclasses import dataclass
-from datetime import datetime
 from typing import cast
 
 import msgspec
@@ -23,8 +22,6 @@ _ACCOUNT_FIND = query("account_find")
 _ACCOUNT_LIST = query("account_list")
 _MERCHANT_ACCOUNT_ADD = query("merchant_account_add")
 _MERCHANT_ACCOUNT_LIST = query("merchant_account_list")
-_RATE_SET = query("rate_set")
-_RATE_LIST = query("rate_list")
 _ENDPOINT_ADD = query("endpoint_add")
 _ENDPOINT_RESEAL = query("endpoint_reseal")
 _SHOP_ADD = query("shop_add")
@@ -76,15 +73,6 @@ class AccountRow:
     enabled: bool
     settings: dict[str, str]
     sealed_secrets: bytes = b""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RateRow:
-    """A fee rate from a moment on."""
-
-    channel: str
-    effective_from: datetime
-    rate_bp: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -235,24 +223,6 @@ async def allow_account(
 async def list_merchant_accounts(transaction: Transaction, merchant_id: MerchantId) -> list[tuple[AccountId, str]]:
     """The enabled accounts of a merchant with their channels, first choice first."""
     return [(row["id"], row["channel"]) for row in await transaction.many(_MERCHANT_ACCOUNT_LIST, merchant_id)]
-
-
-async def set_rate(
-    transaction: Transaction,
-    *,
-    merchant_id: MerchantId,
-    channel: str,
-    effective_from: datetime | None,
-    rate_bp: int,
-) -> datetime | None:
-    """A rate from `effective_from`, or from now where None; gives the moment, or None when it is past."""
-    row = await transaction.maybe(_RATE_SET, merchant_id, channel, effective_from, rate_bp)
-    return None if row is None else cast("datetime", row["effective_from"])
-
-
-async def list_rates(transaction: Transaction, merchant_id: MerchantId) -> list[RateRow]:
-    """Present and future rates, newest first within a channel."""
-    return [RateRow(**dict(row)) for row in await transaction.many(_RATE_LIST, merchant_id)]
 
 
 async def add_endpoint(transaction: Transaction, *, merchant_id: MerchantId, url: str) -> int:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from budan.core.evidence import Evidence, evidence_digest
+from budan.core.fees import FeeTerms
 from budan.core.ledger import Entry
 from budan.core.numbers import AccountId, Lane, MerchantId, OrderId
 from budan.core.order import Order, OrderState
@@ -69,7 +70,7 @@ class OrderChange:
     paid_attempt: int | None = None
     learned_source: str | None = None
     learned_at: datetime | None = None
-    fee_rate_bp: int | None = None
+    fee_terms: FeeTerms | None = None
     fee_minor: int | None = None
     refunds_made: int = 0
     refund_reserved_minor: int = 0
@@ -249,7 +250,11 @@ async def list_trades(transaction: Transaction, keys: Sequence[Key]) -> dict[Key
             account_id=row["account_id"],
             amount_minor=row["amount_minor"],
             currency=row["currency"],
-            fee_rate_bp=row["fee_rate_bp"],
+            fee_terms=FeeTerms(
+                rate_bp=row["fee_rate_bp"],
+                minimum_minor=row["fee_minimum_minor"],
+                maximum_minor=row["fee_maximum_minor"],
+            ),
             send_until=row["send_until"],
             expires_at=row["expires_at"],
             paid_seen=row["paid_seen"],
@@ -273,7 +278,7 @@ async def list_trades(transaction: Transaction, keys: Sequence[Key]) -> dict[Key
 
 async def write(transaction: Transaction, writes: DoorWrites, *, now: datetime) -> set[Key]:
     """Write a door transaction; gives the orders whose version was still the one that was read."""
-    orders, trades = columns(_order_rows(writes), 15), columns(_trade_rows(writes), 19)
+    orders, trades = columns(_order_rows(writes), 17), columns(_trade_rows(writes), 19)
     *asked, need_person = columns(_asked_rows(writes), 6)
     rows = await transaction.many(
         _DOOR_WRITE,
@@ -289,8 +294,9 @@ async def write(transaction: Transaction, writes: DoorWrites, *, now: datetime) 
         *columns(_answered_rows(writes), 3),
         need_person,
         trades[17],
-        *orders[12:],
+        *orders[12:15],
         trades[18],
+        *orders[15:],
     )
     if writes.contradictions or writes.remedies or writes.refunds or writes.closes:
         await _write_rare(transaction, writes, now=now)
@@ -388,11 +394,13 @@ def _order_rows(writes: DoorWrites) -> list[tuple[object, ...]]:
             change.paid_attempt,
             change.learned_source,
             change.learned_at,
-            change.fee_rate_bp,
+            None if change.fee_terms is None else change.fee_terms.rate_bp,
             change.fee_minor,
             change.refunds_made,
             change.refund_reserved_minor,
             change.refunded_minor,
+            None if change.fee_terms is None else change.fee_terms.minimum_minor,
+            None if change.fee_terms is None else change.fee_terms.maximum_minor,
         )
         for change in writes.orders
     ]

@@ -87,17 +87,20 @@ async def add(transaction: Transaction, *, orders: Sequence[NewOrder], trades: S
             trade.method,
             trade.amount_minor,
             trade.currency,
-            trade.fee_rate_bp,
+            trade.fee_terms.rate_bp,
             trade.created_at,
             trade.send_until,
             trade.expires_at,
             trade.intent,
             trade.query_at,
+            trade.fee_terms.minimum_minor,
+            trade.fee_terms.maximum_minor,
         )
         for trade in sorted(trades, key=lambda trade: (trade.lane, trade.order_id, trade.attempt))
     ]
     looks = [order.expires_at if order.look_at is None else order.look_at for order in in_order]
-    await transaction.none(_INTAKE_ADD, *columns(order_rows, 13), *columns(trade_rows, 14), looks)
+    *trade_columns, minimums, maximums = columns(trade_rows, 16)
+    await transaction.none(_INTAKE_ADD, *columns(order_rows, 13), *trade_columns, looks, minimums, maximums)
 
 
 async def open_trade(transaction: Transaction, *, lane: Lane, order_id: OrderId, version: int) -> int | None:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
+from budan.core.fees import FeeTerms
 from budan.core.numbers import AccountId, Lane, MerchantId, OrderId
 
 
@@ -100,7 +101,7 @@ class NewTrade:
     method: str
     amount_minor: int
     currency: str
-    fee_rate_bp: int
+    fee_terms: FeeTerms
     created_at: datetime
     send_until: datetime
     expires_at: datetime | None

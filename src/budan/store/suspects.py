@@ -40,6 +40,8 @@ class SuspectRow:
     amount_minor: int
     currency: str
     fee_rate_bp: int
+    fee_minimum_minor: int
+    fee_maximum_minor: int | None
     created_at: datetime
     send_until: datetime
     expires_at: datetime | None

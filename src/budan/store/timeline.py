@@ -47,6 +47,9 @@ class WholeOrder:
     learned_source: str | None
     learned_at: datetime | None
     completed_at: datetime | None
+    fee_rate_bp: int | None
+    fee_minimum_minor: int | None
+    fee_maximum_minor: int | None
     fee_minor: int | None
     refund_reserved_minor: int
     refunded_minor: int

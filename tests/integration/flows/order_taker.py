@@ -3,6 +3,7 @@
 import asyncio
 import sys
 
+from budan.core.fees import FeeTerms
 from budan.core.numbers import Environment, Lane, MerchantId
 from budan.flows.choosing import Chosen
 from budan.flows.healths import AccountHealths
@@ -32,7 +33,9 @@ async def main(dsn: str, merchant_id: str, lane: str) -> None:
         idempotency_key="killed",
     )
     with open_accounts() as accounts:
-        plan = TradePlan(chosen=Chosen(account=accounts.by_id[WECHAT], method=Method.NATIVE, fee_rate_bp=60))
+        plan = TradePlan(
+            chosen=Chosen(account=accounts.by_id[WECHAT], method=Method.NATIVE, fee_terms=FeeTerms(rate_bp=60))
+        )
         async with OrderIntake(database=database, ids=ids, intents=intents) as intake:
             await intake.take(wish, plan)
 

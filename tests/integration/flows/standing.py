@@ -11,6 +11,7 @@ from typing import Any
 import asyncpg
 
 from budan.core.evidence import Evidence, Source
+from budan.core.fees import FeeTerms
 from budan.core.numbers import ID_EPOCH, AccountId, Environment, Lane, MerchantId, OrderId, trade_number
 from budan.flows.door import Door, DoorItem
 from budan.flows.door_plan import Planned
@@ -144,7 +145,7 @@ async def stand_orders(
                     method=method,
                     amount_minor=AMOUNT_MINOR,
                     currency="CNY",
-                    fee_rate_bp=FEE_RATE_BP,
+                    fee_terms=FeeTerms(rate_bp=FEE_RATE_BP),
                     created_at=created_at,
                     send_until=created_at + send_window,
                     expires_at=None if method == "code" else created_at + life,

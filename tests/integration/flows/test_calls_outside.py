@@ -10,6 +10,7 @@ import pytest
 
 from budan.core.errors import Refused
 from budan.core.evidence import Outcome
+from budan.core.fees import FeeTerms
 from budan.core.numbers import AccountId, Environment
 from budan.flows.asking import Questions
 from budan.flows.calling import ChannelCalls
@@ -40,6 +41,7 @@ from budan.ports.channel import (
     TradeRef,
 )
 from budan.store import directory as stored
+from budan.store.rates import set_rate
 from integration.flows.platform_side import Accounts, MovingClock
 from integration.flows.standing import LANES, WAIT_S, Till
 
@@ -169,8 +171,14 @@ async def open_shop(till: Till) -> AsyncIterator[Shop]:
     async with till.database.transaction() as transaction:
         account_id = await stored.add_account(transaction, channel="wechat_v3", name="w", settings={})
         await stored.allow_account(transaction, merchant_id=till.merchant_id, account_id=account_id, priority=0)
-        await stored.set_rate(
-            transaction, merchant_id=till.merchant_id, channel="wechat_v3", effective_from=None, rate_bp=60
+        await set_rate(
+            transaction,
+            merchant_id=till.merchant_id,
+            channel="wechat_v3",
+            shop_id=None,
+            method=None,
+            effective_from=None,
+            terms=FeeTerms(rate_bp=60),
         )
     account = ChannelAccount(account_id=account_id, channel="wechat_v3", name="w", enabled=True, adapter=channel)
     accounts = Accounts({AccountId(account_id): account})

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from budan.core.errors import Refused, StoreUnavailable
+from budan.core.fees import FeeTerms
 from budan.core.numbers import Environment
 from budan.flows.choosing import Chosen
 from budan.flows.healths import AccountHealths
@@ -32,7 +33,9 @@ OWNED = ("orders", "trade", "query_due", "idempotency", "order_reference")
 @pytest.fixture
 def plan() -> Iterator[TradePlan]:
     with open_accounts() as accounts:
-        yield TradePlan(chosen=Chosen(account=accounts.by_id[WECHAT], method=Method.NATIVE, fee_rate_bp=60))
+        yield TradePlan(
+            chosen=Chosen(account=accounts.by_id[WECHAT], method=Method.NATIVE, fee_terms=FeeTerms(rate_bp=60))
+        )
 
 
 @asynccontextmanager

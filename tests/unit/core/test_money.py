@@ -1,41 +1,11 @@
 import pytest
 
 from budan.core.errors import Refused
-from budan.core.money import AMOUNT_MINOR_MAX, FEE_RATE_BP_MAX, Money, fee, parse_order_amount
+from budan.core.money import AMOUNT_MINOR_MAX, Money, parse_order_amount
 
 
 def cny(amount_minor: int) -> Money:
     return Money(amount_minor=amount_minor, currency="CNY")
-
-
-@pytest.mark.parametrize(
-    ("amount_minor", "rate_bp", "expected"),
-    [
-        (0, 60, 0),
-        (1, 60, 0),
-        (83, 60, 0),  # 0.498
-        (84, 60, 1),  # 0.504
-        (250, 60, 2),  # 1.5 goes up
-        (249, 60, 1),  # 1.494
-        (50, 100, 1),  # exactly half goes up
-        (49, 100, 0),
-        (1_000, 38, 4),  # 3.8
-        (1_999, 60, 12),  # 11.994: binary fractions would say 11
-        (1, 5_000, 1),
-        (1, 4_999, 0),
-        (1_000, 0, 0),
-        (1_000, FEE_RATE_BP_MAX, 1_000),
-        (AMOUNT_MINOR_MAX, 60, 60_000_000),
-    ],
-)
-def test_a_fee_is_rounded_half_up_to_a_minor_unit(amount_minor: int, rate_bp: int, expected: int) -> None:
-    assert fee(cny(amount_minor), rate_bp=rate_bp) == cny(expected)
-
-
-@pytest.mark.parametrize("rate_bp", [-1, FEE_RATE_BP_MAX + 1])
-def test_a_rate_outside_its_bounds_is_our_bug(rate_bp: int) -> None:
-    with pytest.raises(AssertionError):
-        fee(cny(100), rate_bp=rate_bp)
 
 
 def test_money_is_never_negative_and_knows_its_currency() -> None:

@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 
 from budan.core.evidence import Source
-from budan.core.money import Money, fee, fee_to_give_back
 from budan.core.numbers import AccountId
 from budan.core.refund import (
     OPEN_REFUND_STATES,
@@ -237,14 +236,3 @@ def test_a_total_tells_what_our_own_refunds_leave_over() -> None:
 
 def test_what_is_left_counts_promises_and_what_went_back_past_us() -> None:
     assert sums(reserved_minor=100, refunded_minor=200, elsewhere_minor=300).left_minor == 400
-
-
-@pytest.mark.invariant("I8")
-@pytest.mark.parametrize("rate_bp", [0, 1, 38, 55, 60, 9_999, 10_000])
-def test_many_small_refunds_give_back_the_fee_that_one_large_one_would(rate_bp: int) -> None:
-    paid = Money(amount_minor=1_003, currency="CNY")
-    given = 0
-    for refunded_minor in (*range(1, 1_003, 7), 1_003):
-        back = fee_to_give_back(Money(amount_minor=refunded_minor, currency="CNY"), rate_bp=rate_bp, given_minor=given)
-        given += back.amount_minor
-    assert given == fee(paid, rate_bp=rate_bp).amount_minor

@@ -106,27 +106,6 @@ INNER JOIN channel_account AS a ON ma.account_id = a.id
 WHERE ma.merchant_id = $1 AND a.enabled
 ORDER BY ma.priority, a.id;
 
--- name: rate_set :maybe
--- A rate from a moment that is not past; no row where it is past.
-INSERT INTO fee_rate (merchant_id, channel, effective_from, rate_bp)
-SELECT
-    $1,
-    $2,
-    coalesce($3::timestamptz, clock_timestamp()),
-    $4
-WHERE coalesce($3::timestamptz, 'infinity') > clock_timestamp()
-RETURNING effective_from;
-
--- name: rate_list :many
--- Present and future rates of a merchant, newest first.
-SELECT
-    channel,
-    effective_from,
-    rate_bp
-FROM fee_rate
-WHERE merchant_id = $1
-ORDER BY channel ASC, effective_from DESC;
-
 -- name: endpoint_add :one
 -- Where a merchant takes webhooks; the secret is sealed when the id is known.
 INSERT INTO webhook_endpoint (merchant_id, url, sealed_secret) VALUES ($1, $2, '')

@@ -39,6 +39,8 @@ SELECT
     t.amount_minor,
     t.currency,
     t.fee_rate_bp,
+    t.fee_minimum_minor,
+    t.fee_maximum_minor,
     t.created_at,
     t.send_until,
     t.expires_at,
@@ -75,6 +77,8 @@ WITH changed_order AS ( -- compare-and-set on version; paid columns are written 
         completed_at = coalesce(o.completed_at, CASE WHEN w.paid_attempt IS NULL THEN NULL ELSE $9 END),
         fee_rate_bp = coalesce(o.fee_rate_bp, w.fee_rate_bp),
         fee_minor = coalesce(o.fee_minor, w.fee_minor),
+        fee_minimum_minor = coalesce(o.fee_minimum_minor, w.fee_minimum_minor),
+        fee_maximum_minor = coalesce(o.fee_maximum_minor, w.fee_maximum_minor),
         refund_count = o.refund_count + w.refunds_made,
         refund_reserved_minor = o.refund_reserved_minor + w.reserved_minor,
         refunded_minor = o.refunded_minor + w.refunded_minor
@@ -82,10 +86,10 @@ WITH changed_order AS ( -- compare-and-set on version; paid columns are written 
         unnest(
             $1::smallint[], $2::bigint[], $3::integer[], $4::text[], $5::boolean[], $6::text[],
             $7::timestamptz[], $8::smallint[], $10::text[], $11::timestamptz[], $12::integer[], $13::bigint[],
-            $79::smallint[], $80::bigint[], $81::bigint[]
+            $79::smallint[], $80::bigint[], $81::bigint[], $83::bigint[], $84::bigint[]
         ) AS w (
             lane, id, version, state, told_unpaid, hold_reason, paid_at, paid_attempt, learned_source, learned_at,
-            fee_rate_bp, fee_minor, refunds_made, reserved_minor, refunded_minor
+            fee_rate_bp, fee_minor, refunds_made, reserved_minor, refunded_minor, fee_minimum_minor, fee_maximum_minor
         )
     WHERE o.lane = any($1) AND o.lane = w.lane AND o.id = w.id AND o.version = w.version
     RETURNING o.lane, o.id

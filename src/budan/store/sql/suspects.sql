@@ -34,6 +34,8 @@ SELECT
     t.amount_minor,
     t.currency,
     t.fee_rate_bp,
+    t.fee_minimum_minor,
+    t.fee_maximum_minor,
     t.created_at,
     t.send_until,
     t.expires_at,

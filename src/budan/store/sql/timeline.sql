@@ -110,6 +110,9 @@ SELECT
     o.learned_source,
     o.learned_at,
     o.completed_at,
+    o.fee_rate_bp,
+    o.fee_minimum_minor,
+    o.fee_maximum_minor,
     o.fee_minor,
     o.refund_reserved_minor,
     o.refunded_minor

@@ -140,11 +140,11 @@ class Cashier:
 
     async def _offers(self, caller: Caller, user_agent: str) -> list[Offer]:
         try:
-            choices = await self._flows.directory.list_choices(caller.merchant_id, now=datetime.now(UTC))
+            channels = await self._flows.directory.list_channels(caller.merchant_id, now=datetime.now(UTC))
         except Refused:
             # A merchant without an account can still show what an order is; the page says that nobody can pay it.
             return []
-        return list_offers([choice.channel for choice in choices], user_agent=user_agent)
+        return list_offers(channels, user_agent=user_agent)
 
     def _wallet_page(self, trade: TradeView | None, token: str) -> str | None:
         """Where one machine's tester plays the payer of a code; None where real wallets scan it."""

@@ -1,0 +1,23 @@
+"""What payments cost, as an operator sets, reads and corrects it."""
+
+from integration.cli.commands import Typist
+from stage import FEE_RATE_BP, Stage
+
+
+async def test_an_operator_sets_lists_and_corrects_what_payments_cost(stage: Stage, typist: Typist) -> None:
+    merchant = await stage.add_merchant()
+    merchant_id = str(merchant.merchant_id)
+    order = await stage.add_paid_order(merchant)
+    bounds = ("--method", "code", "--minimum", "1", "--maximum", "500")
+    later = ("--from", "2099-01-01T00:00:00+08:00")
+    row = await typist.json("rate", "set", merchant_id, "wechat_v3", "38", *bounds, *later)
+    assert row["effective_from"] == "2098-12-31T16:00:00Z"
+    listed = (await typist.json("rate", "list", merchant_id))["rates"]
+    assert [(one["channel"], one["method"], one["rate_bp"], one["maximum_minor"]) for one in listed] == [
+        ("alipay", None, FEE_RATE_BP, None),
+        ("wechat_v3", None, FEE_RATE_BP, None),
+        ("wechat_v3", "code", 38, 500),
+    ]
+    why = ("--rate", "0", "--by", "Ann", "--reason", "free by contract")
+    corrected = await typist.json("rate", "correct", order.order_no, *why)
+    assert (corrected["kept_before_minor"] > 0, corrected["kept_after_minor"], corrected["act"]) == (True, 0, 1)
