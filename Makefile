@@ -15,7 +15,8 @@ DEV_READY := .venv/.dev-ready
 PYTHON ?= $(shell for name in python3.13 python3.12 python3.11 python3; do \
 	$$name -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && { echo $$name; break; }; done)
 MIGRATIONS = $(wildcard src/budan/store/migrations/*.sql)
-QUERIES = $(sort $(dir $(wildcard src/budan/*/sql/*.sql)))
+# Those of channels are DuckDB's.
+QUERIES = $(filter-out src/budan/channels/%,$(sort $(dir $(wildcard src/budan/*/sql/*.sql))))
 COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--custom-compile-command "make lock" $(if $(UPGRADE),--upgrade)
 
@@ -40,11 +41,13 @@ lint: $(DEV_READY) ## what needs no test run
 	@echo "== migrations and queries"
 	@$(if $(MIGRATIONS),$(BIN)/squawk $(MIGRATIONS))
 	@$(if $(QUERIES),$(BIN)/sqlfluff lint $(QUERIES))
+	@$(BIN)/sqlfluff lint --config .sqlfluff-duckdb src/budan/channels/sql
 
 fix: $(DEV_READY) ## mend what ruff and sqlfluff can mend by themselves
 	@$(BIN)/ruff check --fix --quiet . || true
 	@$(BIN)/ruff format --quiet .
 	@$(if $(QUERIES),$(BIN)/sqlfluff fix --quiet $(QUERIES) || true)
+	@$(BIN)/sqlfluff fix --quiet --config .sqlfluff-duckdb src/budan/channels/sql || true
 
 pytest: $(DEV_READY) chromium ## the tests with branch coverage; ARGS="-k door" chooses
 	@echo "== tests"

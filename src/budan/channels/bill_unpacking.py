@@ -1,0 +1,247 @@
+"""A bill's bytes, unpacked as a stream: proven, decoded, and parted into head, rows and foot."""
+
+import codecs
+import gzip
+import hashlib
+import zipfile
+import zlib
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Protocol
+
+from budan.ports.bill import BillRefused, FetchedBill, Packing
+
+# Small enough for all that is done to a chunk to find it in the processor's cache.
+CHUNK_BYTES: Final = 1 << 18
+# Forty million lines of WeChat's: what one day of the largest merchant has. Beyond it a packed file is a bomb.
+UNPACKED_BYTES_MAX: Final = 12 * 2**30
+# An unended line is kept in memory; DuckDB takes lines of up to 2 MB.
+LINE_BYTES_MAX: Final = 2**20
+# A summary by shops; the largest chain's stays far below it.
+SIDE_BYTES_MAX: Final = 8 * 2**20
+
+_BOM: Final = codecs.BOM_UTF8
+# Lines are made of TAB and LF, and of CR before LF; any other control character would end or split a row unseen.
+_CONTROLS: Final = bytes(code for code in [*range(32), 127] if code not in b"\t\n")
+
+
+class _Stream(Protocol):
+    def read(self, size: int, /) -> bytes: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layout:
+    """How a format lays out its file: so many lines before the rows, so many after them, in which encoding.
+
+    `member` and `side_member` choose the files of a ZIP by name: the bill, and its summary.
+    """
+
+    head_lines: int
+    foot_lines: int
+    encoding: str = "utf-8"
+    tab_ended: bool = False  # values may end in a TAB, which is no part of them
+    member: Callable[[str], bool] | None = None
+    side_member: Callable[[str], bool] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unpacked:
+    """The rows are lines of UTF-8 in `rows_path`, each ended by LF; `foot_from` is the number of the foot's first line."""
+
+    head: tuple[str, ...]
+    foot: tuple[str, ...]
+    rows_path: Path
+    rows: int
+    foot_from: int
+    sha256: str
+    side: str | None
+
+
+def unpack(bill: FetchedBill, layout: Layout, *, rows_path: Path) -> Unpacked:
+    """Unpacks in constant memory; raises BillRefused for bytes that are not the channel's or no lines of text."""
+    try:
+        with _opened(bill, layout) as (stream, side):
+            parting = _Parting(layout)
+            digests = _Digests(bill.sha1)
+            with rows_path.open("wb") as rows:
+                for lines in _lines(digests.through(_chunks(stream)), layout, parting):
+                    rows.write(lines)
+            digests.prove()
+            return parting.result(rows_path, sha256=digests.sha256, side=side)
+    except (gzip.BadGzipFile, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+        # RuntimeError is zipfile's for a member that is locked by a password.
+        raise BillRefused("packing", detail=type(error).__name__) from error
+
+
+class _Digests:
+    def __init__(self, sha1: str | None) -> None:
+        self._wanted = sha1
+        # WeChat's digest; it guards against a broken transfer, the connection's TLS against a stranger.
+        self._sha1 = hashlib.sha1(usedforsecurity=False)
+        self._sha256 = hashlib.sha256()
+
+    @property
+    def sha256(self) -> str:
+        return self._sha256.hexdigest()
+
+    def through(self, chunks: Iterator[bytes]) -> Generator[bytes]:
+        for chunk in chunks:
+            self._sha256.update(chunk)
+            if self._wanted is not None:
+                self._sha1.update(chunk)
+            yield chunk
+
+    def prove(self) -> None:
+        if self._wanted is not None and self._sha1.hexdigest() != self._wanted.lower():
+            raise BillRefused("digest", detail="the file's bytes are not those that the channel named")
+
+
+class _Parting:
+    """Tells head, rows and foot apart while whole lines pass; keeps back what may be the foot."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
+        self._head = b""
+        self._head_lines = 0
+        self._kept = b""
+        self._lines = 0
+
+    def rows_of(self, lines: bytes) -> bytes:
+        """The lines of these that are certainly rows."""
+        self._lines += lines.count(b"\n")
+        while self._head_lines < self._layout.head_lines and lines:
+            head, _, lines = lines.partition(b"\n")
+            self._head += head + b"\n"
+            self._head_lines += 1
+        self._kept += lines
+        end = len(self._kept)
+        for _ in range(self._layout.foot_lines + 1):
+            end = self._kept.rfind(b"\n", 0, end)
+        rows, self._kept = self._kept[: end + 1], self._kept[end + 1 :]
+        return rows
+
+    @property
+    def lines(self) -> int:
+        """How many lines have passed."""
+        return self._lines
+
+    def result(self, rows_path: Path, *, sha256: str, side: str | None) -> Unpacked:
+        rows = self._lines - self._layout.head_lines - self._layout.foot_lines
+        if self._lines == 0:
+            raise BillRefused("empty", detail="the file has no line")
+        if rows < 0:
+            raise BillRefused("truncated", line_no=self._lines, detail="the file ends before its summary")
+        return Unpacked(
+            head=tuple(self._head.decode().splitlines()),
+            foot=tuple(self._kept.decode().splitlines()),
+            rows_path=rows_path,
+            rows=rows,
+            foot_from=self._lines - self._layout.foot_lines + 1,
+            sha256=sha256,
+            side=side,
+        )
+
+
+def _lines(chunks: Iterator[bytes], layout: Layout, parting: _Parting) -> Generator[bytes]:
+    """Whole lines as UTF-8, ended by LF alone, past `parting`."""
+    rest, is_first = b"", True
+    for chunk in chunks:
+        lines = rest + (chunk.removeprefix(_BOM) if is_first else chunk)
+        is_first = False
+        end = lines.rfind(b"\n") + 1
+        rest = lines[end:]
+        if len(rest) > LINE_BYTES_MAX:
+            line_no = parting.lines + lines.count(b"\n") + 1
+            raise BillRefused("line_too_long", line_no=line_no, detail=f"more than {LINE_BYTES_MAX} bytes")
+        if end:
+            yield parting.rows_of(_clean(lines[:end], layout, parting.lines))
+    if rest:
+        yield parting.rows_of(_clean(rest + b"\n", layout, parting.lines))
+
+
+def _clean(lines: bytes, layout: Layout, lines_before: int) -> bytes:
+    """Whole lines, judged at once: a look at each line would cost more than reading them."""
+    clean = lines.translate(None, _CONTROLS)
+    dropped = len(lines) - len(clean)
+    # CR before each LF, or nowhere: counting both is much cheaper than looking for the pair.
+    if dropped and not dropped == lines.count(b"\r") == lines.count(b"\n"):
+        clean = lines.replace(b"\r\n", b"\n")
+        if len(clean.translate(None, _CONTROLS)) != len(clean):
+            raise _first_bad(
+                clean, lines_before, "control_character", lambda line: line.translate(None, _CONTROLS) != line
+            )
+    lines = clean
+    if lines.startswith(b"\n") or b"\n\n" in lines:
+        raise _first_bad(lines, lines_before, "blank_line", lambda line: not line)
+    lines = _as_utf8(lines, layout.encoding, lines_before)
+    return lines.replace(b"\t,", b",").replace(b"\t\n", b"\n") if layout.tab_ended else lines
+
+
+def _as_utf8(lines: bytes, encoding: str, lines_before: int) -> bytes:
+    try:
+        text = lines.decode(encoding)
+    except UnicodeDecodeError as error:
+        line_no = lines_before + lines.count(b"\n", 0, error.start) + 1
+        raise BillRefused("encoding", line_no=line_no, detail=f"no {encoding}") from error
+    return lines if encoding == "utf-8" else text.encode()
+
+
+def _first_bad(lines: bytes, lines_before: int, code: str, is_bad: Callable[[bytes], bool]) -> BillRefused:
+    numbered = enumerate(lines.split(b"\n"), start=lines_before + 1)
+    return BillRefused(code, line_no=next(number for number, line in numbered if is_bad(line)))
+
+
+def _chunks(stream: _Stream) -> Generator[bytes]:
+    unpacked = 0
+    while chunk := stream.read(CHUNK_BYTES):
+        unpacked += len(chunk)
+        if unpacked > UNPACKED_BYTES_MAX:
+            raise BillRefused("too_long", detail=f"more than {UNPACKED_BYTES_MAX} bytes")
+        yield chunk
+
+
+@contextmanager
+def _opened(bill: FetchedBill, layout: Layout) -> Generator[tuple[_Stream, str | None]]:
+    if bill.packing is Packing.PLAIN:
+        with bill.path.open("rb") as stream:
+            yield stream, None
+    elif bill.packing is Packing.GZIP:
+        with gzip.open(bill.path) as stream:
+            yield stream, None
+    else:
+        with zipfile.ZipFile(bill.path) as archive:
+            side = _member(archive, layout.side_member)
+            with archive.open(_member(archive, layout.member) or _missing()) as stream:
+                yield stream, None if side is None else _side(archive, side, layout)
+
+
+def _member(archive: zipfile.ZipFile, is_wanted: Callable[[str], bool] | None) -> zipfile.ZipInfo | None:
+    found = [member for member in archive.infolist() if is_wanted is not None and is_wanted(_name(member))]
+    if len(found) > 1:
+        raise BillRefused("packing", detail="two files of one name")
+    return found[0] if found else None
+
+
+def _missing() -> zipfile.ZipInfo:
+    raise BillRefused("packing", detail="the archive holds no bill")
+
+
+def _name(member: zipfile.ZipInfo) -> str:
+    """The name as it was meant: zipfile takes for cp437 what a Chinese system wrote as GBK without saying so."""
+    try:
+        return member.filename.encode("cp437").decode("gbk")
+    except UnicodeError:
+        return member.filename
+
+
+def _side(archive: zipfile.ZipFile, member: zipfile.ZipInfo, layout: Layout) -> str:
+    with archive.open(member) as stream:
+        content = stream.read(SIDE_BYTES_MAX + 1)
+    if len(content) > SIDE_BYTES_MAX:
+        raise BillRefused("too_long", detail="the summary's file")
+    try:
+        return content.decode(layout.encoding)
+    except UnicodeDecodeError as error:
+        raise BillRefused("encoding", detail="the summary's file") from error

@@ -1,0 +1,126 @@
+"""The trade bills of WeChat, whose two interfaces serve the same file (docs/protocols/wechat_v3.md section 6)."""
+
+from functools import partial
+from typing import Final
+
+from budan.channels import backtick_bills as backtick
+from budan.channels.bill_reading import BillFields, BillForm, Total
+from budan.channels.bill_unpacking import Layout
+
+_HOW_PAID: Final = "交易时间,公众账号ID,商户号,特约商户号,设备号,微信订单号,商户订单号,用户标识,交易类型,交易状态"
+_PAID: Final = f"{_HOW_PAID},付款银行,货币种类,应结订单金额,代金券金额"
+_REFUNDED: Final = "微信退款单号,商户退款单号,退款金额,充值券退款金额,退款类型,退款状态"
+_SOLD: Final = "商品名称,商户数据包,手续费,费率,订单金额"
+
+ALL_HEADER: Final = f"{_PAID},{_REFUNDED},{_SOLD},申请退款金额,费率备注"
+SUCCESS_HEADER: Final = f"{_PAID},{_SOLD},费率备注"
+REFUND_HEADER: Final = f"{_PAID},退款申请时间,退款成功时间,{_REFUNDED},{_SOLD},申请退款金额,费率备注"
+
+_KINDS: Final = {"SUCCESS": "payment", "REFUND": "refund", "REVOKED": "reversal"}
+# CHANGE: the payer's account could not take it, and the money waits at WeChat.
+_STATUSES: Final = {
+    "SUCCESS": "succeeded",
+    "PROCESSING": "pending",
+    "CHANGE": "pending",
+    "": "pending",
+    "FAIL": "failed",
+}
+
+_PATTERNS: Final = {
+    "交易时间": backtick.MOMENT_PATTERN,
+    "公众账号ID": backtick.WORD_OR_NONE_PATTERN,
+    "商户号": r"[0-9]{1,32}",
+    "特约商户号": r"[0-9]{0,32}",
+    "子商户号": r"[0-9]{0,32}",
+    "设备号": backtick.UNMARKED_PATTERN,
+    "微信订单号": backtick.NUMBER_PATTERN,
+    "商户订单号": backtick.NUMBER_PATTERN,
+    "用户标识": backtick.UNMARKED_PATTERN,
+    "交易类型": backtick.WORD_PATTERN,
+    "交易状态": "|".join(_KINDS),
+    "付款银行": backtick.UNMARKED_PATTERN,
+    "货币种类": backtick.CURRENCY_PATTERN,
+    "应结订单金额": backtick.YUAN_PATTERN,
+    "代金券金额": backtick.YUAN_PATTERN,
+    "退款申请时间": backtick.MOMENT_PATTERN,
+    "退款成功时间": f"(?:{backtick.MOMENT_PATTERN})?",
+    "微信退款单号": backtick.NUMBER_OR_NONE_PATTERN,
+    "商户退款单号": backtick.NUMBER_OR_NONE_PATTERN,
+    "退款金额": backtick.YUAN_PATTERN,
+    "充值券退款金额": backtick.YUAN_PATTERN,
+    "退款类型": backtick.WORD_OR_NONE_PATTERN,
+    "退款状态": "|".join(_STATUSES),
+    "商品名称": backtick.TEXT_PATTERN,
+    "商户数据包": backtick.TEXT_PATTERN,
+    "手续费": backtick.FEE_PATTERN,
+    "费率": backtick.RATE_PATTERN,
+    "订单金额": backtick.YUAN_PATTERN,
+    "申请退款金额": backtick.YUAN_PATTERN,
+    "费率备注": backtick.UNMARKED_PATTERN,
+    # Of the older form, which wechat_v2 may still serve.
+    "总金额": backtick.YUAN_PATTERN,
+    "企业红包金额": backtick.YUAN_PATTERN,
+    "企业红包退款金额": backtick.YUAN_PATTERN,
+}
+
+_FIELDS: Final = BillFields(
+    # The bill of refunds tells when the payment was made, too; its day is the refund's.
+    happened_at=("退款申请时间", "交易时间"),
+    kind=("交易状态",),
+    trade_no=("商户订单号",),
+    channel_no=("微信订单号",),
+    order_minor=("订单金额", "总金额"),
+    settle_minor=("应结订单金额", "总金额"),
+    coupon_minor=("代金券金额", "企业红包金额"),
+    refund_no=("商户退款单号",),
+    channel_refund_no=("微信退款单号",),
+    refund_minor=("申请退款金额", "退款金额"),
+    refund_settle_minor=("退款金额",),
+    refund_coupon_minor=("充值券退款金额", "企业红包退款金额"),
+    status=("退款状态",),
+    fee=("手续费",),
+    method=("交易类型",),
+    currency=("货币种类",),
+    account_no=("商户号",),
+)
+
+_SUMS: Final = (Total.PAID_SETTLE, Total.REFUND_SETTLE, Total.REFUND_COUPON, Total.FEE, Total.ORDER, Total.REFUND)
+
+
+def wechat_bill_form(*, headers: tuple[str, ...], counts: Total, refund_fee_factor: int) -> BillForm:
+    """The form with these headers.
+
+    Unconfirmed are what the summary counts, and whether a fee that was given back is written as a negative number
+    (factor 1) or a positive one (factor -1).
+    """
+    summaries = {
+        "总交易单数,应结订单总金额,退款总金额,充值券退款总金额,手续费总金额,订单总金额,申请退款总金额": (
+            counts,
+            *_SUMS,
+        ),
+        "总交易单数,应结订单总金额,手续费总金额,订单总金额": (counts, Total.PAID_SETTLE, Total.FEE, Total.ORDER),
+        "总交易单数,总交易额,总退款金额,总企业红包退款金额,手续费总金额": (
+            counts,
+            Total.ORDER,
+            Total.REFUND,
+            Total.REFUND_COUPON,
+            Total.FEE,
+        ),
+    }
+    return BillForm(
+        layout=Layout(head_lines=1, foot_lines=2),
+        separator=backtick.SEPARATOR,
+        mark=backtick.MARK,
+        headers=tuple(tuple(header.split(",")) for header in headers),
+        patterns=_PATTERNS,
+        texts=frozenset({"商品名称", "商户数据包"}),
+        fields=_FIELDS,
+        kinds=_KINDS,
+        statuses=_STATUSES,
+        moment=backtick.MOMENT,
+        fee_unit_e5=100_000,
+        fee_factor=1,
+        refund_fee_factor=refund_fee_factor,
+        check_head=backtick.check_no_head,
+        read_foot=partial(backtick.read_summary, summaries=summaries),
+    )
