@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from budan.channels.bill_unpacking import Layout, Unpacked, unpack
+from budan.channels.settings import read_optional_text
 from budan.core.numbers import BEIJING
 from budan.ports.bill import BillRefused, BillRemark, BillTables, BillTotals, FetchedBill, ReadBill
 
@@ -32,6 +33,11 @@ class Total(Enum):
     REFUND = "refund_minor"
     REFUND_COUPON = "refund_coupon_minor"
     FEE = "fee_e5"
+
+
+def read_bill_counts(settings: Mapping[str, str]) -> Total:
+    """What the number in an account's summaries counts (unconfirmed): the setting `bill_counts`, `rows` or `payments`."""
+    return Total(read_optional_text(settings, "bill_counts", pattern="rows|payments") or "rows")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

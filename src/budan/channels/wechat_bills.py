@@ -1,16 +1,22 @@
 """The trade bills of WeChat, whose two interfaces serve the same file (docs/protocols/wechat_v3.md section 6)."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
 from budan.channels import backtick_bills as backtick
-from budan.channels.bill_reading import BillFields, BillForm, Total
+from budan.channels.bill_reading import BillFields, BillForm, Total, read_bill_counts
 from budan.channels.bill_unpacking import Layout
+from budan.channels.settings import read_optional_text
 
 _HOW_PAID: Final = "交易时间,公众账号ID,商户号,特约商户号,设备号,微信订单号,商户订单号,用户标识,交易类型,交易状态"
 _PAID: Final = f"{_HOW_PAID},付款银行,货币种类,应结订单金额,代金券金额"
 _REFUNDED: Final = "微信退款单号,商户退款单号,退款金额,充值券退款金额,退款类型,退款状态"
 _SOLD: Final = "商品名称,商户数据包,手续费,费率,订单金额"
+
+# Of the older interface alone, and of its older days.
+OLD_HEADER: Final = f"{_HOW_PAID.replace('特约商户号', '子商户号')},付款银行,货币种类,总金额,企业红包金额,微信退款单号,商户退款单号,退款金额,企业红包退款金额,退款类型,退款状态,商品名称,商户数据包,手续费,费率"
 
 ALL_HEADER: Final = f"{_PAID},{_REFUNDED},{_SOLD},申请退款金额,费率备注"
 SUCCESS_HEADER: Final = f"{_PAID},{_SOLD},费率备注"
@@ -87,12 +93,27 @@ _FIELDS: Final = BillFields(
 _SUMS: Final = (Total.PAID_SETTLE, Total.REFUND_SETTLE, Total.REFUND_COUPON, Total.FEE, Total.ORDER, Total.REFUND)
 
 
-def wechat_bill_form(*, headers: tuple[str, ...], counts: Total, refund_fee_factor: int) -> BillForm:
-    """The form with these headers.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WechatBillFacts:
+    """What no public document confirms of these bills.
 
-    Unconfirmed are what the summary counts, and whether a fee that was given back is written as a negative number
-    (factor 1) or a positive one (factor -1).
+    `counts` is what the summary's number counts. A fee that was given back is written as a negative number (factor 1)
+    or as a positive one (factor -1).
     """
+
+    counts: Total
+    refund_fee_factor: int
+
+
+def read_bill_facts(settings: Mapping[str, str]) -> WechatBillFacts:
+    """`bill_counts` is `rows` (default) or `payments`, `bill_refund_fee` `negative` (default) or `positive`."""
+    fee = read_optional_text(settings, "bill_refund_fee", pattern="negative|positive") or "negative"
+    return WechatBillFacts(counts=read_bill_counts(settings), refund_fee_factor=1 if fee == "negative" else -1)
+
+
+def wechat_bill_form(facts: WechatBillFacts, *, headers: tuple[str, ...]) -> BillForm:
+    """The form with these headers."""
+    counts = facts.counts
     summaries = {
         "总交易单数,应结订单总金额,退款总金额,充值券退款总金额,手续费总金额,订单总金额,申请退款总金额": (
             counts,
@@ -120,7 +141,7 @@ def wechat_bill_form(*, headers: tuple[str, ...], counts: Total, refund_fee_fact
         moment=backtick.MOMENT,
         fee_unit_e5=100_000,
         fee_factor=1,
-        refund_fee_factor=refund_fee_factor,
+        refund_fee_factor=facts.refund_fee_factor,
         check_head=backtick.check_no_head,
         read_foot=partial(backtick.read_summary, summaries=summaries),
     )

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from budan.channels.bill_reading import Total
+from budan.channels.wechat_bills import read_bill_facts
 from budan.channels.wechat_v3.bill import bill_form
 from budan.ports.bill import Packing
 from unit.channels.bills import Desk, gzipped, sample, sha1_of
@@ -14,7 +14,7 @@ MCHID = "1900000109"
 
 @pytest.fixture
 def desk(tmp_path: Path) -> Desk:
-    return Desk(form=bill_form(counts=Total.ROWS, refund_fee_factor=1), account_no=MCHID, folder=tmp_path)
+    return Desk(form=bill_form(read_bill_facts({})), account_no=MCHID, folder=tmp_path)
 
 
 def bill(*changes: tuple[int, str, str]) -> bytes:
@@ -155,7 +155,7 @@ def test_a_bill_without_rows_is_read_when_its_summary_says_so(desk: Desk) -> Non
 
 
 def test_unconfirmed_facts_are_read_as_the_account_says(tmp_path: Path) -> None:
-    form = bill_form(counts=Total.PAYMENTS, refund_fee_factor=-1)
+    form = bill_form(read_bill_facts({"bill_counts": "payments", "bill_refund_fee": "positive"}))
     desk = Desk(form=form, account_no=MCHID, folder=tmp_path)
     read, rows = desk.read(bill((6, "`3,", "`2,"), (4, "-0.02000", "0.02000")))
     assert (read.totals.fee_e5, rows[2]["fee_e5"]) == (24_000, -2000)
