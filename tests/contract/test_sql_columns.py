@@ -4,13 +4,28 @@ import dataclasses
 import types
 import typing
 from collections.abc import AsyncIterator
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 import asyncpg
 import pytest
 
-from budan.store import acts, audit, closing, directory, jobs, notices, rates, refunds, rows, suspects, timeline, work
+from budan.store import (
+    acts,
+    audit,
+    closing,
+    directory,
+    jobs,
+    ledger,
+    notices,
+    rates,
+    refunds,
+    rows,
+    settlement,
+    suspects,
+    timeline,
+    work,
+)
 from budan.store.queries import query
 
 Connection = asyncpg.Connection
@@ -62,6 +77,15 @@ MADE_FROM_ROWS: dict[str, type] = {
     "refund_list_of": timeline.RefundRow,
     "webhook_list_of": timeline.WebhookRow,
     "delivery_list_of": timeline.DeliveryRow,
+    "ledger_list_lines": ledger.Line,
+    "ledger_list_statement": ledger.Line,
+    "settlement_lock_due": settlement.DueDay,
+    "settlement_batch_list": settlement.BatchRow,
+    "settlement_batch_find": settlement.BatchRow,
+    "settlement_line_list": settlement.BatchLine,
+    "settlement_lock_batches": settlement.LockedBatch,
+    "settlement_list_untied": settlement.UntiedBatch,
+    "settlement_list_astray": settlement.AstrayEntry,
 }
 # What a column is called where the value's field says more.
 RENAMED = {"id": "order_id"}
@@ -76,6 +100,7 @@ PYTHON_TYPES = {
     "bool": bool,
     "bytea": bytes,
     "timestamptz": datetime,
+    "date": date,
 }
 
 
@@ -123,6 +148,7 @@ async def test_a_row_has_the_fields_of_its_value(connection: Connection, name: s
         ("webhook", timeline.WebhookRow),
         ("delivery", timeline.DeliveryRow),
         ("operator_act", acts.ActRow),
+        ("settlement_batch", settlement.BatchRow),
     ],
 )
 async def test_a_field_may_be_none_where_its_column_may_be_null(connection: Connection, table: str, made: type) -> None:

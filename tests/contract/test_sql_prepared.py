@@ -20,6 +20,7 @@ PER_ORDER_TABLES = {
     "evidence",
     "notice",
     "posting",
+    "settlement_line",
     "contradiction",
     "settled_contradiction",
     "operator_act",
@@ -30,7 +31,7 @@ PER_ORDER_TABLES = {
     "delivery",
 }
 UNIQUENESS_TABLES = {"order_reference", "idempotency"}
-DUE_TABLES = {"query_due", "webhook_due", "close_due", "refund_due", "evidence_due", "order_due"}
+DUE_TABLES = {"query_due", "webhook_due", "close_due", "refund_due", "evidence_due", "order_due", "settlement_wait"}
 
 
 @pytest.fixture

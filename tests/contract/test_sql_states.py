@@ -12,7 +12,8 @@ from budan.store.queries import all_queries
 # closing.sql closes and ends orders, and writes the intent to reverse a trade, under the same gate.
 MAY_SET_ORDER_STATE = {"door_write", "intake_add", "trade_open", "closing_write"}
 MAY_SET_TRADE_STATE = {"door_write", "intake_add", "reverse_begin"}
-MAY_BOOK = {"door_write"}
+# Batches and their payouts are no orders: they are booked beside the gate, under their own marks and locks.
+MAY_BOOK = {"door_write", "settlement_book"}
 COMPLETION = {"remedy", "contradiction", "evidence", "refund_evidence"}
 PAY_COLUMNS = ("state", "paid_attempt", "paid_at", "paid_seen")
 

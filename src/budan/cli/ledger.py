@@ -13,6 +13,7 @@ from rich.table import Table
 from budan.cli.frame import ERR, EXIT_BROKEN, OUT, database_dsn, json_option, print_json, run_async, with_settings
 from budan.cli.moments import Day
 from budan.cli.settings import Settings
+from budan.cli.settlements import payout, settle, settlement, settlements
 from budan.cli.table_text import safe_cell
 from budan.cli.wiring import open_database
 from budan.core.journal import JournalFormat, render_amount, render_entries, render_header
@@ -28,11 +29,15 @@ def ledger() -> None:
     """The books: every cent of every order, in double entry. Days are Beijing days, like those of the channels' bills."""
 
 
+for _command in (settle, settlements, settlement, payout):
+    ledger.add_command(_command)
+
+
 @ledger.command("check")
 @with_settings(*_STORE)
 @json_option
 def ledger_check(*, settings: Settings, as_json: bool) -> None:
-    """Prove the books as a whole: each entry sums to zero, each paid order is booked, closed days stand as closed."""
+    """Prove the books as a whole: entries sum to zero, paid orders are booked, closed days stand, batches tie."""
 
     async def check() -> LedgerCheck:
         async with _open_books(settings) as books:
@@ -179,6 +184,20 @@ def _show_check(found: LedgerCheck) -> None:
         OUT.print(
             f"CHANGED AFTER CLOSING: {wrong.day}, {wrong.account}, lane {wrong.lane}: closed with "
             f"{wrong.closed_minor}, now {wrong.booked_minor} {wrong.currency}",
+            style="bold red",
+            markup=False,
+        )
+    for untied in found.untied_batches:
+        OUT.print(
+            f"BATCH DOES NOT TIE: {untied.batch_id} of merchant {untied.merchant_id}, {untied.day}, lane {untied.lane}: "
+            f"{untied.total_minor}, its lines {untied.lines_minor}, booked {untied.merchant_minor} {untied.currency}",
+            style="bold red",
+            markup=False,
+        )
+    for astray in found.astray_entries:
+        OUT.print(
+            f"NOT SETTLED AS BOOKED: {astray.entry_key} of order {astray.order_id}, lane {astray.lane}: "
+            f"{astray.booked_minor} booked, {astray.settled_minor} settled {astray.currency}",
             style="bold red",
             markup=False,
         )

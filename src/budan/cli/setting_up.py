@@ -14,6 +14,7 @@ from budan.cli.settings import Settings
 from budan.cli.wiring import open_database
 from budan.core.errors import Refused
 from budan.flows.administering import AddedMerchant, Administration, MerchantWish, OrderTerms
+from budan.flows.settlement_terms import SettlementTerms
 from budan.store.upgrade import upgrade
 
 P = ParamSpec("P")
@@ -84,6 +85,19 @@ def _terms_options(command: Callable[P, R]) -> Callable[P, R]:
     return command
 
 
+def _settlement_options(command: Callable[P, R]) -> Callable[P, R]:
+    """Adds the flags of how a merchant is settled."""
+    for option in (
+        click.option("--hold-back-days", type=int, default=None, help="For how many days that stays here; 7."),
+        click.option("--hold-back", "hold_back_bp", type=int, default=None, help="Basis points that stay here; 0."),
+        click.option("--payout-min", "payout_minor_min", type=int, default=None, help="Least payout, minor units; 1."),
+        click.option("--settles-after", type=int, default=None, help="Days after which a day is settled, T+n; 1."),
+        click.option("--settles-zone", default=None, help="By whose clock its days end; Asia/Shanghai."),
+    ):
+        command = option(command)
+    return command
+
+
 @merchant.command("add")
 @click.argument("names", nargs=-1, required=True)
 @click.option("--webhook", default=None, help="Where these merchants take webhooks.")
@@ -146,6 +160,7 @@ def show_merchant(added: AddedMerchant, *, public_url: str) -> dict[str, object]
 @merchant.command("set")
 @click.argument("merchant_id", type=int)
 @_terms_options
+@_settlement_options
 @with_settings(*_STORE)
 @json_option
 def merchant_set(
@@ -154,17 +169,33 @@ def merchant_set(
     expires_in: int | None,
     expires_in_with_payer: int | None,
     late_payment: str | None,
+    settles_zone: str | None,
+    settles_after: int | None,
+    payout_minor_min: int | None,
+    hold_back_bp: int | None,
+    hold_back_days: int | None,
     settings: Settings,
     as_json: bool,
 ) -> None:
-    """Change how a merchant's orders end. New orders live as long as told; what is not told stays."""
+    """Change how a merchant's orders end and how it is settled; what is not told stays.
+
+    New orders live as long as told. A settlement's terms hold from the next day that is settled.
+    """
     terms = OrderTerms(
         expires_in_s=expires_in, expires_in_with_payer_s=expires_in_with_payer, late_payment=late_payment
     )
 
+    settlement = SettlementTerms(
+        zone=settles_zone,
+        after_days=settles_after,
+        payout_minor_min=payout_minor_min,
+        hold_back_bp=hold_back_bp,
+        hold_back_days=hold_back_days,
+    )
+
     async def set_terms() -> dict[str, object]:
         async with open_administration(settings) as administration:
-            await administration.set_terms(merchant_id, terms)
+            await administration.set_terms(merchant_id, terms, settlement=settlement)
             return next(asdict(row) for row in await administration.list_merchants() if row.merchant_id == merchant_id)
 
     row = run_async(set_terms())

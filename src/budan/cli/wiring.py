@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from random import random
 from secrets import token_hex
@@ -60,6 +60,7 @@ from budan.flows.refund_door import RefundDoor
 from budan.flows.refunding import Refunding
 from budan.flows.remedies import Remedies
 from budan.flows.replaying import Replays
+from budan.flows.settling import SETTLE_DAILY, SettleDaily, Settling
 from budan.flows.suspicion import SILENT_S_MAX, SuspicionSteps
 from budan.flows.testifying import Testimony
 from budan.flows.wired import Flows, OperatorFlows
@@ -79,7 +80,7 @@ from budan.workers.run import Workers
 # One session per channel account, with a connection for every call that its guard lets out: none waits for another.
 CONNECTIONS_PER_ACCOUNT_MAX = GuardLimits().calls_max
 # The jobs that this version ships.
-PLANS = (AUTOBUDAN, NIGHTLY)
+PLANS = (AUTOBUDAN, NIGHTLY, SETTLE_DAILY)
 # RSA releases the GIL: two threads use two cores, and the event loop is left to the rest.
 SIGNER_THREADS = 2
 
@@ -105,6 +106,16 @@ class Opened:
     keys: InstanceKeys
     lanes: int
     clock: SystemClock
+    dsn: str = field(repr=False)
+
+    @asynccontextmanager
+    async def bulk(self) -> AsyncGenerator[Database]:
+        """The same database with sessions that read much, for as long as somebody does."""
+        database = await Database.connect(self.dsn, connections_max=1, workload=Workload.BULK)
+        try:
+            yield database
+        finally:
+            await database.close()
 
 
 @asynccontextmanager
@@ -134,6 +145,7 @@ async def open_database(
             keys=load_keys(settings),
             lanes=installation.lanes,
             clock=SystemClock(),
+            dsn=dsn,
         )
     finally:
         await database.close()
@@ -204,7 +216,17 @@ async def open_flows(opened: Opened) -> AsyncGenerator[Flows]:
             refund_door=refund_door,
             refunding=refunding,
             cashier_links=CashierLinks(secret=opened.keys.cashier_key),
+            ids=ids,
         )
+
+
+@asynccontextmanager
+async def open_settling(opened: Opened) -> AsyncGenerator[Settling]:
+    """What settles by hand, with ids of its own."""
+    ids = IdSource(database=opened.database, clock=opened.clock)
+    await ids.start()
+    async with _running(ids.keep()):
+        yield Settling(bulk=opened.bulk, ids=ids)
 
 
 def operator_flows(opened: Opened, flows: Flows) -> OperatorFlows:
@@ -311,6 +333,7 @@ def build_job_turns(opened: Opened, flows: Flows, *, silent_s_max: float = SILEN
             lanes=opened.lanes,
             envelope=mail[1] if mail else None,
         ),
+        SettleDaily(settling=Settling(bulk=opened.bulk, ids=flows.ids)),
     )
     return JobTurns(
         runs=JobRuns(database=opened.database, plans={job.plan.name: job.plan for job in jobs}),

@@ -55,6 +55,12 @@ def journal_account(account: str) -> str:
             return f"Assets:Channel:A{number}"
         case "merchant":
             return f"Liabilities:Merchant:M{number}"
+        case "payable":
+            return f"Liabilities:Payable:M{number}"
+        case "held_back":
+            return f"Liabilities:HeldBack:M{number}"
+        case "bank":
+            return "Assets:Bank"
         case _:
             root = "Income" if account == FEE_INCOME else "Liabilities"
             parts = ":".join(_capitalised(part) for part in account.split(":"))

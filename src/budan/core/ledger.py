@@ -1,6 +1,7 @@
 """Double entry: what a payment, a return and unexplained money write in the books (I10)."""
 
 from dataclasses import dataclass
+from datetime import date
 
 from budan.core import money
 from budan.core.numbers import AccountId, MerchantId
@@ -43,6 +44,20 @@ def merchant_account(merchant_id: MerchantId) -> str:
 FEE_INCOME = "fee_income"
 REFUND_PAYABLE = "refund_payable"  # what payers get back
 SUSPENSE = "suspense"  # money that came and cannot be booked to its order
+BANK = "bank"  # where payouts leave from
+
+# Tells a batch's entry from those of orders where a merchant's account is read (store/sql/settlement.sql).
+SETTLEMENT_KEY = "settlement:"
+
+
+def payable_account(merchant_id: MerchantId) -> str:
+    """What a merchant's batches promise it and no bank has sent yet."""
+    return f"payable:{merchant_id}"
+
+
+def held_back_account(merchant_id: MerchantId) -> str:
+    """What stays here of a merchant's batches for refunds that are still to come."""
+    return f"held_back:{merchant_id}"
 
 
 def payment_entry(
@@ -152,6 +167,43 @@ def fee_correction_entry(*, act: int, merchant_id: MerchantId, owed: money.Money
     ours, theirs = FEE_INCOME, merchant_account(merchant_id)
     debit, credit = (theirs, ours) if is_ours else (ours, theirs)
     return _two_lines(f"adjustment:fee:{act}", debit, credit, owed)
+
+
+def settlement_entry(
+    *,
+    day: date,
+    merchant_id: MerchantId,
+    currency: str,
+    total_minor: int,
+    held_back_minor: int,
+    released_minor: int,
+) -> Entry:
+    """A batch: what we owed the merchant becomes payable to it, less what stays here, with what stayed long enough.
+
+    `total_minor` is negative where refunds outweigh payments; what is released then covers them.
+    """
+    assert held_back_minor >= 0
+    assert released_minor >= 0
+    payout_minor = total_minor - held_back_minor + released_minor
+    assert payout_minor > 0, "a batch without a payout is none"
+    lines = [
+        Posting(account=merchant_account(merchant_id), amount_minor=total_minor, currency=currency),
+        Posting(account=payable_account(merchant_id), amount_minor=-payout_minor, currency=currency),
+        Posting(
+            account=held_back_account(merchant_id), amount_minor=released_minor - held_back_minor, currency=currency
+        ),
+    ]
+    return Entry(key=f"{SETTLEMENT_KEY}{day}", postings=tuple(line for line in lines if line.amount_minor != 0))
+
+
+def payout_entry(*, ordinal: int, merchant_id: MerchantId, payout: money.Money) -> Entry:
+    """The bank has sent a batch's money to the merchant; `ordinal` counts the payouts of one batch."""
+    return _two_lines(f"payout:{ordinal}", payable_account(merchant_id), BANK, payout)
+
+
+def payout_returned_entry(*, ordinal: int, merchant_id: MerchantId, payout: money.Money) -> Entry:
+    """The merchant's bank has sent it back: it is payable again."""
+    return _two_lines(f"payout_return:{ordinal}", BANK, payable_account(merchant_id), payout)
 
 
 def _two_lines(key: str, debit: str, credit: str, amount: money.Money) -> Entry:

@@ -38,10 +38,11 @@ class Environment(Enum):
 
 
 class NumberKind(Enum):
-    """What a number counts: an order (ordinal 0) or its trades (1 to 31), or its refunds."""
+    """What a number counts: an order (ordinal 0) or its trades (1 to 31), or its refunds, or a settlement batch."""
 
     ORDER = "order"
     REFUND = "refund"
+    SETTLEMENT = "settlement"
 
 
 _LEADS: dict[tuple[Environment, NumberKind], str] = {
@@ -51,6 +52,9 @@ _LEADS: dict[tuple[Environment, NumberKind], str] = {
     (Environment.TEST, NumberKind.REFUND): "V",
     (Environment.LIVE, NumberKind.ORDER): "P",
     (Environment.LIVE, NumberKind.REFUND): "R",
+    (Environment.LOCAL, NumberKind.SETTLEMENT): "F",
+    (Environment.TEST, NumberKind.SETTLEMENT): "W",
+    (Environment.LIVE, NumberKind.SETTLEMENT): "S",
 }
 _KINDS = {lead: key for key, lead in _LEADS.items()}
 

@@ -15,6 +15,12 @@ from budan.core.numbers import AccountId, Environment, MerchantId
 from budan.flows.choosing import CHANNELS
 from budan.flows.intake import EXPIRES_IN_S_MAX, EXPIRES_IN_S_MIN
 from budan.flows.rates import check_rate
+from budan.flows.settlement_terms import (
+    UNCHANGED_SETTLEMENT,
+    SettlementTerms,
+    check_settlement_terms,
+    set_settlement_terms,
+)
 from budan.store import directory as stored
 from budan.store.database import Database, RowsFailed, Transaction
 from budan.store.rates import set_rate
@@ -152,15 +158,23 @@ class Administration:
         )
         return code, token
 
-    async def set_terms(self, merchant_id: int, terms: OrderTerms) -> None:
-        """Change how a merchant's new orders end, and what late payments of all of them become. Safe to repeat.
+    async def set_terms(
+        self, merchant_id: int, terms: OrderTerms, *, settlement: SettlementTerms = UNCHANGED_SETTLEMENT
+    ) -> None:
+        """Change how a merchant's new orders end, what late payments of all of them become, and how it is settled.
 
-        Raises `Refused` with `expires_in_out_of_range`, `late_payment_unknown` or `merchant_unknown`.
+        Safe to repeat. Raises `Refused` with `expires_in_out_of_range`, `late_payment_unknown`, `zone_unknown`,
+        `settlement_terms_out_of_range` or `merchant_unknown`.
         """
         _check_terms(terms)
-        async with self._database.transaction() as transaction:
-            if not await _set_terms(transaction, MerchantId(merchant_id), terms):
-                raise Refused("merchant_unknown", param="merchant")
+        check_settlement_terms(settlement)
+        try:
+            async with self._database.transaction() as transaction:
+                if not await _set_terms(transaction, MerchantId(merchant_id), terms):
+                    raise Refused("merchant_unknown", param="merchant")
+                await set_settlement_terms(transaction, MerchantId(merchant_id), settlement)
+        except RowsFailed as failed:
+            raise Refused("zone_unknown", param="settles_zone", detail="the database does not know it") from failed
 
     async def issue_key(self, merchant_id: int) -> str:
         """A new API key, shown this once; raises `Refused` with `merchant_unknown`."""

@@ -7,11 +7,22 @@ from datetime import date, datetime, time, timedelta
 from budan.core.errors import Refused
 from budan.core.journal import JournalEntry, JournalLine
 from budan.core.ledger import merchant_account
-from budan.core.numbers import BEIJING, Environment, Lane, MerchantId, beijing_day, id_floor, trade_number
-from budan.store import directory
+from budan.core.numbers import (
+    BEIJING,
+    Environment,
+    Lane,
+    MerchantId,
+    Number,
+    NumberKind,
+    beijing_day,
+    id_floor,
+    render_number,
+)
+from budan.store import directory, settlement
 from budan.store import ledger as stored
 from budan.store.database import Database, RowsFailed, Transaction
 from budan.store.ledger import Balance, Line, Moved, NextDay, Stretch, Unbalanced, Unbooked
+from budan.store.settlement import AstrayEntry, UntiedBatch
 
 # A transaction stamps its postings and commits within its time limits; by then a day has all of its own.
 CLOSE_AFTER = timedelta(minutes=10)
@@ -48,11 +59,19 @@ class LedgerCheck:
     unbalanced_entries: list[Unbalanced] = field(default_factory=list[Unbalanced])
     unbooked_payments: list[Unbooked] = field(default_factory=list[Unbooked])
     wrong_balances: list[WrongBalance] = field(default_factory=list[WrongBalance])
+    untied_batches: list[UntiedBatch] = field(default_factory=list[UntiedBatch])
+    astray_entries: list[AstrayEntry] = field(default_factory=list[AstrayEntry])
 
     @property
     def holds(self) -> bool:
         """Whether the books are what they promise to be."""
-        return not (self.unbalanced or self.unbooked_payments or self.wrong_balances)
+        return not (
+            self.unbalanced
+            or self.unbooked_payments
+            or self.wrong_balances
+            or self.untied_batches
+            or self.astray_entries
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,7 +116,7 @@ class Books:
         self._lanes = lanes
 
     async def check(self, *, progress: Progress) -> LedgerCheck:
-        """Look at every entry, every paid order and every closed day (I3, I10). Changes nothing."""
+        """Look at every entry, paid order, settlement batch and closed day (I3, I10). Changes nothing."""
         found = LedgerCheck()
         async with self._database.reading() as transaction:
             first = await stored.next_day(transaction)
@@ -124,11 +143,15 @@ class Books:
                         transaction, stretch, rows_max=EXAMPLES_MAX
                     )
                 found.unbooked_payments += await stored.list_unbooked(transaction, stretch, rows_max=EXAMPLES_MAX)
+            async with self._database.reading() as transaction:
+                found.untied_batches += await settlement.list_untied(transaction, stretch, rows_max=EXAMPLES_MAX)
+                found.astray_entries += await settlement.list_astray(transaction, stretch, rows_max=EXAMPLES_MAX)
             found.postings += count.postings
             found.entries += count.entries
             found.unbalanced += count.unbalanced
         del found.unbalanced_entries[EXAMPLES_MAX:]
-        del found.unbooked_payments[EXAMPLES_MAX:]
+        for examples in (found.unbooked_payments, found.untied_batches, found.astray_entries):
+            del examples[EXAMPLES_MAX:]
 
     async def _compare_day(self, found: LedgerCheck, day: date) -> None:
         moved = {(one.lane, one.account, one.currency): one for one in await self._sum_day(day)}
@@ -307,12 +330,15 @@ class Books:
         ]
 
     def _order_no(self, line: Line) -> str:
-        return trade_number(
-            environment=self._environment,
-            lane=line.lane,
-            merchant_id=line.merchant_id,
-            order_id=line.order_id,
-            attempt=0,
+        return render_number(
+            Number(
+                environment=self._environment,
+                kind=NumberKind.SETTLEMENT if line.is_batch else NumberKind.ORDER,
+                lane=line.lane,
+                merchant_id=line.merchant_id,
+                order_id=line.order_id,
+                ordinal=0,
+            )
         )
 
 

@@ -115,5 +115,5 @@ def parse_order_no(order_no: str, *, environment: Environment) -> Number:
     if number.environment is not environment:
         raise Refused("wrong_environment", param="order", detail=f"a number of {number.environment.value}")
     if number.kind is not NumberKind.ORDER:
-        raise Refused("order_no_malformed", param="order", detail="a refund's number")
+        raise Refused("order_no_malformed", param="order", detail=f"a {number.kind.value}'s number")
     return number

@@ -123,7 +123,7 @@ def parse_order_no(order_no: str, *, environment: Environment) -> Number:
     if number.environment is not environment:
         raise Refused("wrong_environment", param="order_no", detail=f"a number of {number.environment.value}")
     if number.kind is not NumberKind.ORDER:
-        raise Refused("order_no_malformed", param="order_no", detail="a refund's number")
+        raise Refused("order_no_malformed", param="order_no", detail=f"a {number.kind.value}'s number")
     return number
 
 

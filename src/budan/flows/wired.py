@@ -13,6 +13,7 @@ from budan.flows.door import Door
 from budan.flows.ending import TradeEndings
 from budan.flows.healths import AccountHealths
 from budan.flows.holding import Holds
+from budan.flows.ids import IdSource
 from budan.flows.notices import Notices
 from budan.flows.paying import Payments
 from budan.flows.reading import Reading
@@ -48,6 +49,7 @@ class Flows:
     refund_door: RefundDoor
     refunding: Refunding
     cashier_links: CashierLinks
+    ids: IdSource
 
     async def problems(self) -> list[str]:
         """Why this process must not be given work just now; empty when it is ready."""

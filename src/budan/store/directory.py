@@ -43,7 +43,7 @@ class InstallationRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MerchantRow:
-    """A merchant, with how long its orders live, their payer unknown and known, and what a late payment becomes."""
+    """A merchant: how long its orders live, their payer unknown and known; late payments; how it is settled."""
 
     merchant_id: MerchantId
     lane: Lane
@@ -52,6 +52,11 @@ class MerchantRow:
     expires_in_s: int
     expires_in_with_payer_s: int
     late_payment: str
+    settles_zone: str
+    settles_after_days: int
+    payout_minor_min: int
+    hold_back_bp: int
+    hold_back_days: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -107,7 +107,7 @@ class Balance:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
-    """One posting with what names its order."""
+    """One posting with what names its order, or the settlement batch whose id stands in the order's place."""
 
     lane: Lane
     order_id: OrderId
@@ -119,6 +119,7 @@ class Line:
     booked_at: datetime
     merchant_id: MerchantId
     reference: str
+    is_batch: bool
 
     @property
     def place(self) -> tuple[datetime, int, str, int]:

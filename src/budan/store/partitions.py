@@ -16,6 +16,7 @@ PARTITIONED = (
     "evidence",
     "notice",
     "posting",
+    "settlement_line",
     "contradiction",
     "settled_contradiction",
     "operator_act",

@@ -55,6 +55,9 @@ def test_the_first_character_tells_environment_and_kind() -> None:
     assert leads == {
         (Environment.LOCAL, NumberKind.ORDER): "D",
         (Environment.LOCAL, NumberKind.REFUND): "E",
+        (Environment.LOCAL, NumberKind.SETTLEMENT): "F",
+        (Environment.TEST, NumberKind.SETTLEMENT): "W",
+        (Environment.LIVE, NumberKind.SETTLEMENT): "S",
         (Environment.TEST, NumberKind.ORDER): "T",
         (Environment.TEST, NumberKind.REFUND): "V",
         (Environment.LIVE, NumberKind.ORDER): "P",

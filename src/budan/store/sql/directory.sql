@@ -15,7 +15,12 @@ SELECT
     enabled,
     expires_in_s,
     expires_in_with_payer_s,
-    late_payment
+    late_payment,
+    settles_zone,
+    settles_after_days,
+    payout_minor_min,
+    hold_back_bp,
+    hold_back_days
 FROM merchant
 ORDER BY id;
 
@@ -28,7 +33,12 @@ SELECT
     enabled,
     expires_in_s,
     expires_in_with_payer_s,
-    late_payment
+    late_payment,
+    settles_zone,
+    settles_after_days,
+    payout_minor_min,
+    hold_back_bp,
+    hold_back_days
 FROM merchant
 WHERE id = $1;
 

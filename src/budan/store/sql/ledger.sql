@@ -136,7 +136,8 @@ WHERE day <= $1
 ORDER BY lane ASC, account ASC, currency ASC, day DESC;
 
 -- name: ledger_list_lines :many
--- The lines of a stretch of time, entry by entry, for a journal. Leans on posting_booked_at.
+-- The lines of a stretch of time, entry by entry, for a journal. An entry belongs to an order or to a settlement batch.
+-- Leans on posting_booked_at.
 SELECT
     p.lane,
     p.order_id,
@@ -146,10 +147,12 @@ SELECT
     p.amount_minor,
     p.currency,
     p.booked_at,
-    o.merchant_id,
-    o.reference
+    coalesce(o.merchant_id, b.merchant_id) AS merchant_id,
+    coalesce(o.reference, '') AS reference,
+    o.id IS NULL AS is_batch
 FROM posting AS p
-INNER JOIN orders AS o ON p.lane = o.lane AND p.order_id = o.id
+LEFT JOIN orders AS o ON p.lane = o.lane AND p.order_id = o.id
+LEFT JOIN settlement_batch AS b ON o.id IS NULL AND p.lane = b.lane AND p.order_id = b.id
 WHERE p.booked_at >= $1 AND p.booked_at < $2
 ORDER BY p.booked_at, p.lane, p.order_id, p.entry_key, p.line;
 
@@ -164,10 +167,12 @@ SELECT
     p.amount_minor,
     p.currency,
     p.booked_at,
-    o.merchant_id,
-    o.reference
+    coalesce(o.merchant_id, b.merchant_id) AS merchant_id,
+    coalesce(o.reference, '') AS reference,
+    o.id IS NULL AS is_batch
 FROM posting AS p
-INNER JOIN orders AS o ON p.lane = o.lane AND p.order_id = o.id
+LEFT JOIN orders AS o ON p.lane = o.lane AND p.order_id = o.id
+LEFT JOIN settlement_batch AS b ON o.id IS NULL AND p.lane = b.lane AND p.order_id = b.id
 WHERE
     p.lane = $1
     AND p.account = $2

@@ -1,0 +1,370 @@
+"""The commands of settlement, below `ledger`: settle, settlements, settlement, payout."""
+
+import sys
+from collections import Counter
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing, asynccontextmanager
+from datetime import date
+from pathlib import Path
+from typing import Final
+
+import click
+from rich.table import Table
+
+from budan.cli.frame import ERR, OUT, database_dsn, json_option, print_json, run_async, with_settings
+from budan.cli.moments import Day
+from budan.cli.settings import Settings
+from budan.cli.sheets import Amount, Cell, CsvSheet, Sheet, digest, open_sheet
+from budan.cli.table_text import safe_cell
+from budan.cli.wiring import open_database, open_settling
+from budan.core.errors import Refused, StoreUnavailable
+from budan.core.journal import render_amount
+from budan.core.numbers import MerchantId
+from budan.flows.payouts import Batch, BatchFilter, PaidOut, Payouts, SettledLine
+from budan.store.database import RowsFailed, Workload
+
+_STORE: Final = ("environment", "folder", "database")
+_BY = click.option("--by", required=True, help="Your name. It is recorded as given; nobody checks it.")
+_REFERENCE = click.option("--reference", required=True, help="The bank's number of the transfer; it tells a repeat.")
+_DAY = click.option("--day", type=Day(), default=None, help="One day, by the merchants' own calendars.")
+_MERCHANT = click.option("--merchant", "merchant_id", type=int, default=None, help="One merchant.")
+SHOWN_MAX: Final = 1_000
+
+BATCH_HEADER: Final = (
+    "batch",
+    "merchant",
+    "name",
+    "day",
+    "zone",
+    "currency",
+    "lines",
+    "late",
+    "total",
+    "held_back",
+    "released",
+    "payout",
+    "state",
+    "on_hold",
+    "reference",
+)
+LINE_HEADER: Final = (
+    "batch",
+    "order",
+    "merchant",
+    "merchant_reference",
+    "entry",
+    "counts_at",
+    "currency",
+    "order_amount",
+    "order_fee",
+    "amount",
+    "mark",
+)
+
+
+@click.command("settle")
+@_MERCHANT
+@with_settings(*_STORE)
+@json_option
+def settle(*, merchant_id: int | None, settings: Settings, as_json: bool) -> None:
+    """Make a batch of each merchant's day that is over, as the job settle-daily does. Safe to repeat: a settled day stays."""
+    made = run_async(_settle(settings, merchant_id))
+    if as_json:
+        print_json(made)
+    else:
+        OUT.print(f"{made['batches']} batches of {made['lines']} lines, {made['late_lines']} of them late")
+
+
+@click.command("settlements")
+@_DAY
+@_MERCHANT
+@click.option("--due", is_flag=True, help="Only what is to be paid out.")
+@click.option("--csv", "as_csv", is_flag=True, help="Print all of them as rows for a spreadsheet.")
+@with_settings(*_STORE)
+@json_option
+def settlements(
+    *, day: date | None, merchant_id: int | None, due: bool, as_csv: bool, settings: Settings, as_json: bool
+) -> None:
+    """Settlement batches, the newest day first."""
+    wanted = BatchFilter(day=day, merchant_id=merchant_id, due=due)
+    if as_csv:
+        sheet = CsvSheet(sys.stdout, header=BATCH_HEADER)
+        run_async(_write_batches(settings, wanted, sheet))
+        return
+    batches = run_async(_list(settings, wanted))
+    shown = batches[:SHOWN_MAX]
+    if as_json:
+        print_json({"batches": [_batch(batch) for batch in shown], "more": len(batches) > SHOWN_MAX})
+        return
+    table = Table(*BATCH_HEADER)
+    for batch in shown:
+        table.add_row(*(_shown(cell) for cell in _batch_cells(batch)))
+    OUT.print(table)
+    if len(batches) > SHOWN_MAX:
+        ERR.print(f"the newest {SHOWN_MAX}; --day, --merchant or --csv for the rest", style="yellow")
+
+
+@click.command("settlement")
+@click.argument("batch_no", metavar="BATCH")
+@click.option("--csv", "as_csv", is_flag=True, help="Print its lines as rows for a spreadsheet.")
+@with_settings(*_STORE)
+@json_option
+def settlement(*, batch_no: str, as_csv: bool, settings: Settings, as_json: bool) -> None:
+    """One settlement batch with its lines."""
+    if as_csv:
+        run_async(_print_lines(settings, batch_no))
+        return
+
+    async def read() -> tuple[Batch, list[SettledLine]]:
+        async with _open_payouts(settings) as payouts:
+            batch = await payouts.get_batch(batch_no)
+            lines = payouts.list_lines(batch)
+            async with aclosing(lines):
+                return batch, [line async for line in lines]
+
+    batch, lines = run_async(read())
+    if as_json:
+        print_json(_batch(batch) | {"lines_of": [_line(line) for line in lines]})
+        return
+    for name, cell in zip(BATCH_HEADER, _batch_cells(batch), strict=True):
+        OUT.print(f"{name}: {_shown(cell)}", markup=False)
+    table = Table(*LINE_HEADER[1:])
+    for line in lines:
+        table.add_row(*(_shown(cell) for cell in _line_cells(line)[1:]))
+    OUT.print(table)
+
+
+@click.group("payout")
+def payout() -> None:
+    """What is sent to merchants: a file for the bank, and what the bank did."""
+
+
+@payout.command("file")
+@click.argument("path", type=click.Path(path_type=Path, dir_okay=False))
+@_DAY
+@_MERCHANT
+@click.option("--lines", "with_lines", is_flag=True, help="The batches' lines, order by order, instead of the batches.")
+@with_settings(*_STORE)
+@json_option
+def payout_file(
+    *,
+    path: Path,
+    day: date | None,
+    merchant_id: int | None,
+    with_lines: bool,
+    settings: Settings,
+    as_json: bool,
+) -> None:
+    """Write what is to be paid out into PATH, .csv or .xlsx. It changes nothing: tell what the bank did by payout paid.
+
+    A batch with an order on hold is left out and named.
+    """
+    wanted = BatchFilter(day=day, merchant_id=merchant_id, due=True)
+    batches = run_async(_list(settings, wanted))
+    paid = [batch for batch in batches if not batch.is_held]
+    if with_lines:
+        with open_sheet(path, title="lines", header=LINE_HEADER) as sheet:
+            run_async(_write_lines(settings, paid, sheet))
+    else:
+        with open_sheet(path, title="payouts", header=BATCH_HEADER) as sheet:
+            for batch in paid:
+                sheet.add(_batch_cells(batch))
+    totals = Counter[str]()
+    for batch in paid:
+        totals[batch.row.currency] += batch.row.payout_minor
+    held = [batch.batch_no for batch in batches if batch.is_held]
+    if as_json:
+        written = {"path": str(path), "sha256": digest(path), "batches": len(paid)}
+        print_json(written | {"payout_minor": dict(totals), "on_hold": held})
+        return
+    sums = ", ".join(f"{render_amount(total, currency=currency)} {currency}" for currency, total in totals.items())
+    OUT.print(f"{path}: {len(paid)} batches{f', {sums}' if sums else ''}, sha256 {digest(path)}", markup=False)
+    for batch_no in held:
+        ERR.print(f"left out: {batch_no} has an order on hold", style="yellow", markup=False)
+
+
+@payout.command("paid")
+@click.argument("batch_nos", metavar="BATCH...", nargs=-1, required=True)
+@_REFERENCE
+@_BY
+@with_settings(*_STORE)
+@json_option
+def payout_paid(*, batch_nos: tuple[str, ...], reference: str, by: str, settings: Settings, as_json: bool) -> None:
+    """The bank has sent these batches' money: all of them or none. Safe to repeat."""
+
+    async def tell() -> list[PaidOut]:
+        async with _open_payouts(settings) as payouts:
+            return await payouts.pay_out(batch_nos, by=by, reference=reference)
+
+    _print_told(run_async(tell()), as_json=as_json)
+
+
+@payout.command("returned")
+@click.argument("batch_nos", metavar="BATCH...", nargs=-1, required=True)
+@_REFERENCE
+@click.option("--reason", required=True, help="Why it came back, in the bank's words.")
+@_BY
+@with_settings(*_STORE)
+@json_option
+def payout_returned(
+    *, batch_nos: tuple[str, ...], reference: str, reason: str, by: str, settings: Settings, as_json: bool
+) -> None:
+    """The money came back: it is to be paid out again, by another reference. Safe to repeat."""
+
+    async def tell() -> list[PaidOut]:
+        async with _open_payouts(settings) as payouts:
+            return await payouts.take_back(batch_nos, by=by, reference=reference, reason=reason)
+
+    _print_told(run_async(tell()), as_json=as_json)
+
+
+@asynccontextmanager
+async def _open_payouts(settings: Settings) -> AsyncGenerator[Payouts]:
+    async with open_database(settings, dsn=database_dsn(settings), workload=Workload.BULK) as opened:
+        yield Payouts(database=opened.database, environment=settings.environment)
+
+
+async def _settle(settings: Settings, merchant_id: int | None) -> dict[str, int]:
+    counts = {"batches": 0, "lines": 0, "late_lines": 0}
+    async with open_database(settings, dsn=database_dsn(settings)) as opened, open_settling(opened) as settling:
+        settled_days = settling.settle(merchant_id=None if merchant_id is None else MerchantId(merchant_id))
+        try:
+            async with aclosing(settled_days):
+                async for settled in settled_days:
+                    counts["batches"] += len(settled.batches)
+                    counts["lines"] += sum(batch.lines for batch in settled.batches)
+                    counts["late_lines"] += sum(batch.late_lines for batch in settled.batches)
+                    if settled.batches:
+                        ERR.print(f"lane {settled.lane}: {len(settled.batches)} batches", style="dim")
+        except RowsFailed as error:
+            raise StoreUnavailable(f"not all is settled, run it again: {error}") from error
+    return counts
+
+
+async def _list(settings: Settings, wanted: BatchFilter) -> list[Batch]:
+    async with _open_payouts(settings) as payouts:
+        batches = payouts.list_batches(wanted)
+        async with aclosing(batches):
+            return [batch async for batch in batches]
+
+
+async def _write_batches(settings: Settings, wanted: BatchFilter, sheet: Sheet) -> None:
+    async with _open_payouts(settings) as payouts:
+        batches = payouts.list_batches(wanted)
+        async with aclosing(batches):
+            async for batch in batches:
+                sheet.add(_batch_cells(batch))
+
+
+async def _print_lines(settings: Settings, batch_no: str) -> None:
+    async with _open_payouts(settings) as payouts:
+        batch = await payouts.get_batch(batch_no)
+        await _add_lines(payouts, batch, CsvSheet(sys.stdout, header=LINE_HEADER))
+
+
+async def _write_lines(settings: Settings, batches: Sequence[Batch], sheet: Sheet) -> None:
+    async with _open_payouts(settings) as payouts:
+        for batch in batches:
+            await _add_lines(payouts, batch, sheet)
+
+
+async def _add_lines(payouts: Payouts, batch: Batch, sheet: Sheet) -> None:
+    lines = payouts.list_lines(batch)
+    async with aclosing(lines):
+        async for line in lines:
+            sheet.add(_line_cells(line))
+
+
+def _batch_cells(batch: Batch) -> tuple[Cell, ...]:
+    row = batch.row
+    amounts = (row.total_minor, row.held_back_minor, row.released_minor, row.payout_minor)
+    return (
+        batch.batch_no,
+        row.merchant_id,
+        row.merchant_name,
+        row.day,
+        row.zone,
+        row.currency,
+        row.lines,
+        row.late_lines,
+        *(Amount(amount_minor=amount, currency=row.currency) for amount in amounts),
+        row.state,
+        "yes" if batch.is_held else "",
+        row.bank_reference,
+    )
+
+
+def _line_cells(settled: SettledLine) -> tuple[Cell, ...]:
+    line = settled.line
+    fee = None if line.fee_minor is None else Amount(amount_minor=line.fee_minor, currency=line.currency)
+    return (
+        settled.batch_no,
+        settled.order_no,
+        line.merchant_id,
+        line.reference,
+        line.entry_key,
+        line.counts_at,
+        line.currency,
+        Amount(amount_minor=line.order_minor, currency=line.currency),
+        fee,
+        Amount(amount_minor=line.amount_minor, currency=line.currency),
+        line.mark,
+    )
+
+
+def _batch(batch: Batch) -> dict[str, object]:
+    row = batch.row
+    return {
+        "batch_no": batch.batch_no,
+        "merchant_id": row.merchant_id,
+        "merchant_name": row.merchant_name,
+        "currency": row.currency,
+        "day": row.day,
+        "zone": row.zone,
+        "ends_at": row.ends_at,
+        "created_at": row.created_at,
+        "lines": row.lines,
+        "late_lines": row.late_lines,
+        "total_minor": row.total_minor,
+        "held_back_minor": row.held_back_minor,
+        "released_minor": row.released_minor,
+        "payout_minor": row.payout_minor,
+        "release_on": row.release_on,
+        "state": row.state,
+        "on_hold": batch.is_held,
+        "payouts": row.payouts,
+        "bank_reference": row.bank_reference,
+        "changed_by": row.changed_by,
+        "changed_at": row.changed_at,
+        "return_reason": row.return_reason,
+    }
+
+
+def _line(settled: SettledLine) -> dict[str, object]:
+    line = settled.line
+    return {
+        "order_no": settled.order_no,
+        "reference": line.reference,
+        "entry": line.entry_key,
+        "counts_at": line.counts_at,
+        "currency": line.currency,
+        "order_minor": line.order_minor,
+        "fee_minor": line.fee_minor,
+        "amount_minor": line.amount_minor,
+        "mark": line.mark,
+    }
+
+
+def _shown(cell: Cell) -> str:
+    return render_amount(cell.amount_minor, currency=cell.currency) if isinstance(cell, Amount) else safe_cell(cell)
+
+
+def _print_told(told: Sequence[PaidOut], *, as_json: bool) -> None:
+    if not told:
+        raise Refused("batch_not_found", param="batch")
+    if as_json:
+        rows = [{"batch_no": one.batch_no, "state": one.state.value, "changed": one.changed} for one in told]
+        print_json({"batches": rows})
+        return
+    for one in told:
+        OUT.print(f"{one.batch_no}: {one.state.value}{'' if one.changed else ', told before'}", markup=False)

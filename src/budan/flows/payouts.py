@@ -1,0 +1,218 @@
+"""Settlement batches as people see them, and what persons tell of their payouts."""
+
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Final
+
+from budan.core.errors import Refused
+from budan.core.ledger import Entry, payout_entry, payout_returned_entry
+from budan.core.money import Money
+from budan.core.numbers import (
+    BadNumber,
+    Environment,
+    MerchantId,
+    Number,
+    NumberKind,
+    OrderId,
+    parse_number,
+    render_number,
+)
+from budan.core.settlement import BatchState, PayoutAct, decide_payout
+from budan.flows.acts import check_name, check_reason
+from budan.store import settlement as stored
+from budan.store.database import Database
+from budan.store.settlement import NEWEST, BatchKey, BatchLine, BatchRow, LockedBatch, PayoutChange
+
+BATCHES_PER_PAGE: Final = 1_000
+LINES_PER_PAGE: Final = 5_000
+# A bank's file of one day; more batches than these in one command are no person's work.
+BATCHES_PER_ACT_MAX: Final = 1_000
+REFERENCE_CHARACTERS_MAX: Final = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchFilter:
+    """Which batches; None is any. `due` are those that are to be paid out."""
+
+    day: date | None
+    merchant_id: int | None
+    due: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """A batch with its number; `is_held` where one of its orders is held now, which stops its payout."""
+
+    batch_no: str
+    is_held: bool
+    row: BatchRow
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SettledLine:
+    """A line of a batch with the numbers of both."""
+
+    batch_no: str
+    order_no: str
+    line: BatchLine
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PaidOut:
+    """What a person's word did: `changed` is False where it was told before."""
+
+    batch_no: str
+    state: BatchState
+    changed: bool
+
+
+class Payouts:
+    """Shows batches and takes a person's word about their payouts."""
+
+    def __init__(self, *, database: Database, environment: Environment) -> None:
+        self._database = database
+        self._environment = environment
+
+    async def list_batches(self, wanted: BatchFilter) -> AsyncGenerator[Batch]:
+        """Batches, the newest day first."""
+        states = [BatchState.OPEN.value, BatchState.RETURNED.value] if wanted.due else None
+        merchant_id = None if wanted.merchant_id is None else MerchantId(wanted.merchant_id)
+        after = NEWEST
+        while True:
+            async with self._database.reading() as transaction:
+                rows = await stored.list_batches(
+                    transaction,
+                    day=wanted.day,
+                    merchant_id=merchant_id,
+                    states=states,
+                    after=after,
+                    rows_max=BATCHES_PER_PAGE,
+                )
+                held = await stored.list_held(transaction, [row.batch_id for row in rows])
+            for row in rows:
+                yield Batch(batch_no=self._batch_no(row.key, row.merchant_id), is_held=row.key in held, row=row)
+            if len(rows) < BATCHES_PER_PAGE:
+                return
+            after = rows[-1].place
+
+    async def get_batch(self, batch_no: str) -> Batch:
+        """One batch. Raises `Refused` with `batch_no_malformed`, `wrong_environment` or `batch_not_found`."""
+        key, _ = self._parse(batch_no)
+        async with self._database.reading() as transaction:
+            row = await stored.find_batch(transaction, key)
+            held = await stored.list_held(transaction, [key[1]])
+        if row is None:
+            raise Refused("batch_not_found", param="batch")
+        return Batch(batch_no=self._batch_no(row.key, row.merchant_id), is_held=row.key in held, row=row)
+
+    async def list_lines(self, batch: Batch) -> AsyncGenerator[SettledLine]:
+        """A batch's lines, in the order of their orders."""
+        after = (0, "")
+        while True:
+            async with self._database.reading() as transaction:
+                lines = await stored.list_lines(transaction, batch.row.key, after=after, rows_max=LINES_PER_PAGE)
+            for line in lines:
+                yield SettledLine(batch_no=batch.batch_no, order_no=self._order_no(line), line=line)
+            if len(lines) < LINES_PER_PAGE:
+                return
+            after = lines[-1].place
+
+    async def pay_out(self, batch_nos: Sequence[str], *, by: str, reference: str) -> list[PaidOut]:
+        """A bank has sent these batches' money, by this reference; all of them or none. Safe to repeat.
+
+        Raises `Refused` with `name_malformed`, `reference_malformed`, `batches_too_many`, as `get_batch` does, with
+        `batch_held`, or as `decide_payout` does.
+        """
+        by, reference = check_name(by), _check_reference(reference)
+        return await self._act(batch_nos, PayoutAct.PAY_OUT, by=by, reference=reference, reason=None)
+
+    async def take_back(self, batch_nos: Sequence[str], *, by: str, reference: str, reason: str) -> list[PaidOut]:
+        """What was sent by this reference came back: it is payable again; all of them or none. Safe to repeat.
+
+        Raises as `pay_out` does, and with `reason_malformed`.
+        """
+        by, reference, reason = check_name(by), _check_reference(reference), check_reason(reason)
+        return await self._act(batch_nos, PayoutAct.TAKE_BACK, by=by, reference=reference, reason=reason)
+
+    async def _act(
+        self, batch_nos: Sequence[str], act: PayoutAct, *, by: str, reference: str, reason: str | None
+    ) -> list[PaidOut]:
+        if len(batch_nos) > BATCHES_PER_ACT_MAX:
+            raise Refused("batches_too_many", param="batch", detail=f"at most {BATCHES_PER_ACT_MAX} at once")
+        wanted = dict(self._parse(batch_no) for batch_no in batch_nos)
+        async with self._database.transaction() as transaction:
+            locked = await stored.lock_batches(transaction, list(wanted))
+            if len(locked) < len(wanted):
+                missing = sorted(wanted.keys() - {(batch.lane, batch.batch_id) for batch in locked})
+                raise Refused("batch_not_found", param="batch", detail=wanted[missing[0]])
+            changing = [batch for batch in locked if _decide(batch, act, reference=reference) is not None]
+            if act is PayoutAct.PAY_OUT:
+                held = await stored.list_held(transaction, [batch.batch_id for batch in changing])
+                if held:
+                    raise Refused("batch_held", param="batch", detail=f"{wanted[min(held)]} has an order on hold")
+            after = BatchState.PAID_OUT if act is PayoutAct.PAY_OUT else BatchState.RETURNED
+            now = await transaction.clock()
+            change = PayoutChange(
+                state=after.value,
+                payouts=int(act is PayoutAct.PAY_OUT),
+                bank_reference=reference,
+                changed_by=by,
+                changed_at=now,
+                return_reason=reason,
+            )
+            changed = await stored.set_payout_if(transaction, changing, change)
+            assert len(changed) == len(changing), "this transaction holds them"
+            await stored.book(transaction, [_entry(batch, act) for batch in changing], now=now)
+        return [PaidOut(batch_no=text, state=after, changed=key in changed) for key, text in wanted.items()]
+
+    def _parse(self, batch_no: str) -> tuple[BatchKey, str]:
+        try:
+            number = parse_number(batch_no.strip().upper())
+        except BadNumber as error:
+            raise Refused("batch_no_malformed", param="batch", detail=batch_no) from error
+        if number.environment is not self._environment:
+            raise Refused("wrong_environment", param="batch", detail=f"a number of {number.environment.value}")
+        if number.kind is not NumberKind.SETTLEMENT:
+            raise Refused("batch_no_malformed", param="batch", detail=f"{batch_no} is of an {number.kind.value}")
+        return (number.lane, number.order_id), batch_no
+
+    def _batch_no(self, key: BatchKey, merchant_id: MerchantId) -> str:
+        return self._render(NumberKind.SETTLEMENT, key, merchant_id)
+
+    def _order_no(self, line: BatchLine) -> str:
+        return self._render(NumberKind.ORDER, (line.lane, line.order_id), line.merchant_id)
+
+    def _render(self, kind: NumberKind, key: BatchKey, merchant_id: MerchantId) -> str:
+        lane, identity = key
+        return render_number(
+            Number(
+                environment=self._environment,
+                kind=kind,
+                lane=lane,
+                merchant_id=merchant_id,
+                order_id=OrderId(identity),
+                ordinal=0,
+            )
+        )
+
+
+def _decide(batch: LockedBatch, act: PayoutAct, *, reference: str) -> BatchState | None:
+    return decide_payout(BatchState(batch.state), kept_reference=batch.bank_reference, act=act, reference=reference)
+
+
+def _entry(batch: LockedBatch, act: PayoutAct) -> tuple[BatchKey, Entry]:
+    payout = Money(amount_minor=batch.payout_minor, currency=batch.currency)
+    if act is PayoutAct.PAY_OUT:
+        entry = payout_entry(ordinal=batch.payouts + 1, merchant_id=batch.merchant_id, payout=payout)
+    else:
+        entry = payout_returned_entry(ordinal=batch.payouts, merchant_id=batch.merchant_id, payout=payout)
+    return (batch.lane, batch.batch_id), entry
+
+
+def _check_reference(reference: str) -> str:
+    kept = " ".join(reference.split())
+    if not 1 <= len(kept) <= REFERENCE_CHARACTERS_MAX or not kept.isprintable():
+        detail = f"1 to {REFERENCE_CHARACTERS_MAX} printable characters"
+        raise Refused("reference_malformed", param="reference", detail=detail)
+    return kept

@@ -1,0 +1,332 @@
+"""Settlement: how far merchants are settled, batches with their lines, and what becomes of their payouts."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Final
+
+from budan.core.ledger import Entry
+from budan.core.numbers import Lane, MerchantId, OrderId
+from budan.store.database import Transaction, columns
+from budan.store.ledger import Stretch
+from budan.store.queries import query
+
+_SETTLEMENT_LIST_LANES = query("settlement_list_lanes")
+_SETTLEMENT_MARK_ADD = query("settlement_mark_add")
+_SETTLEMENT_LOCK_DUE = query("settlement_lock_due")
+_SETTLEMENT_MAKE = query("settlement_make")
+_SETTLEMENT_BOOK = query("settlement_book")
+_SETTLEMENT_BATCH_LIST = query("settlement_batch_list")
+_SETTLEMENT_BATCH_FIND = query("settlement_batch_find")
+_SETTLEMENT_LINE_LIST = query("settlement_line_list")
+_SETTLEMENT_LIST_HELD = query("settlement_list_held")
+_SETTLEMENT_LOCK_BATCHES = query("settlement_lock_batches")
+_SETTLEMENT_SET_PAYOUT_IF = query("settlement_set_payout_if")
+_SETTLEMENT_SET_TERMS = query("settlement_set_terms")
+_SETTLEMENT_LIST_UNTIED = query("settlement_list_untied")
+_SETTLEMENT_LIST_ASTRAY = query("settlement_list_astray")
+
+BatchKey = tuple[Lane, int]
+# Where a listing begins: after any batch that could be.
+NEWEST: Final = (date.max, 1 << 30, 1 << 62)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DueDay:
+    """A merchant's next day, which is over for as long as its terms say; this transaction holds its mark.
+
+    What was booked before `batched_at` is in batches or waits; the day ends at `ends_at` by the clock of `zone`.
+    """
+
+    merchant_id: MerchantId
+    currency: str
+    day: date
+    batched_at: datetime
+    zone: str
+    ends_at: datetime
+    payout_minor_min: int
+    hold_back_bp: int
+    hold_back_days: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewBatch:
+    """A batch just made."""
+
+    batch_id: int
+    merchant_id: MerchantId
+    currency: str
+    day: date
+    lines: int
+    late_lines: int
+    total_minor: int
+    held_back_minor: int
+    released_minor: int
+    payout_minor: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchRow:
+    """A batch as people see it; the last four are None until somebody has paid it out."""
+
+    lane: Lane
+    batch_id: int
+    merchant_id: MerchantId
+    merchant_name: str
+    currency: str
+    day: date
+    zone: str
+    ends_at: datetime
+    created_at: datetime
+    lines: int
+    late_lines: int
+    total_minor: int
+    held_back_minor: int
+    released_minor: int
+    payout_minor: int
+    release_on: date
+    state: str
+    payouts: int
+    bank_reference: str | None
+    changed_by: str | None
+    changed_at: datetime | None
+    return_reason: str | None
+
+    @property
+    def key(self) -> BatchKey:
+        """Where it is."""
+        return self.lane, self.batch_id
+
+    @property
+    def place(self) -> tuple[date, int, int]:
+        """Where it stands in a listing: what comes next comes after this."""
+        return self.day, self.merchant_id, self.batch_id
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchLine:
+    """One line of a batch with its order; `fee_minor` is None where the order was never completed."""
+
+    lane: Lane
+    order_id: OrderId
+    entry_key: str
+    merchant_id: MerchantId
+    currency: str
+    amount_minor: int
+    counts_at: datetime
+    mark: str
+    reference: str
+    order_minor: int
+    fee_minor: int | None
+
+    @property
+    def place(self) -> tuple[int, str]:
+        """Where it stands in its batch."""
+        return self.order_id, self.entry_key
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LockedBatch:
+    """What a payout needs of a batch that this transaction holds."""
+
+    lane: Lane
+    batch_id: int
+    merchant_id: MerchantId
+    currency: str
+    payout_minor: int
+    state: str
+    version: int
+    payouts: int
+    bank_reference: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PayoutChange:
+    """What batches become: by whom, with which reference of the bank's, and why they came back."""
+
+    state: str
+    payouts: int
+    bank_reference: str
+    changed_by: str
+    changed_at: datetime
+    return_reason: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UntiedBatch:
+    """A batch that is not the sum of its lines, or not booked as its figures and its state say."""
+
+    lane: Lane
+    batch_id: int
+    merchant_id: MerchantId
+    currency: str
+    day: date
+    total_minor: int
+    lines_minor: int
+    merchant_minor: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AstrayEntry:
+    """A merchant's entry that is settled as it was not booked, or not at all though its day has a batch."""
+
+    lane: Lane
+    order_id: OrderId
+    entry_key: str
+    currency: str
+    booked_minor: int
+    settled_minor: int
+
+
+async def list_lanes(transaction: Transaction, *, first: int, merchant_id: MerchantId | None) -> list[Lane]:
+    """The lanes from `first` on that have merchants, or this merchant."""
+    return [row["lane"] for row in await transaction.many(_SETTLEMENT_LIST_LANES, first, merchant_id)]
+
+
+async def add_marks(transaction: Transaction, lane: Lane, *, currencies: Sequence[str]) -> None:
+    """Every merchant of the lane is settled from its first day on; safe to repeat."""
+    await transaction.none(_SETTLEMENT_MARK_ADD, lane, currencies)
+
+
+async def lock_due(
+    transaction: Transaction,
+    lane: Lane,
+    *,
+    merchant_id: MerchantId | None,
+    settles_from_s: float,
+    rows_max: int,
+) -> list[DueDay]:
+    """The next day of each merchant of the lane that may be settled, `settles_from_s` after midnight."""
+    rows = await transaction.many(_SETTLEMENT_LOCK_DUE, lane, merchant_id, settles_from_s, rows_max)
+    return [DueDay(**dict(row)) for row in rows]
+
+
+async def make_batches(
+    transaction: Transaction,
+    lane: Lane,
+    due: Sequence[tuple[DueDay, int]],
+    *,
+    booked_before: datetime,
+    repairs_for_s: float,
+    now: datetime,
+) -> list[NewBatch]:
+    """Settle these days in one statement, each with the id that its batch has if it has one; gives the batches."""
+    rows = [
+        (
+            day.merchant_id,
+            day.currency,
+            batch_id,
+            day.day,
+            day.batched_at,
+            day.zone,
+            day.ends_at,
+            day.payout_minor_min,
+            day.hold_back_bp,
+            day.hold_back_days,
+        )
+        for day, batch_id in due
+    ]
+    made = await transaction.many(_SETTLEMENT_MAKE, lane, *columns(rows, 10), booked_before, repairs_for_s, now)
+    return [_new_batch(dict(row)) for row in made]
+
+
+def _new_batch(fields: dict[str, object]) -> NewBatch:
+    return NewBatch(**({"batch_id": fields.pop("id")} | fields))  # pyright: ignore[reportArgumentType] - a row's fields
+
+
+async def book(transaction: Transaction, entries: Sequence[tuple[BatchKey, Entry]], *, now: datetime) -> None:
+    """Post entries of batches; one that is there already is a constraint's error."""
+    rows = [
+        (lane, batch_id, entry.key, number, line.account, line.amount_minor, line.currency)
+        for (lane, batch_id), entry in entries
+        for number, line in enumerate(entry.postings, start=1)
+    ]
+    await transaction.none(_SETTLEMENT_BOOK, *columns(rows, 7), now)
+
+
+async def list_batches(
+    transaction: Transaction,
+    *,
+    day: date | None,
+    merchant_id: MerchantId | None,
+    states: Sequence[str] | None,
+    after: tuple[date, int, int],
+    rows_max: int,
+) -> list[BatchRow]:
+    """Batches after a place in the listing, the newest day first."""
+    rows = await transaction.many(_SETTLEMENT_BATCH_LIST, day, merchant_id, states, *after, rows_max)
+    return [BatchRow(**dict(row)) for row in rows]
+
+
+async def find_batch(transaction: Transaction, key: BatchKey) -> BatchRow | None:
+    """One batch."""
+    row = await transaction.maybe(_SETTLEMENT_BATCH_FIND, *key)
+    return None if row is None else BatchRow(**dict(row))
+
+
+async def list_lines(
+    transaction: Transaction, key: BatchKey, *, after: tuple[int, str], rows_max: int
+) -> list[BatchLine]:
+    """A batch's lines after a place in it."""
+    rows = await transaction.many(_SETTLEMENT_LINE_LIST, *key, *after, rows_max)
+    return [BatchLine(**dict(row)) for row in rows]
+
+
+async def list_held(transaction: Transaction, batch_ids: Sequence[int]) -> set[BatchKey]:
+    """Which of these batches have an order that is held now."""
+    rows = await transaction.many(_SETTLEMENT_LIST_HELD, batch_ids)
+    return {(row["lane"], row["batch_id"]) for row in rows}
+
+
+async def lock_batches(transaction: Transaction, keys: Sequence[BatchKey]) -> list[LockedBatch]:
+    """These batches, held by this transaction."""
+    rows = await transaction.many(_SETTLEMENT_LOCK_BATCHES, *columns(sorted(keys), 2))
+    return [LockedBatch(**dict(row)) for row in rows]
+
+
+async def set_payout_if(
+    transaction: Transaction, batches: Sequence[LockedBatch], change: PayoutChange
+) -> set[BatchKey]:
+    """Change batches that still have the version that was read; gives those."""
+    rows = sorted((batch.lane, batch.batch_id, batch.version) for batch in batches)
+    changed = await transaction.many(
+        _SETTLEMENT_SET_PAYOUT_IF,
+        *columns(rows, 3),
+        change.state,
+        change.payouts,
+        change.bank_reference,
+        change.changed_by,
+        change.changed_at,
+        change.return_reason,
+    )
+    return {(row["lane"], row["batch_id"]) for row in changed}
+
+
+async def set_terms(
+    transaction: Transaction,
+    merchant_id: MerchantId,
+    *,
+    zone: str | None,
+    after_days: int | None,
+    payout_minor_min: int | None,
+    hold_back_bp: int | None,
+    hold_back_days: int | None,
+) -> bool:
+    """Change how a merchant is settled; what is None stays. False where there is no such merchant.
+
+    A zone that PostgreSQL does not know is `RowsFailed`.
+    """
+    given = (zone, after_days, payout_minor_min, hold_back_bp, hold_back_days)
+    return await transaction.maybe(_SETTLEMENT_SET_TERMS, merchant_id, *given) is not None
+
+
+async def list_untied(transaction: Transaction, stretch: Stretch, *, rows_max: int) -> list[UntiedBatch]:
+    """Batches of a stretch of ids that do not tie to their lines or to the ledger."""
+    rows = await transaction.many(_SETTLEMENT_LIST_UNTIED, stretch.lanes, stretch.first_id, stretch.past_id, rows_max)
+    return [UntiedBatch(**dict(row)) for row in rows]
+
+
+async def list_astray(transaction: Transaction, stretch: Stretch, *, rows_max: int) -> list[AstrayEntry]:
+    """Entries of a stretch of orders that are not settled as they were booked."""
+    rows = await transaction.many(_SETTLEMENT_LIST_ASTRAY, stretch.lanes, stretch.first_id, stretch.past_id, rows_max)
+    return [AstrayEntry(**dict(row)) for row in rows]

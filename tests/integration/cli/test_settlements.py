@@ -1,0 +1,394 @@
+"""Merchants are paid by these figures, so each is compared with what was sold, and the books must prove all of them."""
+
+import asyncio
+import csv
+from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing
+from datetime import timedelta
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from budan.core.errors import Refused
+from budan.core.settlement import BatchState
+from budan.flows import settling as settling_module
+from budan.flows.administering import OrderTerms
+from budan.flows.books import Books, LedgerCheck
+from budan.flows.job import RunArguments, RunningJob
+from budan.flows.payouts import Batch, BatchFilter, Payouts, SettledLine
+from budan.flows.settlement_terms import SettlementTerms
+from budan.flows.settling import SettleDaily, Settling
+from budan.store.database import Database, Workload
+from budan.store.settlement import NewBatch
+from integration.cli.commands import Typist
+from stage import AMOUNT_MINOR, FEE_RATE_BP, Stage, StagedMerchant, StagedOrder
+
+Rows = asyncpg.Connection
+OWED_MINOR = AMOUNT_MINOR - (AMOUNT_MINOR * FEE_RATE_BP + 5_000) // 10_000
+ANY = BatchFilter(day=None, merchant_id=None, due=False)
+
+
+@pytest.fixture
+def settling(stage: Stage) -> Settling:
+    return Settling(bulk=stage.opened.bulk, ids=stage.flows.ids)
+
+
+@pytest.fixture
+async def books(stage: Stage, database_dsn: str) -> AsyncIterator[Books]:
+    database = await Database.connect(database_dsn, workload=Workload.BULK)
+    yield Books(database=database, environment=stage.settings.environment, lanes=stage.opened.lanes)
+    await database.close()
+
+
+@pytest.fixture
+def payouts(stage: Stage) -> Payouts:
+    return Payouts(database=stage.database, environment=stage.settings.environment)
+
+
+async def pass_days(rows: Rows, days: int) -> None:
+    """So many days go by: everything that happened is that much longer ago."""
+    for statement in (
+        "UPDATE posting SET booked_at = booked_at - $1::integer * interval '1 day'",
+        "UPDATE orders SET paid_at = paid_at - $1::integer * interval '1 day'",
+        "UPDATE merchant SET created_at = created_at - $1::integer * interval '1 day'",
+        "UPDATE installation SET created_at = created_at - $1::integer * interval '1 day'",
+        "UPDATE settlement_mark SET settled_day = settled_day - $1::integer",
+        "UPDATE settlement_mark SET batched_at = batched_at - $1::integer * interval '1 day'",
+        "UPDATE settlement_batch SET day = day - $1::integer, release_on = release_on - $1::integer",
+        "UPDATE settlement_batch SET ends_at = ends_at - $1::integer * interval '1 day'",
+    ):
+        await rows.execute(statement, days)
+
+
+async def sell(stage: Stage, merchant: StagedMerchant, *, orders: int = 1) -> list[StagedOrder]:
+    return [await stage.add_paid_order(merchant) for _ in range(orders)]
+
+
+async def refund(rows: Rows, order: StagedOrder, *, minor: int) -> None:
+    """What the door of refunds books, beside the channel's line."""
+    for line, (account, amount) in enumerate(
+        [(f"merchant:{order.merchant.merchant_id}", minor), (f"channel:{order.merchant.account_id}", -minor)]
+    ):
+        await rows.execute(
+            "INSERT INTO posting (lane, order_id, entry_key, line, account, amount_minor, currency, booked_at)"
+            " VALUES ($1, $2, 'refund:1', $3, $4, $5, 'CNY', clock_timestamp())",
+            order.lane,
+            order.order_id,
+            line + 1,
+            account,
+            amount,
+        )
+
+
+async def settle(settling: Settling) -> list[NewBatch]:
+    made: list[NewBatch] = []
+    settled_days = settling.settle(merchant_id=None)
+    async with aclosing(settled_days):
+        async for settled in settled_days:
+            made += settled.batches
+    return sorted(made, key=lambda batch: (batch.merchant_id, batch.day))
+
+
+async def settle_one(settling: Settling) -> NewBatch:
+    (batch,) = await settle(settling)
+    return batch
+
+
+async def list_batches(payouts: Payouts, wanted: BatchFilter = ANY) -> list[Batch]:
+    batches = payouts.list_batches(wanted)
+    async with aclosing(batches):
+        return [batch async for batch in batches]
+
+
+async def list_lines(payouts: Payouts, batch: Batch) -> list[SettledLine]:
+    lines = payouts.list_lines(batch)
+    async with aclosing(lines):
+        return [line async for line in lines]
+
+
+async def marks(payouts: Payouts) -> list[str]:
+    """The marks of the newest batch's lines."""
+    newest, *_ = await list_batches(payouts)
+    return sorted(line.line.mark for line in await list_lines(payouts, newest))
+
+
+async def check(books: Books) -> LedgerCheck:
+    return await books.check(progress=lambda _: None)
+
+
+async def balances(books: Books) -> dict[str, int]:
+    trial = await books.trial_balance(day=None)
+    return {line.account: line.balance_minor for line in trial.lines if line.balance_minor}
+
+
+@pytest.mark.invariant("I10")
+async def test_a_day_is_settled_once_and_ties_to_the_ledger(
+    stage: Stage, rows: Rows, settling: Settling, payouts: Payouts, books: Books
+) -> None:
+    one, other = await stage.add_merchant(), await stage.add_merchant()
+    await sell(stage, one, orders=2)
+    (sold,) = await sell(stage, other)
+    await refund(rows, sold, minor=30)
+    await pass_days(rows, 2)
+    await sell(stage, one)
+    made = await settle(settling)
+    assert [(batch.merchant_id, batch.lines, batch.payout_minor) for batch in made] == [
+        (one.merchant_id, 2, 2 * OWED_MINOR),
+        (other.merchant_id, 2, OWED_MINOR - 30),
+    ]
+    assert await settle(settling) == []
+    assert (await check(books)).holds
+    found = await balances(books)
+    assert found[f"merchant:{one.merchant_id}"] == -OWED_MINOR  # today's, not settled yet
+    assert f"merchant:{other.merchant_id}" not in found
+    assert found[f"payable:{one.merchant_id}"] == -2 * OWED_MINOR
+    # The statement shows the batch, and that nothing but today's order is owed after it.
+    trial = await books.trial_balance(day=None)
+    lines = books.statement(
+        one.merchant_id, first_day=trial.at.date() - timedelta(days=4), last_day=trial.at.date() + timedelta(days=1)
+    )
+    async with aclosing(lines):
+        entries = [(line.entry.partition(":")[0], line.amount_minor) async for line in lines]
+    assert sorted(entries) == [("payment", OWED_MINOR)] * 3 + [("settlement", -2 * OWED_MINOR)]
+    assert [batch.row.day for batch in await list_batches(payouts)] == [batch.day for batch in made]
+
+
+async def test_what_comes_after_its_day_was_settled_goes_into_the_next_batch_with_its_reason(
+    stage: Stage, rows: Rows, settling: Settling, payouts: Payouts, books: Books
+) -> None:
+    """A lost order that is found days later must be paid, and finance must see why it is in another day's batch."""
+    merchant = await stage.add_merchant()
+    await sell(stage, merchant)
+    await pass_days(rows, 3)
+    await settle(settling)
+    repaired, late, held, refunding, normal = await sell(stage, merchant, orders=5)
+    for order in (repaired, late):
+        await rows.execute("UPDATE orders SET paid_at = paid_at - interval '3 days' WHERE id = $1", order.order_id)
+    await rows.execute(
+        "INSERT INTO remedy (lane, order_id, attempt, cause, learned_source, learned_at, completed_at, actor)"
+        " VALUES ($1, $2, 1, 'notice_missing', 'query', now(), now(), 'worker')",
+        repaired.lane,
+        repaired.order_id,
+    )
+    await stage.operator.holds.hold(held.order_no, by="Ann", reason="asks the payer")
+    await rows.execute("UPDATE orders SET refund_reserved_minor = 1 WHERE id = $1", refunding.order_id)
+    await pass_days(rows, 2)
+    batch = await settle_one(settling)
+    assert (batch.lines, batch.late_lines, batch.payout_minor) == (3, 2, 3 * OWED_MINOR)
+    assert await marks(payouts) == ["", "late", "repaired"]
+    assert (await check(books)).holds
+    # What waited is paid with the next day, although nothing was sold on it.
+    await rows.execute("UPDATE orders SET hold_reason = NULL, hold_since = NULL, refund_reserved_minor = 0")
+    await pass_days(rows, 2)
+    batch = await settle_one(settling)
+    assert (batch.lines, batch.late_lines, batch.payout_minor) == (2, 2, 2 * OWED_MINOR)
+    assert await marks(payouts) == ["waited", "waited"]
+    assert await rows.fetchval("SELECT count(*) FROM settlement_wait") == 0
+    assert (await check(books)).holds
+    assert normal.order_id
+
+
+async def test_too_little_waits_and_a_share_stays_here_for_refunds(
+    stage: Stage, rows: Rows, settling: Settling, payouts: Payouts, books: Books
+) -> None:
+    merchant = await stage.add_merchant()
+    terms = SettlementTerms(payout_minor_min=OWED_MINOR + 1, hold_back_bp=1_000, hold_back_days=7)
+    await stage.administration.set_terms(merchant.merchant_id, OrderTerms(), settlement=terms)
+    (sold,) = await sell(stage, merchant)
+    await pass_days(rows, 3)
+    assert await settle(settling) == []
+    await sell(stage, merchant)
+    await pass_days(rows, 3)
+    batch = await settle_one(settling)
+    held_back = (2 * OWED_MINOR * 1_000 + 5_000) // 10_000
+    assert (batch.lines, batch.late_lines) == (2, 0)
+    assert (batch.held_back_minor, batch.payout_minor) == (held_back, 2 * OWED_MINOR - held_back)
+    assert (await balances(books))[f"held_back:{merchant.merchant_id}"] == -held_back
+    # A refund that no sale covers takes what was held back, when its days are over.
+    await stage.administration.set_terms(
+        merchant.merchant_id, OrderTerms(), settlement=SettlementTerms(payout_minor_min=1)
+    )
+    await refund(rows, sold, minor=30)
+    await pass_days(rows, 3)
+    assert await settle(settling) == []
+    await pass_days(rows, 7)
+    batch = await settle_one(settling)
+    assert (batch.total_minor, batch.released_minor, batch.payout_minor) == (-30, held_back, held_back - 30)
+    assert (await check(books)).holds
+    assert f"held_back:{merchant.merchant_id}" not in await balances(books)
+
+
+async def test_a_day_ends_by_the_merchants_own_clock_and_is_settled_so_many_days_later(
+    stage: Stage, rows: Rows, settling: Settling, typist: Typist
+) -> None:
+    near, far = await stage.add_merchant(), await stage.add_merchant()
+    set_far = ("merchant", "set", str(far.merchant_id), "--settles-after", "5", "--settles-zone", "America/New_York")
+    assert (await typist.json(*set_far))["settles_zone"] == "America/New_York"
+    await sell(stage, near)
+    await sell(stage, far)
+    await pass_days(rows, 3)
+    assert [batch.merchant_id for batch in await settle(settling)] == [near.merchant_id]
+    await pass_days(rows, 4)
+    batch = await settle_one(settling)
+    assert batch.merchant_id == far.merchant_id
+    ends_at = await rows.fetchval(
+        "SELECT ends_at AT TIME ZONE zone FROM settlement_batch WHERE id = $1", batch.batch_id
+    )
+    assert (ends_at.hour, ends_at.date() - batch.day) == (0, timedelta(days=1))
+    for wrong in (
+        SettlementTerms(zone="Mars/Base"),
+        SettlementTerms(after_days=0),
+        SettlementTerms(hold_back_bp=10_001),
+    ):
+        with pytest.raises(Refused):
+            await stage.administration.set_terms(near.merchant_id, OrderTerms(), settlement=wrong)
+
+
+async def test_however_many_settle_at_once_and_in_parts_each_line_is_settled_once(
+    stage: Stage, rows: Rows, settling: Settling, books: Books, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(settling_module, "MERCHANTS_PER_STATEMENT_MAX", 2)
+    # Neighbours in age lie in different lanes: of so many some share one.
+    for _ in range(12):
+        await sell(stage, await stage.add_merchant())
+    await rows.execute("UPDATE merchant SET lane = 3")
+    await rows.execute("UPDATE posting SET lane = 3")
+    await rows.execute("UPDATE orders SET lane = 3")
+    await pass_days(rows, 2)
+    made = await asyncio.gather(settle(settling), settle(settling))
+    assert sum(len(batches) for batches in made) == 12
+    assert await settle(settling) == []
+    assert await rows.fetchval("SELECT count(*) FROM settlement_line") == 12
+    assert (await check(books)).holds
+
+
+# What somebody does to the tables by hand, how it is undone, and how many batches and entries are found by it.
+BREAKS = (
+    (
+        "UPDATE settlement_line SET amount_minor = amount_minor + 1",
+        "UPDATE settlement_line SET amount_minor = amount_minor - 1",
+        (1, 1),
+    ),
+    (
+        "UPDATE settlement_line SET entry_key = 'payment:2'",
+        "UPDATE settlement_line SET entry_key = 'payment:1'",
+        (0, 2),
+    ),
+    (
+        "UPDATE settlement_batch SET total_minor = total_minor + 1, payout_minor = payout_minor + 1",
+        "UPDATE settlement_batch SET total_minor = total_minor - 1, payout_minor = payout_minor - 1",
+        (1, 0),
+    ),
+    (
+        "UPDATE settlement_batch SET state = 'paid_out', bank_reference = 'b'",
+        "UPDATE settlement_batch SET state = 'open', bank_reference = NULL",
+        (1, 0),
+    ),
+    (
+        "UPDATE posting SET account = 'payable:9' WHERE account LIKE 'payable:%'",
+        "UPDATE posting SET account = 'payable:' || (SELECT id FROM merchant) WHERE account = 'payable:9'",
+        (1, 0),
+    ),
+    ("DELETE FROM settlement_line", "SELECT 1", (1, 1)),
+)
+
+
+@pytest.mark.invariant("I10")
+async def test_a_batch_that_does_not_tie_breaks_the_check(
+    stage: Stage, rows: Rows, settling: Settling, books: Books
+) -> None:
+    await sell(stage, await stage.add_merchant())
+    await pass_days(rows, 2)
+    await settle(settling)
+    for break_it, undo, expected in BREAKS:
+        assert (await check(books)).holds
+        await rows.execute(break_it)
+        found = await check(books)
+        assert (len(found.untied_batches), len(found.astray_entries)) == expected, break_it
+        assert not found.holds
+        await rows.execute(undo)
+
+
+async def test_a_payout_is_told_by_a_person_and_may_come_back(
+    stage: Stage, rows: Rows, settling: Settling, payouts: Payouts, books: Books
+) -> None:
+    merchant = await stage.add_merchant()
+    (sold,) = await sell(stage, merchant)
+    await pass_days(rows, 2)
+    await settle(settling)
+    (batch,) = await list_batches(payouts)
+    number = batch.batch_no
+    # A hold stops payouts, also one that came after the batch.
+    await stage.operator.holds.hold(sold.order_no, by="Ann", reason="asks the payer")
+    assert [one.is_held for one in await list_batches(payouts)] == [True]
+    with pytest.raises(Refused, match="batch_held"):
+        await payouts.pay_out([number], by="Ann", reference="b1")
+    await rows.execute("UPDATE orders SET hold_reason = NULL, hold_since = NULL")
+    told = [await payouts.pay_out([number], by="Ann", reference="b1") for _ in range(2)]
+    assert [one.changed for (one,) in told] == [True, False]
+    assert (await balances(books))["bank"] == -OWED_MINOR
+    assert await list_batches(payouts, BatchFilter(day=None, merchant_id=None, due=True)) == []
+    back = [await payouts.take_back([number], by="Bob", reference="b1", reason="no such account") for _ in range(2)]
+    assert [one.changed for (one,) in back] == [True, False]
+    assert (await balances(books))[f"payable:{merchant.merchant_id}"] == -OWED_MINOR
+    with pytest.raises(Refused, match="payout_returned"):
+        await payouts.pay_out([number], by="Ann", reference="b1")
+    (again,) = await payouts.pay_out([number], by="Ann", reference="b2")
+    assert (again.state, again.changed) == (BatchState.PAID_OUT, True)
+    assert (await check(books)).holds
+    for wrong, code in ((sold.order_no, "batch_no_malformed"), (number[:-1] + "*", "batch_no_malformed")):
+        with pytest.raises(Refused, match=code):
+            await payouts.pay_out([wrong], by="Ann", reference="b3")
+
+
+async def test_finance_settles_writes_the_file_and_tells_what_the_bank_did(
+    stage: Stage, rows: Rows, typist: Typist, tmp_path: Path
+) -> None:
+    merchant = await stage.add_merchant()
+    orders: Sequence[StagedOrder] = await sell(stage, merchant, orders=2)
+    await rows.execute("UPDATE orders SET reference = '=1+1' WHERE id = $1", orders[0].order_id)
+    await pass_days(rows, 2)
+    assert await typist.json("ledger", "settle") == {"batches": 1, "lines": 2, "late_lines": 0}
+    (batch,) = (await typist.json("ledger", "settlements", "--due"))["batches"]
+    assert (batch["state"], batch["payout_minor"]) == ("open", 2 * OWED_MINOR)
+    shown = await typist.type("ledger", "settlement", batch["batch_no"], "--csv")
+    lines = list(csv.DictReader(shown.out.splitlines()))
+    assert [line["order"] for line in lines] == [order.order_no for order in orders]
+    assert lines[0]["merchant_reference"] == "'=1+1"
+    path = tmp_path / "payouts.xlsx"
+    written = await typist.json("ledger", "payout", "file", str(path))
+    assert written["payout_minor"] == {"CNY": 2 * OWED_MINOR}
+    assert path.stat().st_size
+    words = ("ledger", "payout", "paid", batch["batch_no"], "--reference", "b1", "--by", "Ann")
+    assert (await typist.json(*words))["batches"][0]["changed"] is True
+
+
+async def test_the_job_goes_on_in_the_lane_where_another_broke_off(
+    stage: Stage, rows: Rows, settling: Settling
+) -> None:
+    merchants = [await stage.add_merchant() for _ in range(3)]
+    for merchant in merchants:
+        await sell(stage, merchant)
+    await pass_days(rows, 2)
+    last = max(merchant.lane for merchant in merchants)
+
+    async def say(_level: str, line: str) -> None:
+        raise AssertionError(line)
+
+    now = stage.opened.clock.now()
+    running = RunningJob(
+        run_id=1,
+        arguments=RunArguments(),
+        slot=now,
+        started_at=now,
+        last_begun_at=None,
+        cursor=str(last),
+        progress={"batches": 2, "lines": 2},
+        say=say,
+    )
+    await SettleDaily(settling=settling).run(running)
+    fresh = [merchant for merchant in merchants if merchant.lane == last]
+    assert await rows.fetchval("SELECT count(*) FROM settlement_batch") == len(fresh)
+    assert running.progress["batches"] == 2 + len(fresh)
+    assert running.cursor == str(last)
