@@ -20,7 +20,7 @@ _MODULES: Final = {
     "config": "setting_up",
     "merchant": "setting_up",
     "key": "setting_up",
-    "channel": "setting_up",
+    "channel": "channel",
     "rate": "rates",
     "orders": "orders",
     "notices": "notices",

@@ -1,11 +1,14 @@
 """Opens an account at the sandbox, as a person would in a channel's console."""
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import msgspec
 
 from budan.core.errors import Refused
+from budan.core.numbers import AccountId
 from budan.wire.errors import WireError
 from budan.wire.http_fast import FastHttpClient
 from budan.wire.key_pairs import make_private_key, public_text
@@ -22,6 +25,36 @@ class SandboxAccount:
     sandbox_account_id: str
     settings: dict[str, str]
     secrets: dict[str, str] = field(repr=False)
+
+
+class KeepsAccounts(Protocol):
+    """Where an opened account is kept."""
+
+    async def add_account(
+        self, *, channel: str, name: str, settings: dict[str, str], account_secrets: Mapping[str, str]
+    ) -> AccountId:
+        """Keep it; gives our id."""
+        ...
+
+
+async def add_sandbox_account(
+    keeper: KeepsAccounts,
+    sandbox_url: str,
+    *,
+    channel: str,
+    name: str,
+) -> tuple[AccountId, str]:
+    """Open an account at the sandbox and keep it; gives our id and the sandbox's."""
+    if not sandbox_url:
+        raise Refused("sandbox_unknown", param="sandbox_url", detail="set BUDAN_SANDBOX_URL")
+    opened = await open_sandbox_account(sandbox_url=sandbox_url, channel=channel, name=name)
+    account_id = await keeper.add_account(
+        channel=channel,
+        name=name,
+        settings=opened.settings,
+        account_secrets=opened.secrets,
+    )
+    return account_id, opened.sandbox_account_id
 
 
 async def open_sandbox_account(*, sandbox_url: str, channel: str, name: str) -> SandboxAccount:

@@ -1,4 +1,4 @@
-"""Commands that set an instance up: db, merchant, key, channel, config."""
+"""Commands that set an instance up: db, merchant, key, config."""
 
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
@@ -9,10 +9,8 @@ import click
 from rich.table import Table
 
 from budan.cli.frame import OUT, database_dsn, json_option, print_json, run_async, with_settings
-from budan.cli.sandbox_account import open_sandbox_account
 from budan.cli.settings import Settings
-from budan.cli.wiring import open_database
-from budan.core.errors import Refused
+from budan.cli.wiring import build_administration, open_database
 from budan.flows.administering import AddedMerchant, Administration, MerchantWish, OrderTerms
 from budan.flows.settlement_terms import SettlementTerms
 from budan.store.upgrade import upgrade
@@ -241,90 +239,16 @@ def key_issue(*, merchant_id: int, settings: Settings, as_json: bool) -> None:
         OUT.print(f"api_key: {api_key}", markup=False)
 
 
-@click.group()
-def channel() -> None:
-    """Channel accounts."""
-
-
-@channel.command("add")
-@click.argument("channel_name", metavar="CHANNEL")
-@click.option("--sandbox", is_flag=True, required=True, help="Open the account at the sandbox.")
-@click.option("--name", required=True, help="What people call the account.")
-@with_settings(*_STORE, "sandbox_url")
-@json_option
-def channel_add(*, channel_name: str, sandbox: bool, name: str, settings: Settings, as_json: bool) -> None:
-    """Add an account of wechat_v3, wechat_v2, alipay, swiftpass or ipaynow, opened at the sandbox with fresh keys."""
-    assert sandbox, "click asks for it: real accounts need their keys, which this version cannot take in yet"
-    account_id, sandbox_id = run_async(_add_sandbox_account(settings, channel=channel_name, name=name))
-    row = {"account_id": account_id, "channel": channel_name, "name": name, "sandbox_account_id": sandbox_id}
-    if as_json:
-        print_json(row)
-    else:
-        OUT.print(f"account {account_id}: {channel_name}, {name}", markup=False)
-
-
-@channel.command("list")
-@with_settings(*_STORE)
-@json_option
-def channel_list(*, settings: Settings, as_json: bool) -> None:
-    """All channel accounts, without secrets."""
-
-    async def read() -> list[dict[str, object]]:
-        async with open_administration(settings) as administration:
-            return [
-                {
-                    "account_id": row.account_id,
-                    "channel": row.channel,
-                    "name": row.name,
-                    "enabled": row.enabled,
-                    "settings": row.settings,
-                }
-                for row in await administration.list_accounts()
-            ]
-
-    _print_rows("accounts", run_async(read()), as_json=as_json)
-
-
 @asynccontextmanager
 async def open_administration(settings: Settings) -> AsyncGenerator[Administration]:
     """The administration of the settings' database."""
     async with open_database(settings, dsn=database_dsn(settings)) as opened:
-        yield Administration(
-            database=opened.database,
-            environment=settings.environment,
-            box=opened.keys.box,
-            lanes=opened.lanes,
-        )
+        yield build_administration(opened)
 
 
 async def _add_merchants(settings: Settings, wishes: list[MerchantWish]) -> list[AddedMerchant]:
     async with open_administration(settings) as administration:
         return await administration.add_merchants(wishes)
-
-
-async def _add_sandbox_account(settings: Settings, *, channel: str, name: str) -> tuple[int, str]:
-    async with open_administration(settings) as administration:
-        return await add_sandbox_account(administration, settings.text("sandbox_url"), channel=channel, name=name)
-
-
-async def add_sandbox_account(
-    administration: Administration,
-    sandbox_url: str,
-    *,
-    channel: str,
-    name: str,
-) -> tuple[int, str]:
-    """Open an account at the sandbox and keep it; gives our id and the sandbox's."""
-    if not sandbox_url:
-        raise Refused("sandbox_unknown", param="sandbox_url", detail="set BUDAN_SANDBOX_URL")
-    opened = await open_sandbox_account(sandbox_url=sandbox_url, channel=channel, name=name)
-    account_id = await administration.add_account(
-        channel=channel,
-        name=name,
-        settings=opened.settings,
-        account_secrets=opened.secrets,
-    )
-    return account_id, opened.sandbox_account_id
 
 
 def _parse_rate(text: str) -> tuple[str, int]:

@@ -11,9 +11,11 @@ from typing import Final
 
 import click
 
-from budan.cli.frame import OUT, run_async, with_settings
-from budan.cli.setting_up import add_sandbox_account, open_administration, show_merchant
+from budan.cli.frame import OUT, database_dsn, run_async, with_settings
+from budan.cli.sandbox_account import add_sandbox_account
+from budan.cli.setting_up import show_merchant
 from budan.cli.settings import Settings, load_settings
+from budan.cli.wiring import build_account_desk, build_administration, open_database
 from budan.core.numbers import Environment
 from budan.flows.administering import MerchantWish
 from budan.host import embedded
@@ -156,13 +158,14 @@ async def _start_sandbox(supervisor: Supervisor, settings: Settings) -> None:
 
 async def _add_demo_shop(settings: Settings, *, webhook: str | None) -> None:
     """On an empty database: two sandbox accounts and a shop, once."""
-    async with open_administration(settings) as administration:
+    async with open_database(settings, dsn=database_dsn(settings)) as opened:
+        administration, desk = build_administration(opened), build_account_desk(opened)
         if await administration.list_merchants():
             return
         account_ids = [
             (
                 await add_sandbox_account(
-                    administration,
+                    desk,
                     settings.text("sandbox_url"),
                     channel=channel,
                     name=f"sandbox {channel}",

@@ -1,35 +1,33 @@
 """Builds everything and names the adapters; no container, no globals."""
 
 import asyncio
+import ssl
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from math import inf
 from random import random
 from secrets import token_hex
 from time import monotonic
 
-import msgspec
-
 from budan.channels.accounts import AccountCache
-from budan.channels.alipay.adapter import AlipayChannel
-from budan.channels.alipay.settings import parse_settings as parse_alipay
+from budan.channels.alipay.kind import KIND as ALIPAY
 from budan.channels.guard import GuardedChannel, GuardLimits
-from budan.channels.ipaynow.adapter import IpaynowChannel
-from budan.channels.ipaynow.settings import parse_settings as parse_ipaynow
+from budan.channels.ipaynow.kind import KIND as IPAYNOW
+from budan.channels.kind import ChannelKind, Tools
 from budan.channels.session import SessionChannel
-from budan.channels.swiftpass.adapter import SwiftpassChannel
-from budan.channels.swiftpass.settings import parse_settings as parse_swiftpass
-from budan.channels.wechat_v2.adapter import WechatV2Channel
-from budan.channels.wechat_v2.settings import parse_settings as parse_wechat_v2
-from budan.channels.wechat_v3.adapter import WechatV3Channel
-from budan.channels.wechat_v3.settings import parse_settings as parse_wechat_v3
+from budan.channels.settings import BadSettings
+from budan.channels.swiftpass.kind import KIND as SWIFTPASS
+from budan.channels.wechat_v2.kind import KIND as WECHAT_V2
+from budan.channels.wechat_v3.kind import KIND as WECHAT_V3
 from budan.cli.mail_settings import parse_mail
 from budan.cli.secret_keys import InstanceKeys, load_keys
 from budan.cli.settings import Settings
 from budan.core.errors import Refused
 from budan.core.numbers import AccountId
-from budan.flows.administering import account_context
+from budan.flows.account_desk import AccountDesk, ask_for_nothing, open_account
+from budan.flows.administering import Administration
 from budan.flows.asking import Questions
 from budan.flows.autobudan import AUTOBUDAN, Autobudan
 from budan.flows.calling import ChannelCalls
@@ -65,10 +63,11 @@ from budan.flows.suspicion import SILENT_S_MAX, SuspicionSteps
 from budan.flows.testifying import Testimony
 from budan.flows.wired import Flows, OperatorFlows
 from budan.flows.withdrawing import Withdrawals
-from budan.ports.channel import AccountConfig
+from budan.ports.channel import AccountConfig, AccountFacts
 from budan.store import directory as stored
 from budan.store.database import Database, Workload
 from budan.store.upgrade import list_missing
+from budan.telemetry import metrics
 from budan.wire.http_fast import FastHttpClient
 from budan.wire.rsa import Signer
 from budan.wire.smtp import SmtpPost
@@ -79,6 +78,8 @@ from budan.workers.run import Workers
 
 # One session per channel account, with a connection for every call that its guard lets out: none waits for another.
 CONNECTIONS_PER_ACCOUNT_MAX = GuardLimits().calls_max
+# The channels that this version ships.
+KINDS = {kind.name: kind for kind in (WECHAT_V3, WECHAT_V2, ALIPAY, SWIFTPASS, IPAYNOW)}
 # The jobs that this version ships.
 PLANS = (AUTOBUDAN, NIGHTLY, SETTLE_DAILY)
 # RSA releases the GIL: two threads use two cores, and the event loop is left to the rest.
@@ -332,6 +333,7 @@ def build_job_turns(opened: Opened, flows: Flows, *, silent_s_max: float = SILEN
             environment=opened.settings.environment,
             lanes=opened.lanes,
             envelope=mail[1] if mail else None,
+            accounts=build_account_desk(opened),
         ),
         SettleDaily(settling=Settling(bulk=opened.bulk, ids=flows.ids)),
     )
@@ -357,7 +359,7 @@ def build_job_desk(opened: Opened) -> JobDesk:
 def _account_cache(opened: Opened, signer: Signer) -> AccountCache:
     return AccountCache(
         load=_account_loader(opened),
-        builders=_builders(signer, opened.clock),
+        builders=_builders(opened, signer),
         clock=opened.clock,
     )
 
@@ -374,64 +376,81 @@ async def build_mail_turns(opened: Opened) -> MailTurns:
     return MailTurns(mailing=mailing)
 
 
+def inspect_account(opened: Opened) -> Callable[[AccountConfig], AccountFacts]:
+    """How the keys of an account are judged, its channel not asked; a wrong field is `Refused`, and named."""
+
+    def inspect(config: AccountConfig) -> AccountFacts:
+        try:
+            return KINDS[config.channel].examine(config, environment=opened.settings.environment)
+        except BadSettings as error:
+            raise Refused("account_field_wrong", param=error.field_name, detail=error.reason) from error
+
+    return inspect
+
+
+def build_administration(opened: Opened) -> Administration:
+    """What operators set up."""
+    return Administration(
+        database=opened.database,
+        environment=opened.settings.environment,
+        box=opened.keys.box,
+        lanes=opened.lanes,
+    )
+
+
+def build_account_desk(opened: Opened) -> AccountDesk:
+    """What operators do with channel accounts."""
+    return AccountDesk(
+        database=opened.database,
+        administration=build_administration(opened),
+        box=opened.keys.box,
+        inspect=inspect_account(opened),
+    )
+
+
+async def ask_channel(opened: Opened, config: AccountConfig) -> str | None:
+    """Asks the account's channel for a trade that nobody made; None where it gives a proven answer, else what came."""
+    signer = Signer(threads=1)
+    tools = Tools(connect=_connect, signer=signer, monotonic_s=monotonic)
+    try:
+        adapter = KINDS[config.channel].build(config, tools)
+        try:
+            return await ask_for_nothing(adapter, environment=opened.settings.environment, now=opened.clock.now())
+        finally:
+            await adapter.end_session()
+    finally:
+        signer.close()
+
+
 def _account_loader(opened: Opened) -> Callable[[AccountId], Awaitable[AccountConfig | None]]:
     async def load(account_id: AccountId) -> AccountConfig | None:
         async with opened.database.reading() as transaction:
             row = await stored.find_account(transaction, account_id)
         if row is None:
             return None
-        secrets = opened.keys.box.open(row.sealed_secrets, context=account_context(account_id))
-        return AccountConfig(
-            account_id=account_id,
-            channel=row.channel,
-            name=row.name,
-            enabled=row.enabled,
-            settings=row.settings,
-            secrets=msgspec.json.decode(secrets, type=dict[str, str]),
-        )
+        return open_account(row, box=opened.keys.box)
 
     return load
 
 
-def _builders(signer: Signer, clock: SystemClock) -> dict[str, Callable[[AccountConfig], SessionChannel]]:
+def _builders(opened: Opened, signer: Signer) -> dict[str, Callable[[AccountConfig], SessionChannel]]:
     """How an account of each channel is made ready."""
-    return {
-        "wechat_v3": lambda config: _guarded(config, _wechat_v3(config, signer), clock),
-        "alipay": lambda config: _guarded(config, _alipay(config, signer), clock),
-        "swiftpass": lambda config: _guarded(config, _swiftpass(config, signer), clock),
-        "ipaynow": lambda config: _guarded(config, _ipaynow(config), clock),
-        "wechat_v2": lambda config: _guarded(config, _wechat_v2(config), clock),
-    }
+    tools = Tools(connect=_connect, signer=signer, monotonic_s=monotonic)
+
+    def builder(kind: ChannelKind) -> Callable[[AccountConfig], SessionChannel]:
+        def build(config: AccountConfig) -> SessionChannel:
+            kind.refuse_wrong_place(config, environment=opened.settings.environment)
+            ends = [life.ends_at.timestamp() for life in kind.list_key_lives(config)]
+            metrics.ACCOUNT_KEY_ENDS.labels(str(config.account_id)).set(min(ends, default=inf))
+            return _guarded(config, kind.build(config, tools), opened.clock)
+
+        return build
+
+    return {name: builder(kind) for name, kind in KINDS.items()}
 
 
-def _wechat_v3(config: AccountConfig, signer: Signer) -> SessionChannel:
-    http = FastHttpClient(connections_per_host_max=CONNECTIONS_PER_ACCOUNT_MAX)
-    return WechatV3Channel(settings=parse_wechat_v3(config), http=http, signer=signer, monotonic_s=monotonic)
-
-
-def _alipay(config: AccountConfig, signer: Signer) -> SessionChannel:
-    http = FastHttpClient(connections_per_host_max=CONNECTIONS_PER_ACCOUNT_MAX)
-    return AlipayChannel(settings=parse_alipay(config), http=http, signer=signer, monotonic_s=monotonic)
-
-
-def _swiftpass(config: AccountConfig, signer: Signer) -> SessionChannel:
-    http = FastHttpClient(connections_per_host_max=CONNECTIONS_PER_ACCOUNT_MAX)
-    return SwiftpassChannel(settings=parse_swiftpass(config), http=http, signer=signer, monotonic_s=monotonic)
-
-
-def _ipaynow(config: AccountConfig) -> SessionChannel:
-    http = FastHttpClient(connections_per_host_max=CONNECTIONS_PER_ACCOUNT_MAX)
-    return IpaynowChannel(settings=parse_ipaynow(config), http=http, monotonic_s=monotonic)
-
-
-def _wechat_v2(config: AccountConfig) -> SessionChannel:
-    settings = parse_wechat_v2(config)
-    return WechatV2Channel(
-        settings=settings,
-        http=FastHttpClient(connections_per_host_max=CONNECTIONS_PER_ACCOUNT_MAX),
-        secure_http=FastHttpClient(connections_per_host_max=CONNECTIONS_PER_ACCOUNT_MAX, ssl_context=settings.tls),
-        monotonic_s=monotonic,
-    )
+def _connect(*, ssl_context: ssl.SSLContext | None = None) -> FastHttpClient:
+    return FastHttpClient(connections_per_host_max=CONNECTIONS_PER_ACCOUNT_MAX, ssl_context=ssl_context)
 
 
 def _guarded(config: AccountConfig, inner: SessionChannel, clock: SystemClock) -> SessionChannel:

@@ -201,7 +201,10 @@ class Administration:
         settings: dict[str, str],
         account_secrets: Mapping[str, str],
     ) -> AccountId:
-        """A channel account, its secrets sealed; raises `Refused` with `channel_unknown` or `name_used`."""
+        """A channel account, its secrets sealed and unjudged: `AccountDesk.add` looks at them first.
+
+        Raises `Refused` with `channel_unknown` or `name_used`.
+        """
         if channel not in CHANNELS:
             raise Refused("channel_unknown", param="channel", detail=f"one of {sorted(CHANNELS)}")
         _check_name(name)

@@ -8,6 +8,7 @@ from typing import Final
 import msgspec
 
 from budan.core.numbers import Environment, Lane, OrderId, id_floor
+from budan.flows.account_desk import AccountDesk
 from budan.flows.job import JobPlan, RunningJob
 from budan.flows.mailing import Envelope
 from budan.flows.report import Contents, render_html, render_subject, render_text
@@ -52,8 +53,17 @@ class _Place(msgspec.Struct, frozen=True, kw_only=True):
 class Nightly:
     """The audit, as a job."""
 
-    def __init__(self, *, database: Database, environment: Environment, lanes: int, envelope: Envelope | None) -> None:
+    def __init__(
+        self,
+        *,
+        database: Database,
+        environment: Environment,
+        lanes: int,
+        envelope: Envelope | None,
+        accounts: AccountDesk,
+    ) -> None:
         self._database = database
+        self._accounts = accounts
         self._environment = environment
         self._lanes = lanes
         self._envelope = envelope
@@ -115,6 +125,7 @@ class Nightly:
 
     async def _report(self, running: RunningJob, since: datetime, until: datetime) -> None:
         """The report and its mail are one transaction: a report that says it was mailed is on its way."""
+        standings = await self._accounts.list_standings()
         async with self._database.transaction() as transaction:
             contents = Contents(
                 environment=self._environment,
@@ -123,6 +134,7 @@ class Nightly:
                 kinds=await stored.count_rows(transaction, running.run_id),
                 rows=await stored.list_rows(transaction, running.run_id, rows_max=ROWS_SHOWN_MAX),
                 runs=await stored.list_run_states(transaction, since=since, until=until),
+                keys=[line for standing in standings for line in standing.list_key_warnings()],
             )
             text, html = render_text(contents), render_html(contents)
             await stored.add_report(

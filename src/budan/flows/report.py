@@ -23,7 +23,7 @@ MEANINGS: Final = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contents:
-    """What a report tells; `rows` are the first of them, unmended ones first."""
+    """What a report tells; `rows` are the first of them, unmended ones first, `keys` which must be renewed."""
 
     environment: Environment
     since: datetime
@@ -31,6 +31,7 @@ class Contents:
     kinds: Sequence[KindCount]
     rows: Sequence[ReportRow]
     runs: Sequence[RunsOfState]
+    keys: Sequence[str]
 
     @property
     def found(self) -> int:
@@ -46,12 +47,12 @@ class Contents:
 def render_subject(contents: Contents) -> str:
     """One line that says whether anybody must read on."""
     day = f"{contents.until:%F}"
+    keys = f", {len(contents.keys)} keys to renew" if contents.keys else ""
     if not contents.found:
-        return f"budan {contents.environment.value} {day}: all well"
+        return f"budan {contents.environment.value} {day}: all well{keys}"
     left = contents.found - contents.mended
-    return (
-        f"budan {contents.environment.value} {day}: {contents.found} found, {contents.mended} asked again, {left} left"
-    )
+    head = f"budan {contents.environment.value} {day}: "
+    return f"{head}{contents.found} found, {contents.mended} asked again, {left} left{keys}"
 
 
 def render_text(contents: Contents) -> str:
@@ -62,6 +63,8 @@ def render_text(contents: Contents) -> str:
         lines.append(f"  {MEANINGS[kind.kind]}")
     if not contents.kinds:
         lines.append("Every order is where it should be.")
+    if contents.keys:
+        lines += ["", "Keys that end, or have ended:", *(f"  {key}" for key in contents.keys)]
     lines += ["", "Runs of the jobs in this time:", *(f"  {run.job}: {run.runs} {run.state}" for run in contents.runs)]
     if contents.rows:
         lines += ["", f"Orders (the first {len(contents.rows)} of {contents.found}):"]
@@ -77,10 +80,11 @@ def render_html(contents: Contents) -> str:
     )
     runs = _table(("job", "runs", "state"), [(run.job, str(run.runs), run.state) for run in contents.runs])
     rows = _table(_COLUMNS, [_cells(row, contents.environment) for row in contents.rows])
+    keys = _table(("keys that end, or have ended",), [(key,) for key in contents.keys]) if contents.keys else ""
     title = escape(render_subject(contents))
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title></head>'
-        f"<body><h1>{title}</h1><p>{escape(_range(contents))}</p>{kinds}"
+        f"<body><h1>{title}</h1><p>{escape(_range(contents))}</p>{kinds}{keys}"
         f"<h2>Jobs</h2>{runs}<h2>Orders (the first {len(contents.rows)} of {contents.found})</h2>{rows}</body></html>"
     )
 

@@ -301,6 +301,18 @@ class Channel(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OldKeys:
+    """The secrets that an account had before its last rotation.
+
+    Until `until` what the channel signed or sealed with them still counts; after it they are refused. Nothing of ours
+    is signed with them.
+    """
+
+    secrets: Mapping[str, str] = field(repr=False)
+    until: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AccountConfig:
     """A channel account as the store keeps it, secrets opened.
 
@@ -313,6 +325,26 @@ class AccountConfig:
     enabled: bool
     settings: Mapping[str, str]
     secrets: Mapping[str, str] = field(repr=False)
+    old_keys: OldKeys | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyLife:
+    """Until when a key or certificate of an account is good; `field_name` says which."""
+
+    field_name: str
+    ends_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccountFacts:
+    """What an account's settings and keys say by themselves, its channel not asked.
+
+    `identity` are the settings that say whose it is at the channel: they never change, for trades in flight are theirs.
+    """
+
+    identity: Mapping[str, str]
+    key_lives: tuple[KeyLife, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -70,6 +70,34 @@ async def open_account(world: World, wish: AccountWish) -> Account:
     return account
 
 
+class KeysWish(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A channel's new key for an account; `keeps_old`: the ones before it sign on, in turn with the new one."""
+
+    account_id: str
+    keeps_old: bool
+
+
+async def change_keys(world: World, wish: KeysWish) -> Account:
+    """The account after its channel took a new key to sign with, already recorded."""
+    account = world.truth.find_account(wish.account_id)
+    if account is None:
+        raise AccountRefused("account_unknown")
+    if not isinstance(account, WechatAccount | AlipayAccount):
+        raise AccountRefused("keys_do_not_change")
+    key = await asyncio.to_thread(make_private_key)
+    if isinstance(account, WechatAccount):
+        keys = {_public_key_id(account.mchid): key}
+        if wish.keeps_old:
+            keys |= account.platform_private_keys
+        changed: Account = msgspec.structs.replace(account, platform_private_keys=keys)
+    else:
+        old = account.alipay_private_key if wish.keeps_old else ""
+        changed = msgspec.structs.replace(account, alipay_private_key=key, old_alipay_private_key=old)
+    world.truth.record(Opened(account=changed))
+    world.keys.forget(account.account_id)
+    return changed
+
+
 def render_account(world: World, account: Account) -> Mapping[str, Any]:
     """Everything that a merchant's side needs; the private keys of the channel stay here."""
     shown = {
@@ -147,7 +175,7 @@ def _keys_of(channel: ChannelName) -> int:
 
 def _wechat(world: World, wish: AccountWish, keys: list[str], count: int) -> WechatAccount:
     mchid = f"19{count:08d}"
-    serials = (f"PUB_KEY_ID_01{mchid}{secrets.randbelow(10**24):024d}", secrets.token_hex(_SERIAL_LENGTH // 2).upper())
+    serials = (_public_key_id(mchid), secrets.token_hex(_SERIAL_LENGTH // 2).upper())
     # The real serial is that of a certificate; here any text that follows from the key will do.
     merchant_serial = hashlib.sha256(wish.merchant_public_key.encode()).hexdigest()[:_SERIAL_LENGTH].upper()
     return WechatAccount(
@@ -161,6 +189,10 @@ def _wechat(world: World, wish: AccountWish, keys: list[str], count: int) -> Wec
         apiv3_key=secrets.token_hex(16),
         platform_private_keys=dict(zip(serials, keys, strict=True)),
     )
+
+
+def _public_key_id(mchid: str) -> str:
+    return f"PUB_KEY_ID_01{mchid}{secrets.randbelow(10**24):024d}"
 
 
 def _alipay(world: World, wish: AccountWish, keys: list[str], count: int) -> AlipayAccount:

@@ -6,7 +6,7 @@ from urllib.parse import parse_qs, unquote
 
 import msgspec
 
-from budan.sandbox.accounts import AccountRefused, AccountWish, open_account, render_account
+from budan.sandbox.accounts import AccountRefused, AccountWish, KeysWish, change_keys, open_account, render_account
 from budan.sandbox.auth_codes import make_auth_code
 from budan.sandbox.exchange import Answer, Request, json_answer
 from budan.sandbox.faults import FaultOdds, Faults
@@ -103,7 +103,7 @@ class Admin:
         except RefundRefused as refusal:
             return json_answer({"code": refusal.code, "detail": "no money goes back"}, status=409)
         except AccountRefused as refusal:
-            return json_answer({"code": refusal.code, "detail": "no account was opened"}, status=400)
+            return json_answer({"code": refusal.code, "detail": "no account was opened or changed"}, status=400)
 
     async def _route(self, request: Request) -> Answer:
         name = request.path.removeprefix(PREFIX)
@@ -113,9 +113,8 @@ class Admin:
         if not request.headers.get("content-type", "").startswith("application/json"):
             raise AdminRefusal(415, "json_wanted", "Content-Type must be application/json")
         match request.method, name:
-            case "POST", "accounts":
-                account = await open_account(self._world, _decoded(request.body, AccountWish))
-                return json_answer(render_account(self._world, account), status=201)
+            case _, "accounts" | "account-keys":
+                return await self._keep_account(request, name)
             case "POST", "pay":
                 return self._pay(_decoded(request.body, PayWish))
             case "POST", "scan":
@@ -125,6 +124,17 @@ class Admin:
                 return self._auth_code(_decoded(request.body, CodeWish))
             case _:
                 return self._choose_faults(request, name)
+
+    async def _keep_account(self, request: Request, name: str) -> Answer:
+        match request.method, name:
+            case "POST", "accounts":
+                account = await open_account(self._world, _decoded(request.body, AccountWish))
+                return json_answer(render_account(self._world, account), status=201)
+            case "PUT", "account-keys":
+                account = await change_keys(self._world, _decoded(request.body, KeysWish))
+                return json_answer(render_account(self._world, account))
+            case _:
+                raise AdminRefusal(404, "not_found", request.path)
 
     def _choose_faults(self, request: Request, name: str) -> Answer:
         match request.method, name:

@@ -29,9 +29,13 @@ class KeyRing:
             key = self._merchants[account.account_id] = load_public_key(account.merchant_public_key)
         return key
 
+    def forget(self, account_id: str) -> None:
+        """The account's keys have changed: they are loaded again."""
+        self._platforms.pop(account_id, None)
+
     def alipay_key(self, account: AlipayAccount) -> RSAPrivateKey:
-        """The key that signs answers and notices to this application."""
-        return self._platform(account)["alipay"]
+        """A key that signs answers and notices to this application: each in turn while they change."""
+        return self._next(account)[1]
 
     def swiftpass_key(self, account: SwiftpassAccount) -> RSAPrivateKey:
         """The platform's key: it signs answers and notices to a merchant who chose RSA."""
@@ -42,14 +46,16 @@ class KeyRing:
         keys = self._platform(account)
         if wanted_serial in keys:
             return wanted_serial, keys[wanted_serial]
-        turn = self._turns[account.account_id] = self._turns.get(account.account_id, -1) + 1
-        serials = list(keys)
-        serial = serials[turn % len(serials)]
-        return serial, keys[serial]
+        return self._next(account)
 
     def public_keys(self, account: Account) -> dict[str, str]:
         """The public halves as the merchant is given them."""
         return {serial: public_text(key) for serial, key in self._platform(account).items()}
+
+    def _next(self, account: Account) -> tuple[str, RSAPrivateKey]:
+        keys = self._platform(account)
+        turn = self._turns[account.account_id] = self._turns.get(account.account_id, -1) + 1
+        return list(keys.items())[turn % len(keys)]
 
     def _platform(self, account: Account) -> dict[str, RSAPrivateKey]:
         keys = self._platforms.get(account.account_id)
@@ -64,7 +70,8 @@ def _texts(account: Account) -> dict[str, str]:
         case WechatAccount():
             return dict(account.platform_private_keys)
         case AlipayAccount():
-            return {"alipay": account.alipay_private_key}
+            old = {"old": account.old_alipay_private_key} if account.old_alipay_private_key else {}
+            return {"alipay": account.alipay_private_key, **old}
         case SwiftpassAccount():
             return {"swiftpass": account.platform_private_key}
         case IpaynowAccount() | WechatV2Account():

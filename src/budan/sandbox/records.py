@@ -110,6 +110,8 @@ class AlipayAccount(_Account, frozen=True, kw_only=True, tag="alipay", tag_field
     app_id: str
     seller_id: str
     alipay_private_key: str
+    # Signs in turn with the new one while the keys change.
+    old_alipay_private_key: str = ""
 
     @property
     def account_id(self) -> str:

@@ -1,6 +1,7 @@
 """Merchants, keys, accounts, endpoints, shops and desks."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import cast
 
 import msgspec
@@ -78,6 +79,8 @@ class AccountRow:
     enabled: bool
     settings: dict[str, str]
     sealed_secrets: bytes = b""
+    old_sealed_secrets: bytes | None = None
+    old_until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,8 +191,11 @@ async def seal_account(transaction: Transaction, *, account_id: AccountId, seale
 async def find_account(transaction: Transaction, account_id: AccountId) -> AccountRow | None:
     """One account, disabled ones too."""
     row = await transaction.maybe(_ACCOUNT_FIND, account_id)
-    if row is None:
-        return None
+    return None if row is None else read_account(row)
+
+
+def read_account(row: Record) -> AccountRow:
+    """An account with its sealed secrets, from its row."""
     return AccountRow(
         account_id=row["id"],
         channel=row["channel"],
@@ -197,6 +203,8 @@ async def find_account(transaction: Transaction, account_id: AccountId) -> Accou
         enabled=row["enabled"],
         settings=msgspec.json.decode(row["settings"], type=dict[str, str]),
         sealed_secrets=row["sealed_secrets"],
+        old_sealed_secrets=row["old_sealed_secrets"],
+        old_until=row["old_until"],
     )
 
 

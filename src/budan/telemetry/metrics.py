@@ -115,6 +115,12 @@ DEFAULT_PARTITION_ROWS: Final = Gauge(
     "Orders that found no partition of their own: partitions were late.",
     registry=REGISTRY,
 )
+ACCOUNT_KEY_ENDS: Final = Gauge(
+    "budan_account_key_ends_timestamp_seconds",
+    "When the first certificate of a channel account ends; infinite where its keys have no end.",
+    ["account"],
+    registry=REGISTRY,
+)
 JOB_RUNS: Final = Counter(
     "budan_job_runs",
     "Runs of jobs, by what became of them: succeeded, failed, missed, late, long.",

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from budan.cli.setting_up import add_sandbox_account
+from budan.cli.sandbox_account import add_sandbox_account
 from budan.cli.settings import Settings, load_settings
 from budan.cli.wiring import Opened, open_database, open_flows
 from budan.flows.administering import AddedMerchant, Administration, MerchantWish

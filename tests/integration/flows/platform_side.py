@@ -11,7 +11,7 @@ from secrets import token_hex
 from typing import Any
 
 from budan.channels.alipay.adapter import AlipayChannel
-from budan.channels.alipay.settings import AlipaySettings
+from budan.channels.alipay.settings import AlipayKey, AlipaySettings
 from budan.channels.wechat_v3.adapter import WechatV3Channel
 from budan.channels.wechat_v3.settings import WechatV3Settings
 from budan.core.numbers import AccountId
@@ -85,7 +85,7 @@ def open_accounts() -> Iterator[Accounts]:
             seller_id=SELLER_ID,
             precreate_product_code=None,
             app_private_key=OURS,
-            alipay_public_key=PLATFORM.public_key(),
+            alipay_keys=(AlipayKey(public_key=PLATFORM.public_key()),),
         ),
         http=http,
         signer=signer,

@@ -6,7 +6,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from budan.cli.setting_up import add_sandbox_account
+from budan.cli.sandbox_account import add_sandbox_account
 from budan.cli.wiring import operator_flows
 from budan.core.errors import Refused
 from budan.core.evidence import Evidence, Outcome, Source

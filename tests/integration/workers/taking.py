@@ -7,7 +7,7 @@ from typing import Any
 
 import asyncpg
 
-from budan.cli.setting_up import add_sandbox_account
+from budan.cli.sandbox_account import add_sandbox_account
 from budan.core.numbers import AccountId
 from budan.flows.administering import AddedMerchant, MerchantWish
 from budan.flows.views import Caller, ChargeOrder, CreateOrder, OrderView, PaymentWish

@@ -7,7 +7,7 @@ from datetime import timedelta
 import asyncpg
 import pytest
 
-from budan.cli.setting_up import add_sandbox_account
+from budan.cli.sandbox_account import add_sandbox_account
 from budan.core.pace import UNKNOWN_AGES_S
 from budan.flows.views import Caller, CreateOrder, PaymentWish
 from budan.ports.channel import Method

@@ -4,6 +4,8 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Final
 
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+
 from budan.channels.alipay import mapping, messages
 from budan.channels.alipay.mapping import Proof, Said
 from budan.channels.alipay.settings import AlipaySettings
@@ -157,11 +159,12 @@ class AlipayChannel:
             return silent_refund_result(error, refund_no=ref.refund_no, trade_no=ref.trade_no)
         return mapping.refund_queried(said, ref=ref)
 
-    def parse_notice(self, notice: RawNotice, *, now: datetime) -> Notice:  # noqa: ARG002 - RSA2 notices carry no time to judge
-        """See Channel.parse_notice."""
+    def parse_notice(self, notice: RawNotice, *, now: datetime) -> Notice:
+        """See Channel.parse_notice. RSA2 notices carry no time to judge: `now` tells which keys count."""
         try:
             fields = parse_form(notice.body)
-            if not alipay.verify_notify(fields, public_key=self._settings.alipay_public_key):
+            keys = self._keys_of(fields.get("alipay_cert_sn", ""), now=now)
+            if not any(alipay.verify_notify(fields, public_key=key) for key in keys):
                 raise BadNotice("signature_wrong")
             told = messages.read(fields, messages.Told)
             kind, result = mapping.told(told)
@@ -212,7 +215,7 @@ class AlipayChannel:
             # Alipay answers 200 always: this is a gateway on the way, and the request may have passed it.
             raise NoAnswer(f"http_{answer.status}")
         said = alipay.parse_answer(answer.body, method=method)
-        return Said(payload=said.payload, proof=self._proof(said))
+        return Said(payload=said.payload, proof=self._proof(said, now=call.now))
 
     async def _signed(
         self, method: str, content: str, *, call: Call, notify_url: str = "", return_url: str = ""
@@ -229,15 +232,23 @@ class AlipayChannel:
             "return_url": return_url,
             "biz_content": content,
         }
+        own = self._settings.own_certificates
+        if own is not None:
+            parameters |= {"app_cert_sn": own.app_cert_sn, "alipay_root_cert_sn": own.root_cert_sn}
         sent = {name: value for name, value in parameters.items() if value}
         sent["sign"] = await self._signer.sign_sha256(self._settings.app_private_key, alipay.request_sign_string(sent))
         return sent
 
-    def _proof(self, answer: alipay.Answer) -> Proof:
+    def _proof(self, answer: alipay.Answer, *, now: datetime) -> Proof:
         if not answer.is_signed:
             return Proof.UNSIGNED
-        is_valid = alipay.verify_answer(answer, public_key=self._settings.alipay_public_key)
+        keys = self._keys_of(answer.alipay_cert_sn, now=now)
+        is_valid = any(alipay.verify_answer(answer, public_key=key) for key in keys)
         return Proof.VALID if is_valid else Proof.WRONG
+
+    def _keys_of(self, cert_sn: str, *, now: datetime) -> list[RSAPublicKey]:
+        """Those that may have signed a message that names this certificate, or none."""
+        return [key.public_key for key in self._settings.alipay_keys_at(now) if key.may_have_signed(cert_sn)]
 
     def _send_within_s(self, call: Call) -> float | None:
         """Read after the signature was made, right before the client takes over (I11)."""

@@ -175,11 +175,11 @@ class IpaynowChannel:
         is_believed = self._settings.refused_refund_query == "not_found"
         return mapping.refund_queried(said, ref=ref, app_id=self._settings.app_id, refused_is_not_found=is_believed)
 
-    def parse_notice(self, notice: RawNotice, *, now: datetime) -> Notice:  # noqa: ARG002 - the signature covers no time of sending
-        """See Channel.parse_notice; whatever content type it came with."""
+    def parse_notice(self, notice: RawNotice, *, now: datetime) -> Notice:
+        """See Channel.parse_notice, whatever content type it came with. Its signature covers no time of sending."""
         try:
             fields = parse_form(notice.body)
-            said = self._said(messages.NOTICE, fields, Signed.PAY_ANSWER)
+            said = self._said(messages.NOTICE, fields, Signed.PAY_ANSWER, now=now)
             if said.proof is not Proof.VALID:
                 raise BadNotice(mapping.SIGNATURE_CODE)
             if said.get("appId") != self._settings.app_id:
@@ -242,12 +242,12 @@ class IpaynowChannel:
     async def _ask_pay(self, fields: Mapping[str, str], *, call: Call) -> Said:
         signed = ipaynow.signed(fields, app_key=self._settings.app_key, kind=Signed.PAY_REQUEST)
         answer = await self._send(self._settings.gateway, signed, call=call)
-        return self._said(fields["funcode"], answer, Signed.PAY_ANSWER)
+        return self._said(fields["funcode"], answer, Signed.PAY_ANSWER, now=call.now)
 
     async def _ask_refund(self, url: str, fields: Mapping[str, str], *, call: Call) -> Said:
         signed = ipaynow.signed(fields, app_key=self._settings.app_key, kind=Signed.REFUND_REQUEST)
         answer = await self._send(url, signed, call=call)
-        return self._said(fields["funcode"], answer, Signed.REFUND_ANSWER)
+        return self._said(fields["funcode"], answer, Signed.REFUND_ANSWER, now=call.now)
 
     async def _send(self, url: str, fields: Mapping[str, str], *, call: Call) -> dict[str, str]:
         answer = await self._http.request(
@@ -265,11 +265,12 @@ class IpaynowChannel:
             raise NoAnswer(f"http_{answer.status}")
         return parse_form(answer.body)
 
-    def _said(self, funcode: str, fields: Mapping[str, str], kind: Signed) -> Said:
+    def _said(self, funcode: str, fields: Mapping[str, str], kind: Signed, *, now: datetime) -> Said:
         if not fields.get(kind.field_name):
             proof = Proof.UNSIGNED
         else:
-            is_valid = ipaynow.verify(fields, app_key=self._settings.app_key, kind=kind)
+            keys = self._settings.app_keys_at(now)
+            is_valid = any(ipaynow.verify(fields, app_key=key, kind=kind) for key in keys)
             proof = Proof.VALID if is_valid else Proof.WRONG
         return Said(funcode=funcode, fields=fields, proof=proof)
 

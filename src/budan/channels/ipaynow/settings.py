@@ -2,11 +2,30 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
-from budan.channels.settings import BadSettings, read_gateway, read_optional_text, read_text
-from budan.ports.channel import AccountConfig
+from budan.channels.settings import (
+    BadSettings,
+    read_gateway,
+    read_optional_text,
+    read_text,
+    still_good,
+    with_old_keys,
+)
+from budan.ports.channel import AccountConfig, KeyLife
+
+SETTINGS: Final = frozenset(
+    {
+        *("gateway", "app_id", "refund_gateway", "refund_query_gateway", "c2b_pay_channel", "code_pay_channel"),
+        *("qr_output_type", "wap_device_type", "limit_pay", "c2b_time_out_s", "code_time_out_s"),
+        *("refused_query", "refused_refund_query", "reverse_cut_off"),
+    }
+)
+SECRETS: Final = frozenset({"app_key"})
+# Where real money moves, and the host for tests, where none does.
+LIVE_HOSTS: Final = frozenset({"pay.ipaynow.cn"})
+TEST_HOSTS: Final = frozenset({"dby.ipaynow.cn"})
 
 # What `mhtOrderTimeOut` may be (docs/protocols/ipaynow.md section 1).
 TIME_OUT_S_MIN: Final = 60
@@ -32,6 +51,8 @@ class IpaynowSettings:
     | `refused_query` | settings | what a refused or empty query says of a trade: `not_found`, or `unknown` |
     | `refused_refund_query` | settings | what a refused query says of a refund: `unknown`, or `not_found` |
     | `reverse_cut_off` | settings | when iPaynow's day ends, in Beijing: `00:00` |
+
+    The old key is that of before the last rotation; until `old_until` it counts beside today's.
     """
 
     gateway: str
@@ -49,16 +70,23 @@ class IpaynowSettings:
     refused_query: str
     refused_refund_query: str
     reverse_cut_off: timedelta
+    old_app_key: str = field(default="", repr=False)
+    old_until: datetime | None = None
+
+    def app_keys_at(self, now: datetime) -> tuple[str, ...]:
+        """The keys that may have signed an answer or a notice at `now`, today's first."""
+        return still_good(now, today=self.app_key, old=[self.old_app_key], until=self.old_until)
 
 
 def parse_settings(config: AccountConfig) -> IpaynowSettings:
     """The account's settings; raises `BadSettings`."""
     given = config.settings
     gateway = read_gateway(given, has_path=True)
+    old = with_old_keys(config)
     return IpaynowSettings(
         gateway=gateway,
         app_id=read_text(given, "app_id", pattern="[0-9A-Za-z]{1,40}"),
-        app_key=read_text(config.secrets, "app_key", pattern="[!-~]{16,128}"),
+        app_key=_read_app_key(config.secrets),
         refund_gateway=_read_further(given, "refund_gateway", default=f"{gateway}/refund/refundOrder"),
         refund_query_gateway=_read_further(given, "refund_query_gateway", default=f"{gateway}/refund/refundQuery"),
         c2b_pay_channel=read_optional_text(given, "c2b_pay_channel", pattern="1[123]") or "13",
@@ -72,7 +100,19 @@ def parse_settings(config: AccountConfig) -> IpaynowSettings:
         refused_refund_query=read_optional_text(given, "refused_refund_query", pattern="not_found|unknown")
         or "unknown",
         reverse_cut_off=_read_cut_off(given),
+        old_app_key="" if old is None else _read_app_key(old.secrets),
+        old_until=None if config.old_keys is None else config.old_keys.until,
     )
+
+
+def list_key_lives(config: AccountConfig) -> tuple[KeyLife, ...]:
+    """The key of iPaynow has no end; raises `BadSettings`."""
+    parse_settings(config)
+    return ()
+
+
+def _read_app_key(secrets: Mapping[str, str]) -> str:
+    return read_text(secrets, "app_key", pattern="[!-~]{16,128}")
 
 
 def _read_further(values: Mapping[str, str], field_name: str, *, default: str) -> str:

@@ -158,11 +158,11 @@ class SwiftpassChannel:
             return silent_refund_result(error, refund_no=ref.refund_no, trade_no=ref.trade_no)
         return mapping.refund_queried(said, ours=self._our_refund(ref.refund_no, trade_no=ref.trade_no))
 
-    def parse_notice(self, notice: RawNotice, *, now: datetime) -> Notice:  # noqa: ARG002 - these notices carry no time to judge
-        """See Channel.parse_notice."""
+    def parse_notice(self, notice: RawNotice, *, now: datetime) -> Notice:
+        """See Channel.parse_notice. These notices carry no time to judge: `now` tells which keys count."""
         try:
             fields = parse_fields(notice.body)
-            if self._proof(fields) is not Proof.VALID:
+            if self._proof(fields, now=now) is not Proof.VALID:
                 raise BadNotice("signature_wrong")
             # One platform key signs for many merchants, so only the number tells whose notice it is.
             if fields.get("mch_id") != self._settings.mch_id:
@@ -195,7 +195,7 @@ class SwiftpassChannel:
             # Swiftpass answers 200 always: this is a gateway on the way, and the request may have passed it.
             raise NoAnswer(f"http_{answer.status}")
         said = parse_fields(answer.body)
-        return Said(fields=said, proof=self._proof(said))
+        return Said(fields=said, proof=self._proof(said, now=call.now))
 
     async def _signed(self, fields: Mapping[str, str], *, nonce: str) -> dict[str, str]:
         settings = self._settings
@@ -212,15 +212,15 @@ class SwiftpassChannel:
         private_key = settings.rsa_keys.merchant_private_key
         return sent | {"sign": await self._signer.sign_sha256(private_key, sign_string(sent))}
 
-    def _proof(self, fields: Mapping[str, str]) -> Proof:
+    def _proof(self, fields: Mapping[str, str], *, now: datetime) -> Proof:
         """Judged by the account's own way to sign: what a message says of itself proves nothing."""
         if not fields.get("sign"):
             return Proof.UNSIGNED
         settings = self._settings
         is_valid = (
-            verify_md5(fields, key=settings.api_key)
+            any(verify_md5(fields, key=key) for key in settings.api_keys_at(now))
             if settings.rsa_keys is None
-            else verify_rsa_sha256(fields, public_key=settings.rsa_keys.platform_public_key)
+            else any(verify_rsa_sha256(fields, public_key=key) for key in settings.platform_keys_at(now))
         )
         return Proof.VALID if is_valid else Proof.WRONG
 

@@ -2,21 +2,33 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import Enum
 from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
 
 from budan.channels.settings import (
-    BadSettings,
     read_gateway,
     read_optional_text,
     read_private_key,
     read_public_key,
     read_text,
+    refuse_own_key,
+    still_good,
+    with_old_keys,
 )
-from budan.ports.channel import AccountConfig
+from budan.ports.channel import AccountConfig, KeyLife
+
+SETTINGS: Final = frozenset(
+    {
+        *("gateway", "mch_id", "sign_type", "sub_appid", "create_ip", "payerror", "reverse_within_h"),
+        *("not_found_codes", "refund_not_found_codes"),
+    }
+)
+SECRETS: Final = frozenset({"api_key", "merchant_private_key", "platform_public_key"})
+# Where real money moves; a bank's own address is known to its merchants only.
+LIVE_HOSTS: Final = frozenset({"pay.swiftpass.cn"})
 
 _CREATE_IP_DEFAULT: Final = "127.0.0.1"
 _CODES: Final = "[0-9A-Z_.]+(,[0-9A-Z_.]+)*"
@@ -57,6 +69,8 @@ class SwiftpassSettings:
     | `api_key` | secrets, for MD5 | the key that is shared with Swiftpass |
     | `merchant_private_key` | secrets, for RSA_1_256 | PKCS#8, base64 or PEM |
     | `platform_public_key` | secrets, for RSA_1_256 | Swiftpass's key, not ours: SPKI, base64 or PEM |
+
+    The old ones are those of before the last rotation; until `old_until` they count beside today's.
     """
 
     gateway: str
@@ -70,6 +84,19 @@ class SwiftpassSettings:
     sign_type: SignType
     api_key: str = field(repr=False)
     rsa_keys: RsaKeys | None = field(repr=False)
+    old_api_key: str = field(default="", repr=False)
+    old_rsa_keys: RsaKeys | None = field(default=None, repr=False)
+    old_until: datetime | None = None
+
+    def api_keys_at(self, now: datetime) -> tuple[str, ...]:
+        """The shared keys that may have signed an answer or a notice at `now`, today's first."""
+        return still_good(now, today=self.api_key, old=[self.old_api_key], until=self.old_until)
+
+    def platform_keys_at(self, now: datetime) -> tuple[RSAPublicKey, ...]:
+        """The same of an account that signs with RSA."""
+        assert self.rsa_keys is not None, "the account signs with RSA"
+        old = [] if self.old_rsa_keys is None else [self.old_rsa_keys.platform_public_key]
+        return still_good(now, today=self.rsa_keys.platform_public_key, old=old, until=self.old_until)
 
 
 def parse_settings(config: AccountConfig) -> SwiftpassSettings:
@@ -77,6 +104,7 @@ def parse_settings(config: AccountConfig) -> SwiftpassSettings:
     values = config.settings
     sign_type = SignType(_optional(values, "sign_type", default="MD5", pattern="MD5|RSA_1_256"))
     is_keyed = sign_type is SignType.MD5
+    old = with_old_keys(config)
     return SwiftpassSettings(
         gateway=read_gateway(values, has_path=True),
         mch_id=read_text(values, "mch_id", pattern="[0-9A-Za-z]{1,32}"),
@@ -89,17 +117,28 @@ def parse_settings(config: AccountConfig) -> SwiftpassSettings:
         not_found_codes=_code_set(values, "not_found_codes", default=_NOT_FOUND_CODES_DEFAULT),
         refund_not_found_codes=_code_set(values, "refund_not_found_codes", default=_REFUND_NOT_FOUND_CODES_DEFAULT),
         sign_type=sign_type,
-        api_key=read_text(config.secrets, "api_key", pattern="[!-~]{16,64}") if is_keyed else "",
+        api_key=_api_key(config.secrets) if is_keyed else "",
         rsa_keys=None if is_keyed else _rsa_keys(config.secrets),
+        old_api_key=_api_key(old.secrets) if old is not None and is_keyed else "",
+        old_rsa_keys=_rsa_keys(old.secrets) if old is not None and not is_keyed else None,
+        old_until=None if config.old_keys is None else config.old_keys.until,
     )
+
+
+def list_key_lives(config: AccountConfig) -> tuple[KeyLife, ...]:
+    """Swiftpass's keys have no end; raises `BadSettings`."""
+    parse_settings(config)
+    return ()
+
+
+def _api_key(secrets: Mapping[str, str]) -> str:
+    return read_text(secrets, "api_key", pattern="[!-~]{16,64}")
 
 
 def _rsa_keys(secrets: Mapping[str, str]) -> RsaKeys:
     private_key = read_private_key(secrets, "merchant_private_key")
     public_key = read_public_key(secrets, "platform_public_key")
-    # Both public keys lie side by side at the portal; with the wrong one every answer would be "wrongly signed".
-    if private_key.public_key().public_numbers() == public_key.public_numbers():
-        raise BadSettings("platform_public_key", "is the merchant's own key, not Swiftpass's")
+    refuse_own_key(private_key, public_key, "platform_public_key", owner="Swiftpass")
     return RsaKeys(merchant_private_key=private_key, platform_public_key=public_key)
 
 

@@ -175,7 +175,7 @@ class WechatV2Channel:
             # WeChat answers 200 always here: this is a gateway on the way, and the request may have passed it.
             raise NoAnswer(f"http_{answer.status}")
         said = parse_fields(answer.body)
-        return Said(fields=said, proof=self._proof(said))
+        return Said(fields=said, proof=self._proof(said, now=call.now))
 
     def _signed(self, fields: Mapping[str, str], *, nonce: str) -> dict[str, str]:
         settings = self._settings
@@ -189,12 +189,13 @@ class WechatV2Channel:
         sign = sign_md5 if settings.sign_type is SignType.MD5 else sign_hmac_sha256
         return sent | {"sign": sign(sent, key=settings.api_key)}
 
-    def _proof(self, fields: Mapping[str, str]) -> Proof:
+    def _proof(self, fields: Mapping[str, str], *, now: datetime) -> Proof:
         """Judged by the account's own way to sign, which is that of the request."""
         if not fields.get("sign"):
             return Proof.UNSIGNED
         verify = verify_md5 if self._settings.sign_type is SignType.MD5 else verify_hmac_sha256
-        return Proof.VALID if verify(fields, key=self._settings.api_key) else Proof.WRONG
+        is_valid = any(verify(fields, key=key) for key in self._settings.api_keys_at(now))
+        return Proof.VALID if is_valid else Proof.WRONG
 
     def _ours(self, trade_no: str) -> Ours:
         return Ours(trade_no=trade_no, appid=self._settings.appid, mch_id=self._settings.mch_id)

@@ -2,13 +2,31 @@
 
 import ssl
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import Enum
 from typing import Final
 
-from budan.channels.settings import BadSettings, read_gateway, read_optional_text, read_text
-from budan.ports.channel import AccountConfig
+from budan.channels.settings import (
+    BadSettings,
+    read_certificates,
+    read_gateway,
+    read_optional_text,
+    read_text,
+    still_good,
+    with_old_keys,
+)
+from budan.ports.channel import AccountConfig, KeyLife
 from budan.wire.client_certificate import BadCertificate, client_context
 
+SETTINGS: Final = frozenset(
+    {
+        *("gateway", "secure_gateway", "gateway_issuer", "appid", "mch_id", "sign_type", "create_ip"),
+        "refund_not_found_codes",
+    }
+)
+SECRETS: Final = frozenset({"api_key", "client_certificate", "client_key"})
+# Where real money moves: WeChat's two sites.
+LIVE_HOSTS: Final = frozenset({"api.mch.weixin.qq.com", "api2.mch.weixin.qq.com"})
 _CREATE_IP_DEFAULT: Final = "127.0.0.1"
 _REFUND_NOT_FOUND_CODES_DEFAULT: Final = "REFUNDNOTEXIST"
 _PEM: Final = r"\s*-----BEGIN [A-Z ]+-----[0-9A-Za-z+/=\s-]+-----END [A-Z ]+-----\s*"
@@ -36,6 +54,8 @@ class WechatV2Settings:
     | `refund_not_found_codes` | settings, may be absent | the codes of "no such refund", by commas (unconfirmed) |
     | `api_key` | secrets | the APIv2 key, 32 characters |
     | `client_certificate`, `client_key` | secrets | the merchant's API certificate and its key, PEM |
+
+    The old key is that of before the last rotation; until `old_until` it counts beside today's.
     """
 
     gateway: str
@@ -47,6 +67,12 @@ class WechatV2Settings:
     refund_not_found_codes: frozenset[str]
     api_key: str = field(repr=False)
     tls: ssl.SSLContext = field(repr=False)
+    old_api_key: str = field(default="", repr=False)
+    old_until: datetime | None = None
+
+    def api_keys_at(self, now: datetime) -> tuple[str, ...]:
+        """The keys that may have signed an answer at `now`, today's first."""
+        return still_good(now, today=self.api_key, old=[self.old_api_key], until=self.old_until)
 
 
 def parse_settings(config: AccountConfig) -> WechatV2Settings:
@@ -54,6 +80,7 @@ def parse_settings(config: AccountConfig) -> WechatV2Settings:
     values = config.settings
     gateway = read_gateway(values, has_path=False)
     secure = values.get("secure_gateway")
+    old = with_old_keys(config)
     codes = read_optional_text(values, "refund_not_found_codes", pattern="[0-9A-Z_]+(,[0-9A-Z_]+)*")
     return WechatV2Settings(
         gateway=gateway,
@@ -63,9 +90,22 @@ def parse_settings(config: AccountConfig) -> WechatV2Settings:
         sign_type=SignType(read_optional_text(values, "sign_type", pattern="MD5|HMAC-SHA256") or "MD5"),
         create_ip=read_optional_text(values, "create_ip", pattern="[0-9A-Fa-f.:]{2,45}") or _CREATE_IP_DEFAULT,
         refund_not_found_codes=frozenset((codes or _REFUND_NOT_FOUND_CODES_DEFAULT).split(",")),
-        api_key=read_text(config.secrets, "api_key", pattern="[!-~]{32}"),
+        api_key=_api_key(config),
         tls=_tls(config),
+        old_api_key="" if old is None else _api_key(old),
+        old_until=None if config.old_keys is None else config.old_keys.until,
     )
+
+
+def list_key_lives(config: AccountConfig) -> tuple[KeyLife, ...]:
+    """Until when the merchant's certificate is good; raises `BadSettings`."""
+    parse_settings(config)
+    held = read_certificates(config.secrets, "client_certificate")
+    return tuple(KeyLife(field_name="client_certificate", ends_at=one.not_after) for one in held)
+
+
+def _api_key(config: AccountConfig) -> str:
+    return read_text(config.secrets, "api_key", pattern="[!-~]{32}")
 
 
 def _secure_gateway(text: str) -> str:

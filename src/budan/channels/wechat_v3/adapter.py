@@ -168,12 +168,12 @@ class WechatV3Channel:
     def parse_notice(self, notice: RawNotice, *, now: datetime) -> Notice:
         """See Channel.parse_notice."""
         verdict = wechat_v3.verify_answer(
-            notice.headers, notice.body, public_keys=self._settings.platform_keys, now_s=int(now.timestamp())
+            notice.headers, notice.body, public_keys=self._settings.platform_keys_at(now), now_s=int(now.timestamp())
         )
         if verdict is not Verdict.VALID:
             raise BadNotice(f"signature_{verdict.value}")
         try:
-            return self._open_notice(messages.read(notice.body, messages.Envelope))
+            return self._open_notice(messages.read(notice.body, messages.Envelope), now=now)
         except BadAnswer as error:
             raise BadNotice(str(error)) from error
 
@@ -185,21 +185,29 @@ class WechatV3Channel:
         """See SessionChannel.end_session."""
         await self._http.close()
 
-    def _open_notice(self, envelope: messages.Envelope) -> Notice:
-        sealed = envelope.resource
-        if sealed.algorithm != _ALGORITHM:
+    def _open_notice(self, envelope: messages.Envelope, *, now: datetime) -> Notice:
+        if envelope.resource.algorithm != _ALGORITHM:
             raise BadNotice("sealed with an algorithm that we do not know")
-        plaintext = wechat_v3.decrypt_resource(
-            sealed.ciphertext,
-            api_v3_key=self._settings.apiv3_key,
-            nonce=sealed.nonce,
-            associated_data=sealed.associated_data,
-        )
+        plaintext = self._unseal(envelope.resource, now=now)
         if envelope.event_type.startswith("TRANSACTION."):
             return self._payment_notice(messages.read(plaintext, messages.Transaction))
         if envelope.event_type.startswith("REFUND."):
             return self._refund_notice(messages.read(plaintext, messages.RefundTold))
         raise BadNotice("tells of what we do not know")
+
+    def _unseal(self, sealed: messages.Resource, *, now: datetime) -> bytes:
+        """What one of the keys that count now opens; raises `BadAnswer`."""
+        for key in self._settings.apiv3_keys_at(now):
+            try:
+                return wechat_v3.decrypt_resource(
+                    sealed.ciphertext,
+                    api_v3_key=key,
+                    nonce=sealed.nonce,
+                    associated_data=sealed.associated_data,
+                )
+            except BadAnswer:
+                continue
+        raise BadAnswer("resource cannot be decrypted")
 
     def _payment_notice(self, transaction: messages.Transaction) -> Notice:
         # Signed by our platform key and yet another's: one key serves many merchants, so only the numbers tell.
@@ -249,7 +257,7 @@ class WechatV3Channel:
         verdict = wechat_v3.verify_answer(
             answer.headers,
             answer.body,
-            public_keys=self._settings.platform_keys,
+            public_keys=self._settings.platform_keys_at(call.now),
             now_s=int(call.now.timestamp()),
         )
         return Said(status=answer.status, body=answer.body, verdict=verdict)

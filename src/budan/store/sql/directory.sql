@@ -85,7 +85,9 @@ SELECT
     name,
     enabled,
     settings::text AS settings,
-    sealed_secrets
+    sealed_secrets,
+    old_sealed_secrets,
+    old_until
 FROM channel_account
 WHERE id = $1;
 

@@ -1,0 +1,32 @@
+"""Alipay as the rest of the program knows it."""
+
+from typing import Final
+
+from budan.channels.alipay.adapter import AlipayChannel
+from budan.channels.alipay.settings import LIVE_HOSTS, SECRETS, SETTINGS, TEST_HOSTS, list_key_lives, parse_settings
+from budan.channels.kind import ChannelKind, Tools
+from budan.channels.session import SessionChannel
+from budan.ports.channel import AccountConfig
+
+
+def _build(config: AccountConfig, tools: Tools) -> SessionChannel:
+    settings = parse_settings(config)
+    return AlipayChannel(
+        settings=settings,
+        http=tools.connect(),
+        signer=tools.signer,
+        monotonic_s=tools.monotonic_s,
+    )
+
+
+KIND: Final = ChannelKind(
+    name="alipay",
+    settings=SETTINGS,
+    secrets=SECRETS,
+    identity=("app_id", "seller_id"),
+    gateways=("gateway",),
+    live_hosts=LIVE_HOSTS,
+    test_hosts=TEST_HOSTS,
+    list_key_lives=list_key_lives,
+    build=_build,
+)

@@ -1,0 +1,32 @@
+"""WeChat v2 as the rest of the program knows it."""
+
+from typing import Final
+
+from budan.channels.kind import ChannelKind, Tools
+from budan.channels.session import SessionChannel
+from budan.channels.wechat_v2.adapter import WechatV2Channel
+from budan.channels.wechat_v2.settings import LIVE_HOSTS, SECRETS, SETTINGS, list_key_lives, parse_settings
+from budan.ports.channel import AccountConfig
+
+
+def _build(config: AccountConfig, tools: Tools) -> SessionChannel:
+    settings = parse_settings(config)
+    return WechatV2Channel(
+        settings=settings,
+        http=tools.connect(),
+        secure_http=tools.connect(ssl_context=settings.tls),
+        monotonic_s=tools.monotonic_s,
+    )
+
+
+KIND: Final = ChannelKind(
+    name="wechat_v2",
+    settings=SETTINGS,
+    secrets=SECRETS,
+    identity=("mch_id", "appid"),
+    gateways=("gateway", "secure_gateway"),
+    live_hosts=LIVE_HOSTS,
+    test_hosts=frozenset(),
+    list_key_lives=list_key_lives,
+    build=_build,
+)

@@ -1,0 +1,296 @@
+"""Commands for channel accounts: list, add, check, disable, enable, rotate."""
+
+import sys
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Final
+
+import click
+import msgspec
+from rich.table import Table
+
+from budan.cli.frame import EXIT_BROKEN, OUT, database_dsn, json_option, print_json, run_async, with_settings
+from budan.cli.sandbox_account import add_sandbox_account
+from budan.cli.settings import Settings
+from budan.cli.wiring import Opened, ask_channel, build_account_desk, open_database
+from budan.core.errors import Refused
+from budan.flows.account_desk import AccountDesk, AccountStanding
+
+_STORE = ("environment", "folder", "database")
+# The largest is a bundle of root certificates.
+FILE_BYTES_MAX: Final = 262_144
+OVERLAP_S_DEFAULT: Final = 86_400
+
+
+@click.group()
+def channel() -> None:
+    """Channel accounts and their keys."""
+
+
+@channel.command("list")
+@with_settings(*_STORE)
+@json_option
+def channel_list(*, settings: Settings, as_json: bool) -> None:
+    """All channel accounts, without secrets: whether new trades go there, and when their keys end."""
+
+    async def read() -> list[AccountStanding]:
+        async with _open_desk(settings) as (_, desk):
+            return await desk.list_standings()
+
+    rows = [_show(standing) for standing in run_async(read())]
+    if as_json:
+        print_json({"accounts": rows})
+    elif not rows:
+        OUT.print("no accounts")
+    else:
+        _print_table(rows, ("account_id", "channel", "name", "enabled", "usable", "ends_at", "settings"))
+
+
+@channel.command("add")
+@click.argument("channel_name", metavar="CHANNEL")
+@click.option("--name", required=True, help="What people call the account.")
+@click.option("--sandbox", is_flag=True, help="Open the account at the sandbox, with fresh keys.")
+@click.option("--set", "sets", multiple=True, metavar="FIELD=VALUE", help="A setting, as docs/channels.md names it.")
+@click.option(
+    "--secret-file", "files", multiple=True, metavar="FIELD=PATH", help="A key, from a file; - is the standard input."
+)
+@with_settings(*_STORE, "sandbox_url")
+@json_option
+def channel_add(
+    *,
+    channel_name: str,
+    name: str,
+    sandbox: bool,
+    sets: tuple[str, ...],
+    files: tuple[str, ...],
+    settings: Settings,
+    as_json: bool,
+) -> None:
+    """Add an account of wechat_v3, wechat_v2, alipay, swiftpass or ipaynow.
+
+    Keys come from files or from the standard input, never from arguments: those stand in the machine's list of
+    processes. A file of `platform_keys.SERIAL` is one of several keys.
+    """
+    if sandbox and (sets or files):
+        raise Refused("options_exclude", param="sandbox", detail="the sandbox gives settings and keys itself")
+    given = _read_pairs(sets), _read_files(files)
+
+    async def add() -> dict[str, object]:
+        async with _open_desk(settings) as (_, desk):
+            row: dict[str, object] = {"channel": channel_name, "name": name}
+            if sandbox:
+                sandbox_url = settings.text("sandbox_url")
+                account_id, sandbox_id = await add_sandbox_account(desk, sandbox_url, channel=channel_name, name=name)
+                return {"account_id": account_id, **row, "sandbox_account_id": sandbox_id}
+            account_id = await desk.add_account(
+                channel=channel_name, name=name, settings=given[0], account_secrets=given[1]
+            )
+            return {"account_id": account_id, **row}
+
+    row = run_async(add())
+    if as_json:
+        print_json(row)
+    else:
+        OUT.print(f"account {row['account_id']}: {channel_name}, {name}", markup=False)
+
+
+@channel.command("check")
+@click.argument("account_ids", nargs=-1, type=int, metavar="[ACCOUNT]...")
+@click.option("--ask", is_flag=True, help="Ask each channel for a trade that nobody made: both sides' keys are used.")
+@with_settings(*_STORE)
+@json_option
+def channel_check(*, account_ids: tuple[int, ...], ask: bool, settings: Settings, as_json: bool) -> None:
+    """Judge accounts, all unless named: every field, every pair of keys, the environment, and when certificates end.
+
+    Ends with 1 when one cannot be used, or with --ask does not answer. A certificate that ends within 30 days is a
+    warning.
+    """
+
+    async def check() -> list[tuple[AccountStanding, str | None]]:
+        async with _open_desk(settings) as (opened, desk):
+            standings = _chosen(await desk.list_standings(), account_ids)
+            return [(one, await _ask(opened, desk, one) if ask else None) for one in standings]
+
+    checked = run_async(check())
+    rows = [_show(standing) | ({"answers": why is None, "no_answer": why} if ask else {}) for standing, why in checked]
+    is_well = all(standing.is_usable and why is None for standing, why in checked)
+    if as_json:
+        print_json({"accounts": rows, "well": is_well})
+    else:
+        for standing, why in checked:
+            _print_verdict(standing, why)
+    if not is_well:
+        raise SystemExit(EXIT_BROKEN)
+
+
+@channel.command("disable")
+@click.argument("account_id", type=int)
+@with_settings(*_STORE)
+@json_option
+def channel_disable(*, account_id: int, settings: Settings, as_json: bool) -> None:
+    """Let no new trade go there. Notices, queries, closes and refunds go on. Takes effect within seconds."""
+    _set_enabled(settings, account_id, enabled=False, as_json=as_json)
+
+
+@channel.command("enable")
+@click.argument("account_id", type=int)
+@with_settings(*_STORE)
+@json_option
+def channel_enable(*, account_id: int, settings: Settings, as_json: bool) -> None:
+    """Let new trades go there again."""
+    _set_enabled(settings, account_id, enabled=True, as_json=as_json)
+
+
+@channel.command("rotate")
+@click.argument("account_id", type=int)
+@click.option("--set", "sets", multiple=True, metavar="FIELD=VALUE", help="A setting that changes with the keys.")
+@click.option("--secret-file", "files", multiple=True, metavar="FIELD=PATH", help="A new key; - is the standard input.")
+@click.option(
+    "--overlap-s", type=int, default=OVERLAP_S_DEFAULT, show_default=True, help="How long the old keys count too."
+)
+@click.option("--end-overlap", is_flag=True, help="Refuse what was signed with the old keys from now on.")
+@with_settings(*_STORE)
+@json_option
+def channel_rotate(
+    *,
+    account_id: int,
+    sets: tuple[str, ...],
+    files: tuple[str, ...],
+    overlap_s: int,
+    end_overlap: bool,
+    settings: Settings,
+    as_json: bool,
+) -> None:
+    """Put new keys in place of an account's; what is not named stays.
+
+    What the channel signed or sealed with the old ones still counts for a while: notices on their way are not lost.
+    """
+    if end_overlap == bool(sets or files):
+        raise Refused("options_exclude", param="end_overlap", detail="either new keys, or the end of the old ones")
+    given = _read_pairs(sets), _read_files(files)
+
+    async def rotate() -> dict[str, object]:
+        async with _open_desk(settings) as (_, desk):
+            if end_overlap:
+                return {"account_id": account_id, "ended": await desk.end_overlap(account_id), "old_until": None}
+            until = await desk.rotate(account_id, settings=given[0], account_secrets=given[1], overlap_s=overlap_s)
+            return {"account_id": account_id, "old_until": until}
+
+    row = run_async(rotate())
+    if as_json:
+        print_json(row)
+    else:
+        until = row["old_until"]
+        OUT.print(
+            f"account {account_id}: " + ("the old keys are refused" if until is None else f"old keys until {until}")
+        )
+
+
+@asynccontextmanager
+async def _open_desk(settings: Settings) -> AsyncGenerator[tuple[Opened, AccountDesk]]:
+    async with open_database(settings, dsn=database_dsn(settings)) as opened:
+        yield opened, build_account_desk(opened)
+
+
+async def _ask(opened: Opened, desk: AccountDesk, standing: AccountStanding) -> str | None:
+    if standing.wrong_field is not None:
+        return "not asked: the account cannot be used"
+    return await ask_channel(opened, await desk.open_account(standing.account_id))
+
+
+def _set_enabled(settings: Settings, account_id: int, *, enabled: bool, as_json: bool) -> None:
+    async def change() -> None:
+        async with _open_desk(settings) as (_, desk):
+            await desk.set_enabled(account_id, enabled=enabled)
+
+    run_async(change())
+    if as_json:
+        print_json({"account_id": account_id, "enabled": enabled})
+    else:
+        OUT.print(f"account {account_id}: {'enabled' if enabled else 'takes no new trades'}")
+
+
+def _chosen(standings: list[AccountStanding], account_ids: tuple[int, ...]) -> list[AccountStanding]:
+    known = {int(standing.account_id) for standing in standings}
+    for account_id in account_ids:
+        if account_id not in known:
+            raise Refused("account_unknown", param="account", detail=str(account_id))
+    return [standing for standing in standings if not account_ids or standing.account_id in account_ids]
+
+
+def _show(standing: AccountStanding) -> dict[str, object]:
+    ends = sorted(key.ends_at for key in standing.keys)
+    return {
+        "account_id": standing.account_id,
+        "channel": standing.channel,
+        "name": standing.name,
+        "enabled": standing.enabled,
+        "usable": standing.is_usable,
+        "wrong_field": standing.wrong_field,
+        "wrong_because": standing.wrong_because,
+        "ends_at": ends[0] if ends else None,
+        "keys": [
+            {"field": key.field_name, "ends_at": key.ends_at, "verdict": key.verdict.value} for key in standing.keys
+        ],
+        "old_until": standing.old_until,
+        "sealed_with_current": standing.sealed_with_current,
+        "warnings": standing.list_warnings(),
+        "settings": standing.settings,
+    }
+
+
+def _print_table(rows: list[dict[str, object]], columns: tuple[str, ...]) -> None:
+    table = Table(*columns)
+    for row in rows:
+        table.add_row(*("" if row[column] is None else str(row[column]) for column in columns))
+    OUT.print(table)
+
+
+def _print_verdict(standing: AccountStanding, why: str | None) -> None:
+    warnings = standing.list_warnings()
+    state = "well" if standing.is_usable and why is None else "NOT USABLE"
+    OUT.print(f"account {standing.account_id} ({standing.channel}, {standing.name}): {state}", markup=False)
+    for line in [*warnings, *([f"no proven answer: {why}"] if why else [])]:
+        OUT.print(f"  {line}", markup=False)
+
+
+def _read_pairs(texts: tuple[str, ...]) -> dict[str, str]:
+    pairs: dict[str, str] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not name or not equals or name in pairs:
+            raise Refused("option_malformed", param="set", detail="FIELD=VALUE, each field once")
+        pairs[name] = value
+    return pairs
+
+
+def _read_files(texts: tuple[str, ...]) -> dict[str, str]:
+    """Keys by field; those of `FIELD.NAME=PATH` together, as the JSON object that the field is."""
+    plain: dict[str, str] = {}
+    several: dict[str, dict[str, str]] = {}
+    for text in texts:
+        name, equals, path = text.partition("=")
+        if not name or not equals or not path:
+            raise Refused("option_malformed", param="secret_file", detail="FIELD=PATH")
+        field_name, dot, member = name.partition(".")
+        if dot:
+            several.setdefault(field_name, {})[member] = _read_file(name, path)
+        else:
+            plain[name] = _read_file(name, path)
+    return plain | {name: msgspec.json.encode(members).decode() for name, members in several.items()}
+
+
+def _read_file(name: str, path: str) -> str:
+    try:
+        if path == "-":
+            content = sys.stdin.buffer.read(FILE_BYTES_MAX + 1)
+        else:
+            with Path(path).open("rb") as file:
+                content = file.read(FILE_BYTES_MAX + 1)
+        if len(content) > FILE_BYTES_MAX:
+            raise Refused("secret_file_unreadable", param=name, detail=f"is larger than {FILE_BYTES_MAX} bytes")
+        return content.decode("utf-8-sig").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "is no text"
+        raise Refused("secret_file_unreadable", param=name, detail=f"{path}: {reason}") from error

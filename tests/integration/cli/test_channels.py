@@ -1,0 +1,142 @@
+"""Channel accounts by command: keys from files, each wrong field named, what ends told, and no secret shown."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from budan.cli.wiring import build_account_desk
+from budan.core.errors import Refused
+from budan.flows.account_desk import AccountDesk, KeyVerdict
+from budan.store import directory
+from budan.wire.key_pairs import public_text
+from integration.cli.commands import Typist
+from stage import Stage
+from unit.channels.builders import PLATFORM_SERIAL, merchant_key, platform_key, vectors
+from unit.channels.certified import a_certificate, another_key
+
+SETTINGS = {
+    "gateway": "http://127.0.0.1:9",
+    "mchid": "1900000109",
+    "appid": "wx0000000000000001",
+    "merchant_serial": "5A3F",
+}
+
+
+def secrets(*, ends_at: datetime | None = None) -> dict[str, str]:
+    """An account's keys; its certificate ends then."""
+    wechat = vectors()["wechat_v3"]
+    ends_at = datetime.now(UTC) + timedelta(days=300) if ends_at is None else ends_at
+    return {
+        "merchant_private_key": vectors()["keys"]["merchant"]["private_pkcs8_b64"],
+        "merchant_certificate": a_certificate(merchant_key().public_key(), ends_at=ends_at),
+        "apiv3_key": wechat["apiv3_key"],
+        "platform_keys": json.dumps({PLATFORM_SERIAL: public_text(platform_key())}),
+    }
+
+
+async def added(desk: AccountDesk, **how: datetime) -> int:
+    return await desk.add_account(
+        channel="wechat_v3",
+        name=f"account {len(await desk.list_standings())}",
+        settings=SETTINGS,
+        account_secrets=secrets(**how),
+    )
+
+
+async def refusal(act: object) -> tuple[str, str | None]:
+    with pytest.raises(Refused) as refused:
+        await act  # pyright: ignore[reportGeneralTypeIssues] - whatever coroutine the test gives
+    return refused.value.code, refused.value.param
+
+
+async def test_a_real_account_is_added_from_files_and_asked(stage: Stage, typist: Typist, tmp_path: Path) -> None:
+    files = secrets(ends_at=datetime.now(UTC) + timedelta(days=9))
+    del files["platform_keys"]
+    files[f"platform_keys.{PLATFORM_SERIAL}"] = public_text(platform_key())
+    words = [f"--set={name}={value}" for name, value in SETTINGS.items()]
+    for number, (name, text) in enumerate(files.items()):
+        (tmp_path / f"key{number}").write_text(text + "\n", "utf-8")
+        words.append(f"--secret-file={name}={tmp_path / f'key{number}'}")
+    row = await typist.json("channel", "add", "wechat_v3", "--name", "WeChat", *words)
+    asked = await typist.type("channel", "check", "--ask", "--json")
+    # Nobody listens there: that is found before a payer does.
+    assert asked.code == 1
+    (account,) = json.loads(asked.out)["accounts"]
+    assert (account["account_id"], account["usable"], account["answers"]) == (row["account_id"], True, False)
+    assert [(key["field"], key["verdict"]) for key in account["keys"]] == [("merchant_certificate", "ending")]
+    assert not any(text in asked.out + asked.err for text in files.values())
+
+
+async def test_a_field_that_is_missing_or_misspelt_is_named(stage: Stage) -> None:
+    desk = build_account_desk(stage.opened)
+    for name in SETTINGS:
+        settings = {field: value for field, value in SETTINGS.items() if field != name}
+        act = desk.add_account(channel="wechat_v3", name="w", settings=settings, account_secrets=secrets())
+        assert await refusal(act) == ("account_field_wrong", name)
+    settings = SETTINGS | {"mchld": "1"}
+    act = desk.add_account(channel="wechat_v3", name="w", settings=settings, account_secrets=secrets())
+    assert await refusal(act) == ("account_field_wrong", "mchld")
+    act = desk.add_account(channel="wechat_v4", name="w", settings=SETTINGS, account_secrets=secrets())
+    assert await refusal(act) == ("channel_unknown", "channel")
+    assert await desk.list_standings() == []
+
+
+async def test_what_has_ended_is_refused_and_what_ends_later_breaks_the_check(stage: Stage) -> None:
+    desk = build_account_desk(stage.opened)
+    past = datetime.now(UTC) - timedelta(days=1)
+    assert await refusal(added(desk, ends_at=past)) == ("certificate_ended", "merchant_certificate")
+    account_id = await added(desk)
+    # Its year went by.
+    sealed = stage.opened.keys.box.seal(
+        json.dumps(secrets(ends_at=past)).encode(), context=f"channel_account:{account_id}"
+    )
+    async with stage.database.transaction() as transaction:
+        await directory.seal_account(transaction, account_id=account_id, sealed_secrets=sealed)
+    (standing,) = await desk.list_standings()
+    assert (standing.is_usable, standing.wrong_field) == (False, None)
+    assert "merchant_certificate ended on" in standing.list_key_warnings()[0]
+    assert KeyVerdict.ENDED in {key.verdict for key in standing.keys}
+
+
+async def test_a_rotation_keeps_whose_the_account_is_and_one_set_of_old_keys(stage: Stage) -> None:
+    desk = build_account_desk(stage.opened)
+    account_id = await added(desk)
+    new = {"platform_keys": json.dumps({"PUB_KEY_ID_NEW": public_text(another_key())})}
+    other = desk.rotate(account_id, settings={"mchid": "1900000110"}, account_secrets=new, overlap_s=60)
+    assert await refusal(other) == ("account_identity", "mchid")
+    wrong = desk.rotate(account_id, settings={}, account_secrets={"apiv3_key": "short"}, overlap_s=60)
+    assert await refusal(wrong) == ("account_field_wrong", "apiv3_key")
+    endless = desk.rotate(account_id, settings={}, account_secrets=new, overlap_s=10**9)
+    assert await refusal(endless) == ("overlap_out_of_range", "overlap_s")
+    assert await refusal(desk.rotate(999, settings={}, account_secrets=new, overlap_s=60)) == (
+        "account_unknown",
+        "account",
+    )
+    before = await desk.open_account(account_id)
+    until = await desk.rotate(account_id, settings={}, account_secrets=new, overlap_s=3_600)
+    config = await desk.open_account(account_id)
+    assert config.old_keys is not None
+    assert (config.old_keys.secrets, config.old_keys.until) == (before.secrets, until)
+    assert config.secrets == before.secrets | new
+    again = desk.rotate(account_id, settings={}, account_secrets=new, overlap_s=60)
+    assert await refusal(again) == ("rotation_running", "account")
+    assert [await desk.end_overlap(account_id) for _ in range(2)] == [True, False]
+    assert (await desk.open_account(account_id)).old_keys is None
+    assert await desk.rotate(account_id, settings={}, account_secrets=new, overlap_s=0) is None
+
+
+async def test_an_accounts_secrets_are_sealed_at_rest_and_open_for_it_only(
+    stage: Stage, rows: "asyncpg.Connection[asyncpg.Record]"
+) -> None:
+    """Whoever reads the table, or copies one row's keys into another, has nothing."""
+    desk = build_account_desk(stage.opened)
+    first, second = await added(desk), await added(desk)
+    kept = await rows.fetchval("SELECT string_agg(channel_account::text, ' ') FROM channel_account")
+    assert not any(text[:60] in kept for text in secrets().values())
+    copy = "UPDATE channel_account SET sealed_secrets = o.sealed_secrets FROM channel_account AS o"
+    await rows.execute(f"{copy} WHERE channel_account.id = $1 AND o.id = $2", second, first)
+    assert await refusal(desk.open_account(second)) == ("secrets_unreadable", "account")
+    assert [standing.wrong_field for standing in await desk.list_standings()] == [None, "secrets"]
