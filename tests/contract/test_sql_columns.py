@@ -19,6 +19,7 @@ from budan.store import (
     ledger,
     notices,
     rates,
+    reconcile,
     refunds,
     rows,
     settlement,
@@ -86,6 +87,14 @@ MADE_FROM_ROWS: dict[str, type] = {
     "settlement_lock_batches": settlement.LockedBatch,
     "settlement_list_untied": settlement.UntiedBatch,
     "settlement_list_astray": settlement.AstrayEntry,
+    "reconcile_list_trades": reconcile.MovedRow,
+    "reconcile_list_refunds": reconcile.MovedRow,
+    "reconcile_list_tallies": reconcile.TallyRow,
+    "reconcile_list_runs": reconcile.RunRow,
+    "contract_list": reconcile.ContractRow,
+    "discrepancy_list": reconcile.DiscrepancyRow,
+    "discrepancy_count": reconcile.DiscrepancyCount,
+    "discrepancy_note_list": reconcile.NoteRow,
 }
 # What a column is called where the value's field says more.
 RENAMED = {"id": "order_id"}

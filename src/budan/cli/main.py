@@ -26,6 +26,7 @@ _MODULES: Final = {
     "notices": "notices",
     "remedies": "notices",
     "ledger": "ledger",
+    "reconcile": "reconciling",
     "jobs": "jobs",
 }
 

@@ -59,6 +59,11 @@ _LEADS: dict[tuple[Environment, NumberKind], str] = {
 _KINDS = {lead: key for key, lead in _LEADS.items()}
 
 
+def number_lead(environment: Environment, kind: NumberKind) -> str:
+    """The first character of every number of this kind."""
+    return _LEADS[environment, kind]
+
+
 class BadNumber(ValueError):  # noqa: N818 - an outcome of parsing, named as the reader meets it
     """The text is no number of ours: wrong length, character, check or day."""
 

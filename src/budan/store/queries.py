@@ -28,11 +28,16 @@ class Query:
 _HEADER = re.compile(r"^-- name: (?P<name>[a-z0-9_]+) :(?P<rows>one|maybe|many|none)$", re.MULTILINE)
 
 
-@cache
 def all_queries() -> dict[str, Query]:
-    """Every named query of the package, by name."""
+    """Every named query for PostgreSQL, by name."""
+    return queries_of("sql")
+
+
+@cache
+def queries_of(folder: str) -> dict[str, Query]:
+    """Every named query of a folder of this package, by name."""
     found: dict[str, Query] = {}
-    for path in sorted(files("budan.store").joinpath("sql").iterdir(), key=lambda item: item.name):
+    for path in sorted(files("budan.store").joinpath(folder).iterdir(), key=lambda item: item.name):
         text = path.read_text(encoding="utf-8")
         headers = list(_HEADER.finditer(text))
         for header, following in zip(headers, [*headers[1:], None], strict=True):

@@ -1,0 +1,81 @@
+"""What the commands of reconciliation stand on: accounts, their bills' readers, and the use cases."""
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from budan.channels.bill_readers import find_bill_reader
+from budan.channels.settings import BadSettings
+from budan.cli.settings import Settings
+from budan.cli.wiring import open_database
+from budan.core.errors import Refused
+from budan.core.numbers import AccountId
+from budan.flows.discrepancies import Discrepancies
+from budan.flows.reconciling import BillReader, Reconciliation
+from budan.host.resources import usable_cores
+from budan.ports.channel import AccountConfig
+from budan.store import directory
+from budan.store.database import Database, Workload
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BooksDesk:
+    """The use cases of one command. It calls no channel."""
+
+    database: Database
+    reconciliation: Reconciliation
+    discrepancies: Discrepancies
+
+    async def find_account(self, name: str, *, channel: str | None) -> AccountConfig:
+        """The account of a number or name, without its secrets.
+
+        Raises `Refused` with `account_unknown`, or `channel_mismatch` where it is of another channel.
+        """
+        async with self.database.reading() as transaction:
+            rows = await directory.list_accounts(transaction)
+        row = next((row for row in rows if name in {str(row.account_id), row.name}), None)
+        if row is None:
+            raise Refused("account_unknown", param="account", detail=name)
+        if channel not in {None, row.channel}:
+            raise Refused("channel_mismatch", param="channel", detail=f"account {row.account_id} is of {row.channel}")
+        return AccountConfig(
+            account_id=AccountId(row.account_id),
+            channel=row.channel,
+            name=row.name,
+            enabled=row.enabled,
+            settings=row.settings,
+            secrets={},
+        )
+
+    def reader_of(self, config: AccountConfig) -> BillReader:
+        """Who reads the account's bills; raises `Refused` with `bill_not_readable` or `settings_malformed`."""
+        try:
+            reader = find_bill_reader(config)
+        except BadSettings as error:
+            raise Refused("settings_malformed", param="account", detail=str(error)) from error
+        if reader is None:
+            raise Refused(
+                "bill_not_readable", param="channel", detail=f"{config.channel} has no bill that is known here"
+            )
+        return reader
+
+
+@asynccontextmanager
+async def open_books_desk(settings: Settings, *, dsn: str) -> AsyncGenerator[BooksDesk]:
+    """The desk on the settings' database."""
+    async with (
+        open_database(settings, dsn=dsn) as opened,
+        open_database(settings, dsn=dsn, workload=Workload.BULK) as bulk,
+    ):
+        yield BooksDesk(
+            database=opened.database,
+            reconciliation=Reconciliation(
+                database=opened.database,
+                bulk=bulk.database,
+                environment=settings.environment,
+                lanes=opened.lanes,
+                folder=settings.folder / "reconcile",
+                threads=max(1, int(usable_cores())),
+            ),
+            discrepancies=Discrepancies(database=opened.database),
+        )

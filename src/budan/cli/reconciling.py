@@ -1,0 +1,364 @@
+"""The commands of reconciliation: a bill against our books, the differences, and what people do about them."""
+
+import csv
+import sys
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+import click
+from rich.table import Table
+
+from budan.cli.books_desk import BooksDesk, open_books_desk
+from budan.cli.frame import ERR, OUT, database_dsn, json_option, print_json, run_async, with_settings
+from budan.cli.moments import Day
+from budan.cli.settings import Settings
+from budan.cli.table_text import safe_cell
+from budan.core.errors import Refused
+from budan.core.journal import render_amount
+from budan.core.money import CURRENCY_EXPONENTS
+from budan.core.numbers import beijing_day
+from budan.core.reconcile import parse_rate
+from budan.flows.day_report import DayReport
+from budan.flows.discrepancies import RESOLUTIONS, DiscrepancyView
+from budan.flows.reconciling import BillWish
+from budan.ports.bill import FetchedBill, Packing
+from budan.store.reconcile import DiscrepancyFilter, DiscrepancyRow
+
+_STORE = ("environment", "folder", "database")
+_BY = click.option("--by", default=None, help="Your name. It is recorded as given; nobody checks it.")
+_NAMED_BY = click.option("--by", required=True, help="Your name. It is recorded as given; nobody checks it.")
+
+
+@click.group(invoke_without_command=True)
+@click.option("--channel", default=None, help="The channel, where several accounts have the name.")
+@click.option("--account", default=None, help="The channel account, by number or name.")
+@click.option("--day", type=Day(), default=None, help="The bill's day in Beijing; yesterday where absent.")
+@click.option("--bill", "path", type=click.Path(path_type=Path), default=None, help="A bill as the channel gave it.")
+@click.option("--partial", is_flag=True, help="The bill is of a part of the day: what comes later is not missed.")
+@_BY
+@with_settings(*_STORE)
+@json_option
+@click.pass_context
+def reconcile(
+    context: click.Context,
+    *,
+    channel: str | None,
+    account: str | None,
+    day: date | None,
+    path: Path | None,
+    partial: bool,
+    by: str | None,
+    settings: Settings,
+    as_json: bool,
+) -> None:
+    """Compare a channel's bill with our books: `budan reconcile --account NAME --bill FILE --by NAME`.
+
+    What the channel has and we have not is asked about at once. Everything else that differs waits in
+    `budan reconcile discrepancies`.
+    """
+    if context.invoked_subcommand is not None:
+        return
+    if account is None or path is None or by is None:
+        raise click.UsageError("--account, --bill and --by are needed, or a command: see --help")
+    day = day or beijing_day(datetime.now(UTC)) - timedelta(days=1)
+
+    async def compare() -> DayReport:
+        async with open_books_desk(settings, dsn=database_dsn(settings)) as desk:
+            config = await desk.find_account(account, channel=channel)
+            wish = BillWish(
+                account_id=config.account_id,
+                day=day,
+                bill=_bill_of(path),
+                origin="file",
+                loaded_by=by,
+                is_partial=partial,
+            )
+            run = await desk.reconciliation.compare(wish, reader=desk.reader_of(config), progress=_progress)
+            await desk.discrepancies.follow_up(config.account_id)
+            return await desk.reconciliation.get_report(run.id)
+
+    _show_report(run_async(compare()), as_json=as_json)
+
+
+@reconcile.command("runs")
+@click.option("--account", type=int, default=None, help="Of this account, by number.")
+@click.option("--day", type=Day(), default=None, help="Of this day.")
+@click.option("--limit", type=int, default=50, show_default=True, help="At most so many.")
+@with_settings(*_STORE)
+@json_option
+def reconcile_runs(*, account: int | None, day: date | None, limit: int, settings: Settings, as_json: bool) -> None:
+    """Which bills were compared, newest first."""
+
+    async def read() -> list[DayReport]:
+        async with _open(settings) as desk:
+            runs = await desk.reconciliation.list_runs(account_id=account, day=day, rows_max=limit)
+            return [await desk.reconciliation.get_report(run.id) for run in runs]
+
+    reports = run_async(read())
+    if as_json:
+        print_json({"runs": [report.as_json() for report in reports]})
+        return
+    table = Table("run", "day", "account", "channel", "from", "lines", "agree", "differ", "repaired", "unresolved")
+    for report in reports:
+        run = report.run
+        numbers = (run.lines, report.matched, report.differences, report.repaired, report.unresolved)
+        origin = f"{run.origin}, a part" if run.is_partial else run.origin
+        table.add_row(str(run.id), str(run.day), run.account_name, run.channel, origin, *map(str, numbers))
+    OUT.print(table)
+
+
+@reconcile.command("show")
+@click.argument("run_id", metavar="RUN", type=int)
+@with_settings(*_STORE)
+@json_option
+def reconcile_show(*, run_id: int, settings: Settings, as_json: bool) -> None:
+    """What a run found, and what became of it since."""
+
+    async def read() -> DayReport:
+        async with _open(settings) as desk:
+            return await desk.reconciliation.get_report(run_id)
+
+    _show_report(run_async(read()), as_json=as_json)
+
+
+@reconcile.command("discrepancies")
+@click.option("--account", type=int, default=None, help="Of this account, by number.")
+@click.option("--day", type=Day(), default=None, help="Of this day.")
+@click.option("--state", type=click.Choice(["open", "asked", "awaited", "resolved"]), default=None)
+@click.option("--all", "with_resolved", is_flag=True, help="Resolved ones as well.")
+@click.option("--after", type=int, default=0, help="Goes on after this number.")
+@click.option("--limit", type=int, default=100, show_default=True, help="At most so many.")
+@click.option("--csv", "as_csv", is_flag=True, help="Print rows for a spreadsheet.")
+@with_settings(*_STORE)
+@json_option
+def reconcile_discrepancies(
+    *,
+    account: int | None,
+    day: date | None,
+    state: str | None,
+    with_resolved: bool,
+    after: int,
+    limit: int,
+    as_csv: bool,
+    settings: Settings,
+    as_json: bool,
+) -> None:
+    """What differs and is not resolved, oldest first."""
+    wanted = DiscrepancyFilter(
+        after=after,
+        account_id=account,
+        day=day,
+        state=state,
+        with_resolved=with_resolved or state == "resolved",
+    )
+
+    async def read() -> list[DiscrepancyRow]:
+        async with _open(settings) as desk:
+            return await desk.discrepancies.list_page(wanted, rows_max=limit)
+
+    rows = run_async(read())
+    if as_json:
+        print_json({"discrepancies": rows})
+        return
+    cells = [_discrepancy_cells(row) for row in rows]
+    if as_csv:
+        csv.writer(sys.stdout, lineterminator="\n").writerows([_DISCREPANCY_HEADER, *cells])
+        return
+    table = Table(*_DISCREPANCY_HEADER)
+    for row in cells:
+        table.add_row(*row)
+    OUT.print(table)
+
+
+@reconcile.command("discrepancy")
+@click.argument("number", type=int)
+@with_settings(*_STORE)
+@json_option
+def reconcile_discrepancy(*, number: int, settings: Settings, as_json: bool) -> None:
+    """One difference with all that was written to it."""
+
+    async def read() -> DiscrepancyView:
+        async with _open(settings) as desk:
+            return await desk.discrepancies.get(number)
+
+    _show_discrepancy(run_async(read()), as_json=as_json)
+
+
+@reconcile.command("assign")
+@click.argument("number", type=int)
+@click.option("--to", "owner", required=True, help="Who takes care of it.")
+@click.option("--note", default=None, help="What they should know.")
+@_NAMED_BY
+@with_settings(*_STORE)
+@json_option
+def reconcile_assign(*, number: int, owner: str, note: str | None, by: str, settings: Settings, as_json: bool) -> None:
+    """Say who takes care of a difference."""
+
+    async def change() -> DiscrepancyView:
+        async with _open(settings) as desk:
+            return await desk.discrepancies.assign(number, owner=owner, by=by, note=note)
+
+    _show_discrepancy(run_async(change()), as_json=as_json)
+
+
+@reconcile.command("note")
+@click.argument("number", type=int)
+@click.argument("note")
+@_NAMED_BY
+@with_settings(*_STORE)
+@json_option
+def reconcile_note(*, number: int, note: str, by: str, settings: Settings, as_json: bool) -> None:
+    """Write to a difference."""
+
+    async def change() -> DiscrepancyView:
+        async with _open(settings) as desk:
+            return await desk.discrepancies.annotate(number, by=by, note=note)
+
+    _show_discrepancy(run_async(change()), as_json=as_json)
+
+
+@reconcile.command("resolve")
+@click.argument("number", type=int)
+@click.option("--as", "resolution", type=click.Choice(RESOLUTIONS), required=True, help="How it ended.")
+@click.option("--note", required=True, help="Why.")
+@_NAMED_BY
+@with_settings(*_STORE)
+@json_option
+def reconcile_resolve(*, number: int, resolution: str, note: str, by: str, settings: Settings, as_json: bool) -> None:
+    """End a difference by your decision. This moves no money: `budan orders` does, and here you say that it is done."""
+
+    async def change() -> DiscrepancyView:
+        async with _open(settings) as desk:
+            return await desk.discrepancies.resolve(number, resolution=resolution, by=by, note=note)
+
+    _show_discrepancy(run_async(change()), as_json=as_json)
+
+
+@reconcile.command("contract")
+@click.argument("account")
+@click.option("--rate", default=None, help="What the channel takes of a payment, as 0.6%.")
+@click.option("--from", "effective_from", type=Day(), default=None, help="The first day; today where absent.")
+@_BY
+@with_settings(*_STORE)
+@json_option
+def reconcile_contract(
+    *,
+    account: str,
+    rate: str | None,
+    effective_from: date | None,
+    by: str | None,
+    settings: Settings,
+    as_json: bool,
+) -> None:
+    """What an account's contract says of the channel's fee, or set it. Without it fees are summed and not judged."""
+    if rate is not None and by is None:
+        raise Refused("name_malformed", param="by", detail="whoever sets a rate says who they are")
+
+    async def act() -> list[dict[str, object]]:
+        async with _open(settings) as desk:
+            config = await desk.find_account(account, channel=None)
+            if rate is not None:
+                await desk.discrepancies.set_contract(
+                    config.account_id,
+                    rate_e6=parse_rate(rate),
+                    effective_from=effective_from or beijing_day(datetime.now(UTC)),
+                    by=by or "",
+                )
+            rows = await desk.discrepancies.list_contracts(config.account_id)
+            return [
+                {"effective_from": row.effective_from, "rate_e6": row.rate_e6, "set_by": row.set_by} for row in rows
+            ]
+
+    rows = run_async(act())
+    if as_json:
+        print_json({"contract": rows})
+        return
+    for row in rows:
+        OUT.print(f"from {row['effective_from']}: {row['rate_e6']} millionths, set by {row['set_by']}", markup=False)
+
+
+@asynccontextmanager
+async def _open(settings: Settings) -> AsyncGenerator[BooksDesk]:
+    async with open_books_desk(settings, dsn=database_dsn(settings)) as desk:
+        yield desk
+
+
+def _bill_of(path: Path) -> FetchedBill:
+    """A file by hand; how it is packed is told by its first bytes, as people rename what they load down."""
+    try:
+        with path.open("rb") as stream:
+            begin = stream.read(4)
+    except OSError as error:
+        raise Refused("bill_unreadable", param="bill", detail=f"{path}: {error.strerror}") from error
+    packing = Packing.GZIP if begin[:2] == b"\x1f\x8b" else Packing.ZIP if begin == b"PK\x03\x04" else Packing.PLAIN
+    return FetchedBill(path=path, packing=packing)
+
+
+def _progress(text: str) -> None:
+    ERR.print(text, style="dim", markup=False)
+
+
+def _show_report(report: DayReport, *, as_json: bool) -> None:
+    if as_json:
+        print_json(report.as_json())
+        return
+    run = report.run
+    OUT.print(
+        f"run {run.id}: {run.day} of {run.account_name} ({run.channel}), {run.lines} lines, "
+        f"{report.matched} agree, {report.differences} differ, {report.repaired} repaired, "
+        f"{report.unresolved} unresolved",
+        markup=False,
+    )
+    table = Table("what", "verdict", "rows there", "sum there", "rows here", "sum here")
+    for tally in report.tallies:
+        sums = (_amount(tally.their_minor, "CNY"), _amount(tally.our_minor, "CNY"))
+        table.add_row(tally.kind, tally.verdict, str(tally.their_rows), sums[0], str(tally.our_rows), sums[1])
+    OUT.print(table)
+    if report.unresolved:
+        OUT.print(f"budan reconcile discrepancies --account {run.account_id} --day {run.day}", markup=False)
+
+
+_DISCREPANCY_HEADER: Final = (
+    *("number", "day", "account", "kind", "verdict", "subject", "line", "there", "here"),
+    *("state", "resolution", "age_h", "owner"),
+)
+
+
+def _discrepancy_cells(row: DiscrepancyRow) -> tuple[str, ...]:
+    return (
+        str(row.id),
+        str(row.day),
+        str(row.account_id),
+        row.kind,
+        row.verdict,
+        safe_cell(row.subject),
+        safe_cell(row.line_no),
+        _amount(row.their_minor, row.currency),
+        _amount(row.our_minor, row.currency),
+        row.state,
+        row.resolution or "",
+        f"{row.age_s / 3_600:.1f}",
+        safe_cell(row.owner),
+    )
+
+
+def _show_discrepancy(view: DiscrepancyView, *, as_json: bool) -> None:
+    if as_json:
+        print_json(view)
+        return
+    row = view.discrepancy
+    OUT.print(f"{row.id}: {row.kind} {row.verdict}, {row.subject}, {row.day}, {row.state}", markup=False)
+    OUT.print(f"there {_amount(row.their_minor, row.currency)}, here {_amount(row.our_minor, row.currency)}")
+    for note in view.notes:
+        OUT.print(f"{note.written_at:%Y-%m-%d %H:%M} {note.written_by}: {note.note}", markup=False)
+
+
+def _amount(amount_minor: int | None, currency: str) -> str:
+    if amount_minor is None:
+        return ""
+    if currency not in CURRENCY_EXPONENTS:
+        return f"{amount_minor} minor {safe_cell(currency)}"
+    return render_amount(amount_minor, currency=currency)

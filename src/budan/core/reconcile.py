@@ -1,0 +1,219 @@
+"""Comparing one day of a channel's bill with ours: what each difference is called, and whether the day ties out."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal, InvalidOperation
+from enum import Enum
+from typing import Final
+
+from budan.core.errors import Refused
+from budan.core.numbers import BEIJING, BadNumber, Environment, Number, NumberKind, parse_number
+
+
+class RowKind(Enum):
+    """What a row of a bill tells of."""
+
+    PAYMENT = "payment"
+    REFUND = "refund"
+    REVERSAL = "reversal"  # a charge that the channel took back on our word
+
+
+class Verdict(Enum):
+    """What comparing found of one row; all but the first three are differences.
+
+    `NEIGHBOUR_DAY` stands on the other side on the day before or after: the two clocks straddle midnight. `RETURNED` is a
+    charge of which the bill has only the reversal. A double is a row more than one for the same payment or refund.
+    """
+
+    MATCHED = "matched"
+    NEIGHBOUR_DAY = "neighbour_day"
+    RETURNED = "returned"
+    THERE_ONLY = "there_only"
+    HERE_ONLY = "here_only"
+    CURRENCY_DIFFERS = "currency_differs"
+    AMOUNT_DIFFERS = "amount_differs"
+    STATUS_DIFFERS = "status_differs"
+    FEE_DIFFERS = "fee_differs"
+    DOUBLE = "double"
+    UNKNOWN_NUMBER = "unknown_number"
+    OTHER_ENVIRONMENT = "other_environment"
+
+
+# What needs nobody: both sides have it and agree.
+AGREED: Final = frozenset({Verdict.MATCHED, Verdict.NEIGHBOUR_DAY, Verdict.RETURNED})
+NEIGHBOUR_MAX: Final = timedelta(days=1)
+# Channels round a fee to a minor unit; what is further off than that is no rounding.
+FEE_ROUNDING_E5: Final = 1_000
+# A rate in millionths: 6,000 is 0.6 %.
+RATE_E6_MAX: Final = 1_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BillRow:
+    """A row of a bill that needs a judgement. `number` is ours at the channel: a refund's where it is a refund."""
+
+    line_no: int
+    kind: RowKind
+    happened_at: datetime
+    number: str | None
+    channel_no: str | None
+    status: str
+    currency: str
+    amount_minor: int
+    fee_e5: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OurRow:
+    """Money that moved here: a payment that was seen, a refund that went back, or a charge taken back.
+
+    `has_moved` is false where the trade or refund is here but, as far as we know, moved nothing.
+    """
+
+    kind: RowKind
+    number: Number
+    account_id: int
+    has_moved: bool
+    moved_at: datetime | None
+    currency: str
+    amount_minor: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """What a bill is compared under; without a contract's rate fees are summed and not judged."""
+
+    environment: Environment
+    account_id: int
+    day: date
+    rate_e6: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sum:
+    """How many rows, and what they come to."""
+
+    rows: int = 0
+    amount_minor: int = 0
+
+    def __add__(self, other: "Sum") -> "Sum":
+        return Sum(rows=self.rows + other.rows, amount_minor=self.amount_minor + other.amount_minor)
+
+    def __sub__(self, other: "Sum") -> "Sum":
+        return Sum(rows=self.rows - other.rows, amount_minor=self.amount_minor - other.amount_minor)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tally:
+    """One line of the tie-out: rows of one kind with one verdict, on both sides."""
+
+    kind: RowKind
+    verdict: Verdict
+    theirs: Sum
+    ours: Sum
+
+
+def tie_out(kind: RowKind, *, theirs: Sum, ours: Sum, found: Iterable[Tally]) -> tuple[Tally, ...]:
+    """All lines of one kind; what is left of both sides when the found ones are taken away must be the same.
+
+    The two sides were counted apart, so a row that was lost or judged twice on the way shows here. Raises
+    AssertionError: it is our mistake, and nothing of the run may be kept.
+    """
+    lines = tuple(found)
+    left_there, left_here = theirs, ours
+    for line in lines:
+        assert line.kind is kind
+        assert line.verdict is not Verdict.MATCHED
+        left_there, left_here = left_there - line.theirs, left_here - line.ours
+    assert left_there == left_here, f"{kind.value} rows do not tie out: {left_there} there, {left_here} here"
+    return (Tally(kind=kind, verdict=Verdict.MATCHED, theirs=left_there, ours=left_here), *lines)
+
+
+def judge_pair(row: BillRow, ours: OurRow, terms: Terms) -> Verdict:
+    """A row of the bill whose number is ours; the first difference that applies is its name."""
+    if ours.account_id != terms.account_id:
+        return Verdict.UNKNOWN_NUMBER
+    if not ours.has_moved:
+        # Not done there and not done here: both sides wait for the same thing.
+        return Verdict.THERE_ONLY if row.status == "succeeded" else Verdict.NEIGHBOUR_DAY
+    if row.currency != ours.currency:
+        return Verdict.CURRENCY_DIFFERS
+    if row.amount_minor != ours.amount_minor:
+        return Verdict.AMOUNT_DIFFERS
+    return _judge_equal(row, ours, terms)
+
+
+def _judge_equal(row: BillRow, ours: OurRow, terms: Terms) -> Verdict:
+    is_elsewhere = ours.moved_at is not None and bill_day(ours.moved_at) != terms.day
+    if is_elsewhere and not is_neighbour(ours.moved_at, terms.day):
+        return Verdict.STATUS_DIFFERS
+    # A refund that the channel had taken on one day and done on the next agrees as well.
+    if row.status != "succeeded" and not (is_elsewhere and row.status == "pending"):
+        return Verdict.STATUS_DIFFERS
+    if not is_fee_right(row, terms):
+        return Verdict.FEE_DIFFERS
+    return Verdict.NEIGHBOUR_DAY if is_elsewhere else Verdict.MATCHED
+
+
+def judge_stranger(row: BillRow, terms: Terms) -> Verdict:
+    """A row of the bill whose number names nothing here, or no number at all."""
+    try:
+        number = parse_number(row.number or "")
+    except BadNumber:
+        return Verdict.UNKNOWN_NUMBER
+    return Verdict.OTHER_ENVIRONMENT if number.environment is not terms.environment else Verdict.UNKNOWN_NUMBER
+
+
+def find_number(row: BillRow, terms: Terms) -> Number | None:
+    """The parts of a row's number where it may be one of ours: of this environment (I13) and of the row's kind."""
+    try:
+        number = parse_number(row.number or "")
+    except BadNumber:
+        return None
+    wanted = NumberKind.REFUND if row.kind is RowKind.REFUND else NumberKind.ORDER
+    is_ours = number.environment is terms.environment and number.kind is wanted and number.ordinal > 0
+    return number if is_ours else None
+
+
+def is_fee_right(row: BillRow, terms: Terms) -> bool:
+    """Whether a fee is what the contract says, to the rounding of a minor unit; what is given back, likewise."""
+    if terms.rate_e6 is None or row.fee_e5 is None:
+        return True
+    wanted_e5 = fee_e5(row.amount_minor, rate_e6=terms.rate_e6)
+    return abs(abs(row.fee_e5) - wanted_e5) <= FEE_ROUNDING_E5
+
+
+def fee_e5(amount_minor: int, *, rate_e6: int) -> int:
+    """A channel's fee in 100,000ths of the major unit, cut off below."""
+    assert 0 <= rate_e6 <= RATE_E6_MAX
+    return amount_minor * rate_e6 // 1_000
+
+
+def parse_rate(text: str) -> int:
+    """A rate as people write it, `0.6%` or `0.006`, in millionths; raises `Refused` with `rate_malformed`."""
+    number, scale = (text[:-1], 10_000) if text.endswith("%") else (text, 1_000_000)
+    try:
+        rate = Decimal(number.strip()) * scale
+    except InvalidOperation as error:
+        raise Refused("rate_malformed", param="rate", detail=text) from error
+    if not rate.is_finite() or rate != rate.to_integral_value() or not 0 <= rate <= RATE_E6_MAX:
+        raise Refused(
+            "rate_malformed", param="rate", detail=f"{text}: from 0% to 100%, to a ten-thousandth of a percent"
+        )
+    return int(rate)
+
+
+def is_neighbour(moment: datetime | None, day: date) -> bool:
+    """Whether a moment lies on the day before or after."""
+    return moment is not None and abs(bill_day(moment) - day) <= NEIGHBOUR_MAX and bill_day(moment) != day
+
+
+def bill_day(moment: datetime) -> date:
+    """The day on which a bill of our channels has it."""
+    return moment.astimezone(BEIJING).date()
+
+
+def day_begin(day: date) -> datetime:
+    """The first moment of a bill's day."""
+    return datetime(day.year, day.month, day.day, tzinfo=BEIJING).astimezone(UTC)

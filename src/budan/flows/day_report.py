@@ -1,0 +1,89 @@
+"""The report of one run: what both sides have, what agrees, what differs, and what became of it since."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from budan.core.reconcile import AGREED, RowKind, Verdict
+from budan.store.reconcile import DiscrepancyCount, RunRow, TallyRow
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DayReport:
+    """A run with its tie-out; `counts` are of the account's whole day, for a later bill may have added to it."""
+
+    run: RunRow
+    tallies: Sequence[TallyRow]
+    counts: Sequence[DiscrepancyCount]
+
+    def sides(self, kind: RowKind) -> tuple[int, int, int, int]:
+        """Rows and sum there, rows and sum here, of one kind."""
+        of_kind = [tally for tally in self.tallies if tally.kind == kind.value]
+        return (
+            sum(tally.their_rows for tally in of_kind),
+            sum(tally.their_minor for tally in of_kind),
+            sum(tally.our_rows for tally in of_kind),
+            sum(tally.our_minor for tally in of_kind),
+        )
+
+    @property
+    def matched(self) -> int:
+        """How many rows of the bill agree with ours."""
+        return sum(tally.their_rows for tally in self.tallies if Verdict(tally.verdict) in AGREED)
+
+    @property
+    def differences(self) -> int:
+        """How many rows, of either side, do not."""
+        return sum(
+            max(tally.their_rows, tally.our_rows) for tally in self.tallies if Verdict(tally.verdict) not in AGREED
+        )
+
+    @property
+    def repaired(self) -> int:
+        """How many differences ended because the channel's word completed what was missing here."""
+        return sum(count.rows_found for count in self.counts if count.resolution == "repaired")
+
+    @property
+    def unresolved(self) -> int:
+        """How many wait: for the channel's word, for the bill of the day beside, or for a person."""
+        return sum(count.rows_found for count in self.counts if count.state != "resolved")
+
+    def as_json(self) -> dict[str, object]:
+        """The counts and sums of each verdict, for machines."""
+        run = self.run
+        return {
+            "run": run.id,
+            "account": run.account_id,
+            "account_name": run.account_name,
+            "channel": run.channel,
+            "day": run.day,
+            "origin": run.origin,
+            "partial": run.is_partial,
+            "loaded_by": run.loaded_by or None,
+            "digest": run.digest.hex(),
+            "begun_at": run.begun_at,
+            "ended_at": run.ended_at,
+            "lines": run.lines,
+            "fee_e5": run.fee_e5,
+            "rate_e6": run.rate_e6,
+            "matched": self.matched,
+            "differences": self.differences,
+            "repaired": self.repaired,
+            "unresolved": self.unresolved,
+            "kinds": {kind.value: self._kind(kind) for kind in RowKind},
+            "discrepancies": list(self.counts),
+        }
+
+    def _kind(self, kind: RowKind) -> dict[str, object]:
+        their_rows, their_minor, our_rows, our_minor = self.sides(kind)
+        return {
+            "there": {"rows": their_rows, "minor": their_minor},
+            "here": {"rows": our_rows, "minor": our_minor},
+            "verdicts": {
+                tally.verdict: {
+                    "there": {"rows": tally.their_rows, "minor": tally.their_minor},
+                    "here": {"rows": tally.our_rows, "minor": tally.our_minor},
+                }
+                for tally in self.tallies
+                if tally.kind == kind.value
+            },
+        }

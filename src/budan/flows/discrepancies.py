@@ -1,0 +1,224 @@
+"""What becomes of differences: asked about, met in another bill, taken care of and ended by persons."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import Final
+
+from budan.core.errors import Refused
+from budan.core.numbers import AccountId, Lane, OrderId
+from budan.core.reconcile import NEIGHBOUR_MAX, RowKind, Verdict, day_begin
+from budan.flows.acts import check_name
+from budan.store import audit
+from budan.store import door as gate
+from budan.store import reconcile as stored
+from budan.store.database import Database, Transaction
+from budan.store.reconcile import ContractRow, DiscrepancyFilter, DiscrepancyRow, NoteRow, RowKey
+
+PAGE_ROWS: Final = 1_000
+# Orders locked at a time: as many as the door takes.
+ASKED_AT_ONCE: Final = 200
+LIST_ROWS_MAX: Final = 1_000
+NOTE_LENGTH_MAX: Final = 500
+# How a person may end a difference; the program itself says repaired, neighbour_day or gone.
+RESOLUTIONS: Final = ("accepted", "corrected", "refunded", "claimed")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FollowedUp:
+    """What a look at the open differences did: ended because both sides agree now, met elsewhere, asked about again."""
+
+    repaired: int
+    neighbours: int
+    asked: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiscrepancyView:
+    """A difference with all that was written to it."""
+
+    discrepancy: DiscrepancyRow
+    notes: tuple[NoteRow, ...]
+
+
+class Discrepancies:
+    """Looks after differences; moves no money and no state of an order."""
+
+    def __init__(self, *, database: Database) -> None:
+        self._database = database
+
+    async def follow_up(self, account_id: AccountId | None = None) -> FollowedUp:
+        """Look at every unresolved difference again, of one account or of all. Safe to repeat and to race.
+
+        A payment or refund that the channel has is asked about at once; what it answers goes through the door.
+        """
+        repaired = neighbours = asked = after = 0
+        while True:
+            wanted = DiscrepancyFilter(after=after, account_id=account_id)
+            async with self._database.reading() as transaction:
+                rows = await stored.list_discrepancies(transaction, wanted, rows_max=PAGE_ROWS)
+            if not rows:
+                return FollowedUp(repaired=repaired, neighbours=neighbours, asked=asked)
+            after = rows[-1].id
+            moves = await self._look_again(rows)
+            async with self._database.transaction() as transaction:
+                await stored.settle_discrepancies(transaction, moves)
+            repaired += sum(resolution == "repaired" for _, resolution in moves.values())
+            neighbours += sum(resolution == "neighbour_day" for _, resolution in moves.values())
+            asked += await self._ask([row for row in rows if row.state == "asked" and row.id not in moves])
+
+    async def list_page(self, wanted: DiscrepancyFilter, *, rows_max: int) -> list[DiscrepancyRow]:
+        """The differences that fit, oldest first, after `wanted.after`. Raises `Refused` with `limit_out_of_range`."""
+        if not 0 < rows_max <= LIST_ROWS_MAX:
+            raise Refused("limit_out_of_range", param="limit", detail=f"1 to {LIST_ROWS_MAX}")
+        async with self._database.reading() as transaction:
+            return await stored.list_discrepancies(transaction, wanted, rows_max=rows_max)
+
+    async def get(self, discrepancy_id: int) -> DiscrepancyView:
+        """One difference; raises `Refused` with `discrepancy_not_found`."""
+        async with self._database.reading() as transaction:
+            return await _view(transaction, discrepancy_id)
+
+    async def assign(self, discrepancy_id: int, *, owner: str, by: str, note: str | None) -> DiscrepancyView:
+        """Say who takes care of a difference.
+
+        Raises `Refused` with `name_malformed`, `note_malformed`, `discrepancy_not_found` or `discrepancy_resolved`.
+        """
+        owner, by = check_name(owner), check_name(by)
+        text = _check_note(note if note is not None else f"given to {owner}")
+        async with self._database.transaction() as transaction:
+            await _lock_unresolved(transaction, discrepancy_id)
+            await stored.assign_discrepancy(transaction, discrepancy_id, owner=owner)
+            await stored.add_note(transaction, discrepancy_id, written_by=by, note=text)
+            return await _view(transaction, discrepancy_id)
+
+    async def resolve(self, discrepancy_id: int, *, resolution: str, by: str, note: str) -> DiscrepancyView:
+        """End a difference by a person's decision. It moves no money: that is done by the commands that it names.
+
+        Raises `Refused` with `resolution_unknown`, `name_malformed`, `note_malformed`, `discrepancy_not_found` or
+        `discrepancy_resolved`.
+        """
+        if resolution not in RESOLUTIONS:
+            raise Refused("resolution_unknown", param="as", detail=f"one of {', '.join(RESOLUTIONS)}")
+        by, note = check_name(by), _check_note(note)
+        async with self._database.transaction() as transaction:
+            await _lock_unresolved(transaction, discrepancy_id)
+            await stored.settle_discrepancies(transaction, {discrepancy_id: ("resolved", resolution)})
+            await stored.add_note(transaction, discrepancy_id, written_by=by, note=note)
+            return await _view(transaction, discrepancy_id)
+
+    async def annotate(self, discrepancy_id: int, *, by: str, note: str) -> DiscrepancyView:
+        """Write to a difference, also to one that is resolved.
+
+        Raises `Refused` with `name_malformed`, `note_malformed` or `discrepancy_not_found`.
+        """
+        by, note = check_name(by), _check_note(note)
+        async with self._database.transaction() as transaction:
+            if await stored.lock_discrepancy(transaction, discrepancy_id) is None:
+                raise Refused("discrepancy_not_found", param="discrepancy")
+            await stored.add_note(transaction, discrepancy_id, written_by=by, note=note)
+            return await _view(transaction, discrepancy_id)
+
+    async def set_contract(self, account_id: AccountId, *, rate_e6: int, effective_from: date, by: str) -> None:
+        """What the channel takes of an account's payments from a day on. Raises `Refused` with `name_malformed`."""
+        by = check_name(by)
+        async with self._database.transaction() as transaction:
+            await stored.set_contract(
+                transaction, account_id, effective_from=effective_from, rate_e6=rate_e6, set_by=by
+            )
+
+    async def list_contracts(self, account_id: AccountId) -> list[ContractRow]:
+        """The rates of an account's contract, oldest first."""
+        async with self._database.reading() as transaction:
+            return await stored.list_contracts(transaction, account_id)
+
+    async def _look_again(self, rows: Sequence[DiscrepancyRow]) -> dict[int, tuple[str, str | None]]:
+        """What ended or changed without a person: by difference, its new state and how it was resolved."""
+        trades = [_key(row) for row in rows if row.order_id is not None and row.kind != RowKind.REFUND.value]
+        refunds = [_key(row) for row in rows if row.order_id is not None and row.kind == RowKind.REFUND.value]
+        async with self._database.reading() as transaction:
+            moved_trades = await stored.list_trades(transaction, sorted(set(trades)))
+            moved_refunds = await stored.list_refunds(transaction, sorted(set(refunds)))
+        moves: dict[int, tuple[str, str | None]] = {}
+        for row in rows:
+            moved = (moved_refunds if row.kind == RowKind.REFUND.value else moved_trades).get(_key(row))
+            if row.state != "asked" or moved is None or not moved.has_moved:
+                continue
+            is_reversal = row.kind == RowKind.REVERSAL.value
+            if moved.amount_minor == row.their_minor and (not is_reversal or moved.state == "reversed"):
+                moves[row.id] = ("resolved", "repaired")
+        return moves | await self._look_beside([row for row in rows if row.verdict == Verdict.HERE_ONLY.value])
+
+    async def _look_beside(self, rows: Sequence[DiscrepancyRow]) -> dict[int, tuple[str, str | None]]:
+        """Ours that the bill did not have: whether another day's bill has it by now, or has been read without it."""
+        moves: dict[int, tuple[str, str | None]] = {}
+        for account_id in {row.account_id for row in rows}:
+            of_account = [row for row in rows if row.account_id == account_id]
+            days = [row.day for row in of_account]
+            wanted = {(row.order_id or 0, row.ordinal or 0, row.kind) for row in of_account}
+            async with self._database.reading() as transaction:
+                sighted = await stored.list_sightings(transaction, AccountId(account_id), sorted(wanted))
+                read = await stored.list_days(
+                    transaction, AccountId(account_id), first=min(days) - NEIGHBOUR_MAX, last=max(days) + NEIGHBOUR_MAX
+                )
+            for row in of_account:
+                if (row.order_id, row.ordinal, row.kind) in sighted:
+                    moves[row.id] = ("resolved", "neighbour_day")
+                elif row.state == "awaited" and _day_beside(row) in read:
+                    moves[row.id] = ("open", None)
+        return moves
+
+    async def _ask(self, rows: Sequence[DiscrepancyRow]) -> int:
+        """Make due what these are about, a few orders at a time under their locks; gives how many it was."""
+        asked = 0
+        for first in range(0, len(rows), ASKED_AT_ONCE):
+            part = rows[first : first + ASKED_AT_ONCE]
+            trades = {_key(row) for row in part if row.kind != RowKind.REFUND.value}
+            refunds = {_key(row) for row in part if row.kind == RowKind.REFUND.value}
+            async with self._database.transaction() as transaction:
+                await gate.lock_orders(transaction, sorted({_order(key) for key in trades | refunds}))
+                asked += len(await audit.ask_again(transaction, sorted({_trade(key) for key in trades})))
+                asked += len(await stored.ask_refunds(transaction, sorted(refunds)))
+        return asked
+
+
+def _day_beside(row: DiscrepancyRow) -> date:
+    """The day at whose edge a row of ours is."""
+    noon = day_begin(row.day) + timedelta(hours=12)
+    is_early = row.happened_at is not None and row.happened_at < noon
+    return row.day - NEIGHBOUR_MAX if is_early else row.day + NEIGHBOUR_MAX
+
+
+def _key(row: DiscrepancyRow) -> RowKey:
+    return row.lane or 0, row.order_id or 0, row.ordinal or 0
+
+
+def _order(key: RowKey) -> tuple[Lane, OrderId]:
+    return Lane(key[0]), OrderId(key[1])
+
+
+def _trade(key: RowKey) -> tuple[Lane, OrderId, int]:
+    return Lane(key[0]), OrderId(key[1]), key[2]
+
+
+def _check_note(note: str) -> str:
+    note = note.strip()
+    if not 0 < len(note) <= NOTE_LENGTH_MAX:
+        raise Refused("note_malformed", param="note", detail=f"1 to {NOTE_LENGTH_MAX} characters")
+    return note
+
+
+async def _lock_unresolved(transaction: Transaction, discrepancy_id: int) -> None:
+    state = await stored.lock_discrepancy(transaction, discrepancy_id)
+    if state is None:
+        raise Refused("discrepancy_not_found", param="discrepancy")
+    if state == "resolved":
+        raise Refused("discrepancy_resolved", param="discrepancy")
+
+
+async def _view(transaction: Transaction, discrepancy_id: int) -> DiscrepancyView:
+    wanted = DiscrepancyFilter(discrepancy_id=discrepancy_id, with_resolved=True)
+    rows = await stored.list_discrepancies(transaction, wanted, rows_max=1)
+    if not rows:
+        raise Refused("discrepancy_not_found", param="discrepancy")
+    return DiscrepancyView(discrepancy=rows[0], notes=tuple(await stored.list_notes(transaction, discrepancy_id)))

@@ -1,0 +1,415 @@
+"""What became of each row that is not on both sides once and alike: looked up here, judged, and counted."""
+
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Final
+
+from budan.core.numbers import (
+    ALPHABET,
+    LANES_MAX,
+    MERCHANT_ID_MAX,
+    Lane,
+    MerchantId,
+    Number,
+    NumberKind,
+    OrderId,
+    render_number,
+)
+from budan.core.reconcile import (
+    BillRow,
+    OurRow,
+    RowKind,
+    Sum,
+    Tally,
+    Terms,
+    Verdict,
+    day_begin,
+    find_number,
+    judge_pair,
+    judge_stranger,
+)
+from budan.store.matching import LineNumbers, UnequalRow
+from budan.store.reconcile import MovedRow, RowKey, SightingKey
+
+KINDS: Final = (RowKind.PAYMENT, RowKind.REFUND, RowKind.REVERSAL)
+# What is so near to midnight may stand in the bill of the day beside it: two clocks and a slow channel lie between.
+MIDNIGHT_NEAR: Final = timedelta(hours=1)
+
+_NOTHING: Final = Sum()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judged:
+    """One row with its verdict. `ours` is what it is about here, whether or not that moved; `state` is a difference's."""
+
+    kind: RowKind
+    verdict: Verdict
+    row: BillRow | None
+    ours: OurRow | None
+    subject: str
+    theirs: Sum
+    counted_here: Sum
+    state: str = "open"
+
+
+@dataclass(slots=True, kw_only=True)
+class Judgement:
+    """All rows of one comparison. `late` are rows of ours that were copied out by nobody and found afterwards."""
+
+    rows: list[Judged] = field(default_factory=list[Judged])
+    late: dict[RowKind, Sum] = field(default_factory=lambda: defaultdict[RowKind, Sum](Sum))
+    sightings: list[SightingKey] = field(default_factory=list[SightingKey])
+
+    def tallies(self, kind: RowKind) -> list[Tally]:
+        """The differences of one kind, and what agrees in another way than row by row, summed by verdict."""
+        theirs, ours = defaultdict[Verdict, Sum](Sum), defaultdict[Verdict, Sum](Sum)
+        for judged in self.rows:
+            if judged.kind is kind and judged.verdict is not Verdict.MATCHED:
+                theirs[judged.verdict] += judged.theirs
+                ours[judged.verdict] += judged.counted_here
+        return [
+            Tally(kind=kind, verdict=verdict, theirs=theirs[verdict], ours=ours[verdict])
+            for verdict in sorted(theirs, key=lambda verdict: verdict.value)
+        ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lookups:
+    """Where the judge asks: trades and refunds by key, sightings, refunds past us by order, and lines of the bill."""
+
+    trades: Callable[[Sequence[RowKey]], Awaitable[dict[RowKey, MovedRow]]]
+    refunds: Callable[[Sequence[RowKey]], Awaitable[dict[RowKey, MovedRow]]]
+    sightings: Callable[[Sequence[SightingKey]], Awaitable[set[SightingKey]]]
+    lines: Callable[[Sequence[int]], Awaitable[dict[int, LineNumbers]]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Edges:
+    """What is known of the days beside: whether their bills were read, and how far a part of a bill goes."""
+
+    before_is_read: bool
+    after_is_read: bool
+    part_until: datetime | None
+
+
+class Judge:
+    """Judges the rows of one comparison; use it once."""
+
+    def __init__(self, *, terms: Terms, lookups: Lookups, edges: Edges) -> None:
+        self._terms = terms
+        self._lookups = lookups
+        self._edges = edges
+        self._found = Judgement()
+        # Trades whose reversal the bill has, and those of ours that were taken back: the latter want one of the former.
+        self._returned: set[RowKey] = set()
+        self._taken_back: list[OurRow] = []
+
+    async def judge(self, rows: Sequence[UnequalRow]) -> Judgement:
+        """All verdicts. Reads only."""
+        lines = await self._read_lines([row for row in rows if row.line_no is not None])
+        moved = await self._look_up(lines)
+        doubles = _doubles(lines)
+        strangers: list[_Line] = []
+        # Reversals first: a payment is judged by whether its reversal is there.
+        for line in sorted(lines, key=lambda line: line.bill.kind is not RowKind.REVERSAL):
+            if line.bill.line_no in doubles:
+                self._add(line, Verdict.DOUBLE, ours=line.joined, counted=_NOTHING)
+                continue
+            ours = line.joined or moved.get((line.bill.kind, line.key)) if line.key else None
+            if ours is None:
+                strangers.append(line)
+            else:
+                self._judge_known(line, ours)
+        met = await self._judge_strangers(strangers, _alone(rows, lines))
+        await self._judge_alone(met)
+        return self._found
+
+    async def _read_lines(self, rows: Sequence[UnequalRow]) -> "list[_Line]":
+        """The bill's rows as values. A number whose parts contradict each other is read once more as it stands there."""
+        texts = {row.line_no or 0: _number_text(row, self._terms) for row in rows}
+        unread = [line_no for line_no, text in texts.items() if text is None]
+        read = await self._lookups.lines(unread) if unread else {}
+        lines: list[_Line] = []
+        for row in rows:
+            text = texts[row.line_no or 0]
+            bill = _bill_row(row, read[row.line_no or 0].number if text is None else text)
+            number = find_number(bill, self._terms)
+            lines.append(
+                _Line(
+                    bill=bill,
+                    is_twice=row.is_twice,
+                    key=None if number is None else (number.lane, number.order_id, number.ordinal),
+                    joined=_joined(row, number, bill.kind, self._terms),
+                    is_returned=bool(row.is_returned),
+                )
+            )
+        return lines
+
+    async def _look_up(self, lines: "Sequence[_Line]") -> dict[tuple[RowKind, RowKey | None], OurRow]:
+        """What is here of the numbers that our copied side does not have."""
+        trades = {line.key for line in lines if line.key and not line.joined and line.bill.kind is not RowKind.REFUND}
+        refunds = {line.key for line in lines if line.key and not line.joined and line.bill.kind is RowKind.REFUND}
+        found: dict[tuple[RowKind, RowKey | None], OurRow] = {}
+        for key, row in (await self._lookups.trades(sorted(trades))).items():
+            found[RowKind.PAYMENT, key] = our_row(row, RowKind.PAYMENT, self._terms)
+            found[RowKind.REVERSAL, key] = our_row(row, RowKind.REVERSAL, self._terms)
+        for key, row in (await self._lookups.refunds(sorted(refunds))).items():
+            found[RowKind.REFUND, key] = our_row(row, RowKind.REFUND, self._terms)
+        return found
+
+    def _judge_known(self, line: "_Line", ours: OurRow) -> None:
+        kind = line.bill.kind
+        verdict = judge_pair(line.bill, ours, self._terms)
+        here = Sum(rows=1, amount_minor=ours.amount_minor)
+        if kind is RowKind.REVERSAL and line.key is not None:
+            self._returned.add(line.key)
+        if line.joined is not None:
+            counted = here
+            if line.is_returned:
+                self._taken_back.append(ours)
+        elif ours.has_moved and verdict not in {Verdict.NEIGHBOUR_DAY, Verdict.UNKNOWN_NUMBER}:
+            # It moved while the copy was taken, or its channel never said when.
+            counted = here
+            self._found.late[kind] += here
+        else:
+            counted = _NOTHING
+        if verdict is Verdict.NEIGHBOUR_DAY and line.key is not None:
+            self._found.sightings.append((line.key[1], line.key[2], kind.value))
+        state = "asked" if verdict is Verdict.THERE_ONLY else "open"
+        self._add(line, verdict, ours=ours, counted=counted, state=state)
+
+    async def _judge_strangers(self, strangers: "Sequence[_Line]", alone: Sequence[UnequalRow]) -> list[UnequalRow]:
+        """Numbers that name nothing here; gives what is left of our rows that the bill does not have.
+
+        A refund that was made past us has a number of ours on neither side: it is met by its payment and its amount.
+        """
+        nameless = [line.bill.line_no for line in strangers if line.bill.kind is RowKind.REFUND]
+        numbers = await self._lookups.lines(nameless) if nameless else {}
+        payments = {line.bill.line_no: self._payment_key(line, numbers) for line in strangers}
+        trades = await self._lookups.trades(sorted({key for key in payments.values() if key is not None}))
+        left = {_row_key(row): row for row in alone}
+        refunds = defaultdict[tuple[int, int, int], list[UnequalRow]](list)
+        for row in alone:
+            if KINDS[row.kind] is RowKind.REFUND:
+                refunds[row.lane or 0, row.order_id or 0, row.our_minor or 0].append(row)
+        for line in strangers:
+            key = payments[line.bill.line_no]
+            of_order = refunds[(*key[:2], line.bill.amount_minor)] if key else []
+            if of_order:
+                del left[_row_key(of_order.pop(0))]
+                counted = Sum(rows=1, amount_minor=line.bill.amount_minor)
+                self._add(line, Verdict.MATCHED, ours=None, counted=counted)
+            else:
+                self._judge_stranger(line, trades.get(key) if key else None)
+        return list(left.values())
+
+    def _payment_key(self, line: "_Line", numbers: dict[int, LineNumbers]) -> RowKey | None:
+        if line.bill.line_no not in numbers:
+            return None
+        paid = replace(line.bill, kind=RowKind.PAYMENT, number=numbers[line.bill.line_no].trade_no)
+        number = find_number(paid, self._terms)
+        return None if number is None else (number.lane, number.order_id, number.ordinal)
+
+    def _judge_stranger(self, line: "_Line", payment: MovedRow | None) -> None:
+        if payment is not None and payment.account_id == self._terms.account_id:
+            ours = replace(our_row(payment, RowKind.PAYMENT, self._terms), has_moved=False)
+            self._add(line, Verdict.THERE_ONLY, ours=ours, counted=_NOTHING)
+        else:
+            self._add(line, judge_stranger(line.bill, self._terms), ours=None, counted=_NOTHING)
+
+    async def _judge_alone(self, rows: Sequence[UnequalRow]) -> None:
+        """Our rows that the bill does not have: looked for in the bills of the days beside before they are missed."""
+        keys = {(KINDS[row.kind], (row.lane or 0, row.order_id or 0, row.ordinal or 0)): row for row in rows}
+        trades = await self._lookups.trades(sorted(key for kind, key in keys if kind is RowKind.PAYMENT))
+        refunds = await self._lookups.refunds(sorted(key for kind, key in keys if kind is RowKind.REFUND))
+        wanted = [(key[1], key[2], kind.value) for kind, key in keys]
+        wanted += [(ours.number.order_id, ours.number.ordinal, RowKind.REVERSAL.value) for ours in self._taken_back]
+        sighted = await self._lookups.sightings(wanted) if wanted else set[SightingKey]()
+        for (kind, key), row in keys.items():
+            moved = (refunds if kind is RowKind.REFUND else trades)[key]
+            ours = replace(our_row(moved, kind, self._terms), has_moved=True, amount_minor=row.our_minor or 0)
+            if row.is_returned and key in self._returned:
+                self._add_alone(ours, Verdict.RETURNED)
+            else:
+                if row.is_returned:
+                    self._taken_back.append(ours)
+                self._judge_missing(ours, is_sighted=(key[1], key[2], kind.value) in sighted)
+        for ours in self._taken_back:
+            key = _key(ours)
+            if key not in self._returned:
+                back = replace(ours, kind=RowKind.REVERSAL)
+                self._found.late[RowKind.REVERSAL] += Sum(rows=1, amount_minor=ours.amount_minor)
+                self._judge_missing(back, is_sighted=(key[1], key[2], RowKind.REVERSAL.value) in sighted)
+
+    def _judge_missing(self, ours: OurRow, *, is_sighted: bool) -> None:
+        if is_sighted:
+            self._add_alone(ours, Verdict.NEIGHBOUR_DAY)
+            return
+        moment, begin = ours.moved_at, day_begin(self._terms.day)
+        until = self._edges.part_until
+        if until is not None and (moment is None or moment > until):
+            # A part of a bill ends before it.
+            self._found.late[ours.kind] -= Sum(rows=1, amount_minor=ours.amount_minor)
+            return
+        is_awaited = moment is not None and (
+            (moment < begin + MIDNIGHT_NEAR and not self._edges.before_is_read)
+            or (moment >= begin + timedelta(days=1) - MIDNIGHT_NEAR and not self._edges.after_is_read)
+        )
+        self._add_alone(ours, Verdict.HERE_ONLY, state="awaited" if is_awaited else "open")
+
+    def _add(self, line: "_Line", verdict: Verdict, *, ours: OurRow | None, counted: Sum, state: str = "open") -> None:
+        bill = line.bill
+        self._found.rows.append(
+            Judged(
+                kind=bill.kind,
+                verdict=verdict,
+                row=bill,
+                ours=ours,
+                subject=bill.number or bill.channel_no or f"line {bill.line_no}",
+                theirs=Sum(rows=1, amount_minor=bill.amount_minor),
+                counted_here=counted,
+                state=state,
+            )
+        )
+
+    def _add_alone(self, ours: OurRow, verdict: Verdict, *, state: str = "open") -> None:
+        self._found.rows.append(
+            Judged(
+                kind=ours.kind,
+                verdict=verdict,
+                row=None,
+                ours=ours,
+                subject=render_number(ours.number),
+                theirs=_NOTHING,
+                counted_here=Sum(rows=1, amount_minor=ours.amount_minor),
+                state=state,
+            )
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Line:
+    """A row of the bill; `joined` is our copied row that has its number."""
+
+    bill: BillRow
+    is_twice: bool
+    key: RowKey | None
+    joined: OurRow | None
+    is_returned: bool
+
+
+def our_row(row: MovedRow, kind: RowKind, terms: Terms) -> OurRow:
+    """A trade or refund as judged; of a reversal the channel tells no moment."""
+    is_reversal = kind is RowKind.REVERSAL
+    return OurRow(
+        kind=kind,
+        number=Number(
+            environment=terms.environment,
+            kind=NumberKind.REFUND if kind is RowKind.REFUND else NumberKind.ORDER,
+            lane=Lane(row.lane),
+            merchant_id=MerchantId(row.merchant_id),
+            order_id=OrderId(row.order_id),
+            ordinal=row.ordinal,
+        ),
+        account_id=row.account_id,
+        has_moved=row.has_moved and (not is_reversal or row.state == "reversed"),
+        moved_at=None if is_reversal else row.moved_at,
+        currency=row.currency,
+        amount_minor=row.amount_minor,
+    )
+
+
+def _key(ours: OurRow) -> RowKey:
+    return ours.number.lane, ours.number.order_id, ours.number.ordinal
+
+
+def _doubles(lines: Sequence[_Line]) -> set[int]:
+    """The rows more than one of a number: all but the first that has our amount, or else the first."""
+    groups = defaultdict[tuple[RowKind, RowKey], list[_Line]](list)
+    for line in lines:
+        if line.is_twice and line.key is not None:
+            groups[line.bill.kind, line.key].append(line)
+    doubles = set[int]()
+    for group in groups.values():
+        fits = [line for line in group if line.joined and line.joined.amount_minor == line.bill.amount_minor]
+        kept = (fits or group)[0]
+        doubles.update(line.bill.line_no for line in group if line is not kept)
+    return doubles
+
+
+def _alone(rows: Sequence[UnequalRow], lines: Sequence[_Line]) -> list[UnequalRow]:
+    """Our rows without a row of the bill: also those whose id and ordinal stand there in a number that is wrong."""
+    joined = {line.bill.line_no for line in lines if line.joined is not None}
+    met = {_row_key(row) for row in rows if row.line_no in joined}
+    alone = {_row_key(row): row for row in rows if row.order_id is not None and _row_key(row) not in met}
+    return list(alone.values())
+
+
+def _row_key(row: UnequalRow) -> tuple[int, int, int]:
+    """Of our side of a row."""
+    return row.kind, row.order_id or 0, row.ordinal or 0
+
+
+def _bill_row(row: UnequalRow, number: str) -> BillRow:
+    assert row.line_no is not None
+    assert row.happened_at is not None
+    assert row.status is not None
+    assert row.currency is not None
+    assert row.amount_minor is not None
+    return BillRow(
+        line_no=row.line_no,
+        kind=KINDS[row.kind],
+        happened_at=row.happened_at,
+        number=number or None,
+        channel_no=row.channel_no,
+        status=row.status,
+        currency=row.currency,
+        amount_minor=row.amount_minor,
+        fee_e5=row.fee_e5,
+    )
+
+
+def _joined(row: UnequalRow, number: Number | None, kind: RowKind, terms: Terms) -> OurRow | None:
+    """Our copied row of the same id and ordinal, if the number's other parts are right as well."""
+    if row.order_id is None or number is None or row.lane != number.lane:
+        return None
+    assert row.our_minor is not None
+    assert row.our_currency is not None
+    return OurRow(
+        kind=kind,
+        number=number,
+        account_id=terms.account_id,
+        has_moved=True,
+        moved_at=None,
+        currency=row.our_currency,
+        amount_minor=row.our_minor,
+    )
+
+
+def _number_text(row: UnequalRow, terms: Terms) -> str | None:
+    """The number in the bill; None where its parts cannot be those of one number, so that it must be read there."""
+    if row.head is None or row.whose is None or row.tail is None:
+        return row.foreign_no or ""
+    merchant_id = (row.whose & _TWENTY_FIVE_BITS) << 5 | row.head >> 35
+    lane = row.whose >> 25 & 1023
+    order_id = (row.head & _THIRTY_FIVE_BITS) << 30 | row.tail >> 10
+    if lane >= LANES_MAX or not 0 < merchant_id <= MERCHANT_ID_MAX or not 0 < order_id < 1 << 63:
+        return None
+    number = render_number(
+        Number(
+            environment=terms.environment,
+            kind=NumberKind.REFUND if KINDS[row.kind] is RowKind.REFUND else NumberKind.ORDER,
+            lane=Lane(lane),
+            merchant_id=MerchantId(merchant_id),
+            order_id=OrderId(order_id),
+            ordinal=row.tail >> 5 & 31,
+        )
+    )
+    is_whole = number[-1] == ALPHABET[row.tail & 31] and number[6] == ALPHABET[row.whose >> 35 & 31]
+    return number if is_whole else None
+
+
+_TWENTY_FIVE_BITS: Final = (1 << 25) - 1
+_THIRTY_FIVE_BITS: Final = (1 << 35) - 1

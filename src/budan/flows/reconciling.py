@@ -1,0 +1,392 @@
+"""One bill against our books: read, compared, judged, kept in one transaction, and what can be repaired made due."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from hashlib import sha256
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Final, Protocol, TypeVar
+
+from budan.core.errors import Refused
+from budan.core.numbers import AccountId, Environment, Lane, NumberKind, id_floor, number_lead
+from budan.core.reconcile import (
+    AGREED,
+    FEE_ROUNDING_E5,
+    NEIGHBOUR_MAX,
+    RowKind,
+    Sum,
+    Tally,
+    Terms,
+    day_begin,
+    tie_out,
+)
+from budan.flows.day_report import DayReport
+from budan.flows.judging import KINDS, Edges, Judge, Judged, Judgement, Lookups
+from budan.ports.bill import BillRefused, BillTables, FetchedBill, ReadBill
+from budan.store import reconcile as stored
+from budan.store.database import Database
+from budan.store.matching import LineNumbers, Matching, SideSum, UnequalRow
+from budan.store.reconcile import CopyRange, MovedRow, NewDiscrepancy, NewRun, RowKey, RunRow, TallyRow
+
+Progress = Callable[[str], None]
+# Orders live for two hours at most by default, and rarely for a day: one that was paid later is met by its number.
+ORDER_AGE_MAX: Final = timedelta(days=1)
+# The clocks of our processes may be behind the channel's.
+CLOCK_SKEW_MAX: Final = timedelta(minutes=10)
+# One statement copies so much, and so many run beside each other.
+SLICE: Final = timedelta(hours=1)
+READERS: Final = 2
+KEYS_PER_STATEMENT: Final = 2_000
+# More than that is no bill of this account and day, or our books are not there: nobody could work through it.
+DIFFERENCES_MAX: Final = 300_000
+LIST_ROWS_MAX: Final = 1_000
+# What the table holds; no number of a channel that we know of is half as long.
+SUBJECT_LENGTH_MAX: Final = 128
+NO_BILL_DIGEST: Final = sha256(b"").digest()
+
+_T = TypeVar("_T")
+
+
+class BillReader(Protocol):
+    """Reads the bills of one account."""
+
+    def read_bill(self, tables: BillTables, bill: FetchedBill, *, day: date, folder: Path) -> ReadBill:
+        """Read a bill into the table `bill_line`, checked to the last line, or raise `BillRefused` and leave nothing."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BillWish:
+    """A bill to compare. `bill` is None where the channel says that nothing moved; `loaded_by` where a person brought it."""
+
+    account_id: AccountId
+    day: date
+    bill: FetchedBill | None
+    origin: str
+    loaded_by: str = ""
+    is_partial: bool = False
+
+
+class Reconciliation:
+    """Compares bills. The sessions of `bulk` read in bulk; `folder` takes what one comparison needs."""
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        bulk: Database,
+        environment: Environment,
+        lanes: int,
+        folder: Path,
+        threads: int,
+    ) -> None:
+        self._database = database
+        self._bulk = bulk
+        self._environment = environment
+        self._lanes = [Lane(lane) for lane in range(lanes)]
+        self._folder = folder
+        self._threads = threads
+
+    async def compare(self, wish: BillWish, *, reader: BillReader, progress: Progress) -> RunRow:
+        """Compare a bill with our books and keep what was found; the same bytes again give the same run.
+
+        Nothing is kept of a bill that is refused. Raises `Refused` with `bill_<why>`, `bill_does_not_fit` or
+        `day_not_over`.
+        """
+        async with self._database.reading() as transaction:
+            begun_at = await transaction.clock()
+            rate_e6 = await stored.find_rate_e6(transaction, wish.account_id, wish.day)
+        if not wish.is_partial and begun_at < day_begin(wish.day + timedelta(days=1)):
+            raise Refused("day_not_over", param="day", detail="until then a bill is a part: --partial")
+        terms = Terms(environment=self._environment, account_id=wish.account_id, day=wish.day, rate_e6=rate_e6)
+        async with self._matching() as (matching, folder):
+            digest = await self._read_both(wish, reader, matching, folder, progress=progress)
+            known = await self._find_run(wish, digest)
+            if known is not None:
+                progress(f"run {known.id} has compared this bill already")
+                return known
+            compared = await self._compare(matching, terms, is_partial=wish.is_partial, progress=progress)
+            return await self._keep(wish, terms, compared, digest=digest, begun_at=begun_at)
+
+    async def list_runs(self, *, account_id: int | None, day: date | None, rows_max: int) -> list[RunRow]:
+        """The newest runs that fit. Raises `Refused` with `limit_out_of_range`."""
+        if not 0 < rows_max <= LIST_ROWS_MAX:
+            raise Refused("limit_out_of_range", param="limit", detail=f"1 to {LIST_ROWS_MAX}")
+        async with self._database.reading() as transaction:
+            return await stored.list_runs(transaction, account_id=account_id, day=day, rows_max=rows_max)
+
+    async def get_report(self, run_id: int) -> DayReport:
+        """The report of a run as its differences stand now; raises `Refused` with `run_not_found`."""
+        async with self._database.reading() as transaction:
+            runs = await stored.list_runs(transaction, run_id=run_id, rows_max=1)
+            if not runs:
+                raise Refused("run_not_found", param="run")
+            (run,) = runs
+            return DayReport(
+                run=run,
+                tallies=await stored.list_tallies(transaction, run.id),
+                counts=await stored.count_discrepancies(transaction, AccountId(run.account_id), day=run.day),
+            )
+
+    @asynccontextmanager
+    async def _matching(self) -> AsyncGenerator[tuple[Matching, Path]]:
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with TemporaryDirectory(prefix="reconcile-", dir=self._folder) as name:
+            matching = await asyncio.to_thread(Matching, folder=Path(name), threads=self._threads)
+            try:
+                yield matching, Path(name)
+            finally:
+                await asyncio.shield(asyncio.to_thread(matching.close))
+
+    async def _read_both(
+        self, wish: BillWish, reader: BillReader, matching: Matching, folder: Path, *, progress: Progress
+    ) -> bytes:
+        """The bill and our side of its day are in tables; gives the bill's digest. They are read beside each other."""
+        copied = asyncio.create_task(self._copy(wish, folder, progress=progress))
+        try:
+            progress("reading the bill")
+            digest = await asyncio.to_thread(self._read_bill, wish, reader, matching, folder)
+            paths = await copied
+        finally:
+            # Nothing writes into the folder any more when it is removed.
+            copied.cancel()
+            await asyncio.wait([copied])
+        await asyncio.to_thread(matching.keep_ours, paths)
+        return digest
+
+    def _read_bill(self, wish: BillWish, reader: BillReader, matching: Matching, folder: Path) -> bytes:
+        digest = NO_BILL_DIGEST
+        if wish.bill is None:
+            matching.make_no_bill()
+        else:
+            unpacked = folder / "unpacked"
+            unpacked.mkdir(mode=0o700)
+            try:
+                read = reader.read_bill(matching.tables, wish.bill, day=wish.day, folder=unpacked)
+            except BillRefused as refused:
+                raise Refused(f"bill_{refused.code}", param="bill", detail=_where(refused)) from refused
+            digest = bytes.fromhex(read.sha256)
+        matching.keep_bill(
+            order_lead=number_lead(self._environment, NumberKind.ORDER),
+            refund_lead=number_lead(self._environment, NumberKind.REFUND),
+        )
+        return digest
+
+    async def _copy(self, wish: BillWish, folder: Path, *, progress: Progress) -> list[Path]:
+        """Our side of the day as files, in ranges of ids, so that no snapshot lives for long."""
+        since, until = day_begin(wish.day), day_begin(wish.day + timedelta(days=1))
+        begins = since - ORDER_AGE_MAX
+        slices = iter(range((until + CLOCK_SKEW_MAX - begins) // SLICE + 1))
+        paths: list[Path] = []
+
+        async def copy_slices() -> None:
+            for number in slices:
+                first = begins + number * SLICE
+                wanted = CopyRange(
+                    lanes=self._lanes,
+                    first_id=id_floor(first),
+                    past_id=id_floor(first + SLICE),
+                    account_id=wish.account_id,
+                    since=since,
+                    until=until,
+                )
+                path = folder / f"payments-{number}.csv"
+                async with self._bulk.reading() as transaction:
+                    await stored.copy_payments(transaction, wanted, path=path)
+                paths.append(path)
+                progress(f"our orders of {first:%F %R} UTC")
+
+        async with asyncio.TaskGroup() as readers:
+            for _ in range(READERS):
+                readers.create_task(copy_slices())
+        path = folder / "refunds.csv"
+        async with self._bulk.reading() as transaction:
+            await stored.copy_refunds(transaction, wish.account_id, since=since, until=until, path=path)
+        return [*paths, path]
+
+    async def _find_run(self, wish: BillWish, digest: bytes) -> RunRow | None:
+        async with self._database.reading() as transaction:
+            run_id = await stored.find_run_id(
+                transaction, wish.account_id, day=wish.day, digest=digest, is_partial=wish.is_partial
+            )
+            runs = [] if run_id is None else await stored.list_runs(transaction, run_id=run_id, rows_max=1)
+        return runs[0] if runs else None
+
+    async def _compare(self, matching: Matching, terms: Terms, *, is_partial: bool, progress: Progress) -> "_Compared":
+        progress("comparing")
+        unequal = await asyncio.to_thread(_find_unequal, matching, terms)
+        theirs, ours = await asyncio.to_thread(matching.sum_theirs), await asyncio.to_thread(matching.sum_ours)
+        last_at = max((side.last_at for side in theirs if side.last_at is not None), default=None)
+        progress(f"judging {len(unequal)} rows")
+        edges = await self._edges(terms, part_until=last_at if is_partial else None)
+        judge = Judge(terms=terms, lookups=self._lookups(matching, terms), edges=edges)
+        judgement = await judge.judge(unequal)
+        return _Compared(
+            lines=sum(side.rows for side in theirs),
+            fee_e5=sum(side.fee_e5 for side in theirs),
+            tallies=_tie_out(theirs, ours, judgement),
+            judgement=judgement,
+        )
+
+    async def _edges(self, terms: Terms, *, part_until: datetime | None) -> Edges:
+        before, after = terms.day - NEIGHBOUR_MAX, terms.day + NEIGHBOUR_MAX
+        async with self._database.reading() as transaction:
+            read = await stored.list_days(transaction, AccountId(terms.account_id), first=before, last=after)
+        return Edges(before_is_read=before in read, after_is_read=after in read, part_until=part_until)
+
+    def _lookups(self, matching: Matching, terms: Terms) -> Lookups:
+        async def trades(keys: Sequence[RowKey]) -> dict[RowKey, MovedRow]:
+            return await self._look_up(stored.list_trades, keys)
+
+        async def refunds(keys: Sequence[RowKey]) -> dict[RowKey, MovedRow]:
+            return await self._look_up(stored.list_refunds, keys)
+
+        async def sightings(wanted: Sequence[stored.SightingKey]) -> set[stored.SightingKey]:
+            found = set[stored.SightingKey]()
+            for part in _parts(wanted):
+                async with self._database.reading() as transaction:
+                    found |= await stored.list_sightings(transaction, AccountId(terms.account_id), part)
+            return found
+
+        async def lines(numbers: Sequence[int]) -> dict[int, LineNumbers]:
+            return await asyncio.to_thread(matching.list_numbers, numbers)
+
+        return Lookups(trades=trades, refunds=refunds, sightings=sightings, lines=lines)
+
+    async def _look_up(
+        self,
+        read: Callable[..., Awaitable[dict[RowKey, MovedRow]]],
+        keys: Sequence[RowKey],
+    ) -> dict[RowKey, MovedRow]:
+        found: dict[RowKey, MovedRow] = {}
+        for part in _parts(keys):
+            async with self._database.reading() as transaction:
+                found |= await read(transaction, part)
+        return found
+
+    async def _keep(
+        self, wish: BillWish, terms: Terms, compared: "_Compared", *, digest: bytes, begun_at: datetime
+    ) -> RunRow:
+        """The run, its tie-out and its differences are one transaction: there is no half of them."""
+        run = NewRun(
+            account_id=wish.account_id,
+            day=wish.day,
+            digest=digest,
+            origin=wish.origin,
+            is_partial=wish.is_partial,
+            loaded_by=wish.loaded_by,
+            lines=compared.lines,
+            rate_e6=terms.rate_e6,
+            fee_e5=compared.fee_e5,
+            begun_at=begun_at,
+        )
+        async with self._bulk.transaction() as transaction:
+            run_id = await stored.add_run(transaction, run)
+            if run_id is not None:
+                await stored.add_tallies(transaction, run_id, compared.tallies)
+                await stored.write_discrepancies(
+                    transaction,
+                    wish.account_id,
+                    day=wish.day,
+                    run_id=run_id,
+                    rows=_discrepancies(compared.judgement.rows),
+                )
+                if compared.judgement.sightings:
+                    await stored.add_sightings(
+                        transaction, wish.account_id, bill_day=wish.day, sightings=compared.judgement.sightings
+                    )
+                if not wish.is_partial:
+                    await stored.resolve_gone(transaction, wish.account_id, day=wish.day, run_id=run_id)
+        found = await self._find_run(wish, digest)
+        assert found is not None
+        return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Compared:
+    lines: int
+    fee_e5: int
+    tallies: list[TallyRow]
+    judgement: Judgement
+
+
+def _find_unequal(matching: Matching, terms: Terms) -> list[UnequalRow]:
+    found = matching.compare(rate_e6=terms.rate_e6, fee_rounding_e5=FEE_ROUNDING_E5)
+    if found > DIFFERENCES_MAX:
+        raise Refused(
+            "bill_does_not_fit",
+            param="bill",
+            detail=f"{found} rows are not alike on both sides: is it this account's, and are our books whole?",
+        )
+    return list(matching.list_unequal())
+
+
+def _tie_out(theirs: Sequence[SideSum], ours: Sequence[SideSum], judgement: Judgement) -> list[TallyRow]:
+    their_sums = {KINDS[side.kind]: Sum(rows=side.rows, amount_minor=side.amount_minor) for side in theirs}
+    our_sums = {KINDS[side.kind]: Sum(rows=side.rows, amount_minor=side.amount_minor) for side in ours}
+    tallies: list[Tally] = []
+    for kind in RowKind:
+        our_sum = our_sums.get(kind, Sum()) + judgement.late[kind]
+        tallies += tie_out(kind, theirs=their_sums.get(kind, Sum()), ours=our_sum, found=judgement.tallies(kind))
+    return [_tally_row(tally) for tally in tallies if tally.theirs.rows or tally.ours.rows]
+
+
+def _tally_row(tally: Tally) -> TallyRow:
+    return TallyRow(
+        kind=tally.kind.value,
+        verdict=tally.verdict.value,
+        their_rows=tally.theirs.rows,
+        their_minor=tally.theirs.amount_minor,
+        our_rows=tally.ours.rows,
+        our_minor=tally.ours.amount_minor,
+    )
+
+
+def _discrepancies(rows: Sequence[Judged]) -> list[NewDiscrepancy]:
+    """The differences among the judged rows; rows of one subject are told apart by how many of it came before."""
+    seen: dict[tuple[RowKind, str], int] = {}
+    found: list[NewDiscrepancy] = []
+    for judged in rows:
+        if judged.verdict in AGREED:
+            continue
+        subject = judged.subject[:SUBJECT_LENGTH_MAX]
+        occurrence = seen.get((judged.kind, subject), 0)
+        seen[judged.kind, subject] = occurrence + 1
+        found.append(_discrepancy(judged, subject=subject, occurrence=occurrence))
+    return found
+
+
+def _discrepancy(judged: Judged, *, subject: str, occurrence: int) -> NewDiscrepancy:
+    row, ours = judged.row, judged.ours
+    assert row is not None or ours is not None
+    number = None if ours is None else ours.number
+    return NewDiscrepancy(
+        kind=judged.kind.value,
+        subject=subject,
+        occurrence=occurrence,
+        verdict=judged.verdict.value,
+        line_no=None if row is None else row.line_no,
+        channel_no=None if row is None else row.channel_no,
+        happened_at=row.happened_at if row is not None else ours.moved_at if ours is not None else None,
+        status=None if row is None else row.status,
+        currency=row.currency if row is not None else ours.currency if ours is not None else "",
+        their_minor=None if row is None else row.amount_minor,
+        our_minor=ours.amount_minor if ours is not None and ours.has_moved else None,
+        fee_e5=None if row is None else row.fee_e5,
+        lane=None if number is None else number.lane,
+        order_id=None if number is None else number.order_id,
+        ordinal=None if number is None else number.ordinal,
+        state=judged.state,
+    )
+
+
+def _where(refused: BillRefused) -> str:
+    where = "" if refused.line_no is None else f"line {refused.line_no}"
+    return ": ".join(part for part in (where, refused.detail) if part)
+
+
+def _parts(keys: Sequence[_T]) -> list[Sequence[_T]]:
+    return [keys[first : first + KEYS_PER_STATEMENT] for first in range(0, len(keys), KEYS_PER_STATEMENT)]

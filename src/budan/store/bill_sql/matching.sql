@@ -1,0 +1,253 @@
+-- Run by DuckDB on the tables of one comparison; `bill_line` is the bill as ports/bill.py promises it. Hexadecimal
+-- constants stand in comments: this SQL knows only decimal ones.
+
+-- name: match_make_ascii_bits :none
+-- Eight characters as one integer, a byte each; NULL for what is not eight characters of ASCII.
+CREATE MACRO ascii_bits(eight) AS try_cast(encode(eight)::bit AS ubigint);
+
+-- name: match_make_digit_values :none
+-- Eight characters of our base 32 as the eight bytes of their values (core/numbers.py). A letter counts from ten on, by
+-- its block of sixteen (0x1010…) and its place in it (0x0F0F…), less those of I, L, O and U that come before it: a byte
+-- above one of these, with the rest to 127 added, has its highest bit. Another alphabet gives nonsense, which is the
+-- number of no row.
+CREATE MACRO digit_values(eight) AS
+(eight & 1085102592571150095::ubigint)
++ ((eight >> 6) & 72340172838076673::ubigint) * 9::ubigint
++ (eight & 1157442765409226768::ubigint & (((eight >> 6) & 72340172838076673::ubigint) << 4))
+- (((eight + 3906369333256140342::ubigint) >> 7) & 72340172838076673::ubigint)
+- (((eight + 3689348814741910323::ubigint) >> 7) & 72340172838076673::ubigint)
+- (((eight + 3472328296227680304::ubigint) >> 7) & 72340172838076673::ubigint)
+- (((eight + 3038287259199220266::ubigint) >> 7) & 72340172838076673::ubigint);
+
+-- name: match_make_pairs :none
+-- Eight bytes of five bits become four words of ten.
+-- 0x03E003E003E003E0 and 0x001F001F001F001F.
+CREATE MACRO packed_pairs(bytes) AS
+((bytes >> 3) & 279227437569541088::ubigint) | (bytes & 8725857424048159::ubigint);
+
+-- name: match_make_fours :none
+-- Four words of ten bits become two of twenty.
+-- 0x000FFC00000FFC00 and 0x000003FF000003FF.
+CREATE MACRO packed_fours(words) AS
+((words >> 6) & 4499201581906944::ubigint) | (words & 4393751544831::ubigint);
+
+-- name: match_make_eights :none
+-- Two words of twenty bits become one of forty.
+-- 0x000000FFFFF00000 and 0x00000000000FFFFF.
+CREATE MACRO packed_eights(words) AS
+(((words >> 12) & 1099510579200::ubigint) | (words & 1048575::ubigint))::bigint;
+
+-- name: match_make_decoded :none
+-- The forty bits that eight characters of a number stand for.
+CREATE MACRO decoded(eight) AS packed_eights(packed_fours(packed_pairs(digit_values(ascii_bits(eight)))));
+
+-- name: match_keep_bill :none
+-- The bill, read once, with what comparing needs of each row: text costs more to keep than all the rest. A number that
+-- may be ours is three integers, of its characters 7 to 14 (day, lane, merchant), 15 to 22 and 23 to 30 (merchant, id,
+-- ordinal, check).
+CREATE TABLE bill_row AS
+SELECT
+    l.line_no,
+    l.kind,
+    l.happened_at,
+    l.status,
+    l.currency,
+    l.order_minor,
+    l.settle_minor,
+    l.coupon_minor,
+    l.refund_minor,
+    l.fee_e5,
+    CASE WHEN l.is_number THEN decoded(substr(l.number, 7, 8)) END AS whose,
+    CASE WHEN l.is_number THEN decoded(substr(l.number, 15, 8)) END AS head,
+    CASE WHEN l.is_number THEN decoded(substr(l.number, 23, 8)) END AS tail,
+    CASE WHEN NOT l.is_number THEN l.number END AS foreign_no,
+    l.channel_no
+FROM (
+    SELECT
+        b.line_no,
+        CASE b.kind WHEN 'payment' THEN 0 WHEN 'refund' THEN 1 ELSE 2 END::utinyint AS kind,
+        b.happened_at,
+        b.status,
+        b.currency,
+        b.order_minor,
+        b.settle_minor,
+        b.coupon_minor,
+        b.refund_minor,
+        b.fee_e5,
+        CASE WHEN b.kind = 'refund' THEN coalesce(b.refund_no, '') ELSE coalesce(b.trade_no, '') END AS number,
+        length(number) = 30
+        AND strlen(number) = 30
+        AND left(number, 1) = CASE WHEN b.kind = 'refund' THEN $refund_lead ELSE $order_lead END AS is_number,
+        CASE
+            WHEN b.kind = 'payment' THEN b.channel_no ELSE coalesce(b.channel_refund_no, b.channel_no)
+        END AS channel_no
+    FROM bill_line AS b
+) AS l;
+
+-- name: match_keep_ours :none
+-- Our side, as PostgreSQL copied it out. The key is that of the bill's numbers.
+CREATE TABLE our_row AS
+SELECT
+    kind,
+    lane,
+    order_id,
+    ordinal,
+    amount_minor,
+    currency,
+    is_returned,
+    order_id >> 30 AS head,
+    ((order_id & 1073741823) << 5) | ordinal AS tail
+FROM read_csv(
+    $paths,
+    auto_detect = FALSE,
+    header = FALSE,
+    delim = ',',
+    quote = '',
+    escape = '',
+    columns = {
+        'kind': 'UTINYINT',
+        'lane': 'SMALLINT',
+        'order_id': 'BIGINT',
+        'ordinal': 'SMALLINT',
+        'amount_minor': 'BIGINT',
+        'currency': 'VARCHAR',
+        'is_returned': 'BOOLEAN'
+    }
+);
+
+-- name: match_sum_theirs :many
+-- What the bill comes to, counted apart from all comparing.
+SELECT
+    kind,
+    count(*) AS rows_found,
+    coalesce(sum(CASE WHEN kind = 0 THEN order_minor ELSE refund_minor END), 0)::bigint AS amount_minor,
+    coalesce(sum(fee_e5), 0)::bigint AS fee_e5,
+    max(happened_at) AS last_at
+FROM bill_row
+GROUP BY kind
+ORDER BY kind;
+
+-- name: match_sum_ours :many
+-- What our side comes to, likewise.
+SELECT
+    kind,
+    count(*) AS rows_found,
+    coalesce(sum(amount_minor), 0)::bigint AS amount_minor
+FROM our_row
+GROUP BY kind
+ORDER BY kind;
+
+-- name: match_keep_twice :none
+-- Numbers that more than one row of the bill has.
+CREATE TABLE twice AS
+SELECT
+    kind,
+    head & 34359738367 AS head,
+    tail >> 5 AS tail
+FROM bill_row
+WHERE kind < 2 AND head IS NOT NULL
+GROUP BY ALL
+HAVING count(*) > 1;
+
+-- name: match_keep_unequal :none
+-- Everything but what both sides have once and alike. A fee may be off by the rounding of a minor unit.
+CREATE TABLE unequal AS
+WITH terms AS ( -- what fees are judged by; without a rate none is wrong
+    SELECT
+        $rate_e6::bigint AS rate_e6,
+        $fee_rounding_e5::bigint AS fee_rounding_e5
+)
+
+SELECT
+    b.line_no,
+    coalesce(b.kind, o.kind) AS kind,
+    b.happened_at,
+    b.status,
+    b.currency,
+    CASE WHEN b.kind = 0 THEN b.order_minor ELSE b.refund_minor END AS amount_minor,
+    b.fee_e5,
+    b.whose,
+    b.head,
+    b.tail,
+    b.foreign_no,
+    b.channel_no,
+    o.lane,
+    o.order_id,
+    o.ordinal,
+    o.amount_minor AS our_minor,
+    o.currency AS our_currency,
+    o.is_returned,
+    t.head IS NOT NULL AS is_twice
+FROM bill_row AS b
+FULL JOIN our_row AS o ON b.kind = o.kind AND (b.head & 34359738367) = o.head AND (b.tail >> 5) = o.tail
+LEFT JOIN twice AS t ON b.kind = t.kind AND (b.head & 34359738367) = t.head AND (b.tail >> 5) = t.tail
+CROSS JOIN terms
+WHERE
+    b.line_no IS NULL
+    OR o.order_id IS NULL
+    OR CASE WHEN b.kind = 0 THEN b.order_minor ELSE b.refund_minor END <> o.amount_minor
+    OR b.currency <> o.currency
+    OR b.status <> 'succeeded'
+    OR (b.whose >> 25) & 1023 <> o.lane
+    OR o.is_returned
+    OR t.head IS NOT NULL
+    OR abs(abs(b.fee_e5) - o.amount_minor * terms.rate_e6 // 1000) > terms.fee_rounding_e5;
+
+-- name: match_count_unequal :one
+-- How many rows need a judgement each.
+SELECT count(*) AS rows_found
+FROM unequal;
+
+-- name: match_list_unequal :many
+-- These rows, in the order of the bill; those that are ours alone at the end.
+SELECT
+    line_no,
+    kind,
+    happened_at,
+    status,
+    currency,
+    amount_minor,
+    fee_e5,
+    whose,
+    head,
+    tail,
+    foreign_no,
+    channel_no,
+    lane,
+    order_id,
+    ordinal,
+    our_minor,
+    our_currency,
+    is_returned,
+    is_twice
+FROM unequal
+ORDER BY line_no NULLS LAST, order_id, ordinal;
+
+-- name: match_list_numbers :many
+-- What some lines of the bill say of numbers, as it stands there. A refund that was made past us has none of ours, but
+-- its payment has.
+SELECT
+    line_no,
+    coalesce(CASE WHEN kind = 'refund' THEN refund_no ELSE trade_no END, '') AS number,
+    coalesce(trade_no, '') AS trade_no
+FROM bill_line
+WHERE list_contains($lines, line_no);
+
+-- name: match_make_no_bill :none
+-- The bill of a day on which nothing moved.
+CREATE TABLE bill_line (
+    line_no bigint,
+    kind varchar,
+    happened_at timestamptz,
+    trade_no varchar,
+    channel_no varchar,
+    refund_no varchar,
+    channel_refund_no varchar,
+    status varchar,
+    currency varchar,
+    order_minor bigint,
+    settle_minor bigint,
+    coupon_minor bigint,
+    refund_minor bigint,
+    fee_e5 bigint
+);

@@ -1,0 +1,176 @@
+"""A bill and our side of its day, compared set against set by DuckDB; only what differs becomes rows of Python."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final, cast
+
+import duckdb
+
+from budan.store.queries import Query, Rows, queries_of
+
+# A whole bill's keys and amounts fit below it on disk; what does not fit in memory is written beside the bill.
+MEMORY_MB: Final = 500
+ROWS_AT_ONCE: Final = 2_000
+
+_QUERIES = queries_of("bill_sql")
+_MACROS: Final = (
+    "match_make_ascii_bits",
+    "match_make_digit_values",
+    "match_make_pairs",
+    "match_make_fours",
+    "match_make_eights",
+    "match_make_decoded",
+)
+_KEEP_BILL = _QUERIES["match_keep_bill"]
+_KEEP_OURS = _QUERIES["match_keep_ours"]
+_KEEP_TWICE = _QUERIES["match_keep_twice"]
+_KEEP_UNEQUAL = _QUERIES["match_keep_unequal"]
+_SUM_THEIRS = _QUERIES["match_sum_theirs"]
+_SUM_OURS = _QUERIES["match_sum_ours"]
+_COUNT_UNEQUAL = _QUERIES["match_count_unequal"]
+_LIST_UNEQUAL = _QUERIES["match_list_unequal"]
+_MAKE_NO_BILL = _QUERIES["match_make_no_bill"]
+_LIST_NUMBERS = _QUERIES["match_list_numbers"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SideSum:
+    """What one side's rows of one kind come to: 0 payments, 1 refunds, 2 reversals."""
+
+    kind: int
+    rows: int
+    amount_minor: int
+    fee_e5: int = 0
+    last_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnequalRow:
+    """A row that is not on both sides once and alike: without `line_no` ours alone, without `order_id` the bill's alone.
+
+    `whose`, `head` and `tail` are forty bits each of the number in the bill, where it may be one of ours.
+    """
+
+    line_no: int | None
+    kind: int
+    happened_at: datetime | None
+    status: str | None
+    currency: str | None
+    amount_minor: int | None
+    fee_e5: int | None
+    whose: int | None
+    head: int | None
+    tail: int | None
+    foreign_no: str | None
+    channel_no: str | None
+    lane: int | None
+    order_id: int | None
+    ordinal: int | None
+    our_minor: int | None
+    our_currency: str | None
+    is_returned: bool | None
+    is_twice: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LineNumbers:
+    """A line's own number, ours where it has one, and that of its payment."""
+
+    number: str
+    trade_no: str
+
+
+class Matching:
+    """The tables of one comparison, in a folder of its own. Everything here blocks: call it in a thread.
+
+    The order is: a reader makes `bill_line` in `tables`, `keep_bill`, `keep_ours`, `compare`.
+    """
+
+    def __init__(self, *, folder: Path, threads: int) -> None:
+        self.tables = duckdb.connect(
+            folder / "matching.duckdb",
+            config={
+                "memory_limit": f"{MEMORY_MB}MB",
+                "threads": str(threads),
+                "temp_directory": str(folder / "spill"),
+                "preserve_insertion_order": "true",
+                # Nothing is ever loaded from elsewhere, and no bill can name a file that is read.
+                "autoinstall_known_extensions": "false",
+                "autoload_known_extensions": "false",
+                "allow_community_extensions": "false",
+            },
+        )
+        for name in _MACROS:
+            self.tables.execute(_QUERIES[name].sql)
+
+    def close(self) -> None:
+        """Let go of the tables."""
+        self.tables.close()
+
+    def make_no_bill(self) -> None:
+        """The bill of a day on which nothing moved."""
+        self._none(_MAKE_NO_BILL)
+
+    def keep_bill(self, *, order_lead: str, refund_lead: str) -> None:
+        """The bill as `bill_row`; numbers of ours begin with one of these letters (I13)."""
+        self._none(_KEEP_BILL, {"order_lead": order_lead, "refund_lead": refund_lead})
+
+    def keep_ours(self, paths: Sequence[Path]) -> None:
+        """Our side as `our_row`, out of the files that PostgreSQL's COPY wrote."""
+        self._none(_KEEP_OURS, {"paths": [str(path) for path in paths]})
+
+    def sum_theirs(self) -> list[SideSum]:
+        """What the bill comes to, by kind."""
+        return [
+            SideSum(
+                kind=row["kind"],
+                rows=row["rows_found"],
+                amount_minor=row["amount_minor"],
+                fee_e5=row["fee_e5"],
+                last_at=_utc(row["last_at"]),
+            )
+            for row in self._many(_SUM_THEIRS)
+        ]
+
+    def sum_ours(self) -> list[SideSum]:
+        """What our side comes to, by kind."""
+        return [
+            SideSum(kind=row["kind"], rows=row["rows_found"], amount_minor=row["amount_minor"])
+            for row in self._many(_SUM_OURS)
+        ]
+
+    def compare(self, *, rate_e6: int | None, fee_rounding_e5: int) -> int:
+        """Find what needs a judgement; gives how many rows that is."""
+        self._none(_KEEP_TWICE)
+        self._none(_KEEP_UNEQUAL, {"rate_e6": rate_e6, "fee_rounding_e5": fee_rounding_e5})
+        (row,) = self._many(_COUNT_UNEQUAL)
+        return cast("int", row["rows_found"])
+
+    def list_unequal(self) -> Iterator[UnequalRow]:
+        """What `compare` found, the bill's rows in its order, then what is ours alone."""
+        for row in self._many(_LIST_UNEQUAL):
+            row["happened_at"] = _utc(row["happened_at"])
+            yield UnequalRow(**row)
+
+    def list_numbers(self, lines: Sequence[int]) -> dict[int, LineNumbers]:
+        """What some lines of the bill say of numbers: it is read for them once more."""
+        rows = self._many(_LIST_NUMBERS, {"lines": list(lines)})
+        return {row["line_no"]: LineNumbers(number=row["number"], trade_no=row["trade_no"]) for row in rows}
+
+    def _none(self, statement: Query, parameters: Mapping[str, object] | None = None) -> None:
+        assert statement.rows is Rows.NONE, statement.name
+        self.tables.execute(statement.sql, parameters)
+
+    def _many(self, statement: Query, parameters: Mapping[str, object] | None = None) -> Iterator[dict[str, Any]]:
+        assert statement.rows in {Rows.MANY, Rows.ONE}, statement.name
+        found = self.tables.execute(statement.sql, parameters)
+        names = [str(column[0]) for column in found.description or ()]
+        while rows := found.fetchmany(ROWS_AT_ONCE):
+            for row in rows:
+                yield dict(zip(names, row, strict=True))
+
+
+def _utc(moment: datetime | None) -> datetime | None:
+    return None if moment is None else moment.astimezone(UTC)

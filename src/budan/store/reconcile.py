@@ -1,0 +1,442 @@
+"""Comparing bills with our books: our side copied out, runs with their tie-out, and the differences they found."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from pathlib import Path
+
+from budan.core.numbers import AccountId, Lane
+from budan.store.database import Record, Transaction, columns
+from budan.store.queries import query
+
+_COPY_PAYMENTS = query("reconcile_copy_payments")
+_COPY_REFUNDS = query("reconcile_copy_refunds")
+_LIST_TRADES = query("reconcile_list_trades")
+_LIST_REFUNDS = query("reconcile_list_refunds")
+_ASK_REFUNDS = query("reconcile_ask_refunds")
+_CONTRACT_SET = query("contract_set")
+_CONTRACT_LIST = query("contract_list")
+_CONTRACT_FIND = query("contract_find")
+_ADD_RUN = query("reconcile_add_run")
+_ADD_TALLIES = query("reconcile_add_tallies")
+_LIST_TALLIES = query("reconcile_list_tallies")
+_LIST_RUNS = query("reconcile_list_runs")
+_FIND_RUN = query("reconcile_find_run")
+_LIST_DAYS = query("reconcile_list_days")
+_SIGHTING_ADD = query("sighting_add")
+_SIGHTING_LIST = query("sighting_list")
+_DISCREPANCY_WRITE = query("discrepancy_write")
+_DISCREPANCY_RESOLVE_GONE = query("discrepancy_resolve_gone")
+_DISCREPANCY_LIST = query("discrepancy_list")
+_DISCREPANCY_COUNT = query("discrepancy_count")
+_DISCREPANCY_SETTLE = query("discrepancy_settle")
+_DISCREPANCY_ASSIGN = query("discrepancy_assign")
+_DISCREPANCY_LOCK = query("discrepancy_lock")
+_NOTE_ADD = query("discrepancy_note_add")
+_NOTE_LIST = query("discrepancy_note_list")
+
+# Of a trade or refund: lane, order, and attempt or ordinal.
+RowKey = tuple[int, int, int]
+SightingKey = tuple[int, int, str]
+# The differences of one statement: below a second, and below any array's limits.
+ROWS_PER_STATEMENT = 5_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CopyRange:
+    """Payments of an account between two moments, of the orders of some lanes with ids in a range."""
+
+    lanes: Sequence[Lane]
+    first_id: int
+    past_id: int
+    account_id: AccountId
+    since: datetime
+    until: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MovedRow:
+    """A trade or a refund as it is here now."""
+
+    lane: int
+    order_id: int
+    ordinal: int
+    merchant_id: int
+    account_id: int
+    state: str
+    has_moved: bool
+    moved_at: datetime | None
+    currency: str
+    amount_minor: int
+
+    @property
+    def key(self) -> RowKey:
+        """Where it is."""
+        return self.lane, self.order_id, self.ordinal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContractRow:
+    """What a channel takes of an account's payments from a day on, in millionths."""
+
+    account_id: int
+    effective_from: date
+    rate_e6: int
+    set_by: str
+    set_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewRun:
+    """A run about to be written."""
+
+    account_id: AccountId
+    day: date
+    digest: bytes
+    origin: str
+    is_partial: bool
+    loaded_by: str
+    lines: int
+    rate_e6: int | None
+    fee_e5: int
+    begun_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRow:
+    """A run as it was written."""
+
+    id: int
+    account_id: int
+    account_name: str
+    channel: str
+    day: date
+    digest: bytes
+    origin: str
+    is_partial: bool
+    loaded_by: str
+    lines: int
+    rate_e6: int | None
+    fee_e5: int
+    begun_at: datetime
+    ended_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TallyRow:
+    """One line of a run's tie-out."""
+
+    kind: str
+    verdict: str
+    their_rows: int
+    their_minor: int
+    our_rows: int
+    our_minor: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewDiscrepancy:
+    """A difference about to be written, in the order of the statement's arrays."""
+
+    kind: str
+    subject: str
+    occurrence: int
+    verdict: str
+    line_no: int | None
+    channel_no: str | None
+    happened_at: datetime | None
+    status: str | None
+    currency: str
+    their_minor: int | None
+    our_minor: int | None
+    fee_e5: int | None
+    lane: int | None
+    order_id: int | None
+    ordinal: int | None
+    state: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiscrepancyRow:
+    """A difference as it stands."""
+
+    id: int
+    account_id: int
+    day: date
+    kind: str
+    subject: str
+    occurrence: int
+    verdict: str
+    run_id: int
+    line_no: int | None
+    channel_no: str | None
+    happened_at: datetime | None
+    status: str | None
+    currency: str
+    their_minor: int | None
+    our_minor: int | None
+    fee_e5: int | None
+    lane: int | None
+    order_id: int | None
+    ordinal: int | None
+    state: str
+    owner: str | None
+    found_at: datetime
+    resolved_at: datetime | None
+    resolution: str | None
+    age_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiscrepancyCount:
+    """How many differences of a day are where; `resolution` is "" where there is none."""
+
+    kind: str
+    verdict: str
+    state: str
+    resolution: str
+    rows_found: int
+    amount_minor: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoteRow:
+    """What was written to a difference."""
+
+    number: int
+    written_by: str
+    written_at: datetime
+    note: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiscrepancyFilter:
+    """Which differences: None is any."""
+
+    after: int = 0
+    discrepancy_id: int | None = None
+    account_id: int | None = None
+    day: date | None = None
+    state: str | None = None
+    with_resolved: bool = False
+
+
+async def copy_payments(transaction: Transaction, wanted: CopyRange, *, path: Path) -> None:
+    """Write the payments of a range to a file of comma-separated values."""
+    await transaction.copy_out(
+        _COPY_PAYMENTS,
+        path,
+        list(wanted.lanes),
+        wanted.first_id,
+        wanted.past_id,
+        wanted.account_id,
+        wanted.since,
+        wanted.until,
+    )
+
+
+async def copy_refunds(
+    transaction: Transaction, account_id: AccountId, *, since: datetime, until: datetime, path: Path
+) -> None:
+    """Write the refunds of a time to a file of comma-separated values."""
+    await transaction.copy_out(_COPY_REFUNDS, path, account_id, since, until)
+
+
+async def list_trades(transaction: Transaction, keys: Sequence[RowKey]) -> dict[RowKey, MovedRow]:
+    """These trades, those that are here."""
+    return _by_key(await transaction.many(_LIST_TRADES, *columns(sorted(keys), 3)))
+
+
+async def list_refunds(transaction: Transaction, keys: Sequence[RowKey]) -> dict[RowKey, MovedRow]:
+    """These refunds, those that are here."""
+    return _by_key(await transaction.many(_LIST_REFUNDS, *columns(sorted(keys), 3)))
+
+
+def _by_key(rows: Sequence[Record]) -> dict[RowKey, MovedRow]:
+    found = [MovedRow(**dict(row)) for row in rows]
+    return {row.key: row for row in found}
+
+
+async def ask_refunds(transaction: Transaction, keys: Sequence[RowKey]) -> set[RowKey]:
+    """Make the next step of these refunds due, where they are not over; the caller holds their orders."""
+    rows = await transaction.many(_ASK_REFUNDS, *columns(sorted(keys), 3))
+    return {(row["lane"], row["order_id"], row["ordinal"]) for row in rows}
+
+
+async def set_contract(
+    transaction: Transaction, account_id: AccountId, *, effective_from: date, rate_e6: int, set_by: str
+) -> None:
+    """The rate of an account's contract from a day on. Safe to repeat."""
+    await transaction.none(_CONTRACT_SET, account_id, effective_from, rate_e6, set_by)
+
+
+async def list_contracts(transaction: Transaction, account_id: AccountId | None) -> list[ContractRow]:
+    """The rates of an account's contract, or of all accounts'."""
+    return [ContractRow(**dict(row)) for row in await transaction.many(_CONTRACT_LIST, account_id)]
+
+
+async def find_rate_e6(transaction: Transaction, account_id: AccountId, day: date) -> int | None:
+    """The contract's rate that counts on a day."""
+    row = await transaction.maybe(_CONTRACT_FIND, account_id, day)
+    return None if row is None else row["rate_e6"]
+
+
+async def add_run(transaction: Transaction, run: NewRun) -> int | None:
+    """The new run's id; None where these bytes were compared for that day already."""
+    row = await transaction.maybe(
+        _ADD_RUN,
+        run.account_id,
+        run.day,
+        run.digest,
+        run.origin,
+        run.is_partial,
+        run.loaded_by,
+        run.lines,
+        run.rate_e6,
+        run.fee_e5,
+        run.begun_at,
+    )
+    return None if row is None else row["id"]
+
+
+async def add_tallies(transaction: Transaction, run_id: int, tallies: Sequence[TallyRow]) -> None:
+    """The tie-out of a run."""
+    rows = [
+        (tally.kind, tally.verdict, tally.their_rows, tally.their_minor, tally.our_rows, tally.our_minor)
+        for tally in tallies
+    ]
+    await transaction.none(_ADD_TALLIES, run_id, *columns(rows, 6))
+
+
+async def list_tallies(transaction: Transaction, run_id: int) -> list[TallyRow]:
+    """The tie-out of a run."""
+    return [TallyRow(**dict(row)) for row in await transaction.many(_LIST_TALLIES, run_id)]
+
+
+async def list_runs(
+    transaction: Transaction,
+    *,
+    run_id: int | None = None,
+    account_id: int | None = None,
+    day: date | None = None,
+    rows_max: int,
+) -> list[RunRow]:
+    """The runs that fit, newest first."""
+    arguments = (run_id, account_id, day, rows_max)
+    return [RunRow(**dict(row)) for row in await transaction.many(_LIST_RUNS, *arguments)]
+
+
+async def find_run_id(
+    transaction: Transaction, account_id: AccountId, *, day: date, digest: bytes, is_partial: bool
+) -> int | None:
+    """The run that compared these bytes so."""
+    row = await transaction.maybe(_FIND_RUN, account_id, day, digest, is_partial)
+    return None if row is None else row["id"]
+
+
+async def list_days(transaction: Transaction, account_id: AccountId, *, first: date, last: date) -> set[date]:
+    """Those of the days whose whole bill was compared."""
+    return {row["day"] for row in await transaction.many(_LIST_DAYS, account_id, first, last)}
+
+
+async def add_sightings(
+    transaction: Transaction, account_id: AccountId, *, bill_day: date, sightings: Sequence[SightingKey]
+) -> None:
+    """Rows of a day's bill that are ours and of another day. Safe to repeat."""
+    await transaction.none(_SIGHTING_ADD, account_id, bill_day, *columns(sorted(sightings), 3))
+
+
+async def list_sightings(
+    transaction: Transaction, account_id: AccountId, wanted: Sequence[SightingKey]
+) -> set[SightingKey]:
+    """Those of ours that stood in the bill of another day."""
+    rows = await transaction.many(_SIGHTING_LIST, account_id, *columns(sorted(wanted), 3))
+    return {(row["order_id"], row["ordinal"], row["kind"]) for row in rows}
+
+
+async def write_discrepancies(
+    transaction: Transaction,
+    account_id: AccountId,
+    *,
+    day: date,
+    run_id: int,
+    rows: Sequence[NewDiscrepancy],
+) -> None:
+    """Write the differences of a run; what is known keeps its age, owner and notes."""
+    for first in range(0, len(rows), ROWS_PER_STATEMENT):
+        values = [
+            (
+                row.kind,
+                row.subject,
+                row.occurrence,
+                row.verdict,
+                row.line_no,
+                row.channel_no,
+                row.happened_at,
+                row.status,
+                row.currency,
+                row.their_minor,
+                row.our_minor,
+                row.fee_e5,
+                row.lane,
+                row.order_id,
+                row.ordinal,
+                row.state,
+            )
+            for row in rows[first : first + ROWS_PER_STATEMENT]
+        ]
+        await transaction.none(_DISCREPANCY_WRITE, account_id, day, run_id, *columns(values, 16))
+
+
+async def resolve_gone(transaction: Transaction, account_id: AccountId, *, day: date, run_id: int) -> int:
+    """End what only earlier bills of the day had; gives how many. The run is of the whole bill."""
+    return (await transaction.one(_DISCREPANCY_RESOLVE_GONE, account_id, day, run_id))["rows_changed"]
+
+
+async def list_discrepancies(
+    transaction: Transaction, wanted: DiscrepancyFilter, *, rows_max: int
+) -> list[DiscrepancyRow]:
+    """The differences that fit, oldest first."""
+    rows = await transaction.many(
+        _DISCREPANCY_LIST,
+        wanted.after,
+        wanted.discrepancy_id,
+        wanted.account_id,
+        wanted.day,
+        wanted.state,
+        wanted.with_resolved,
+        rows_max,
+    )
+    return [DiscrepancyRow(**dict(row)) for row in rows]
+
+
+async def count_discrepancies(transaction: Transaction, account_id: AccountId, *, day: date) -> list[DiscrepancyCount]:
+    """How many differences of a day are in which state."""
+    return [DiscrepancyCount(**dict(row)) for row in await transaction.many(_DISCREPANCY_COUNT, account_id, day)]
+
+
+async def settle_discrepancies(transaction: Transaction, moves: Mapping[int, tuple[str, str | None]]) -> set[int]:
+    """Set the state, and where it is resolved how, of some differences; gives those that changed."""
+    rows = [(key, state, resolution) for key, (state, resolution) in sorted(moves.items())]
+    return {row["id"] for row in await transaction.many(_DISCREPANCY_SETTLE, *columns(rows, 3))}
+
+
+async def assign_discrepancy(transaction: Transaction, discrepancy_id: int, *, owner: str | None) -> bool:
+    """Say who takes care of a difference; False where it is resolved or not there."""
+    return await transaction.maybe(_DISCREPANCY_ASSIGN, discrepancy_id, owner) is not None
+
+
+async def lock_discrepancy(transaction: Transaction, discrepancy_id: int) -> str | None:
+    """The state of a difference, which nobody changes until the transaction ends; None where there is none."""
+    row = await transaction.maybe(_DISCREPANCY_LOCK, discrepancy_id)
+    return None if row is None else row["state"]
+
+
+async def add_note(transaction: Transaction, discrepancy_id: int, *, written_by: str, note: str) -> None:
+    """Write a note; the caller holds the difference."""
+    await transaction.none(_NOTE_ADD, discrepancy_id, written_by, note)
+
+
+async def list_notes(transaction: Transaction, discrepancy_id: int) -> list[NoteRow]:
+    """The notes to a difference, oldest first."""
+    return [NoteRow(**dict(row)) for row in await transaction.many(_NOTE_LIST, discrepancy_id)]

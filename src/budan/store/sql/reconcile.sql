@@ -1,0 +1,381 @@
+-- Comparing bills with our books. The copies run in sessions that are made for reading much (store/database.py), never
+-- beside the door's.
+
+-- name: reconcile_copy_payments :many
+-- Payments of an account that were made at a time, in some lanes and a range of ids, for COPY. Leans on the primary key
+-- of trade.
+SELECT
+    0 AS kind,
+    t.lane,
+    t.order_id,
+    t.attempt,
+    t.amount_minor,
+    t.currency,
+    t.state = 'reversed' AS is_returned
+FROM trade AS t
+WHERE
+    t.lane = any($1::smallint[])
+    AND t.order_id >= $2::bigint
+    AND t.order_id < $3::bigint
+    AND t.account_id = $4::integer
+    AND t.paid_seen
+    AND t.paid_at >= $5::timestamptz
+    AND t.paid_at < $6::timestamptz;
+
+-- name: reconcile_copy_refunds :many
+-- Refunds of an account that went back at a time, for COPY. Leans on refund_refunded_at and the primary key of trade.
+SELECT
+    1 AS kind,
+    r.lane,
+    r.order_id,
+    r.ordinal,
+    r.amount_minor,
+    r.currency,
+    FALSE AS is_returned
+FROM refund AS r
+INNER JOIN trade AS t ON r.lane = t.lane AND r.order_id = t.order_id AND r.attempt = t.attempt
+WHERE
+    r.state = 'succeeded'
+    AND r.refunded_at >= $2::timestamptz
+    AND r.refunded_at < $3::timestamptz
+    AND t.account_id = $1::integer;
+
+-- name: reconcile_list_trades :many
+-- What became of some trades. Leans on the primary keys of trade and orders.
+SELECT
+    t.lane,
+    t.order_id,
+    t.attempt AS ordinal,
+    o.merchant_id,
+    t.account_id,
+    t.state,
+    t.paid_seen AS has_moved,
+    t.paid_at AS moved_at,
+    t.currency,
+    t.amount_minor
+FROM unnest($1::smallint[], $2::bigint[], $3::smallint[]) AS w (lane, order_id, attempt)
+INNER JOIN trade AS t ON w.lane = t.lane AND w.order_id = t.order_id AND w.attempt = t.attempt
+INNER JOIN orders AS o ON t.lane = o.lane AND t.order_id = o.id
+WHERE t.lane = any($1) AND o.lane = any($1);
+
+-- name: reconcile_list_refunds :many
+-- What became of some refunds. Leans on the primary keys of refund, trade and orders.
+SELECT
+    r.lane,
+    r.order_id,
+    r.ordinal,
+    o.merchant_id,
+    t.account_id,
+    r.state,
+    r.state = 'succeeded' AS has_moved,
+    r.refunded_at AS moved_at,
+    r.currency,
+    r.amount_minor
+FROM unnest($1::smallint[], $2::bigint[], $3::smallint[]) AS w (lane, order_id, ordinal)
+INNER JOIN refund AS r ON w.lane = r.lane AND w.order_id = r.order_id AND w.ordinal = r.ordinal
+INNER JOIN trade AS t ON r.lane = t.lane AND r.order_id = t.order_id AND r.attempt = t.attempt
+INNER JOIN orders AS o ON r.lane = o.lane AND r.order_id = o.id
+WHERE r.lane = any($1) AND t.lane = any($1) AND o.lane = any($1);
+
+-- name: reconcile_ask_refunds :many
+-- The next step of these refunds is due now where they are not over; the caller holds the orders. Leans on the primary
+-- key of refund_due.
+UPDATE refund_due AS d
+SET due_at = least(d.due_at, clock_timestamp())
+FROM unnest($1::smallint[], $2::bigint[], $3::smallint[]) AS w (lane, order_id, ordinal)
+WHERE d.lane = any($1) AND d.lane = w.lane AND d.order_id = w.order_id AND d.ordinal = w.ordinal
+RETURNING
+    d.lane,
+    d.order_id,
+    d.ordinal;
+
+-- name: contract_set :none
+-- The rate of an account's contract from a day on; said again, the last word counts.
+INSERT INTO account_contract (account_id, effective_from, rate_e6, set_by)
+VALUES ($1, $2, $3, $4)
+ON CONFLICT (account_id, effective_from) DO UPDATE
+    SET rate_e6 = excluded.rate_e6, set_by = excluded.set_by, set_at = now();
+
+-- name: contract_list :many
+-- The rates of an account, or of all.
+SELECT
+    account_id,
+    effective_from,
+    rate_e6,
+    set_by,
+    set_at
+FROM account_contract
+WHERE $1::integer IS NULL OR account_id = $1
+ORDER BY account_id, effective_from;
+
+-- name: contract_find :maybe
+-- The rate that counts on a day.
+SELECT rate_e6
+FROM account_contract
+WHERE account_id = $1 AND effective_from <= $2
+ORDER BY effective_from DESC
+LIMIT 1;
+
+-- name: reconcile_add_run :maybe
+-- A run, unless these bytes were compared so already: the unique key decides.
+INSERT INTO reconcile_run (account_id, day, digest, origin, is_partial, loaded_by, lines, rate_e6, fee_e5, begun_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+ON CONFLICT (account_id, day, digest, is_partial) DO NOTHING
+RETURNING id;
+
+-- name: reconcile_add_tallies :none
+-- The tie-out of a run.
+INSERT INTO reconcile_tally (run_id, kind, verdict, their_rows, their_minor, our_rows, our_minor)
+SELECT
+    $1,
+    w.kind,
+    w.verdict,
+    w.their_rows,
+    w.their_minor,
+    w.our_rows,
+    w.our_minor
+FROM
+    unnest($2::text[], $3::text[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[])
+        AS w (kind, verdict, their_rows, their_minor, our_rows, our_minor);
+
+-- name: reconcile_list_tallies :many
+-- The tie-out of a run.
+SELECT
+    kind,
+    verdict,
+    their_rows,
+    their_minor,
+    our_rows,
+    our_minor
+FROM reconcile_tally
+WHERE run_id = $1
+ORDER BY kind, verdict;
+
+-- name: reconcile_list_runs :many
+-- Runs, newest first: one of a number, those of an account, of a day, or all.
+SELECT
+    r.id,
+    r.account_id,
+    a.name AS account_name,
+    a.channel,
+    r.day,
+    r.digest,
+    r.origin,
+    r.is_partial,
+    r.loaded_by,
+    r.lines,
+    r.rate_e6,
+    r.fee_e5,
+    r.begun_at,
+    r.ended_at
+FROM reconcile_run AS r
+INNER JOIN channel_account AS a ON r.account_id = a.id
+WHERE
+    ($1::bigint IS NULL OR r.id = $1)
+    AND ($2::integer IS NULL OR r.account_id = $2)
+    AND ($3::date IS NULL OR r.day = $3)
+ORDER BY r.id DESC
+LIMIT $4;
+
+-- name: reconcile_find_run :maybe
+-- The run that compared these bytes as a part or as all of their day. Leans on the unique key.
+SELECT id
+FROM reconcile_run
+WHERE account_id = $1 AND day = $2 AND digest = $3 AND is_partial = $4;
+
+-- name: reconcile_list_days :many
+-- The days around one whose whole bill was compared.
+SELECT DISTINCT day
+FROM reconcile_run
+WHERE account_id = $1 AND NOT is_partial AND day BETWEEN $2 AND $3;
+
+-- name: sighting_add :none
+-- Rows of a bill that are ours and of another day. Safe to repeat.
+INSERT INTO bill_sighting (account_id, order_id, ordinal, kind, bill_day)
+SELECT
+    $1,
+    w.order_id,
+    w.ordinal,
+    w.kind,
+    $2
+FROM unnest($3::bigint[], $4::smallint[], $5::text[]) AS w (order_id, ordinal, kind)
+ON CONFLICT (account_id, order_id, ordinal, kind, bill_day) DO NOTHING;
+
+-- name: sighting_list :many
+-- Which of these of ours stood in the bill of another day. Leans on the primary key.
+SELECT DISTINCT
+    s.order_id,
+    s.ordinal,
+    s.kind
+FROM unnest($2::bigint[], $3::smallint[], $4::text[]) AS w (order_id, ordinal, kind)
+INNER JOIN
+    bill_sighting AS s
+    ON s.account_id = $1 AND w.order_id = s.order_id AND w.ordinal = s.ordinal AND w.kind = s.kind;
+
+-- name: discrepancy_write :none
+-- Differences that a run found. One that is known keeps its age, owner and notes; one that was resolved and is found
+-- again by another bill is open again.
+INSERT INTO discrepancy (
+    account_id, day, kind, subject, occurrence, verdict, run_id, line_no, channel_no, happened_at, status, currency,
+    their_minor, our_minor, fee_e5, lane, order_id, ordinal, state
+)
+SELECT
+    $1,
+    $2,
+    w.kind,
+    w.subject,
+    w.occurrence,
+    w.verdict,
+    $3,
+    w.line_no,
+    w.channel_no,
+    w.happened_at,
+    w.status,
+    w.currency,
+    w.their_minor,
+    w.our_minor,
+    w.fee_e5,
+    w.lane,
+    w.order_id,
+    w.ordinal,
+    w.state
+FROM
+    unnest(
+        $4::text[], $5::text[], $6::integer[], $7::text[], $8::bigint[], $9::text[], $10::timestamptz[], $11::text[],
+        $12::text[], $13::bigint[], $14::bigint[], $15::bigint[], $16::smallint[], $17::bigint[], $18::smallint[],
+        $19::text[]
+    ) AS w (
+        kind, subject, occurrence, verdict, line_no, channel_no, happened_at, status, currency, their_minor, our_minor,
+        fee_e5, lane, order_id, ordinal, state
+    )
+ON CONFLICT (account_id, day, kind, subject, occurrence) DO UPDATE
+    SET
+        verdict = excluded.verdict,
+        run_id = excluded.run_id,
+        line_no = excluded.line_no,
+        channel_no = excluded.channel_no,
+        happened_at = excluded.happened_at,
+        status = excluded.status,
+        currency = excluded.currency,
+        their_minor = excluded.their_minor,
+        our_minor = excluded.our_minor,
+        fee_e5 = excluded.fee_e5,
+        lane = excluded.lane,
+        order_id = excluded.order_id,
+        ordinal = excluded.ordinal,
+        state = excluded.state,
+        resolved_at = NULL,
+        resolution = NULL;
+
+-- name: discrepancy_resolve_gone :one
+-- What earlier bills of the day had and the whole bill of this run has no more is gone.
+WITH gone AS ( -- a part of a bill says nothing of what it does not hold
+    UPDATE discrepancy
+    SET state = 'resolved', resolved_at = clock_timestamp(), resolution = 'gone'
+    WHERE account_id = $1 AND day = $2 AND run_id <> $3 AND state <> 'resolved'
+    RETURNING id
+)
+
+SELECT count(*) AS rows_changed FROM gone;
+
+-- name: discrepancy_list :many
+-- Differences after a number, oldest first: of an account, a day, a run, one state or all that are not resolved. Leans
+-- on the primary key.
+SELECT
+    d.id,
+    d.account_id,
+    d.day,
+    d.kind,
+    d.subject,
+    d.occurrence,
+    d.verdict,
+    d.run_id,
+    d.line_no,
+    d.channel_no,
+    d.happened_at,
+    d.status,
+    d.currency,
+    d.their_minor,
+    d.our_minor,
+    d.fee_e5,
+    d.lane,
+    d.order_id,
+    d.ordinal,
+    d.state,
+    d.owner,
+    d.found_at,
+    d.resolved_at,
+    d.resolution,
+    extract(EPOCH FROM clock_timestamp() - d.found_at)::double precision AS age_s
+FROM discrepancy AS d
+WHERE
+    d.id > $1
+    AND ($2::bigint IS NULL OR d.id = $2)
+    AND ($3::integer IS NULL OR d.account_id = $3)
+    AND ($4::date IS NULL OR d.day = $4)
+    AND ($5::text IS NULL OR d.state = $5)
+    AND ($6::boolean OR d.state <> 'resolved')
+ORDER BY d.id
+LIMIT $7;
+
+-- name: discrepancy_count :many
+-- How many differences of a day are in which state.
+SELECT
+    kind,
+    verdict,
+    state,
+    coalesce(resolution, '') AS resolution,
+    count(*) AS rows_found,
+    coalesce(sum(coalesce(their_minor, our_minor)), 0)::bigint AS amount_minor
+FROM discrepancy
+WHERE account_id = $1 AND day = $2
+GROUP BY kind, verdict, state, resolution
+ORDER BY kind, verdict, state, resolution;
+
+-- name: discrepancy_settle :many
+-- Differences that have come to an end, or wait for something else now; nothing that is resolved changes.
+UPDATE discrepancy AS d
+SET
+    state = w.state,
+    resolution = w.resolution,
+    resolved_at = CASE WHEN w.state = 'resolved' THEN clock_timestamp() END
+FROM unnest($1::bigint[], $2::text[], $3::text[]) AS w (id, state, resolution)
+WHERE d.id = w.id AND d.state <> 'resolved' AND (d.state <> w.state OR w.resolution IS NOT NULL)
+RETURNING d.id;
+
+-- name: discrepancy_assign :maybe
+-- Who takes care of a difference.
+UPDATE discrepancy SET owner = $2
+WHERE id = $1 AND state <> 'resolved'
+RETURNING id;
+
+-- name: discrepancy_note_add :none
+-- A note to a difference, after the others; the row of the difference is locked by the caller's change of it.
+INSERT INTO discrepancy_note (discrepancy_id, number, written_by, note)
+SELECT
+    $1,
+    coalesce(max(n.number), 0) + 1,
+    $2,
+    $3
+FROM discrepancy_note AS n
+WHERE n.discrepancy_id = $1;
+
+-- name: discrepancy_note_list :many
+-- The notes to a difference.
+SELECT
+    number,
+    written_by,
+    written_at,
+    note
+FROM discrepancy_note
+WHERE discrepancy_id = $1
+ORDER BY number;
+
+-- name: discrepancy_lock :maybe
+-- A difference, held until the end of the transaction.
+SELECT
+    id,
+    state
+FROM discrepancy
+WHERE id = $1
+FOR UPDATE;

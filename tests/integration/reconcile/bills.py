@@ -1,0 +1,62 @@
+"""WeChat bills written by hand, as the channel would: rows, then a summary that agrees with them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+
+from budan.channels.wechat_bills import ALL_HEADER
+from budan.core.numbers import BEIJING
+
+MCHID = "1900000109"
+SUMMARY = "总交易单数,应结订单总金额,退款总金额,充值券退款总金额,手续费总金额,订单总金额,申请退款总金额"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """A row of a bill; with `refund_no` it is one of a refund."""
+
+    trade_no: str
+    at: datetime
+    amount_minor: int
+    channel_no: str
+    fee: str = "0.00000"
+    refund_no: str | None = None
+    status: str = "SUCCESS"
+    currency: str = "CNY"
+    kind: str | None = None
+
+
+def write_bill(lines: Sequence[Line]) -> bytes:
+    """The file of these rows."""
+    rows = [ALL_HEADER, *(_row(line) for line in lines), SUMMARY, _summary(lines)]
+    return ("\r\n".join(rows) + "\r\n").encode()
+
+
+def _row(line: Line) -> str:
+    kind = line.kind or ("SUCCESS" if line.refund_no is None else "REFUND")
+    amount = _yuan(line.amount_minor)
+    paid, back = (amount, "0.00") if kind == "SUCCESS" else ("0.00", amount)
+    refund = ("0", "0", "0.00", "0.00", "", "")
+    if kind != "SUCCESS":
+        refund = (f"5030{line.channel_no}", line.refund_no or line.trade_no, back, "0.00", "ORIGINAL", line.status)
+    values = [
+        f"{line.at.astimezone(BEIJING):%Y-%m-%d %H:%M:%S}",
+        *("wx0000000000000001", MCHID, "0", "", line.channel_no, line.trade_no),
+        *("oTestOpenid000000000000001", "NATIVE", kind, "OTHERS", line.currency, paid, "0.00"),
+        *refund,
+        *("奶茶,大杯", "store=7", line.fee, "0.60%", paid, back, ""),
+    ]
+    return ",".join(f"`{value}" for value in values)
+
+
+def _summary(lines: Sequence[Line]) -> str:
+    paid = sum(line.amount_minor for line in lines if line.refund_no is None and line.kind in {None, "SUCCESS"})
+    back = sum(line.amount_minor for line in lines) - paid
+    fees = sum((Decimal(line.fee) for line in lines), Decimal(0))
+    values = [str(len(lines)), _yuan(paid), _yuan(back), "0.00", f"{fees:.5f}", _yuan(paid), _yuan(back)]
+    return ",".join(f"`{value}" for value in values)
+
+
+def _yuan(amount_minor: int) -> str:
+    return f"{amount_minor // 100}.{amount_minor % 100:02d}"

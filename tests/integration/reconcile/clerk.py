@@ -1,0 +1,157 @@
+"""Somebody who keeps orders of yesterday and compares them with bills that a test writes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from budan.channels.bill_readers import find_bill_reader
+from budan.core.numbers import (
+    BEIJING,
+    AccountId,
+    Environment,
+    Number,
+    NumberKind,
+    OrderId,
+    id_floor,
+    render_number,
+    trade_number,
+)
+from budan.flows.day_report import DayReport
+from budan.flows.discrepancies import Discrepancies
+from budan.flows.door import DoorItem
+from budan.flows.reconciling import BillReader, BillWish, Reconciliation
+from budan.ports.bill import FetchedBill, Packing
+from budan.ports.channel import AccountConfig
+from budan.store.reconcile import DiscrepancyFilter, DiscrepancyRow
+from integration.reconcile.bills import MCHID, Line, write_bill
+from stage import AMOUNT_MINOR, Stage, StagedMerchant, StagedOrder
+
+
+@dataclass
+class Clerk:
+    """One account with one merchant; `day` is over."""
+
+    stage: Stage
+    merchant: StagedMerchant
+    reconciliation: Reconciliation
+    discrepancies: Discrepancies
+    folder: Path
+    day: date
+    _ids: Any = field(default_factory=lambda: count(1))
+
+    @property
+    def account_id(self) -> AccountId:
+        """The account whose bills are compared."""
+        return self.merchant.account_id
+
+    @property
+    def noon(self) -> datetime:
+        """The middle of the day."""
+        return datetime(self.day.year, self.day.month, self.day.day, 12, tzinfo=BEIJING)
+
+    async def order(self, *, at: datetime | None = None) -> StagedOrder:
+        """An order of the day that is not paid as far as we know."""
+        order = self.name(at or self.noon)
+        await self.stage.add_orders([order])
+        return order
+
+    async def paid(self, *, at: datetime | None = None) -> StagedOrder:
+        """An order that was paid at a time of the day."""
+        at = at or self.noon
+        order = await self.order(at=at)
+        await self.stage.flows.door.record(DoorItem(evidence=self.stage.payment(order, paid_at=at)))
+        return order
+
+    def name(self, at: datetime, *, environment: Environment | None = None) -> StagedOrder:
+        """The numbers of an order of then, whether or not it is written."""
+        order_id = OrderId(id_floor(at) + next(self._ids))
+        numbers = [
+            trade_number(
+                environment=environment or self.stage.settings.environment,
+                lane=self.merchant.lane,
+                merchant_id=self.merchant.merchant_id,
+                order_id=order_id,
+                attempt=attempt,
+            )
+            for attempt in (0, 1)
+        ]
+        return StagedOrder(
+            lane=self.merchant.lane,
+            order_id=order_id,
+            order_no=numbers[0],
+            trade_no=numbers[1],
+            merchant=self.merchant,
+        )
+
+    def refund_no(self, order: StagedOrder, ordinal: int = 1) -> str:
+        """The number of an order's refund."""
+        number = Number(
+            environment=self.stage.settings.environment,
+            kind=NumberKind.REFUND,
+            lane=order.lane,
+            merchant_id=self.merchant.merchant_id,
+            order_id=order.order_id,
+            ordinal=ordinal,
+        )
+        return render_number(number)
+
+    def line(self, order: StagedOrder, **changes: Any) -> Line:
+        """The row that the channel's bill has of an order's payment."""
+        parts: dict[str, Any] = {
+            "trade_no": order.trade_no,
+            "at": self.noon,
+            "amount_minor": AMOUNT_MINOR,
+            "channel_no": f"4200{order.order_id}",
+        }
+        return Line(**(parts | changes))
+
+    async def compare(self, lines: Sequence[Line], *, day: date | None = None, is_partial: bool = False) -> DayReport:
+        """Compare a bill of these rows, and look after what differs."""
+        return await self.compare_file(write_bill(lines), day=day, is_partial=is_partial)
+
+    async def compare_file(self, content: bytes, *, day: date | None = None, is_partial: bool = False) -> DayReport:
+        """The same with a file as it is."""
+        path = self.folder / "bill.csv"
+        path.write_bytes(content)
+        wish = BillWish(
+            account_id=self.account_id,
+            day=day or self.day,
+            bill=FetchedBill(path=path, packing=Packing.PLAIN),
+            origin="file",
+            loaded_by="ann",
+            is_partial=is_partial,
+        )
+        run = await self.reconciliation.compare(wish, reader=self._reader(), progress=lambda _: None)
+        await self.discrepancies.follow_up(self.account_id)
+        return await self.reconciliation.get_report(run.id)
+
+    async def differences(self, **wanted: Any) -> dict[str, DiscrepancyRow]:
+        """What differs, by subject; a test that has two rows of a subject looks at the last one."""
+        wish = DiscrepancyFilter(**({"with_resolved": True} | wanted))
+        return {row.subject: row for row in await self.discrepancies.list_page(wish, rows_max=100)}
+
+    def _reader(self) -> BillReader:
+        config = AccountConfig(
+            account_id=self.account_id,
+            channel="wechat_v3",
+            name="main",
+            enabled=True,
+            settings={"mchid": MCHID},
+            secrets={},
+        )
+        reader = find_bill_reader(config)
+        assert reader is not None
+        return reader
+
+
+def verdicts(report: DayReport, kind: str) -> dict[str, tuple[int, int]]:
+    """Rows there and here by verdict."""
+    return {tally.verdict: (tally.their_rows, tally.our_rows) for tally in report.tallies if tally.kind == kind}
+
+
+def days_after(day: date, days: int) -> date:
+    """So many days later."""
+    return day + timedelta(days=days)

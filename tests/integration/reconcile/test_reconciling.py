@@ -1,0 +1,285 @@
+"""A day of a bill against our books: each difference has its name, nobody invents one, and what can be is repaired."""
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+
+from budan.core.errors import Refused
+from budan.core.numbers import Environment
+from budan.flows.door import DoorItem
+from integration.cli.commands import Typist
+from integration.reconcile.bills import Line, write_bill
+from integration.reconcile.clerk import Clerk, verdicts
+from stage import AMOUNT_MINOR, StagedOrder
+
+Rows = asyncpg.Connection
+FEE = "0.08000"
+
+
+async def add_refund(rows: Rows, order: StagedOrder, *, at: datetime, amount_minor: int = 300, **changes: Any) -> None:
+    """A refund that went back at a time, as the refund's door leaves it."""
+    values = {"ordinal": 1, "origin": "merchant", "state": "succeeded"} | changes
+    await rows.execute(
+        """
+        INSERT INTO refund (lane, order_id, ordinal, attempt, state, amount_minor, currency, reason, created_at,
+                            origin, refunded_at)
+        VALUES ($1, $2, $3, 1, $4, $5, 'CNY', '', $6, $7, $8)
+        """,
+        *(order.lane, order.order_id, values["ordinal"], values["state"], amount_minor, at, values["origin"]),
+        at if values["state"] == "succeeded" else None,
+    )
+    if values["state"] != "succeeded":
+        await rows.execute(
+            "INSERT INTO refund_due (lane, order_id, ordinal, due_at) VALUES ($1, $2, $3, 'infinity')",
+            *(order.lane, order.order_id, values["ordinal"]),
+        )
+
+
+async def test_a_day_that_agrees_ties_out_without_a_difference(clerk: Clerk, rows: Rows) -> None:
+    orders = [await clerk.paid() for _ in range(3)]
+    await add_refund(rows, orders[0], at=clerk.noon)
+    lines = [clerk.line(order, fee=FEE) for order in orders]
+    lines.append(clerk.line(orders[0], refund_no=clerk.refund_no(orders[0]), amount_minor=300, fee="-0.02000"))
+    await clerk.discrepancies.set_contract(clerk.account_id, rate_e6=6_000, effective_from=clerk.day, by="ann")
+    report = await clerk.compare(lines)
+    assert verdicts(report, "payment") == {"matched": (3, 3)}
+    assert verdicts(report, "refund") == {"matched": (1, 1)}
+    assert (report.matched, report.differences, report.unresolved) == (4, 0, 0)
+    assert await clerk.differences() == {}
+
+
+async def test_every_kind_of_difference_has_its_name_and_its_line(clerk: Clerk, rows: Rows) -> None:
+    """One bill with one of each beside rows that agree: all are found, none is invented, and both sides tie out."""
+    names = ("fits", "missing there", "amount", "currency", "fee", "status", "double", "late day", "refund here")
+    orders = {name: await clerk.paid() for name in names if name != "late day"}
+    orders["late day"] = await clerk.paid(at=clerk.noon + timedelta(hours=12, minutes=1))
+    unpaid = await clerk.order()
+    await add_refund(rows, orders["refund here"], at=clerk.noon)
+    await add_refund(rows, orders["fits"], at=clerk.noon, state="submitted")
+    await clerk.discrepancies.set_contract(clerk.account_id, rate_e6=6_000, effective_from=clerk.day, by="ann")
+    stranger = clerk.name(clerk.noon)
+    lines = [
+        clerk.line(orders["fits"], fee=FEE),
+        clerk.line(orders["amount"], amount_minor=AMOUNT_MINOR - 1, fee=FEE),
+        clerk.line(orders["currency"], currency="USD", fee=FEE),
+        clerk.line(orders["fee"], fee="0.50000"),
+        clerk.line(orders["status"], fee=FEE),
+        clerk.line(orders["double"], fee=FEE),
+        clerk.line(orders["double"], fee=FEE, channel_no="4200999"),
+        clerk.line(orders["late day"], fee=FEE, at=clerk.noon + timedelta(hours=11, minutes=59)),
+        clerk.line(unpaid, fee=FEE),
+        clerk.line(stranger, fee=FEE),
+        clerk.line(clerk.name(clerk.noon, environment=Environment.LIVE), fee=FEE),
+        clerk.line(orders["refund here"], fee=FEE),
+        clerk.line(orders["fits"], refund_no=clerk.refund_no(orders["fits"]), amount_minor=300),
+        clerk.line(orders["fits"], refund_no="PORTAL1", amount_minor=200, channel_no="9"),
+        clerk.line(orders["status"], refund_no=clerk.refund_no(orders["status"]), amount_minor=100, channel_no="8"),
+    ]
+    report = await clerk.compare(lines)
+    assert verdicts(report, "payment") == {
+        "matched": (4, 4),
+        "amount_differs": (1, 1),
+        "currency_differs": (1, 1),
+        "double": (1, 0),
+        "fee_differs": (1, 1),
+        "here_only": (0, 1),
+        "neighbour_day": (1, 0),
+        "other_environment": (1, 0),
+        "there_only": (1, 0),
+        "unknown_number": (1, 0),
+    }
+    assert verdicts(report, "refund") == {"here_only": (0, 1), "there_only": (3, 0)}
+    found = await clerk.differences()
+    assert found[unpaid.trade_no].state == "asked"
+    assert found[unpaid.trade_no].line_no == 10
+    assert found[orders["missing there"].trade_no].line_no is None
+    assert found[orders["amount"].trade_no].their_minor == AMOUNT_MINOR - 1
+    assert found[orders["amount"].trade_no].our_minor == AMOUNT_MINOR
+    assert found[clerk.refund_no(orders["fits"])].state == "asked"
+    assert found["PORTAL1"].verdict == "there_only"
+    due = await rows.fetchval("SELECT due_at <= now() FROM refund_due WHERE order_id = $1", orders["fits"].order_id)
+    assert due, "a refund that the channel has and we have not is asked about at once"
+
+
+@pytest.mark.invariant("I4")
+async def test_paid_there_and_not_here_is_asked_about_at_once_and_completed_by_the_channels_word_alone(
+    clerk: Clerk, rows: Rows
+) -> None:
+    unpaid = await clerk.order()
+    report = await clerk.compare([clerk.line(unpaid)])
+    state = await rows.fetchval("SELECT state FROM orders WHERE id = $1", unpaid.order_id)
+    assert state != "paid", "a row of a bill completes nothing"
+    assert await rows.fetchval("SELECT due_at <= now() FROM query_due WHERE order_id = $1", unpaid.order_id)
+    assert (report.repaired, report.unresolved) == (0, 1)
+    await clerk.stage.flows.door.record(DoorItem(evidence=clerk.stage.payment(unpaid, paid_at=clerk.noon)))
+    followed = await clerk.discrepancies.follow_up(clerk.account_id)
+    assert followed.repaired == 1
+    report = await clerk.reconciliation.get_report(report.run.id)
+    assert (report.repaired, report.unresolved) == (1, 0)
+    assert (await clerk.differences())[unpaid.trade_no].resolution == "repaired"
+
+
+@pytest.mark.invariant("I13")
+async def test_a_number_of_another_environment_is_kept_and_shown_and_asks_nobody(clerk: Clerk, rows: Rows) -> None:
+    order = await clerk.order()
+    foreign = clerk.name(clerk.noon, environment=Environment.LIVE)
+    foreign = replace(foreign, order_id=order.order_id)
+    await rows.execute("UPDATE query_due SET due_at = 'infinity'")
+    await clerk.compare([clerk.line(foreign)])
+    assert (await clerk.differences())[foreign.trade_no].verdict == "other_environment"
+    assert await rows.fetchval("SELECT count(*) FROM query_due WHERE due_at < 'infinity'") == 0
+
+
+async def test_the_same_bill_again_changes_nothing(clerk: Clerk, rows: Rows) -> None:
+    await clerk.paid()
+    lines = [clerk.line(await clerk.paid()), clerk.line(clerk.name(clerk.noon))]
+    first = await clerk.compare(lines)
+    before = await clerk.differences()
+    second = await clerk.compare(lines)
+    assert second == first
+    assert {key: (row.id, row.found_at) for key, row in (await clerk.differences()).items()} == {
+        key: (row.id, row.found_at) for key, row in before.items()
+    }
+    assert await rows.fetchval("SELECT count(*) FROM reconcile_run") == 1
+
+
+async def test_another_bill_of_the_day_ends_what_it_does_not_have_and_keeps_the_owner_of_what_it_has(
+    clerk: Clerk,
+) -> None:
+    kept, gone = clerk.name(clerk.noon), clerk.name(clerk.noon)
+    await clerk.compare([clerk.line(kept), clerk.line(gone)])
+    number = (await clerk.differences())[kept.trade_no].id
+    await clerk.discrepancies.assign(number, owner="bob", by="ann", note="whose is it?")
+    report = await clerk.compare([clerk.line(kept)])
+    found = await clerk.differences()
+    assert found[gone.trade_no].resolution == "gone"
+    assert (found[kept.trade_no].owner, found[kept.trade_no].state) == ("bob", "open")
+    assert found[kept.trade_no].run_id == report.run.id
+    assert report.unresolved == 1
+
+
+async def test_what_stands_in_the_next_days_bill_is_no_difference_once_that_is_read(clerk: Clerk) -> None:
+    """The payment is ours of the last minute; the channel books it a minute later."""
+    midnight = clerk.noon + timedelta(hours=12)
+    order = await clerk.paid(at=midnight - timedelta(minutes=1))
+    other = await clerk.paid()
+    await clerk.compare([clerk.line(other)])
+    assert (await clerk.differences())[order.trade_no].state == "awaited"
+    next_day = clerk.day + timedelta(days=1)
+    report = await clerk.compare([clerk.line(order, at=midnight + timedelta(minutes=1))], day=next_day)
+    assert verdicts(report, "payment") == {"neighbour_day": (1, 0)}
+    assert (await clerk.differences())[order.trade_no].resolution == "neighbour_day"
+
+
+async def test_a_day_whose_row_stood_in_the_bill_before_does_not_miss_it(clerk: Clerk) -> None:
+    midnight = clerk.noon + timedelta(hours=12)
+    order = await clerk.paid(at=midnight + timedelta(minutes=1))
+    other = await clerk.paid(at=midnight + timedelta(hours=3))
+    first = await clerk.compare([clerk.line(order, at=midnight - timedelta(minutes=1))])
+    assert verdicts(first, "payment") == {"neighbour_day": (1, 0)}
+    next_day = clerk.day + timedelta(days=1)
+    report = await clerk.compare([clerk.line(other, at=midnight + timedelta(hours=3))], day=next_day)
+    assert verdicts(report, "payment") == {"matched": (1, 1), "neighbour_day": (0, 1)}
+    assert await clerk.differences() == {}
+
+
+async def test_what_no_bill_has_is_a_difference_once_the_day_beside_is_read(clerk: Clerk) -> None:
+    midnight = clerk.noon + timedelta(hours=12)
+    lost, other = await clerk.paid(at=midnight - timedelta(minutes=1)), await clerk.paid()
+    await clerk.compare([clerk.line(other)])
+    next_day = clerk.day + timedelta(days=1)
+    await clerk.compare([clerk.line(clerk.name(midnight), at=midnight + timedelta(hours=1))], day=next_day)
+    assert (await clerk.differences())[lost.trade_no].state == "open"
+
+
+async def test_a_part_of_a_bill_misses_nothing_that_came_after_it(clerk: Clerk) -> None:
+    early, late = await clerk.paid(), await clerk.paid(at=clerk.noon + timedelta(hours=2))
+    missing = await clerk.paid(at=clerk.noon - timedelta(hours=1))
+    report = await clerk.compare([clerk.line(early)], is_partial=True)
+    assert verdicts(report, "payment") == {"matched": (1, 1), "here_only": (0, 1)}
+    assert set(await clerk.differences()) == {missing.trade_no}
+    whole = [clerk.line(order) for order in (early, late, missing)]
+    await clerk.compare(whole)
+    assert {row.resolution for row in (await clerk.differences()).values()} == {"gone"}
+
+
+async def test_a_charge_that_was_taken_back_wants_its_reversal(clerk: Clerk, rows: Rows) -> None:
+    returned, unreturned = await clerk.paid(), await clerk.paid()
+    await rows.execute("UPDATE trade SET state = 'reversed'")
+    back = clerk.line(returned, kind="REVOKED", channel_no="77")
+    lines = [clerk.line(returned), back, clerk.line(unreturned)]
+    report = await clerk.compare(lines)
+    assert verdicts(report, "payment") == {"matched": (2, 2)}
+    assert verdicts(report, "reversal") == {"matched": (1, 1), "here_only": (0, 1)}
+    assert (await clerk.differences())[unreturned.trade_no].kind == "reversal"
+
+
+async def test_a_refund_made_past_us_is_met_by_its_payment_and_amount(clerk: Clerk, rows: Rows) -> None:
+    order = await clerk.paid()
+    await add_refund(rows, order, at=clerk.noon, origin="external")
+    lines = [clerk.line(order), clerk.line(order, refund_no="PORTAL7", amount_minor=300, channel_no="5")]
+    report = await clerk.compare(lines)
+    assert verdicts(report, "refund") == {"matched": (1, 1)}
+    assert await clerk.differences() == {}
+
+
+async def test_a_number_with_one_wrong_character_is_no_number_of_ours(clerk: Clerk) -> None:
+    """Its id and ordinal are right, so a join by these alone would match it."""
+    order = await clerk.paid()
+    wrong = order.trade_no[:7] + ("00" if order.trade_no[7:9] != "00" else "01") + order.trade_no[9:]
+    report = await clerk.compare([clerk.line(order, trade_no=wrong)])
+    assert verdicts(report, "payment") == {"here_only": (0, 1), "unknown_number": (1, 0)}
+    assert set(await clerk.differences()) == {wrong, order.trade_no}
+
+
+async def test_nothing_is_kept_of_a_bill_that_is_refused(clerk: Clerk, rows: Rows) -> None:
+    order = await clerk.order()
+    whole = write_bill([clerk.line(order), clerk.line(clerk.name(clerk.noon))])
+    lines = whole.split(b"\r\n")
+    bad = {
+        "empty": b"",
+        "truncated": b"\r\n".join(lines[:2]),
+        "contradicts its summary": b"\r\n".join([lines[0], lines[1], *lines[3:]]),
+        "in another encoding": whole.decode().encode("gbk"),
+        "a line twice": b"\r\n".join([*lines[:3], lines[2], *lines[3:]]),
+        "of another account": whole.replace(b"1900000109", b"1900000110"),
+    }
+    for what, content in bad.items():
+        with pytest.raises(Refused) as refused:
+            await clerk.compare_file(content)
+        assert refused.value.code.startswith("bill_"), what
+    with pytest.raises(Refused, match="bill_wrong_day"):
+        await clerk.compare_file(whole, day=clerk.day - timedelta(days=3))
+    for table in ("reconcile_run", "reconcile_tally", "discrepancy", "bill_sighting"):
+        assert await rows.fetchval(f"SELECT count(*) FROM {table}") == 0  # noqa: S608 - sql: a name of this test
+    assert list((clerk.folder / "reconcile").iterdir()) == [], "no file of a refused bill stays"
+
+
+async def test_rows_in_another_order_are_the_same_day(clerk: Clerk) -> None:
+    orders = [await clerk.paid() for _ in range(4)]
+    lines = [clerk.line(order) for order in orders]
+    report = await clerk.compare(list(reversed(lines)))
+    assert verdicts(report, "payment") == {"matched": (4, 4)}
+
+
+async def test_people_take_care_of_differences_by_command(clerk: Clerk, typist: Typist, tmp_path: Path) -> None:
+    formula = Line(trade_no="=HYPERLINK(1)", at=clerk.noon, amount_minor=5, channel_no="1")
+    path = tmp_path / "by hand.csv"
+    path.write_bytes(write_bill([formula]))
+    words = ("reconcile", "--account", "main", "--channel", "wechat_v3", "--day", str(clerk.day), "--bill", str(path))
+    report = await typist.json(*words, "--by", "ann")
+    assert report["kinds"]["payment"]["verdicts"]["unknown_number"]["there"] == {"rows": 1, "minor": 5}
+    number = (await clerk.differences())["=HYPERLINK(1)"].id
+    shown = await typist.type("reconcile", "discrepancies", "--csv")
+    assert ",'=HYPERLINK(1)," in shown.out, "a cell that a spreadsheet would run is made text"
+    await clerk.discrepancies.assign(number, owner="bob", by="ann", note=None)
+    words = ("reconcile", "resolve", str(number), "--as", "claimed", "--note", "told WeChat", "--by", "bob")
+    ended = await typist.json(*words)
+    assert (ended["discrepancy"]["owner"], ended["discrepancy"]["resolution"]) == ("bob", "claimed")
+    assert [note["note"] for note in ended["notes"]] == ["given to bob", "told WeChat"]
+    with pytest.raises(Refused, match="discrepancy_resolved"):
+        await clerk.discrepancies.resolve(number, resolution="claimed", by="eve", note="again")

@@ -1,0 +1,130 @@
+"""Each row of a bill has one verdict, and a day whose two sides do not add up is nobody's report."""
+
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from budan.core.errors import Refused
+from budan.core.numbers import Environment, Lane, MerchantId, Number, NumberKind, OrderId, id_floor, render_number
+from budan.core.reconcile import (
+    BillRow,
+    OurRow,
+    RowKind,
+    Sum,
+    Tally,
+    Terms,
+    Verdict,
+    day_begin,
+    find_number,
+    judge_pair,
+    judge_stranger,
+    parse_rate,
+    tie_out,
+)
+
+DAY = date(2026, 1, 1)
+NOON = datetime(2026, 1, 1, 4, tzinfo=UTC)
+TERMS = Terms(environment=Environment.LIVE, account_id=7, day=DAY, rate_e6=6_000)
+NUMBER = Number(
+    environment=Environment.LIVE,
+    kind=NumberKind.ORDER,
+    lane=Lane(3),
+    merchant_id=MerchantId(5),
+    order_id=OrderId(id_floor(NOON) + 1),
+    ordinal=1,
+)
+ROW = BillRow(
+    line_no=2,
+    kind=RowKind.PAYMENT,
+    happened_at=NOON,
+    number=render_number(NUMBER),
+    channel_no="4200",
+    status="succeeded",
+    currency="CNY",
+    amount_minor=1_280,
+    fee_e5=8_000,
+)
+OURS = OurRow(
+    kind=RowKind.PAYMENT,
+    number=NUMBER,
+    account_id=7,
+    has_moved=True,
+    moved_at=NOON,
+    currency="CNY",
+    amount_minor=1_280,
+)
+NEXT_DAY = day_begin(DAY + timedelta(days=1)) + timedelta(minutes=1)
+
+
+@pytest.mark.parametrize(
+    ("row", "ours", "verdict"),
+    [
+        ({}, {}, Verdict.MATCHED),
+        ({}, {"moved_at": None}, Verdict.MATCHED),
+        ({"fee_e5": None}, {}, Verdict.MATCHED),
+        ({"currency": "USD", "amount_minor": 1}, {}, Verdict.CURRENCY_DIFFERS),
+        ({"amount_minor": 1_279, "status": "pending"}, {}, Verdict.AMOUNT_DIFFERS),
+        ({"status": "pending", "fee_e5": 0}, {}, Verdict.STATUS_DIFFERS),
+        ({"status": "failed"}, {}, Verdict.STATUS_DIFFERS),
+        ({"fee_e5": 6_679}, {}, Verdict.FEE_DIFFERS),
+        ({"fee_e5": 6_680}, {}, Verdict.MATCHED),
+        ({"fee_e5": 8_680}, {}, Verdict.MATCHED),
+        ({"fee_e5": -8_000, "kind": RowKind.REFUND}, {"kind": RowKind.REFUND}, Verdict.MATCHED),
+        ({}, {"moved_at": NEXT_DAY}, Verdict.NEIGHBOUR_DAY),
+        ({"status": "pending"}, {"moved_at": NEXT_DAY}, Verdict.NEIGHBOUR_DAY),
+        ({"status": "failed"}, {"moved_at": NEXT_DAY}, Verdict.STATUS_DIFFERS),
+        ({}, {"moved_at": NEXT_DAY + timedelta(days=1)}, Verdict.STATUS_DIFFERS),
+        ({}, {"has_moved": False}, Verdict.THERE_ONLY),
+        ({"status": "pending"}, {"has_moved": False}, Verdict.NEIGHBOUR_DAY),
+        ({}, {"account_id": 8}, Verdict.UNKNOWN_NUMBER),
+    ],
+)
+def test_a_row_with_our_number_has_the_first_difference_that_applies(
+    row: dict[str, Any], ours: dict[str, Any], verdict: Verdict
+) -> None:
+    assert judge_pair(replace(ROW, **row), replace(OURS, **ours), TERMS) is verdict
+
+
+def test_without_a_contract_no_fee_is_wrong() -> None:
+    assert judge_pair(replace(ROW, fee_e5=999_999), OURS, replace(TERMS, rate_e6=None)) is Verdict.MATCHED
+
+
+@pytest.mark.invariant("I13")
+def test_only_numbers_of_this_environment_and_of_the_rows_kind_are_looked_for() -> None:
+    assert find_number(ROW, TERMS) == NUMBER
+    foreign = replace(ROW, number=render_number(replace(NUMBER, environment=Environment.TEST)))
+    assert find_number(foreign, TERMS) is None
+    assert judge_stranger(foreign, TERMS) is Verdict.OTHER_ENVIRONMENT
+    assert find_number(replace(ROW, kind=RowKind.REFUND), TERMS) is None
+    assert find_number(replace(ROW, number=render_number(replace(NUMBER, ordinal=0))), TERMS) is None
+    for number in (None, "", "4200001", ROW.number and ROW.number[:-1] + "0"):
+        assert find_number(replace(ROW, number=number), TERMS) is None
+        assert judge_stranger(replace(ROW, number=number), TERMS) is Verdict.UNKNOWN_NUMBER
+
+
+def test_what_is_left_when_the_differences_are_taken_away_is_what_agrees() -> None:
+    extra = Tally(kind=RowKind.PAYMENT, verdict=Verdict.DOUBLE, theirs=Sum(rows=1, amount_minor=5), ours=Sum())
+    lines = tie_out(
+        RowKind.PAYMENT, theirs=Sum(rows=3, amount_minor=25), ours=Sum(rows=2, amount_minor=20), found=[extra]
+    )
+    assert lines[0] == Tally(
+        kind=RowKind.PAYMENT,
+        verdict=Verdict.MATCHED,
+        theirs=Sum(rows=2, amount_minor=20),
+        ours=Sum(rows=2, amount_minor=20),
+    )
+
+
+@pytest.mark.parametrize("ours", [Sum(rows=3, amount_minor=20), Sum(rows=2, amount_minor=21)])
+def test_a_row_that_was_lost_on_the_way_is_our_mistake_and_no_report(ours: Sum) -> None:
+    with pytest.raises(AssertionError, match="do not tie out"):
+        tie_out(RowKind.PAYMENT, theirs=Sum(rows=2, amount_minor=20), ours=ours, found=[])
+
+
+def test_rates_are_read_as_people_write_them() -> None:
+    assert [parse_rate(text) for text in ("0.6%", "0.006", "0%", "100%", "0.0001%")] == [6_000, 6_000, 0, 1_000_000, 1]
+    for text in ("", "x", "-1%", "101%", "0.00001%", "NaN", "Infinity%"):
+        with pytest.raises(Refused, match="rate_malformed"):
+            parse_rate(text)
