@@ -2,7 +2,6 @@
 
 import re
 from dataclasses import dataclass
-from datetime import datetime
 
 from budan.core.errors import Refused
 from budan.core.fees import FeeTerms
@@ -30,7 +29,7 @@ class Chooser:
         self._directory = directory
         self._accounts = accounts
 
-    async def choose(self, caller: Caller, wish: PaymentWish, *, shop_id: int | None, now: datetime) -> Chosen:
+    async def choose(self, caller: Caller, wish: PaymentWish, *, shop_id: int | None) -> Chosen:
         """The account for a C2B wish, and its fee in the order's shop.
 
         Raises `Refused` with `method_unsupported` for a B2C method, `channel_unknown`, `payer_openid_missing`,
@@ -44,9 +43,7 @@ class Chooser:
             raise Refused("channel_unknown", param="payment.channel", detail=f"one of {sorted(CHANNELS)}")
         if wish.method is Method.JSAPI and not wish.payer_openid:
             raise Refused("payer_openid_missing", param="payment.payer_openid")
-        choices = await self._directory.list_choices(
-            caller.merchant_id, shop_id=shop_id, method=wish.method.value, now=now
-        )
+        choices = await self._directory.list_choices(caller.merchant_id, shop_id=shop_id, method=wish.method.value)
         if wish.channel is not None:
             choices = tuple(choice for choice in choices if choice.channel == wish.channel)
             if not choices:
@@ -56,15 +53,13 @@ class Chooser:
             raise Refused("method_unsupported", param="payment.method")
         return chosen
 
-    async def choose_by_code(self, caller: Caller, auth_code: str, *, shop_id: int | None, now: datetime) -> Chosen:
+    async def choose_by_code(self, caller: Caller, auth_code: str, *, shop_id: int | None) -> Chosen:
         """The account whose wallet shows codes like this one.
 
         Raises `Refused` with `auth_code_unknown` when the code is of no known wallet, then `no_account`, `rate_missing`
         and `method_unsupported`.
         """
-        choices = await self._directory.list_choices(
-            caller.merchant_id, shop_id=shop_id, method=Method.CODE.value, now=now
-        )
+        choices = await self._directory.list_choices(caller.merchant_id, shop_id=shop_id, method=Method.CODE.value)
         known = False
         for choice in choices:
             account = await self._accounts.find(choice.account_id)

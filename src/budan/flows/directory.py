@@ -3,7 +3,7 @@
 import hmac
 from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import Generic, TypeVar
 
@@ -64,6 +64,9 @@ class _MerchantAccounts:
     rates: tuple[Rate, ...]
     expires_in_s: int
     expires_in_with_payer_s: int
+    # By the database's clock, and by ours that only measures durations.
+    now: datetime
+    read_at_s: float
 
 
 class Directory:
@@ -72,6 +75,7 @@ class Directory:
     def __init__(self, *, database: Database, environment: Environment, clock: Clock) -> None:
         self._database = database
         self._environment = environment
+        self._clock = clock
         self._keys: SelfFillingCache[str, stored.ApiKeyRow | None] = SelfFillingCache(self._load_key, clock=clock)
         self._merchants: SelfFillingCache[MerchantId, _MerchantAccounts] = SelfFillingCache(
             self._load_merchant,
@@ -117,15 +121,16 @@ class Directory:
         )
 
     async def list_choices(
-        self, merchant_id: MerchantId, *, shop_id: int | None, method: str, now: datetime
+        self, merchant_id: MerchantId, *, shop_id: int | None, method: str
     ) -> tuple[AccountChoice, ...]:
-        """The merchant's accounts, first choice first, each with its fee for such a payment at `now`.
+        """The merchant's accounts, first choice first, each with its fee for such a payment now, by the database's clock.
 
         Raises `Refused` with `no_account` when there is none, `rate_missing` when no account's channel has a rate.
         """
         merchant = await self._merchants.get(merchant_id)
         if not merchant.accounts:
             raise Refused("no_account", detail="the merchant has no channel account")
+        now = self._now(merchant)
         in_force = {
             channel: find_fee_terms(merchant.rates, channel=channel, shop_id=shop_id, method=method, now=now)
             for _, channel in merchant.accounts
@@ -139,9 +144,10 @@ class Directory:
             raise Refused("rate_missing", detail="no fee rate is in force for the merchant's channels")
         return choices
 
-    async def list_channels(self, merchant_id: MerchantId, *, now: datetime) -> tuple[str, ...]:
-        """The channels of the merchant's accounts on which anything may be paid at `now`, first choice first."""
+    async def list_channels(self, merchant_id: MerchantId) -> tuple[str, ...]:
+        """The channels of the merchant's accounts on which anything may be paid now, first choice first."""
         merchant = await self._merchants.get(merchant_id)
+        now = self._now(merchant)
         priced = {rate.channel for rate in merchant.rates if rate.effective_from <= now}
         return tuple(channel for _, channel in merchant.accounts if channel in priced)
 
@@ -150,12 +156,18 @@ class Directory:
         merchant = await self._merchants.get(merchant_id)
         return merchant.expires_in_with_payer_s if with_payer else merchant.expires_in_s
 
+    def _now(self, merchant: _MerchantAccounts) -> datetime:
+        """The database's clock: one machine's wrong one must not refuse a rate that all the others take."""
+        return merchant.now + timedelta(seconds=self._clock.monotonic_s() - merchant.read_at_s)
+
     async def _load_key(self, key_id: str) -> stored.ApiKeyRow | None:
         async with self._database.reading() as transaction:
             return await stored.find_api_key(transaction, key_id)
 
     async def _load_merchant(self, merchant_id: MerchantId) -> _MerchantAccounts:
         async with self._database.reading() as transaction:
+            read_at_s = self._clock.monotonic_s()
+            now = await stored.read_now(transaction)
             accounts = await stored.list_merchant_accounts(transaction, merchant_id)
             rates = await rates_stored.list_rates(transaction, merchant_id, past=False)
             merchant = await stored.find_merchant(transaction, merchant_id)
@@ -165,4 +177,6 @@ class Directory:
             rates=tuple(row.rate for row in rates),
             expires_in_s=merchant.expires_in_s,
             expires_in_with_payer_s=merchant.expires_in_with_payer_s,
+            now=now,
+            read_at_s=read_at_s,
         )

@@ -104,7 +104,7 @@ class Payments:
         check_wish(wish)
         plan = None
         if wish.payment is not None:
-            chosen = await self._chooser.choose(wish.caller, wish.payment, shop_id=wish.shop_id, now=self._clock.now())
+            chosen = await self._chooser.choose(wish.caller, wish.payment, shop_id=wish.shop_id)
             plan = TradePlan(chosen=chosen, wish=wish.payment)
         dated = await self._dated(wish)
         read_at_s = self._clock.monotonic_s()
@@ -126,7 +126,7 @@ class Payments:
         number = own_number(caller, order_no, environment=self._environment)
         rows_read_at_s = self._clock.monotonic_s()
         order, trades = await self._reading.get_rows(number)
-        chosen = await self._chooser.choose(caller, wish, shop_id=order.shop_id, now=self._clock.now())
+        chosen = await self._chooser.choose(caller, wish, shop_id=order.shop_id)
         for trade in trades:
             same = trade.account_id == chosen.account.account_id and trade.method == wish.method.value
             # One whose answer never came and that may not be sent again leads no payer anywhere.
@@ -147,9 +147,7 @@ class Payments:
         """
         check_wish(wish.order)
         caller = wish.order.caller
-        chosen = await self._chooser.choose_by_code(
-            caller, wish.auth_code, shop_id=wish.order.shop_id, now=self._clock.now()
-        )
+        chosen = await self._chooser.choose_by_code(caller, wish.auth_code, shop_id=wish.order.shop_id)
         plan = TradePlan(chosen=chosen, device_id=wish.device_id, device_ip=wish.device_ip)
         dated = await self._dated(wish.order)
         read_at_s = self._clock.monotonic_s()
@@ -168,9 +166,7 @@ class Payments:
         """
         number = own_number(caller, order_no, environment=self._environment)
         order, _ = await self._reading.get_rows(number)
-        chosen = await self._chooser.choose_by_code(
-            caller, charging.auth_code, shop_id=order.shop_id, now=self._clock.now()
-        )
+        chosen = await self._chooser.choose_by_code(caller, charging.auth_code, shop_id=order.shop_id)
         plan = TradePlan(chosen=chosen, device_id=charging.device_id, device_ip=charging.device_ip)
         read_at_s = self._clock.monotonic_s()
         opened = await self._open_trade(number, order, plan)

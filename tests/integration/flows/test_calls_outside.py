@@ -410,3 +410,11 @@ async def test_an_auth_code_is_neither_stored_nor_sent_again(shop: Shop) -> None
     for table in ("orders", "trade", "evidence", "idempotency"):
         rows = await shop.till.rows(f"SELECT t::text FROM {table} AS t")  # noqa: S608 - our own tables
         assert not [text for (text,) in rows if CODE in text]
+
+
+async def test_a_machine_whose_clock_is_behind_finds_a_rate_that_is_in_force(shop: Shop) -> None:
+    """Its merchants' payers would be refused for as long as it is behind, while every other machine takes them."""
+    shop.clock.ahead = -timedelta(minutes=10)
+    shop.channel.let_all_go()
+    await shop.create()
+    assert await shop.till.rows("SELECT state FROM orders") == [("paying",)]

@@ -1,6 +1,5 @@
 """The cashier page of an order: choose a wallet, pay, see that it is paid."""
 
-from datetime import UTC, datetime
 from typing import Literal
 from urllib.parse import urlencode
 
@@ -140,7 +139,7 @@ class Cashier:
 
     async def _offers(self, caller: Caller, user_agent: str) -> list[Offer]:
         try:
-            channels = await self._flows.directory.list_channels(caller.merchant_id, now=datetime.now(UTC))
+            channels = await self._flows.directory.list_channels(caller.merchant_id)
         except Refused:
             # A merchant without an account can still show what an order is; the page says that nobody can pay it.
             return []
