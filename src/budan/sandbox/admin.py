@@ -68,6 +68,14 @@ class PortalWish(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     faults: Faults | None = None
 
 
+class TradeFaultsWish(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a trade that is there already meets from now on: a channel that lied comes to its senses."""
+
+    trade_no: Annotated[str, msgspec.Meta(max_length=64)]
+    account_id: str = ""
+    faults: Faults
+
+
 class RefundFaultsWish(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What the refunds of a trade meet from now on; `faults` absent leaves them to the odds again."""
 
@@ -142,8 +150,12 @@ class Admin:
                 return self._placing(_decoded(request.body, PlacingWish))
             case "POST", "portal-refunds":
                 return self._refund_by_portal(_decoded(request.body, PortalWish))
+            case "PUT", "trade-faults":
+                chosen = _decoded(request.body, TradeFaultsWish)
+                return self._note_faults(chosen, EventKind.FAULTS_CHOSEN, chosen.faults)
             case "PUT", "refund-faults":
-                return self._choose_refund_faults(_decoded(request.body, RefundFaultsWish))
+                wish = _decoded(request.body, RefundFaultsWish)
+                return self._note_faults(wish, EventKind.REFUND_FAULTS_CHOSEN, wish.faults)
             case "PUT", "weather":
                 self._world.vane.weather = _decoded(request.body, Weather)
                 return json_answer(self._world.vane.weather)
@@ -183,10 +195,9 @@ class Admin:
         taken = take_refund(self._world, trade, refund, faults=self._world.faults_for(wish.faults))
         return json_answer(render_refund(taken), status=201)
 
-    def _choose_refund_faults(self, wish: RefundFaultsWish) -> Answer:
+    def _note_faults(self, wish: TradeFaultsWish | RefundFaultsWish, kind: EventKind, faults: Faults | None) -> Answer:
         trade = find_trade(self._world, trade_no=wish.trade_no, account_id=wish.account_id)
-        chosen = Event(nth=trade.nth, at=self._world.clock(), kind=EventKind.REFUND_FAULTS_CHOSEN, faults=wish.faults)
-        self._world.truth.record(chosen)
+        self._world.truth.record(Event(nth=trade.nth, at=self._world.clock(), kind=kind, faults=faults))
         return json_answer(render_trade(self._world, self._world.truth.get(trade.nth)))
 
     def _named(self, wish: PayWish) -> Trade:

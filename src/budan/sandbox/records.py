@@ -259,6 +259,7 @@ class EventKind(Enum):
     NOTICE_ACKNOWLEDGED = "notice_acknowledged"
     NOTICE_REFUSED = "notice_refused"
     NOTICE_GIVEN_UP = "notice_given_up"
+    FAULTS_CHOSEN = "faults_chosen"
     REFUND_FAULTS_CHOSEN = "refund_faults_chosen"
     REFUND_REFUSED = "refund_refused"
     REFUND_ASKED = "refund_asked"
@@ -354,8 +355,8 @@ def changed(trade: Trade, event: Event) -> Trade:
             changes = {"queries": trade.queries + 1}
         case EventKind.CANCEL_PUT_OFF | EventKind.REVERSE_ASKED:
             changes = _reverse_changes(trade, event)
-        case EventKind.REFUND_FAULTS_CHOSEN:
-            changes = {"refund_faults": event.faults}
+        case EventKind.FAULTS_CHOSEN | EventKind.REFUND_FAULTS_CHOSEN:
+            changes = {_FAULTS_OF[event.kind]: event.faults}
         case (
             EventKind.PLACED_AGAIN
             | EventKind.ANSWER_WITHHELD
@@ -369,6 +370,7 @@ def changed(trade: Trade, event: Event) -> Trade:
     return msgspec.structs.replace(trade, **changes)
 
 
+_FAULTS_OF = {EventKind.FAULTS_CHOSEN: "faults", EventKind.REFUND_FAULTS_CHOSEN: "refund_faults"}
 _REFUND_ENDS = {
     EventKind.REFUND_DONE: RefundState.DONE,
     EventKind.REFUND_ABNORMAL: RefundState.ABNORMAL,

@@ -82,3 +82,14 @@ async def test_the_channels_go_down_and_come_back_while_the_wallet_stays_open(
         await caller.admin("PUT", "/sandbox/weather", {})
     assert await wechat_shop.state(trade_no) == "SUCCESS"
     assert (await caller.admin("PUT", "/sandbox/weather", {"down": "perhaps"}))[0] == 400
+
+
+async def test_a_channel_that_lied_comes_to_its_senses(wechat_shop: WechatShop, caller: Caller) -> None:
+    trade_no = new_trade_no()
+    await wechat_shop.place(trade_no)
+    paid = await caller.pay(trade_no=trade_no, faults={"amount_off_minor": -1})
+    status, _ = await caller.admin("PUT", "/sandbox/trade-faults", {"trade_no": trade_no, "faults": {}})
+    assert status == 200
+    assert wechat_shop.read(await wechat_shop.query(trade_no))["amount"]["total"] == paid["amount_minor"]
+    status, refusal = await caller.admin("PUT", "/sandbox/trade-faults", {"trade_no": trade_no})
+    assert (status, refusal["code"]) == (400, "body_unreadable")
