@@ -1,20 +1,26 @@
 """A proof that cannot fail proves nothing: each planted bug breaks one invariant, and `budan prove` must see it."""
 
+import asyncio
 import json
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from budan.proof.drawing import Mix
+from budan.proof.prove import ProveResult, Wanted, play_scenario
+from budan.proof.scenarios.listed import SCENARIOS
+from chaos.stall import Stall, tell
+
 ROOT = Path(__file__).resolve().parents[2]
 PLANTED = ROOT / "tests" / "planted"
 END_S_MAX = 150
-SEED = 3
+PLANTED_SEED = 3
+PATIENCE_S = 6.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +37,7 @@ PLANTS = (
     Plant(
         patch="I1_notice_answered_before_the_commit",
         scenario="database down",
-        orders=8,
+        orders=24,
         counts=frozenset({"unkept"}),
     ),
     Plant(
@@ -84,21 +90,12 @@ PLANTS = (
     ),
 )
 
-pytestmark = pytest.mark.timeout(END_S_MAX + 60)
-
-
-@pytest.fixture
-def passable(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A place for the run's own folder that an unprivileged database can get through to."""
-    folder = Path("/tmp") / f"budan-test-planted-{os.getpid()}-{tmp_path_factory.mktemp('x').name}"  # noqa: S108 - our own
-    folder.mkdir(mode=0o711)
-    yield folder
-    shutil.rmtree(folder, ignore_errors=True)
+pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(240)]
 
 
 def plant(name: str, *, tree: Path) -> None:
     """A copy of the program with the bug in it; fails where the patch does not fit the program any more."""
-    shutil.copytree(ROOT / "src", tree / "src", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / "src", tree / "src")
     applying = ["git", "apply", "-p1", str(PLANTED / f"{name}.patch")]
     # Outside of any repository: git would otherwise look for the files from its root.
     environment = {**os.environ, "GIT_CEILING_DIRECTORIES": str(tree.parent)}
@@ -106,34 +103,65 @@ def plant(name: str, *, tree: Path) -> None:
     assert done.returncode == 0, f"{name} does not fit any more: {done.stderr.decode()}"
 
 
-def test_every_patch_is_played_and_every_invariant_has_one() -> None:
+async def test_every_patch_is_played_and_every_invariant_has_one() -> None:
     assert {path.stem for path in PLANTED.glob("*.patch")} == {one.patch for one in PLANTS}
     invariants = [one.patch.partition("_")[0] for one in PLANTS]
     assert sorted(invariants) == sorted(["I1", "I3", "I4", "I5", "I7", "I8", "I9", "I10", "I11"])
 
 
+async def play(planted: Plant, *, stall: Stall, tree: Path) -> ProveResult:
+    """What `budan prove` says of the program with the bug."""
+    scenario = SCENARIOS[planted.scenario]
+    wanted = Wanted(
+        scenario=planted.scenario,
+        seed=PLANTED_SEED,
+        orders=planted.orders,
+        mix=Mix(),
+        kill_every_s=0,
+        patience_s=PATIENCE_S,
+    )
+    await stall.run_from(tree)
+    return await play_scenario(stall.instance, scenario, wanted=wanted, shops=stall.shops(scenario.shops), tell=tell)
+
+
 @pytest.mark.invariant("I1", "I3", "I4", "I5", "I7", "I8", "I9", "I10", "I11")
 @pytest.mark.parametrize("planted", PLANTS, ids=lambda one: one.patch)
-def test_prove_sees_a_planted_bug(planted: Plant, tmp_path: Path, passable: Path) -> None:
-    tree = tmp_path / "tree"
-    tree.mkdir()
-    plant(planted.patch, tree=tree)
-    # Without coverage: what a copy ran says nothing of the program, and would be counted as files that nobody tests.
-    inherited = {name: text for name, text in os.environ.items() if not name.startswith("COVERAGE_")}
-    environment = {**inherited, "TMPDIR": str(passable), "PYTHONPATH": str(tree / "src")}
-    flags = ["--scenario", planted.scenario, "--orders", str(planted.orders), "--seed", str(SEED), "--patience", "6"]
-    # Run from the tree, so that nothing but its own code is found; its processes inherit the path.
-    done = subprocess.run(
-        [sys.executable, "-m", "budan.cli.main", "prove", *flags, "--json"],
-        cwd=tree,
-        env=environment,
-        capture_output=True,
-        timeout=END_S_MAX,
-        check=False,
-    )
-    said = done.stderr.decode()
-    assert done.returncode == 1, said
-    result = json.loads(done.stdout)
-    assert result["ok"] is False
+async def test_prove_sees_a_planted_bug(planted: Plant, stall: Stall, tmp_path: Path) -> None:
+    plant(planted.patch, tree=tmp_path)
+    result = await play(planted, stall=stall, tree=tmp_path)
+    assert not result.ok
     for count in planted.counts:
-        assert result[count] > 0, said
+        assert getattr(result, count) > 0, result.problems
+
+
+async def test_a_broken_promise_ends_the_command_with_1(tmp_path: Path, folder: Path) -> None:
+    """Whoever runs the proof at night reads the exit code first."""
+    planted = next(one for one in PLANTS if one.patch.startswith("I10"))
+    plant(planted.patch, tree=tmp_path)
+    inherited = {name: text for name, text in os.environ.items() if not name.startswith("COVERAGE_")}
+    environment = {**inherited, "TMPDIR": str(folder), "PYTHONPATH": str(tmp_path / "src")}
+    flags = [
+        "--scenario",
+        planted.scenario,
+        "--orders",
+        str(planted.orders),
+        "--seed",
+        str(PLANTED_SEED),
+        "--patience",
+        "6",
+    ]
+    # Run from the tree, so that nothing but its own code is found; its processes inherit the path.
+    child = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "budan.cli.main", "prove", *flags, "--json"),
+        cwd=tmp_path,
+        env=environment,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    async with asyncio.timeout(END_S_MAX):
+        written, complaint = await child.communicate()
+    said = complaint.decode()
+    assert child.returncode == 1, said
+    result = json.loads(written)
+    assert result["ok"] is False
+    assert result["unbalanced"] > 0

@@ -62,32 +62,33 @@ class BookedOrder:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Books:
-    """All that budan wrote down about a run; `refunds` have their states."""
+    """All that budan wrote down about a run; `refunds` are the states of those of each trade."""
 
     orders: Mapping[OrderKey, BookedOrder]
     unbalanced: Collection[OrderKey]
-    refunds: Mapping[TradeKey, str]
+    refunds: Mapping[TradeKey, Sequence[str]]
     send_until: Mapping[TradeKey, datetime]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What budan told a caller of an order: that it is taken, and for a charge whether it is paid."""
+    """What budan told a caller of an order: that it is taken, for a charge whether it is paid, or which refund it took."""
 
     order_no: str
     payment_status: str
+    refund_no: str | None = None
 
 
 class Audit(msgspec.Struct, frozen=True, kw_only=True):
-    """Counts of the comparison. Everything from `lost` on must be zero; `examples` names some that are not.
+    """Counts of the comparison. Everything from `refunds_unknown` on must be zero; `examples` names some that are not.
 
     `lost`: paid at the channel, neither completed nor on its way back nor in suspense. `doubled`: completed or told
     more than once, or given back so. `wrongly_completed`: completed without that payment at the channel, told to a merchant so, or
     completed after a caller was told that it is not paid. `unbalanced`: an entry that does not sum to zero, a paid
     order whose booked payment is not its amount, or books that have another sum at the channel than the channel.
     `webhooks_missing`: an event that the merchant does not have. `unkept`: a success answer whose row is not there
-    (I1). `sent_late`: at the channel after the send window of its intent (I11). `webhooks_repeated` is allowed: the
-    same event, delivered again; `refunds_unknown` are those whose end the channel has not told yet.
+    (I1). `sent_late`: at the channel after the send window of its intent (I11). `refunds_unknown`: without an end that
+    the channel told. `webhooks_repeated` is allowed: the same event, delivered again.
     """
 
     orders: int
@@ -110,7 +111,7 @@ class Audit(msgspec.Struct, frozen=True, kw_only=True):
     def holds(self) -> bool:
         """Whether every promise was kept."""
         broken = (self.lost, self.doubled, self.wrongly_completed, self.unbalanced, self.webhooks_missing)
-        return not any((*broken, self.unkept, self.sent_late))
+        return not any((*broken, self.unkept, self.sent_late, self.refunds_unknown))
 
 
 async def audit_run(
@@ -162,7 +163,7 @@ def compare(
         completed=len(_completed(books)),
         webhooks=len(webhooks),
         webhooks_repeated=len(webhooks) - len({webhook.webhook_id for webhook in webhooks}),
-        refunds_unknown=sum(state not in _REFUND_ENDS for state in books.refunds.values()),
+        refunds_unknown=sum(state not in _REFUND_ENDS for states in books.refunds.values() for state in states),
         **{kind: len(found) for kind, found in findings.items()},
         examples=[f"{kind}: {one.text}" for kind, found in findings.items() for one in found[:EXAMPLES_MAX]],
         concerned=sorted({one.order for found in findings.values() for one in found[:EXAMPLES_MAX]}),
@@ -187,7 +188,7 @@ async def read_books(*, dsn: str, merchant_ids: Sequence[int]) -> Books:
                 notices=await connection.fetch(_NOTICES_LIST, merchants),
                 webhooks=await connection.fetch(_WEBHOOKS_LIST, merchants),
             )
-            unbalanced = await connection.fetch(_ENTRIES_UNBALANCED)
+            unbalanced = await connection.fetch(_ENTRIES_UNBALANCED, merchants)
             refunds = await connection.fetch(_REFUNDS_LIST, merchants)
             trades = await connection.fetch(_TRADES_LIST, merchants)
     finally:
@@ -195,9 +196,16 @@ async def read_books(*, dsn: str, merchant_ids: Sequence[int]) -> Books:
     return Books(
         orders=_booked_orders(lists),
         unbalanced={(row["lane"], row["order_id"]) for row in unbalanced},
-        refunds={TradeKey(row["lane"], row["order_id"], row["attempt"]): row["state"] for row in refunds},
+        refunds=_refund_states(refunds),
         send_until={TradeKey(row["lane"], row["order_id"], row["attempt"]): row["send_until"] for row in trades},
     )
+
+
+def _refund_states(rows: Sequence[Any]) -> dict[TradeKey, list[str]]:
+    states: dict[TradeKey, list[str]] = {}
+    for row in rows:
+        states.setdefault(TradeKey(row["lane"], row["order_id"], row["attempt"]), []).append(row["state"])
+    return states
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -346,6 +354,16 @@ def _unkept(truth: Sequence[TrueTrade], books: Books, answers: Sequence[Answer])
     keys = {parse_trade_no(answer.order_no).order for answer in answers}
     found = [
         Finding(order=key, text=f"{_name(key)} answered and not there") for key in sorted(keys - books.orders.keys())
+    ]
+    promised: dict[OrderKey, set[str]] = {}
+    for answer in answers:
+        if answer.refund_no is not None:
+            promised.setdefault(parse_trade_no(answer.order_no).order, set()).add(answer.refund_no)
+    kept = Counter(key.order for key, states in books.refunds.items() for _ in states)
+    found += [
+        Finding(order=key, text=f"{_name(key)} refund answered and not there")
+        for key, refunds in promised.items()
+        if kept[key] < len(refunds)
     ]
     for trade in truth:
         order = books.orders.get(trade.key.order)

@@ -13,14 +13,20 @@ PAY_AFTER_S_MEAN: Final = 0.6
 PAY_AFTER_S_MAX: Final = 4.0
 DELAY_NOTICE_S: Final = (0.3, 5.0)
 TYPING_S: Final = (0.5, 3.0)
+REFUND_TAKES_S: Final = (0.5, 4.0)
 # How a share of notice faults is divided among their kinds.
 _NOTICE_SHARES: Final = {"drop_notice": 0.4, "double_notice": 0.3, "delay_notice": 0.3}
+# The first that an order is drawn for is its channel.
+_BY_SHARE: Final = ("swiftpass", "ipaynow", "wechat_v2", "alipay")
 # What a request to place an order meets; everything else concerns the payment and its notice.
 PLACING_FAULTS: Final = frozenset({"timeout_before_charge", "timeout_after_charge", "busy", "slow_ms"})
 
 
 class Mix(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How likely each thing is for an order. `unpaid` payers never pay; `user_paying` is of those whose code is scanned."""
+    """How likely each thing is for an order. `unpaid` payers never pay; `user_paying` is of those whose code is scanned.
+
+    Who pays by none of the channels that are named pays by WeChat Pay. The shares beside `refund` are of the refunds.
+    """
 
     unpaid: float = 0.08
     b2c: float = 0.25
@@ -33,6 +39,14 @@ class Mix(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     busy: float = 0.03
     user_paying: float = 0.2
     user_paying_fails: float = 0.2
+    swiftpass: float = 0.06
+    ipaynow: float = 0.06
+    wechat_v2: float = 0.06
+    refund: float = 0.1
+    refund_in_parts: float = 0.4
+    refund_timeout: float = 0.1
+    refund_busy: float = 0.1
+    refund_waits: float = 0.2
 
 
 class MixUnreadable(ValueError):  # noqa: N818 - names what was asked
@@ -74,6 +88,9 @@ class Wish:
     # A shop that waits this long for a charge, and an order that lives this long.
     wait_s: float = 3.0
     expires_in_s: int | None = None
+    # What the shop gives back by the API once it knows that it was paid, and what the channel does with that.
+    refunds_minor: tuple[int, ...] = ()
+    refund_faults: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
     @property
     def placing(self) -> dict[str, Any]:
@@ -96,17 +113,45 @@ def draw(mix: Mix, *, seed: int, number: int) -> Wish:
         "delay_notice_s": round(chance.uniform(*DELAY_NOTICE_S), 3),
         "user_paying_s": round(chance.uniform(*TYPING_S), 3),
     }
+    refund_takes_s = round(chance.uniform(*REFUND_TAKES_S), 3)
     amount_minor = chance.randint(1, AMOUNT_MINOR_MAX)
     pay_after_s = round(min(chance.expovariate(1 / PAY_AFTER_S_MEAN), PAY_AFTER_S_MAX), 3)
+    channel = next((name for name in _BY_SHARE if hit[name]), "wechat_v3")
+    # WeChat's older interface knows nothing but codes that the shop scans.
+    is_b2c = hit["b2c"] or channel == "wechat_v2"
     return Wish(
         number=number,
-        channel="alipay" if hit["alipay"] else "wechat_v3",
+        channel=channel,
         amount_minor=amount_minor,
-        is_b2c=hit["b2c"],
-        pays=not hit["unpaid"] or hit["b2c"],
+        is_b2c=is_b2c,
+        pays=not hit["unpaid"] or is_b2c,
         pay_after_s=pay_after_s,
-        faults=_faults(hit, sizes),
+        faults=_faults(hit | {"b2c": is_b2c}, sizes),
+        refunds_minor=_refunds(hit, amount_minor, chance),
+        refund_faults=_refund_faults(hit, takes_s=refund_takes_s),
     )
+
+
+def _refunds(hit: Mapping[str, bool], amount_minor: int, chance: random.Random) -> tuple[int, ...]:
+    """All of it, or a part, or a part and then the rest."""
+    part = chance.randint(1, amount_minor)
+    is_followed = chance.random() < 1 / 2
+    if not hit["refund"]:
+        return ()
+    if not hit["refund_in_parts"] or part == amount_minor:
+        return (amount_minor,)
+    return (part, amount_minor - part) if is_followed else (part,)
+
+
+def _refund_faults(hit: Mapping[str, bool], *, takes_s: float) -> dict[str, Any]:
+    faults: dict[str, Any] = {"drop_notice": hit["drop_notice"]}
+    if hit["refund_timeout"]:
+        faults["timeout_after_charge"] = True
+    elif hit["refund_busy"]:
+        faults["busy"] = True
+    if hit["refund_waits"]:
+        faults["refund_takes_s"] = takes_s
+    return faults
 
 
 def _faults(hit: Mapping[str, bool], sizes: Mapping[str, float]) -> dict[str, Any]:

@@ -18,9 +18,12 @@ STATEMENT_S_MAX: Final = 30.0
 _GATEWAY_SET: Final = query("prove_gateway_set")
 _PAYMENTS_UNSETTLED: Final = query("prove_payments_unsettled")
 _WEBHOOKS_DUE_COUNT: Final = query("prove_webhooks_due_count")
+_REFUNDS_OPEN_COUNT: Final = query("prove_refunds_open_count")
 _TRADES_LIST: Final = query("prove_trades_list")
 _STATES_LIST: Final = query("prove_states_list")
 _TRADES_COUNT: Final = query("prove_trades_count")
+_PAID_AT_LIST: Final = query("prove_paid_at_list")
+_REFUNDS_HASTEN: Final = query("prove_refunds_hasten")
 _TIME_PASS: Final = query("prove_time_pass")
 _OUTCOMES_HOLD: Final = query("prove_outcomes_hold")
 # A change of an account takes effect everywhere within two seconds; who sells next must find it done.
@@ -65,6 +68,11 @@ class Hands:
         (row,) = await self._fetch(_WEBHOOKS_DUE_COUNT, list(merchant_ids))
         return row["due"]
 
+    async def count_refunds_open(self, merchant_ids: Sequence[int]) -> int:
+        """Refunds of these merchants' orders whose end the channel has not told."""
+        (row,) = await self._fetch(_REFUNDS_OPEN_COUNT, list(merchant_ids))
+        return row["open"]
+
     async def list_trades(self, *, shop: Shop, reference: str) -> list[TradeRow]:
         """The attempts of an order; none while it is not committed."""
         rows = await self._fetch(_TRADES_LIST, shop.lane, shop.merchant_id, reference)
@@ -92,6 +100,20 @@ class Hands:
         """Everything that these merchants' orders wait for lies further in the past; the send windows as they were."""
         rows = await self._fetch(_TIME_PASS, list(merchant_ids), by)
         return {TradeKey(row["lane"], row["order_id"], row["attempt"]): row["send_until"] for row in rows}
+
+    async def list_paid_at(self, payments: Sequence[TradeKey]) -> dict[TradeKey, datetime]:
+        """When these payments were made, by what budan believes of those that completed their orders."""
+        rows = await self._fetch(
+            _PAID_AT_LIST,
+            [key.lane for key in payments],
+            [key.order_id for key in payments],
+            [key.attempt for key in payments],
+        )
+        return {TradeKey(row["lane"], row["order_id"], row["attempt"]): row["paid_at"] for row in rows}
+
+    async def hasten_refunds(self, merchant_ids: Sequence[int], *, by: timedelta) -> None:
+        """The next step of each of these merchants' refunds is due so much sooner."""
+        await self._fetch(_REFUNDS_HASTEN, list(merchant_ids), by)
 
     @asynccontextmanager
     async def holding_outcomes(self) -> AsyncGenerator[None]:

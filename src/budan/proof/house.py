@@ -1,7 +1,7 @@
 """What a scenario plays with: an instance, shops of its own, a till, violence and time."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -18,6 +18,9 @@ from budan.proof.violence import Violence
 
 CONNECTIONS_MAX: Final = 64
 SANDBOX_S_MAX: Final = 20.0
+# What nobody knows of is sent again half a minute after its first sending at the earliest.
+HASTENED_EACH_S: Final = 1.0
+HASTENED_MAX: Final = 40
 _OK: Final = 200
 
 
@@ -39,6 +42,8 @@ class House:
     instance: Instance
     options: Options
     shops: tuple[Shop, ...]
+    # Merchants of one channel alone, by that channel, where the scenario plays them too.
+    alone: Mapping[str, Shop]
     till: Till
     violence: Violence
     hands: Hands
@@ -67,7 +72,7 @@ class House:
     @property
     def merchant_ids(self) -> list[int]:
         """Whose orders are judged."""
-        return [shop.merchant_id for shop in self.shops]
+        return [shop.merchant_id for shop in (*self.shops, *self.alone.values())]
 
     def ours(self) -> list[TrueTrade]:
         """What the channels know of this scenario's orders by now."""
@@ -76,7 +81,7 @@ class House:
 
     def shop_of(self, wish: Wish) -> Shop:
         """Which of the shops sells it."""
-        return self.shops[wish.number % len(self.shops)]
+        return self.alone.get(wish.channel) or self.shops[wish.number % len(self.shops)]
 
     def drawn(self, count: int, **changes: Any) -> list[Wish]:
         """Orders of the seed, with what this scenario wants of each."""
@@ -111,6 +116,18 @@ class House:
         # The first that was seen is the one that was promised.
         self.windows.update({key: until for key, until in before.items() if key not in self.windows})
         self.tell(f"{by} have passed for what waits in the database")
+
+    async def hasten_refunds(self, **span: float) -> None:
+        """Time passes for the next steps of this scenario's refunds, and for nothing else."""
+        await self.hands.hasten_refunds(self.merchant_ids, by=timedelta(**span))
+
+    async def bring_refunds_home(self) -> None:
+        """Returns when no refund is open; one that was interrupted is asked about after minutes, for it hurries nobody else."""
+        for _ in range(HASTENED_MAX):
+            if not await self.hands.count_refunds_open(self.merchant_ids):
+                return
+            await asyncio.sleep(HASTENED_EACH_S)
+            await self.hasten_refunds(hours=1)
 
     @asynccontextmanager
     async def odds(self, **odds: float) -> AsyncGenerator[None]:

@@ -27,14 +27,17 @@ Progress = Callable[[str], None]
 READY_S_MAX: Final = 60.0
 STEP_S_MAX: Final = 60.0
 TAIL_LINES: Final = 4
-RATES_BP: Final = {"wechat_v3": 60, "alipay": 55}
+RATES_BP: Final[Mapping[str, int]] = {"wechat_v3": 60, "alipay": 55, "swiftpass": 50, "ipaynow": 45, "wechat_v2": 58}
+# What most merchants have: an account at both.
+BOTH: Final = ("wechat_v3", "alipay")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shape:
     """How big an instance is, and how its sandbox behaves; `webhook_query` asks the merchant for misbehaviour.
 
-    `linked` puts a line that can be cut before the channels, and one before us where channels and payers call.
+    `linked` puts a line that can be cut before the channels, and one before us where channels and payers call. Besides
+    `merchants`, who have accounts at both wallets, there is one with nothing but each of the channels in `alone`.
     """
 
     serves: int = 1
@@ -45,6 +48,7 @@ class Shape:
     webhook_query: str = ""
     log_level: str = "warning"
     linked: bool = False
+    alone: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +90,8 @@ class Instance:
     sandbox_url: str
     accounts: Mapping[str, int]
     shops: tuple[Shop, ...]
+    # Merchants of one channel alone, by that channel.
+    alone: Mapping[str, Shop]
     supervisor: Supervisor
     # Budan's own programs, by name: what a proof stops it starts again.
     programs: Mapping[str, Program]
@@ -126,6 +132,12 @@ class Instance:
             environment["PYTHONPATH"] = os.pathsep.join(filter(None, (more["PYTHONPATH"], own)))
         changed = replace(program, environment=environment)
         await self.supervisor.start(changed, ready_s_max=READY_S_MAX)
+
+    async def start_skewed(self, name: str, clock_file: Path) -> None:
+        """A program that was stopped runs again with a clock that is wrong by the seconds in this file."""
+        program = self.programs[name]
+        argv = (sys.executable, "-m", "budan.proof.skewed", str(clock_file), *program.argv[len(CLI) :])
+        await self.supervisor.start(replace(program, argv=argv), ready_s_max=READY_S_MAX)
 
 
 @contextmanager
@@ -190,10 +202,11 @@ async def private_instance(
             progress("database: has its tables")
             tasks.create_task(_start_all(supervisor, inside, progress=progress))
             await standing
-            accounts = await _add_accounts(environment, progress=progress)
+            accounts = await _add_accounts(environment, channels=(*BOTH, *shape.alone), progress=progress)
             shops = await _add_shops(
                 folder, accounts=accounts, ports=ports, shape=shape, environment=environment, progress=progress
             )
+            alone = dict(zip(shape.alone, shops[shape.merchants :], strict=True))
         yield Instance(
             folder=folder,
             dsn=url,
@@ -201,7 +214,8 @@ async def private_instance(
             public_url=f"http://{LOOPBACK}:{ports.public}",
             sandbox_url=f"http://{LOOPBACK}:{ports.sandbox}",
             accounts=accounts,
-            shops=shops,
+            shops=shops[: shape.merchants],
+            alone=alone,
             supervisor=supervisor,
             programs={program.name: program for program in (*outside, *inside)},
             server=server,
@@ -319,13 +333,15 @@ async def _start(supervisor: Supervisor, program: Program, *, progress: Progress
     progress(f"{program.name}: ready")
 
 
-async def _add_accounts(environment: Mapping[str, str], *, progress: Progress) -> dict[str, int]:
+async def _add_accounts(
+    environment: Mapping[str, str], *, channels: Sequence[str], progress: Progress
+) -> dict[str, int]:
     async def add(channel: str) -> int:
         arguments = ("channel", "add", channel, "--sandbox", "--name", f"sandbox {channel}")
         added = await run_cli(*arguments, environment=environment, timeout_s=STEP_S_MAX)
         return int(added["account_id"])
 
-    accounts = dict(zip(RATES_BP, await asyncio.gather(*map(add, RATES_BP)), strict=True))
+    accounts = dict(zip(channels, await asyncio.gather(*map(add, channels)), strict=True))
     progress(f"accounts at the sandbox: {', '.join(accounts)}")
     return accounts
 
@@ -341,12 +357,17 @@ async def _add_shops(
 ) -> tuple[Shop, ...]:
     query = f"?{shape.webhook_query}" if shape.webhook_query else ""
     webhook = f"http://{LOOPBACK}:{ports.merchant}{WEBHOOK_PATH}{query}"
-    names = [f"Shop {number}" for number in range(1, shape.merchants + 1)]
-    flags = ["--webhook", webhook, "--with-key", "--with-shop"]
-    for channel, account_id in accounts.items():
-        flags += ["--account", str(account_id), "--rate", f"{channel}={RATES_BP[channel]}"]
-    added = await run_cli("merchant", "add", *names, *flags, environment=environment, timeout_s=STEP_S_MAX)
-    rows: list[dict[str, Any]] = added["merchants"]
+    many = [f"Shop {number}" for number in range(1, shape.merchants + 1)]
+    wanted = [(many, BOTH), *(([f"Shop of {channel}"], (channel,)) for channel in shape.alone)]
+
+    async def add(names: Sequence[str], channels: Sequence[str]) -> list[dict[str, Any]]:
+        flags = ["--webhook", webhook, "--with-key", "--with-shop"]
+        for channel in channels:
+            flags += ["--account", str(accounts[channel]), "--rate", f"{channel}={RATES_BP[channel]}"]
+        added = await run_cli("merchant", "add", *names, *flags, environment=environment, timeout_s=STEP_S_MAX)
+        return added["merchants"]
+
+    rows = [row for added in await asyncio.gather(*(add(*one) for one in wanted)) for row in added]
     secrets = {str(row["merchant_id"]): row["webhook_secret"] for row in rows}
     (folder / "merchant.json").write_bytes(msgspec.json.encode(secrets))
     progress(f"merchants: {len(rows)}, each with a key, a shop and a secret of its own")

@@ -29,6 +29,7 @@ from budan.proof.violence import Violence
 RECOVERED_AFTER_S: Final = 1.0
 SERVES: Final = 2
 WORKERS: Final = 2
+ALONE: Final = ("swiftpass", "ipaynow", "wechat_v2")
 # The channels' documented waits before a repeat of a notice, shortened: 15 s become 0.3 s, 20 min 24 s.
 TIME_SCALE: Final = 0.02
 
@@ -90,7 +91,8 @@ async def _prove(stage: Stage, wanted: Wanted, *, as_json: bool) -> int:
     stage.progress(f"scenario {scenario.name}, seed {wanted.seed}: {scenario.stands_for}")
     async with AsyncExitStack() as stack:
         folder = stack.enter_context(private_folder())
-        shape = prove_shape(merchants=scenario.shops, seed=wanted.seed)
+        alone = ALONE if scenario.with_alone else ()
+        shape = prove_shape(merchants=scenario.shops, seed=wanted.seed, alone=alone)
         instance = await stack.enter_async_context(
             private_instance(folder=folder, dsn=None, shape=shape, progress=stage.progress)
         )
@@ -104,9 +106,17 @@ async def _prove(stage: Stage, wanted: Wanted, *, as_json: bool) -> int:
     return 0 if result.ok else EXIT_BROKEN
 
 
-def prove_shape(*, merchants: int, seed: int) -> Shape:
+def prove_shape(*, merchants: int, seed: int, alone: tuple[str, ...] = ALONE) -> Shape:
     """The instance that every scenario is played on."""
-    return Shape(serves=SERVES, workers=WORKERS, merchants=merchants, time_scale=TIME_SCALE, seed=seed, linked=True)
+    return Shape(
+        serves=SERVES,
+        workers=WORKERS,
+        merchants=merchants,
+        time_scale=TIME_SCALE,
+        seed=seed,
+        linked=True,
+        alone=alone,
+    )
 
 
 async def link_up(instance: Instance) -> None:
@@ -158,6 +168,7 @@ def _open_house(
         instance=instance,
         options=options,
         shops=tuple(shops),
+        alone=instance.alone if scenario.with_alone else {},
         till=Till(api=api, sandbox=sandbox, tag=scenario.name[:20].replace(" ", "-")),
         violence=Violence(instance, tell=tell),
         hands=Hands(instance),

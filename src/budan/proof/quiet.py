@@ -1,4 +1,4 @@
-"""Waits until a run has come to rest: everything paid has its end, and everybody was told."""
+"""Waits until a run has come to rest: everything paid or given back has its end, and everybody was told."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -54,7 +54,9 @@ class Quiet:
         asked = [key for key in paid if key not in self._settled]
         unsettled = await self._hands.list_unsettled(asked) if asked else set[TradeKey]()
         self._settled.update(key for key in asked if key not in unsettled)
-        webhooks = await self._hands.count_webhooks_due(sorted(self._merchant_ids))
-        if not (unsettled or webhooks):
+        merchant_ids = sorted(self._merchant_ids)
+        webhooks = await self._hands.count_webhooks_due(merchant_ids)
+        refunds = await self._hands.count_refunds_open(merchant_ids)
+        if not (unsettled or webhooks or refunds):
             return None
-        return f"{len(unsettled)} payments and {webhooks} webhooks under way"
+        return f"{len(unsettled)} payments, {webhooks} webhooks and {refunds} refunds under way"

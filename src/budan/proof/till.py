@@ -20,6 +20,9 @@ REPEAT_S_MAX: Final = 60.0
 CODE_AGAIN_S: Final = 1.0
 CODE_TRIES_IN_WINDOW: Final = 10
 CODE_TRIES_MAX: Final = 20
+# A shop that gives back waits so long to hear that it was paid, and looks so often.
+KNOWN_S_MAX: Final = 10.0
+LOOK_EVERY_S: Final = 0.5
 _CHARGES: Final = "/v1/charges"
 _PLACEABLE: Final = frozenset({"created", "unknown"})
 _CREATED: Final = 201
@@ -45,12 +48,44 @@ class Till:
     async def sell(self, wish: Wish, *, shop: Shop) -> dict[str, Any]:
         """The order as budan told it last; the payer has done what he wished to do. Raises StepFailed."""
         if wish.is_b2c:
-            return await self.charge(wish, shop=shop)
-        order = await self.create(wish, shop=shop)
-        if wish.pays:
-            await asyncio.sleep(wish.pay_after_s)
-            await self.pay(order, wish)
+            order = await self.charge(wish, shop=shop)
+        else:
+            order = await self.create(wish, shop=shop)
+            if wish.pays:
+                await asyncio.sleep(wish.pay_after_s)
+                await self.pay(order, wish)
+        if wish.refunds_minor and wish.pays:
+            await self.give_back(order, wish, shop=shop)
         return order
+
+    async def give_back(self, order: dict[str, Any], wish: Wish, *, shop: Shop) -> None:
+        """The shop asks for its refunds as soon as it knows that it was paid; one that is not in time has nothing to return."""
+        loop = asyncio.get_running_loop()
+        until_s = loop.time() + KNOWN_S_MAX
+        while order["payment_status"] != "paid":
+            if order["payment_status"] == "unpaid" or loop.time() > until_s:
+                return
+            await asyncio.sleep(LOOK_EVERY_S)
+            order = await self.look(order, shop=shop)
+        paid = next(trade for trade in order["trades"] if trade["state"] == "succeeded")
+        chosen = {"trade_no": paid["trade_no"], "faults": wish.refund_faults}
+        await self._ask(lambda: self._sandbox.put("/sandbox/refund-faults", chosen, timeout_s=ANSWER_S_MAX), wanted=_OK)
+        for nth, amount_minor in enumerate(wish.refunds_minor):
+            await self.refund(order, wish, shop=shop, amount_minor=amount_minor, nth=nth)
+
+    async def refund(
+        self, order: dict[str, Any], wish: Wish, *, shop: Shop, amount_minor: int, nth: int = 0
+    ) -> dict[str, Any]:
+        """The refund as budan took it; the same `nth` asks for the same one again."""
+        path = f"/v1/orders/{order['order_no']}/refunds"
+        headers = f"{shop.headers}Idempotency-Key: {self.reference(wish, shop=shop)}-back-{nth}\r\n"
+        body = {"amount_minor": amount_minor, "reason": "proof"}
+        answer = await self._ask(
+            lambda: self._api.post(path, body, headers=headers, timeout_s=ANSWER_S_MAX), wanted=_CREATED
+        )
+        taken: dict[str, Any] = answer.json()
+        self.answers.append(Answer(order_no=order["order_no"], payment_status="paid", refund_no=taken["refund_no"]))
+        return taken
 
     def reference(self, wish: Wish, *, shop: Shop) -> str:
         """The shop's own number of an order."""
@@ -89,6 +124,26 @@ class Till:
         shown = await self._ask(lambda: self._tell_sandbox("/sandbox/auth-codes", code), wanted=_CREATED)
         body = self._body(wish, shop=shop) | {"auth_code": shown.json()["auth_code"], "wait_s": wish.wait_s}
         return await self._ask_budan(_CHARGES, body, shop=shop, wanted=_OK)
+
+    async def refund_by_portal(self, order: dict[str, Any], *, amount_minor: int) -> None:
+        """A person at the shop gives back at the channel itself, which tells it as it tells payments."""
+        wish = {
+            "trade_no": order["trades"][-1]["trade_no"],
+            "amount_minor": amount_minor,
+            "faults": {"tell_refund": True},
+        }
+        await self._ask(lambda: self._tell_sandbox("/sandbox/portal-refunds", wish), wanted=_CREATED)
+
+    async def end_lies(self, order: dict[str, Any]) -> None:
+        """The channel tells the truth about the order's newest attempt again, if it is asked: its notice stays lost."""
+        wish = {"trade_no": order["trades"][-1]["trade_no"], "faults": {"drop_notice": True}}
+        await self._ask(lambda: self._sandbox.put("/sandbox/trade-faults", wish, timeout_s=ANSWER_S_MAX), wanted=_OK)
+
+    async def close(self, order: dict[str, Any], *, shop: Shop) -> None:
+        """The shop does not want the order any more; what it answers about payment is the last word that counts."""
+        path = f"/v1/orders/{order['order_no']}/close"
+        request = render_request(method="POST", path=path, headers=shop.headers)
+        await self._ask(lambda: self._api.send(request, timeout_s=ANSWER_S_MAX), wanted=_OK)
 
     async def pay(self, order: dict[str, Any], wish: Wish) -> None:
         """The payer pays the newest code of the order; whoever hears nothing looks whether the money is gone."""

@@ -5,7 +5,7 @@ import os
 import random
 import signal
 from collections import Counter
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -22,6 +22,35 @@ CUT_DATABASE: Final = "cut connections"
 CRASH_DATABASE: Final = "crash of the database"
 END_DATABASE: Final = "immediate shutdown of the database"
 _CONNECTIONS_CUT: Final = query("prove_connections_cut")
+
+
+class Clocks:
+    """The wrong clocks of some programs, which can be moved while they run."""
+
+    def __init__(self, instance: Instance, *, names: Sequence[str]) -> None:
+        self._instance = instance
+        self._files = {name: instance.folder / f"clock-{name}" for name in names}
+
+    def shift(self, name: str, *, by_s: float) -> None:
+        """The program's clock is wrong by so much from now on."""
+        # Renamed, so that a program that reads it meanwhile reads one of the two whole.
+        written = self._files[name].with_suffix(".new")
+        written.write_text(str(by_s), "ascii")
+        written.rename(self._files[name])
+
+    async def start(self) -> None:
+        """All of them run anew, by their wrong clocks."""
+        await asyncio.gather(*(self._instance.stop(name) for name in self._files))
+        await asyncio.gather(*(self._instance.start_skewed(name, file) for name, file in self._files.items()))
+
+    @asynccontextmanager
+    async def resting(self, name: str) -> AsyncGenerator[None]:
+        """Inside, this one does not run."""
+        await self._instance.stop(name)
+        try:
+            yield
+        finally:
+            await self._instance.start_skewed(name, self._files[name])
 
 
 class Violence:
@@ -84,16 +113,18 @@ class Violence:
             self._tell(f"{name} goes on")
 
     @asynccontextmanager
-    async def changed(self, environments: Mapping[str, Mapping[str, str]]) -> AsyncGenerator[None]:
-        """Inside, these programs run with these variables besides their own; they are stopped and started in order."""
-        self._tell(f"started anew: {', '.join(environments)}")
-        await asyncio.gather(*(self._instance.stop(name) for name in environments))
-        await asyncio.gather(*(self._instance.start(name, more) for name, more in environments.items()))
+    async def skewed(self, shifts_s: Mapping[str, float]) -> AsyncGenerator[Clocks]:
+        """Inside, these programs run with clocks that are wrong by so much; they are stopped and started in order."""
+        clocks = Clocks(self._instance, names=tuple(shifts_s))
+        for name, by_s in shifts_s.items():
+            clocks.shift(name, by_s=by_s)
+        self._tell(f"clocks are wrong: {', '.join(f'{name} {by_s:+.0f} s' for name, by_s in shifts_s.items())}")
+        await clocks.start()
         try:
-            yield
+            yield clocks
         finally:
-            await asyncio.gather(*(self._instance.stop(name) for name in environments))
-            await asyncio.gather(*(self._instance.start(name) for name in environments))
+            await asyncio.gather(*(self._instance.stop(name) for name in shifts_s))
+            await asyncio.gather(*(self._instance.start(name) for name in shifts_s))
 
     @asynccontextmanager
     async def stopped(self, *names: str) -> AsyncGenerator[None]:

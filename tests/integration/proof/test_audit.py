@@ -149,9 +149,26 @@ def test_a_broken_promise_is_counted(
 
 def test_a_payment_on_its_way_back_is_not_lost() -> None:
     """A second or a late payment completes nothing, and its refund is its end (I9)."""
-    intended = compare(truth=[TRADE], books=books(UNPAID, refunds={KEY: "created"}), webhooks=[])
-    assert intended.holds
+    back = replace(TRADE, refunds_minor={"r": 1_000}, refunded_minor=1_000)
+    assert compare(truth=[back], books=books(UNPAID, refunds={KEY: ["succeeded"]}), webhooks=[]).holds
+
+
+@pytest.mark.parametrize("state", ["created", "submitted", "unknown"])
+def test_a_refund_without_an_end_is_a_broken_promise(state: str) -> None:
+    """Somebody waits for that money: a run is not over before the channel has told what became of it."""
+    intended = compare(truth=[TRADE], books=books(UNPAID, refunds={KEY: ["succeeded", state]}), webhooks=[])
     assert intended.refunds_unknown == 1
+    assert not intended.holds
+
+
+def test_a_refund_that_was_promised_and_is_not_there_is_unkept() -> None:
+    promised = Answer(order_no=TRADE_NO, payment_status="paid", refund_no="R1")
+    kept = compare(truth=[TRADE], books=books(ORDER, refunds={KEY: ["failed"]}), webhooks=[WEBHOOK], answers=[promised])
+    assert kept.holds
+    assert broken(compare(truth=[TRADE], books=books(ORDER), webhooks=[WEBHOOK], answers=[promised])) == {"unkept": 1}
+
+
+def test_a_payment_that_a_cancel_gave_back_is_not_lost() -> None:
     assert compare(truth=[replace(TRADE, is_returned=True)], books=books(UNPAID), webhooks=[]).holds
 
 

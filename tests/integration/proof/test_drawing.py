@@ -34,6 +34,20 @@ def test_shares_are_what_was_asked_for() -> None:
     assert not any(wish.faults for wish in drawn(parse_mix(QUIET, mix=with_notice_faults(Mix(), 0))))
 
 
+def test_what_goes_back_is_never_more_than_what_came() -> None:
+    refunded = [wish for wish in drawn(Mix(refund=0.5)) if wish.refunds_minor]
+    assert 0.45 < len(refunded) / MANY < 0.55
+    assert all(0 < sum(wish.refunds_minor) <= wish.amount_minor and min(wish.refunds_minor) > 0 for wish in refunded)
+    assert {len(wish.refunds_minor) for wish in refunded} == {1, 2}
+    assert any(sum(wish.refunds_minor) < wish.amount_minor for wish in refunded)
+
+
+def test_every_channel_is_drawn_and_only_by_what_it_can_do() -> None:
+    wishes = drawn(Mix())
+    assert {wish.channel for wish in wishes} == {"wechat_v3", "alipay", "swiftpass", "ipaynow", "wechat_v2"}
+    assert all(wish.is_b2c and wish.pays for wish in wishes if wish.channel == "wechat_v2")
+
+
 QUIET = "timeout_before_charge=0,timeout_after_charge=0,busy=0,user_paying=0"
 
 

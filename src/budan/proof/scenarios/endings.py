@@ -7,7 +7,7 @@ from typing import Final
 from budan.proof.drawing import Wish
 from budan.proof.house import House, happened
 from budan.proof.scenarios.scenario import Scenario
-from budan.proof.scenarios.wishes import STEP_S_MAX, scanned
+from budan.proof.scenarios.wishes import STEP_S_MAX, key_of, scanned
 
 # An order's life by default, and the time after the channel's expiry in which a clock may still be behind.
 LIFE_MIN: Final = 15
@@ -45,17 +45,41 @@ async def _play_success_after_the_end(house: House) -> None:
     """Alipay knows nothing of a code that nobody has scanned; its clock is behind ours, and the payer scans it now."""
     wishes = [replace(wish, channel="alipay") for wish in scanned(house)]
     orders = [await house.till.create(wish, shop=house.shop_of(wish)) for wish in wishes]
+    await _all_have_ended(house, state="expired")
+    for order, wish in zip(orders, wishes, strict=True):
+        await house.till.pay(order, wish)
+
+
+async def _play_success_after_close(house: House) -> None:
+    """The same, but the shop had closed the orders: it was told that nobody will pay, so the money goes back."""
+    wishes = [replace(wish, channel="alipay") for wish in scanned(house)]
+    orders = [await house.till.create(wish, shop=house.shop_of(wish)) for wish in wishes]
+    for order, wish in zip(orders, wishes, strict=True):
+        await house.till.close(order, shop=house.shop_of(wish))
+    await _all_have_ended(house, state="closed")
+    for order, wish in zip(orders, wishes, strict=True):
+        await house.till.pay(order, wish)
+
+    async def all_are_on_their_way_back() -> bool:
+        return not await house.hands.list_unsettled([key_of(order) for order in orders])
+
+    await house.until(all_are_on_their_way_back, what="every late payment's refund", timeout_s=STEP_S_MAX)
+    await house.bring_refunds_home()
+    kept = sum(bool(trade.kept_minor) for trade in house.ours())
+    happened(f"{kept} closed orders kept their money", is_so=not kept)
+
+
+async def _all_have_ended(house: House, *, state: str) -> None:
+    """The lives of all orders are over, and so is the time in which the channel may be asked about them once more."""
     await house.pass_time(minutes=LIFE_MIN + SKEW_MIN + 1)
 
-    async def all_have_ended() -> bool:
+    async def look() -> bool:
         # The second question, which ends a code that is not known, comes some minutes after the first.
         await asyncio.sleep(1.0)
         await house.pass_time(minutes=LIFE_MIN)
-        return await house.hands.list_states(house.merchant_ids) == {"expired"}
+        return await house.hands.list_states(house.merchant_ids) == {state}
 
-    await house.until(all_have_ended, what="the end of every order", timeout_s=STEP_S_MAX)
-    for order, wish in zip(orders, wishes, strict=True):
-        await house.till.pay(order, wish)
+    await house.until(look, what="the end of every order", timeout_s=STEP_S_MAX)
 
 
 async def _play_returned_then_success(house: House) -> None:
@@ -107,6 +131,12 @@ SCENARIOS: Final = (
         stands_for="the order has expired here, and the channel's clock lets its payer pay after that",
         orders=6,
         play=_play_success_after_the_end,
+    ),
+    Scenario(
+        name="success after close",
+        stands_for="the shop has closed the order and sent its customer away, and the payer pays the code that he kept",
+        orders=4,
+        play=_play_success_after_close,
     ),
     Scenario(
         name="returned, then success",

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Final
 
-from budan.proof.scenarios import endings, mixed, notices, outages, payers, senders
+from budan.proof.scenarios import clocks, endings, lies, mixed, notices, outages, payers, refunds, senders
 from budan.proof.scenarios.scenario import Scenario
 
 _ALL: Final = (
@@ -13,6 +13,9 @@ _ALL: Final = (
     *outages.SCENARIOS,
     *payers.SCENARIOS,
     *endings.SCENARIOS,
+    *refunds.SCENARIOS,
+    *lies.SCENARIOS,
+    *clocks.SCENARIOS,
 )
 SCENARIOS: Final[Mapping[str, Scenario]] = {scenario.name: scenario for scenario in _ALL}
 assert len(SCENARIOS) == len(_ALL), "each has a name of its own"

@@ -27,6 +27,7 @@ async def _play(house: House) -> None:
         finally:
             stop.set()
             telling.cancel()
+    await house.bring_refunds_home()
 
 
 async def _tell(house: House) -> None:
@@ -42,6 +43,7 @@ SCENARIOS: Final = (
         stands_for="a bad day: notices lost, doubled and late, answers lost, programs and database killed every few seconds",
         orders=200,
         shops=4,
+        with_alone=True,
         play=_play,
     ),
 )

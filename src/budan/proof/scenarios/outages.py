@@ -8,9 +8,8 @@ from budan.proof.house import House, happened
 from budan.proof.link import Passing
 from budan.proof.records import read_webhooks
 from budan.proof.scenarios.scenario import Scenario
-from budan.proof.scenarios.wishes import STEP_S_MAX, all_are_paid_here, scanned
+from budan.proof.scenarios.wishes import STEP_S_MAX, WORKERS, all_are_paid_here, scanned
 
-WORKERS: Final = ("worker-1", "worker-2")
 AT_ONCE: Final = 12
 DATABASE_DOWN_S: Final = 4.0
 CHANNEL_DOWN_S: Final = 4.0
@@ -68,7 +67,9 @@ async def _play_database_down(house: House) -> None:
     """Payers pay on: notices are refused, shops hear that budan is away and ask again."""
     early, late = (house.drawn(house.options.orders // 2 * 2)[part::2] for part in range(2))
     async with asyncio.TaskGroup() as tasks:
-        orders = [await house.till.create(replace(wish, pays=True), shop=house.shop_of(wish)) for wish in early]
+        # At once, so that no program of ours meets the outage without having seen its accounts.
+        creating = [house.till.create(replace(wish, pays=True), shop=house.shop_of(wish)) for wish in early]
+        orders = await asyncio.gather(*creating)
         async with house.violence.database_down(crashed=True):
             for order, wish in zip(orders, early, strict=True):
                 tasks.create_task(house.till.pay(order, wish))

@@ -19,3 +19,5 @@ class Scenario:
     orders: int
     play: Callable[[House], Awaitable[None]]
     shops: int = 1
+    # Whether the merchants of one channel alone take part; only one scenario at a time may have them.
+    with_alone: bool = False

@@ -1,12 +1,14 @@
 """Orders that several scenarios wish for, and what they wait for."""
 
-from typing import Final
+from typing import Any, Final
 
 from budan.proof.drawing import Wish
 from budan.proof.house import House
+from budan.proof.truth import TradeKey, parse_trade_no
 
 STEP_S_MAX: Final = 60.0
 SERVES: Final = ("serve-1", "serve-2")
+WORKERS: Final = ("worker-1", "worker-2")
 CHANNELS: Final = ("wechat_v3", "alipay")
 
 
@@ -14,6 +16,11 @@ def scanned(house: House, *, part: int = 0, parts: int = 1) -> list[Wish]:
     """One of so many parts of the scenario's orders; payers of both channels scan the shop's code."""
     numbers = range(part, house.options.orders, parts)
     return [Wish(number=number, channel=CHANNELS[number % 2], amount_minor=1_000 + number) for number in numbers]
+
+
+def key_of(order: dict[str, Any]) -> TradeKey:
+    """The newest attempt of an order as budan told it."""
+    return parse_trade_no(order["trades"][-1]["trade_no"])
 
 
 def both_ways(house: House) -> list[Wish]:

@@ -24,9 +24,11 @@ WHERE p.entry_key LIKE 'payment:%' AND o.merchant_id = any($1::integer[])
 GROUP BY p.lane, p.order_id, p.entry_key;
 
 -- name: audit_entries_unbalanced :many
--- Journal entries whose lines do not sum to zero (I10), of whomever.
+-- Journal entries whose lines do not sum to zero (I10): of these merchants' orders, and of no order at all.
 SELECT p.lane, p.order_id, p.entry_key, p.currency, sum(p.amount_minor)::bigint AS sum_minor
 FROM posting AS p
+LEFT JOIN orders AS o ON p.lane = o.lane AND p.order_id = o.id
+WHERE o.id IS NULL OR o.merchant_id = any($1::integer[])
 GROUP BY p.lane, p.order_id, p.entry_key, p.currency
 HAVING sum(p.amount_minor) <> 0;
 

@@ -40,12 +40,29 @@ WHERE
         WHERE p.lane = w.lane AND p.order_id = w.order_id AND p.entry_key LIKE 'suspense:' || w.attempt || ':%'
     );
 
+-- name: prove_paid_at_list :many
+-- When these payments were made, as the orders that they completed keep it.
+SELECT
+    w.lane,
+    w.order_id,
+    w.attempt,
+    o.paid_at
+FROM unnest($1::smallint[], $2::bigint[], $3::smallint[]) AS w (lane, order_id, attempt)
+INNER JOIN orders AS o ON w.lane = o.lane AND w.order_id = o.id AND w.attempt = o.paid_attempt;
+
 -- name: prove_webhooks_due_count :one
 -- How many events the merchants still have to take.
 SELECT count(*) AS due
 FROM webhook_due AS d
 INNER JOIN orders AS o ON d.lane = o.lane AND d.order_id = o.id
 WHERE o.merchant_id = any($1::integer[]);
+
+-- name: prove_refunds_open_count :one
+-- How many refunds of these merchants' orders have not come to an end that the channel told.
+SELECT count(*) AS open
+FROM refund AS f
+INNER JOIN orders AS o ON f.lane = o.lane AND f.order_id = o.id
+WHERE o.merchant_id = any($1::integer[]) AND f.state IN ('created', 'submitted', 'unknown');
 
 -- name: prove_trades_list :many
 -- The attempts of one order, as they are now.
@@ -72,6 +89,12 @@ SELECT count(*) AS trades
 FROM trade AS t
 INNER JOIN orders AS o ON t.lane = o.lane AND t.order_id = o.id
 WHERE o.merchant_id = any($1::integer[]);
+
+-- name: prove_refunds_hasten :none
+-- The next step of a refund comes sooner by $2; what may be sent, and until when, stays as it is.
+UPDATE refund_due AS d SET due_at = d.due_at - $2::interval
+FROM orders AS o
+WHERE d.lane = o.lane AND d.order_id = o.id AND o.merchant_id = any($1::integer[]);
 
 -- name: prove_time_pass :many
 -- Time passes for everything that these merchants' orders wait for: all of it lies $2 further in the past. What has

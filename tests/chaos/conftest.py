@@ -1,0 +1,29 @@
+"""One platform for all chaos of a test process: starting one costs more than most scenarios."""
+
+import os
+import shutil
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from budan.proof.instance import private_instance
+from budan.proof.prove import link_up, prove_shape
+from chaos.stall import SEED, SHOPS, Stall, tell
+
+
+@pytest.fixture(scope="session")
+def folder() -> Iterator[Path]:
+    made = Path("/tmp") / f"budan-test-chaos-{os.getpid()}"  # noqa: S108 - the unprivileged database must get there
+    made.mkdir(mode=0o711)
+    yield made
+    shutil.rmtree(made)
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def stall(folder: Path) -> AsyncIterator[Stall]:
+    shape = prove_shape(merchants=SHOPS, seed=SEED)
+    async with private_instance(folder=folder, dsn=None, shape=shape, progress=tell) as instance:
+        await link_up(instance)
+        yield Stall(instance)
