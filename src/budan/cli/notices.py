@@ -9,6 +9,7 @@ import click
 from rich.table import Table
 
 from budan.cli.frame import OUT, json_option, print_json, run_async, with_settings
+from budan.cli.losses import losses_report
 from budan.cli.moments import Day, Since
 from budan.cli.orders import STORE_SETTINGS, open_operator_flows, show_moment
 from budan.cli.settings import Settings
@@ -121,6 +122,9 @@ def notices_replay(
 @click.group()
 def remedies() -> None:
     """Payments that did not come the normal way, and how they were healed."""
+
+
+remedies.add_command(losses_report)
 
 
 @remedies.command("list")

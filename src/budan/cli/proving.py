@@ -12,6 +12,7 @@ from budan.core.health import NoticeHealth
 from budan.core.pace import question_wait
 from budan.core.trade import Direction
 from budan.proof.bench import run_bench
+from budan.proof.books import run_books
 from budan.proof.demo import run_demo
 from budan.proof.drawing import Mix, MixUnreadable, parse_mix, with_notice_faults
 from budan.proof.prove import Wanted, run_prove
@@ -32,9 +33,14 @@ def demo(*, once: bool, as_json: bool) -> None:
 @click.command()
 @click.option("--long", is_flag=True, help="Three interleaved rounds, medians, a million orders preloaded.")
 @click.option("--recover", is_flag=True, help="Lose every notice: how long payments wait, what the questions cost.")
+@click.option("--books", is_flag=True, help="Settle a day of many merchants; with --long a million orders of 10,000.")
 @json_option
-def bench(*, long: bool, recover: bool, as_json: bool) -> None:
+def bench(*, long: bool, recover: bool, books: bool, as_json: bool) -> None:
     """Measure whole order lives on a private instance, beside a fixed reference in the same run."""
+    if recover and books:
+        raise click.UsageError("--recover and --books are runs of their own")
+    if books:
+        raise SystemExit(run_async(run_books(long=long, as_json=as_json)))
     if recover:
         raise SystemExit(run_async(run_recover(_question_wait_s, long=long, as_json=as_json)))
     raise SystemExit(run_async(run_bench(long=long, as_json=as_json)))

@@ -49,6 +49,7 @@ from budan.flows.job_runs import JobRuns
 from budan.flows.keeping import Housekeeping
 from budan.flows.lanes import LaneKeeper
 from budan.flows.leftovers import Leftovers
+from budan.flows.losses import Losses
 from budan.flows.mailing import Mailing
 from budan.flows.nightly import NIGHTLY, Nightly
 from budan.flows.notices import Notices
@@ -334,6 +335,7 @@ def build_job_turns(opened: Opened, flows: Flows, *, silent_s_max: float = SILEN
             lanes=opened.lanes,
             envelope=mail[1] if mail else None,
             accounts=build_account_desk(opened),
+            losses=Losses(bulk=opened.bulk, environment=opened.settings.environment),
         ),
         SettleDaily(settling=Settling(bulk=opened.bulk, ids=flows.ids)),
     )

@@ -7,9 +7,10 @@ from typing import Final
 
 import msgspec
 
-from budan.core.numbers import Environment, Lane, OrderId, id_floor
+from budan.core.numbers import Environment, Lane, OrderId, beijing_day, id_floor
 from budan.flows.account_desk import AccountDesk
 from budan.flows.job import JobPlan, RunningJob
+from budan.flows.losses import Losses, day_of
 from budan.flows.mailing import Envelope
 from budan.flows.report import Contents, render_html, render_subject, render_text
 from budan.store import audit as stored
@@ -61,12 +62,14 @@ class Nightly:
         lanes: int,
         envelope: Envelope | None,
         accounts: AccountDesk,
+        losses: Losses,
     ) -> None:
         self._database = database
         self._accounts = accounts
         self._environment = environment
         self._lanes = lanes
         self._envelope = envelope
+        self._losses = losses
 
     @property
     def plan(self) -> JobPlan:
@@ -126,6 +129,10 @@ class Nightly:
     async def _report(self, running: RunningJob, since: datetime, until: datetime) -> None:
         """The report and its mail are one transaction: a report that says it was mailed is on its way."""
         standings = await self._accounts.list_standings()
+        # The last whole day of Beijing: each loss is told of once, on the morning after it was made whole.
+        day = beijing_day(running.slot) - timedelta(days=1)
+        lost_since, lost_until = day_of(day)
+        losses = await self._losses.tally(since=lost_since, until=lost_until)
         async with self._database.transaction() as transaction:
             contents = Contents(
                 environment=self._environment,
@@ -135,6 +142,8 @@ class Nightly:
                 rows=await stored.list_rows(transaction, running.run_id, rows_max=ROWS_SHOWN_MAX),
                 runs=await stored.list_run_states(transaction, since=since, until=until),
                 keys=[line for standing in standings for line in standing.list_key_warnings()],
+                day=day,
+                losses=losses,
             )
             text, html = render_text(contents), render_html(contents)
             await stored.add_report(
@@ -157,7 +166,12 @@ class Nightly:
                     html=html,
                 )
                 await stored.add_mail(transaction, mail)
-        running.progress = dict(running.progress) | {"found": contents.found, "mended": contents.mended}
+        running.progress = dict(running.progress) | {
+            "found": contents.found,
+            "mended": contents.mended,
+            "lost": losses.lost,
+            "unexplained": losses.unexplained,
+        }
         if self._envelope is None:
             await running.say("warning", "no mail is set up: the report is kept and nobody was told")
 

@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from html import escape
 from typing import Final
 
+from budan.core.losses import LossCount, LossTally
 from budan.core.money import CURRENCY_EXPONENTS
 from budan.core.numbers import Environment, trade_number
 from budan.store.audit import KindCount, ReportRow, RunsOfState
@@ -23,7 +24,10 @@ MEANINGS: Final = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contents:
-    """What a report tells; `rows` are the first of them, unmended ones first, `keys` which must be renewed."""
+    """What a report tells; `rows` are the first of them, unmended ones first, `keys` which must be renewed.
+
+    `losses` are those of a Beijing `day`.
+    """
 
     environment: Environment
     since: datetime
@@ -32,6 +36,8 @@ class Contents:
     rows: Sequence[ReportRow]
     runs: Sequence[RunsOfState]
     keys: Sequence[str]
+    day: date
+    losses: LossTally
 
     @property
     def found(self) -> int:
@@ -65,6 +71,7 @@ def render_text(contents: Contents) -> str:
         lines.append("Every order is where it should be.")
     if contents.keys:
         lines += ["", "Keys that end, or have ended:", *(f"  {key}" for key in contents.keys)]
+    lines += ["", *losses_text(contents.losses, day=contents.day)]
     lines += ["", "Runs of the jobs in this time:", *(f"  {run.job}: {run.runs} {run.state}" for run in contents.runs)]
     if contents.rows:
         lines += ["", f"Orders (the first {len(contents.rows)} of {contents.found}):"]
@@ -85,8 +92,50 @@ def render_html(contents: Contents) -> str:
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title></head>'
         f"<body><h1>{title}</h1><p>{escape(_range(contents))}</p>{kinds}{keys}"
+        f"{losses_html(contents.losses, day=contents.day)}"
         f"<h2>Jobs</h2>{runs}<h2>Orders (the first {len(contents.rows)} of {contents.found})</h2>{rows}</body></html>"
     )
+
+
+def losses_title(tally: LossTally, *, day: date) -> str:
+    """One line that says whether anybody must read on."""
+    return f"Lost and late orders of {day:%F}: {tally.lost} of {tally.paid} paid, {tally.unexplained} unexplained"
+
+
+def losses_text(tally: LossTally, *, day: date) -> list[str]:
+    """The lost-order report of a day, a line for each channel and cause."""
+    lines = [losses_title(tally, day=day)]
+    if tally.lost:
+        lines += ["  " + "  ".join(cells) for cells in (_LOSS_COLUMNS, *_loss_rows(tally))]
+    return lines
+
+
+def losses_html(tally: LossTally, *, day: date) -> str:
+    """The same as a part of a page."""
+    return f"<h2>{escape(losses_title(tally, day=day))}</h2>{_table(_LOSS_COLUMNS, _loss_rows(tally))}"
+
+
+def render_losses_page(tally: LossTally, *, day: date, environment: Environment) -> str:
+    """The same as a page of its own: no script, nothing loaded from elsewhere."""
+    title = f"budan {environment.value} {day:%F}"
+    return (
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title></head>'
+        f"<body><h1>{escape(title)}</h1>{losses_html(tally, day=day)}</body></html>"
+    )
+
+
+_LOSS_COLUMNS: Final = ("channel", "cause", "orders", "recover p50 s", "p99 s", "max s")
+
+
+def _loss_rows(tally: LossTally) -> list[tuple[str, ...]]:
+    """By channel and cause, and all of them in the last row."""
+    rows = [(row.channel, row.cause, *_loss_figures(row)) for row in tally.counts()]
+    return [*rows, ("all", "", *_loss_figures(tally.whole()))] if rows else []
+
+
+def _loss_figures(row: LossCount) -> tuple[str, ...]:
+    seconds = (row.recover_p50_s, row.recover_p99_s, row.recover_max_s)
+    return (str(row.orders), *("" if second is None else f"{second:.1f}" for second in seconds))
 
 
 _COLUMNS: Final = ("what", "number", "merchant", "reference", "amount", "detail", "made due again")

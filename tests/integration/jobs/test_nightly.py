@@ -50,6 +50,7 @@ async def test_a_night_on_which_all_is_well_says_so(stage: Stage, rows: Rows) ->
     report = await build_job_desk(stage.opened).get_report(None)
     assert (report.run_id, report.found) == (row.id, 0)
     assert "all well" in report.text
+    assert all("Lost and late orders of" in told for told in (report.text, report.html))
     assert await rows.fetchval("SELECT count(*) FROM mail") == 0
 
 

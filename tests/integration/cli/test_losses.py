@@ -1,0 +1,55 @@
+"""Each order that was lost is told of with the one who lost it; this is read each morning instead of counted by hand."""
+
+import csv
+from datetime import timedelta
+
+import asyncpg
+
+from budan.core.evidence import Source
+from budan.core.numbers import beijing_day
+from budan.flows.door import DoorItem
+from integration.cli.commands import Typist
+from stage import Stage, StagedMerchant, StagedOrder
+
+Rows = asyncpg.Connection
+
+
+async def pay(stage: Stage, merchant: StagedMerchant, *, ago_s: float, source: Source = Source.NOTICE) -> StagedOrder:
+    """An order of which the channel says only now that it was paid so many seconds ago."""
+    order = await stage.add_order(merchant)
+    paid_at = stage.opened.clock.now() - timedelta(seconds=ago_s)
+    await stage.flows.door.record(DoorItem(evidence=stage.payment(order, paid_at=paid_at, source=source)))
+    return order
+
+
+async def test_a_days_lost_and_late_orders_are_told_by_channel_and_cause(
+    stage: Stage, rows: Rows, typist: Typist
+) -> None:
+    merchant = await stage.add_merchant()
+    await pay(stage, merchant, ago_s=0.0)
+    late = await pay(stage, merchant, ago_s=30.0)
+    missing = await pay(stage, merchant, ago_s=60.0, source=Source.QUERY)
+    quick = await pay(stage, merchant, ago_s=2.0, source=Source.QUERY)
+    queued = await pay(stage, merchant, ago_s=0.0)
+    await rows.execute(
+        "UPDATE orders SET completed_at = learned_at + interval '9 seconds' WHERE id = $1", queued.order_id
+    )
+    split = await pay(stage, merchant, ago_s=4.0)
+    await rows.execute(
+        "UPDATE orders SET completed_at = learned_at + interval '4 seconds' WHERE id = $1", split.order_id
+    )
+    day = beijing_day(await rows.fetchval("SELECT min(booked_at) FROM posting"))
+    found = await typist.json("remedies", "report", "--day", str(day))
+    assert (found["paid"], found["lost"], found["unexplained"]) == (6, 5, 1)
+    assert {(row["channel"], row["cause"]): row["orders"] for row in found["counts"]} == {
+        ("wechat_v3", "notice_late"): 1,
+        ("wechat_v3", "notice_missing"): 2,
+        ("wechat_v3", "our_queue"): 1,
+        ("wechat_v3", "unexplained"): 1,
+    }
+    assert 60.0 <= found["whole"]["recover_max_s"] < 120.0
+    shown = await typist.type("remedies", "report", "--day", str(day), "--csv")
+    lines = {line["order"]: line for line in csv.DictReader(shown.out.splitlines())}
+    causes = {order.order_no: lines[order.order_no]["cause"] for order in (late, missing, quick, queued, split)}
+    assert list(causes.values()) == ["notice_late", "notice_missing", "notice_missing", "our_queue", "unexplained"]
+    assert set(lines) == set(causes)
