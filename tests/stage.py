@@ -56,12 +56,16 @@ class StagedOrder:
 
 @dataclass
 class Stage:
-    """What a test plays with; every act goes through the program's own flows or store functions."""
+    """What a test plays with; every act goes through the program's own flows or store functions.
+
+    `cashback_offer` is kept with the trades that are added from then on.
+    """
 
     settings: Settings
     opened: Opened
     flows: Flows
     administration: Administration
+    cashback_offer: str | None = None
     _previous_id: int = 0
     _numbers: Any = field(default_factory=lambda: count(1))
 
@@ -219,6 +223,7 @@ class Stage:
             expires_at=intent.expires_at,
             intent=encode_intent(intent),
             query_at=now + timedelta(seconds=query_in_s),
+            cashback_offer=self.cashback_offer,
         )
 
     def _next_order_id(self) -> OrderId:

@@ -13,6 +13,7 @@ import pytest
 from budan.store import (
     acts,
     audit,
+    cashbacks,
     closing,
     directory,
     jobs,
@@ -41,6 +42,8 @@ MADE_FROM_ROWS: dict[str, type] = {
     "evidence_list_due": work.DueEvidence,
     "work_count_due": work.DueCount,
     "rate_list": rates.RateRow,
+    "cashback_list_payer": cashbacks.MovementRow,
+    "ledger_list_wrong_cashback": ledger.WrongCashback,
     "api_key_find": directory.ApiKeyRow,
     "refund_find_many": refunds.RefundRow,
     "refund_list_due": refunds.DueRefund,

@@ -53,6 +53,8 @@ LARGE = (
     "refund_evidence",
     "webhook",
     "delivery",
+    "cashback",
+    "cashback_movement",
     "order_reference",
     "idempotency",
     "query_due",

@@ -29,6 +29,8 @@ PER_ORDER_TABLES = {
     "refund_evidence",
     "webhook",
     "delivery",
+    "cashback",
+    "cashback_movement",
 }
 UNIQUENESS_TABLES = {"order_reference", "idempotency"}
 DUE_TABLES = {"query_due", "webhook_due", "close_due", "refund_due", "evidence_due", "order_due", "settlement_wait"}

@@ -8,13 +8,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from budan.core.cashback import (
+    Cashback,
+    CashbackCause,
+    CashbackOffer,
+    Funder,
+    grant_cashback,
+    settle_cashback,
+)
 from budan.core.evidence import Source
 from budan.core.fees import FEE_RATE_BP_MAX, FeeTerms, correct_fee, fee
-from budan.core.ledger import Entry, fee_correction_entry, payment_entry
+from budan.core.ledger import Entry, cashback_entry, fee_correction_entry, payment_entry
 from budan.core.money import Money
 from budan.core.numbers import AccountId, Environment, Lane, MerchantId
 from budan.core.refund import RefundEvidence, RefundOutcome, RefundState, TradeRefunds
 from budan.core.trade import TradeState
+from budan.flows.cashback_plan import plan_settled
 from budan.flows.refund_plan import RefundSubject, Writes, plan_external, plan_refund
 from budan.store.door import DoorWrites, LockedOrder, LockedTrade
 from budan.store.refunds import RefundRow, RefundWrites
@@ -36,7 +45,9 @@ class Books:
     terms: FeeTerms
     refunds: list[RefundRow]
     sums: TradeRefunds
+    cashback: Cashback
     version: int = 1
+    is_held: bool = False
     entries: list[Entry] = field(default_factory=list[Entry])
 
     def subject(self) -> RefundSubject:
@@ -51,7 +62,9 @@ class Books:
             lane=LANE,
             order_id=ORDER_ID,
             version=self.version,
-            order=replace(an_order(amount_minor=self.paid_minor), paid_attempt=1),
+            order=replace(
+                an_order(amount_minor=self.paid_minor), paid_attempt=1, hold_reason="held" if self.is_held else None
+            ),
             reference="r",
             subject="Latte",
             created_at=NOW,
@@ -69,7 +82,7 @@ class Books:
             channel_reference=None,
             refunds=self.sums,
         )
-        return RefundSubject(locked=locked, trade=row, refunds=tuple(self.refunds))
+        return RefundSubject(locked=locked, trade=row, refunds=tuple(self.refunds), cashback=self.cashback)
 
     def hear(self, at: int | None, evidence: RefundEvidence) -> None:
         """The door of refunds on these rows; `at` None is a refund that is none of ours."""
@@ -83,6 +96,10 @@ class Books:
     def apply(self, writes: Writes) -> None:
         assert len(writes.door.orders) <= 1
         self.version += len(writes.door.orders)
+        self.is_held |= any(change.hold_reason for change in writes.door.orders)
+        for moved in writes.door.cashbacks:
+            assert moved.taken_minor <= 0, "a refund takes nothing of a budget"
+            self.cashback = moved.after
         for one in writes.refunds.sums:
             self.sums = replace(
                 self.sums,
@@ -114,6 +131,18 @@ class Books:
         assert sums.reserved_minor + sums.refunded_minor <= self.paid_minor
         assert 0 <= sums.fee_given_back_minor <= fee(self.paid(), self.terms).amount_minor
         assert len({entry.key for entry in self.entries}) == len(self.entries)
+        assert -self.net["cashback_payable"] == self.cashback.booked_minor
+        left = self.paid_minor - min(self.paid_minor, sums.gone_minor)
+        # Within half a unit of the part of the payment that is not back.
+        part = self.cashback.standing_minor * self.paid_minor - self.cashback.granted_minor * left
+        assert abs(2 * part) <= self.paid_minor
+
+    def release(self) -> None:
+        """Two persons lift the hold that a refund made elsewhere set; what waited for that is booked."""
+        self.is_held, writes, subject = False, Writes(door=DoorWrites(), refunds=RefundWrites()), self.subject()
+        cause = CashbackCause.RELEASED
+        plan_settled(subject.locked, subject.trade, self.cashback, writes.door, cause=cause, is_held=False)
+        self.apply(writes)
 
     def correct(self, after: FeeTerms) -> None:
         """What a person's correction writes and puts in force."""
@@ -179,9 +208,27 @@ def a_row(ordinal: int, amount_minor: int, *, origin: str = "merchant", state: s
 def open_books(amounts: list[int], *, paid_minor: int, terms: FeeTerms) -> Books:
     paid = Money(amount_minor=paid_minor, currency="CNY")
     entry = payment_entry(attempt=1, account_id=ACCOUNT, merchant_id=MERCHANT, paid=paid, fee=fee(paid, terms))
+    # Half of the payment, of the merchant's money.
+    offer = CashbackOffer(plan_id=1, funded_by=Funder.MERCHANT, amount_minor=(paid_minor + 1) // 2)
+    cashback = settle_cashback(
+        grant_cashback(offer, budget_left_minor=offer.amount_minor),
+        payer_id="Bob",
+        is_held=False,
+        gone_minor=0,
+        promised_minor=0,
+        paid_minor=paid_minor,
+    )
+    given = cashback_entry(
+        ordinal=1,
+        merchant_id=MERCHANT,
+        funded_by=Funder.MERCHANT,
+        given=Money(amount_minor=cashback.booked_minor, currency="CNY"),
+        is_back=False,
+    )
     return Books(
         paid_minor=paid_minor,
         terms=terms,
+        cashback=cashback,
         refunds=[a_row(at + 1, amount) for at, amount in enumerate(amounts)],
         sums=TradeRefunds(
             paid_minor=paid_minor,
@@ -190,7 +237,7 @@ def open_books(amounts: list[int], *, paid_minor: int, terms: FeeTerms) -> Books
             elsewhere_minor=0,
             fee_given_back_minor=0,
         ),
-        entries=[entry],
+        entries=[entry, given],
     )
 
 
@@ -277,6 +324,7 @@ def heard(case: Case, news: list[News]) -> Books:
     books = open_books(case.amounts, paid_minor=case.paid_minor, terms=case.terms)
     for at, evidence in news:
         books.hear(at, evidence)
+    books.release()
     return books
 
 
@@ -286,6 +334,7 @@ def test_any_order_and_any_repeat_of_the_news_of_refunds_ends_alike(case: Case) 
     ours = slice(0, len(case.amounts))
     assert [row.state for row in one.refunds[ours]] == [row.state for row in other.refunds[ours]]
     assert one.net == other.net
+    assert one.cashback.booked_minor == other.cashback.booked_minor == one.cashback.standing_minor
     assert one.sums.gone_minor == other.sums.gone_minor
     assert one.sums.reserved_minor == other.sums.reserved_minor == 0
 
@@ -318,4 +367,5 @@ def test_a_fee_corrected_at_any_moment_ends_as_if_it_had_been_right_from_the_sta
     corrected.correct(right)
     for at, evidence in case.one_way[after:]:
         corrected.hear(at, evidence)
+    corrected.release()
     assert corrected.net == heard(replace(case, terms=right), case.one_way).net

@@ -37,7 +37,7 @@ for _command in (settle, settlements, settlement, payout):
 @with_settings(*_STORE)
 @json_option
 def ledger_check(*, settings: Settings, as_json: bool) -> None:
-    """Prove the books as a whole: entries sum to zero, paid orders are booked, closed days stand, batches tie."""
+    """Prove the books as a whole: entries balance, paid orders and cashback are booked, closed days stand, batches tie."""
 
     async def check() -> LedgerCheck:
         async with _open_books(settings) as books:
@@ -177,6 +177,13 @@ def _show_check(found: LedgerCheck) -> None:
         OUT.print(
             f"NOT BOOKED AS PAID: order {unbooked.order_id}, lane {unbooked.lane}: {unbooked.amount_minor} paid, "
             f"{unbooked.came_minor} booked; fee {unbooked.fee_minor}, {unbooked.fee_booked_minor} booked",
+            style="bold red",
+            markup=False,
+        )
+    for cashback in found.wrong_cashbacks:
+        OUT.print(
+            f"CASHBACK NOT BOOKED AS GRANTED: order {cashback.order_id}, lane {cashback.lane}: {cashback.booked_minor} "
+            f"granted, {cashback.posted_minor} booked, {cashback.moved_minor} in the payer's history",
             style="bold red",
             markup=False,
         )

@@ -10,6 +10,17 @@ _AGE: Final = re.compile(r"(\d{1,6})([smhd])")
 _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
+def parse_moment(text: str, *, hint: str) -> datetime:
+    """An RFC 3339 moment with its offset; `hint` names the flag."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise click.BadParameter(f"{text!r} is no RFC 3339 moment", param_hint=hint) from error
+    if moment.tzinfo is None:
+        raise click.BadParameter("a moment needs its offset, as in 2026-12-01T00:00:00+08:00", param_hint=hint)
+    return moment.astimezone(UTC)
+
+
 class Since(click.ParamType[Any]):
     """An age as `90s`, `30m`, `2h` or `3d`, or an RFC 3339 moment with its offset."""
 

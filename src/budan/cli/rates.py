@@ -3,13 +3,15 @@
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import ParamSpec, TypeVar
 
 import click
 from rich.table import Table
 
+from budan.cli.cashback import cashback
 from budan.cli.frame import OUT, database_dsn, json_option, print_json, run_async, with_settings
+from budan.cli.moments import parse_moment
 from budan.cli.settings import Settings
 from budan.cli.wiring import open_database
 from budan.flows.rates import METHODS, CorrectedFee, FeeWish, Rates, RateWish
@@ -22,7 +24,10 @@ _STORE = ("environment", "folder", "database")
 
 @click.group()
 def rate() -> None:
-    """What payments cost: fee rates in basis points, and their corrections."""
+    """What payments cost and give back: fee rates in basis points, their corrections, and cashback."""
+
+
+rate.add_command(cashback)
 
 
 def _bounds_options(command: Callable[P, R]) -> Callable[P, R]:
@@ -69,7 +74,7 @@ def rate_set(
         fee=FeeWish(rate_bp=rate_bp, minimum_minor=minimum, maximum_minor=maximum),
         shop_id=shop_id,
         method=method,
-        effective_from=None if effective_from is None else _parse_moment(effective_from),
+        effective_from=None if effective_from is None else parse_moment(effective_from, hint="--from"),
     )
 
     async def set_rate() -> datetime:
@@ -167,16 +172,6 @@ def _row(row: RateRow) -> tuple[str, ...]:
         "" if row.maximum_minor is None else f"at most {row.maximum_minor}",
         f"from {row.effective_from:%Y-%m-%dT%H:%M:%SZ}",
     )
-
-
-def _parse_moment(text: str) -> datetime:
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise click.BadParameter(f"{text!r} is no RFC 3339 moment", param_hint="--from") from error
-    if moment.tzinfo is None:
-        raise click.BadParameter("a moment needs its offset, as in 2026-12-01T00:00:00+08:00", param_hint="--from")
-    return moment.astimezone(UTC)
 
 
 @asynccontextmanager

@@ -31,6 +31,7 @@ from budan.flows.administering import Administration
 from budan.flows.asking import Questions
 from budan.flows.autobudan import AUTOBUDAN, Autobudan
 from budan.flows.calling import ChannelCalls
+from budan.flows.cashbacks import Payers
 from budan.flows.cashier_link import CashierLinks
 from budan.flows.choosing import Chooser
 from budan.flows.closing import OrderClosing
@@ -217,6 +218,7 @@ async def open_flows(opened: Opened) -> AsyncGenerator[Flows]:
             healths=healths,
             refund_door=refund_door,
             refunding=refunding,
+            payers=Payers(database=database, environment=environment, reading=reading),
             cashier_links=CashierLinks(secret=opened.keys.cashier_key),
             ids=ids,
         )

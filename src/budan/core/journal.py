@@ -6,8 +6,11 @@ from dataclasses import dataclass
 from datetime import date
 from enum import Enum
 
-from budan.core.ledger import FEE_INCOME
+from budan.core.ledger import CASHBACK_EXPENSE, FEE_INCOME
 from budan.core.money import CURRENCY_EXPONENTS
+
+# The house's own accounts that are no liabilities.
+_ROOTS = {FEE_INCOME: "Income", CASHBACK_EXPENSE: "Expenses"}
 
 
 class JournalFormat(Enum):
@@ -62,7 +65,7 @@ def journal_account(account: str) -> str:
         case "bank":
             return "Assets:Bank"
         case _:
-            root = "Income" if account == FEE_INCOME else "Liabilities"
+            root = _ROOTS.get(account, "Liabilities")
             parts = ":".join(_capitalised(part) for part in account.split(":"))
             return f"{root}:{parts}"
 

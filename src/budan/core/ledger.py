@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import date
 
 from budan.core import money
+from budan.core.cashback import Funder
 from budan.core.numbers import AccountId, MerchantId
 
 
@@ -43,6 +44,8 @@ def merchant_account(merchant_id: MerchantId) -> str:
 
 FEE_INCOME = "fee_income"
 REFUND_PAYABLE = "refund_payable"  # what payers get back
+CASHBACK_EXPENSE = "cashback_expense"  # what the platform gives payers of its own
+CASHBACK_PAYABLE = "cashback_payable"  # what payers have of it
 SUSPENSE = "suspense"  # money that came and cannot be booked to its order
 BANK = "bank"  # where payouts leave from
 
@@ -160,6 +163,15 @@ def suspense_credited_entry(suspense: Entry, *, merchant_id: MerchantId) -> Entr
         )
     )
     return Entry(key=resolved_key(suspense.key), postings=lines)
+
+
+def cashback_entry(
+    *, ordinal: int, merchant_id: MerchantId, funded_by: Funder, given: money.Money, is_back: bool
+) -> Entry:
+    """Cashback that the payer gets of the merchant or of the platform, or that is taken back (`is_back`)."""
+    funding = merchant_account(merchant_id) if funded_by is Funder.MERCHANT else CASHBACK_EXPENSE
+    debit, credit = (CASHBACK_PAYABLE, funding) if is_back else (funding, CASHBACK_PAYABLE)
+    return _two_lines(f"cashback:{ordinal}", debit, credit, given)
 
 
 def fee_correction_entry(*, act: int, merchant_id: MerchantId, owed: money.Money, is_ours: bool) -> Entry:

@@ -21,7 +21,7 @@ from budan.core.numbers import (
 from budan.store import directory, settlement
 from budan.store import ledger as stored
 from budan.store.database import Database, RowsFailed, Transaction
-from budan.store.ledger import Balance, Line, Moved, NextDay, Stretch, Unbalanced, Unbooked
+from budan.store.ledger import Balance, Line, Moved, NextDay, Stretch, Unbalanced, Unbooked, WrongCashback
 from budan.store.settlement import AstrayEntry, UntiedBatch
 
 # A transaction stamps its postings and commits within its time limits; by then a day has all of its own.
@@ -61,6 +61,7 @@ class LedgerCheck:
     wrong_balances: list[WrongBalance] = field(default_factory=list[WrongBalance])
     untied_batches: list[UntiedBatch] = field(default_factory=list[UntiedBatch])
     astray_entries: list[AstrayEntry] = field(default_factory=list[AstrayEntry])
+    wrong_cashbacks: list[WrongCashback] = field(default_factory=list[WrongCashback])
 
     @property
     def holds(self) -> bool:
@@ -71,6 +72,7 @@ class LedgerCheck:
             or self.wrong_balances
             or self.untied_batches
             or self.astray_entries
+            or self.wrong_cashbacks
         )
 
 
@@ -143,6 +145,7 @@ class Books:
                         transaction, stretch, rows_max=EXAMPLES_MAX
                     )
                 found.unbooked_payments += await stored.list_unbooked(transaction, stretch, rows_max=EXAMPLES_MAX)
+                found.wrong_cashbacks += await stored.list_wrong_cashback(transaction, stretch, rows_max=EXAMPLES_MAX)
             async with self._database.reading() as transaction:
                 found.untied_batches += await settlement.list_untied(transaction, stretch, rows_max=EXAMPLES_MAX)
                 found.astray_entries += await settlement.list_astray(transaction, stretch, rows_max=EXAMPLES_MAX)
@@ -150,7 +153,7 @@ class Books:
             found.entries += count.entries
             found.unbalanced += count.unbalanced
         del found.unbalanced_entries[EXAMPLES_MAX:]
-        for examples in (found.unbooked_payments, found.untied_batches, found.astray_entries):
+        for examples in (found.unbooked_payments, found.untied_batches, found.astray_entries, found.wrong_cashbacks):
             del examples[EXAMPLES_MAX:]
 
     async def _compare_day(self, found: LedgerCheck, day: date) -> None:

@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass
 
+from budan.core.cashback import CashbackPlan
 from budan.core.errors import Refused
 from budan.core.fees import FeeTerms
 from budan.flows.directory import Directory
@@ -15,11 +16,12 @@ CHANNELS = frozenset({"wechat_v3", "alipay", "swiftpass", "ipaynow", "wechat_v2"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chosen:
-    """An account for a new trade, with the terms of the fee that the trade keeps."""
+    """An account for a new trade, with the terms of the fee that the trade keeps and the plans that may offer cashback."""
 
     account: ChannelAccount
     method: Method
     fee_terms: FeeTerms
+    cashback_plans: tuple[CashbackPlan, ...] = ()
 
 
 class Chooser:
@@ -67,7 +69,12 @@ class Chooser:
                 continue
             known = True
             if account.enabled and Method.CODE in account.adapter.capabilities.methods:
-                return Chosen(account=account, method=Method.CODE, fee_terms=choice.fee_terms)
+                return Chosen(
+                    account=account,
+                    method=Method.CODE,
+                    fee_terms=choice.fee_terms,
+                    cashback_plans=choice.cashback_plans,
+                )
         if known:
             raise Refused("method_unsupported", param="auth_code")
         raise Refused("auth_code_unknown", param="auth_code", detail="the code is of no wallet that the merchant takes")
@@ -76,5 +83,7 @@ class Chooser:
         for choice in choices:
             account = await self._accounts.find(choice.account_id)
             if account is not None and account.enabled and method in account.adapter.capabilities.methods:
-                return Chosen(account=account, method=method, fee_terms=choice.fee_terms)
+                return Chosen(
+                    account=account, method=method, fee_terms=choice.fee_terms, cashback_plans=choice.cashback_plans
+                )
         return None

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import Generic, TypeVar
 
+from budan.core.cashback import CashbackPlan
 from budan.core.errors import Refused, StoreUnavailable
 from budan.core.fees import Rate, find_fee_terms
 from budan.core.numbers import AccountId, Environment, MerchantId
@@ -14,6 +15,7 @@ from budan.flows.views import AccountChoice, Caller, Shop, Terminal
 from budan.ports.clock import Clock
 from budan.store import directory as stored
 from budan.store import rates as rates_stored
+from budan.store.cashbacks import list_plans_of
 from budan.store.database import Database
 
 # A disabled key, a new rate or another account takes effect within this time.
@@ -62,6 +64,7 @@ class SelfFillingCache(Generic[Key, Value]):
 class _MerchantAccounts:
     accounts: tuple[tuple[AccountId, str], ...]
     rates: tuple[Rate, ...]
+    cashback_plans: tuple[CashbackPlan, ...]
     expires_in_s: int
     expires_in_with_payer_s: int
     # By the database's clock, and by ours that only measures durations.
@@ -136,7 +139,9 @@ class Directory:
             for _, channel in merchant.accounts
         }
         choices = tuple(
-            AccountChoice(account_id=account_id, channel=channel, fee_terms=terms)
+            AccountChoice(
+                account_id=account_id, channel=channel, fee_terms=terms, cashback_plans=merchant.cashback_plans
+            )
             for account_id, channel in merchant.accounts
             if (terms := in_force[channel]) is not None
         )
@@ -170,11 +175,13 @@ class Directory:
             now = await stored.read_now(transaction)
             accounts = await stored.list_merchant_accounts(transaction, merchant_id)
             rates = await rates_stored.list_rates(transaction, merchant_id, past=False)
+            plans = await list_plans_of(transaction, merchant_id)
             merchant = await stored.find_merchant(transaction, merchant_id)
         assert merchant is not None, "whoever calls was found with this merchant"
         return _MerchantAccounts(
             accounts=tuple(accounts),
             rates=tuple(row.rate for row in rates),
+            cashback_plans=tuple(plans),
             expires_in_s=merchant.expires_in_s,
             expires_in_with_payer_s=merchant.expires_in_with_payer_s,
             now=now,

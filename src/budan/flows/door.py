@@ -8,6 +8,7 @@ from typing import Self
 
 import msgspec
 
+from budan.core.cashback import Cashback
 from budan.core.decide import Effect
 from budan.core.errors import StaleState, StoreUnavailable
 from budan.core.evidence import Evidence, Outcome, Source, evidence_digest
@@ -23,11 +24,13 @@ from budan.core.numbers import (
     parse_number,
 )
 from budan.core.pace import LEFTOVER_LADDER_S, QUERY_LADDER_B2C_S, delay_after, weight_of_miss
+from budan.flows.cashback_plan import budget_key
 from budan.flows.coalesce import Coalescer
 from budan.flows.door_plan import Heard, Planned, Subject, plan, spare_settled, statements_of
 from budan.flows.healths import AccountHealths
 from budan.store import acts
 from budan.store import door as stored
+from budan.store.cashbacks import find_cashbacks, lock_budgets
 from budan.store.database import Database, RowsFailed, Transaction
 from budan.store.door import DoorWrites, KeptEvidence, Key, LockedOrder, LockedTrade, NewNotice, NextQuestion
 from budan.telemetry import metrics
@@ -131,7 +134,7 @@ class Door:
             trades = await stored.list_trades(transaction, keys) if locked else {}
             now = await transaction.clock()
             writes = DoorWrites()
-            planned = self._plan_entry(entry, locked, trades, writes, [], now=now)
+            planned = self._plan_entry(entry, locked, trades, writes, [], cashbacks={}, now=now)
             if writes.contradictions and await acts.find_settled(transaction, statements_of(writes.contradictions)):
                 return replace(planned, changed=False)
             return planned
@@ -164,7 +167,10 @@ class Door:
             trades = await stored.list_trades(transaction, sorted(locked)) if locked else {}
             now = next(iter(locked.values())).now if locked else await transaction.clock()
             writes, kept = DoorWrites(), list[KeptEvidence]()
-            planned = [self._plan_entry(entry, locked, trades, writes, kept, now=now) for entry in entries]
+            cashbacks = await _read_cashbacks(transaction, entries, locked, trades, writes)
+            planned = [
+                self._plan_entry(entry, locked, trades, writes, kept, cashbacks=cashbacks, now=now) for entry in entries
+            ]
             if writes.contradictions:
                 settled = await acts.find_settled(transaction, statements_of(writes.contradictions))
                 spare_settled(writes, settled)
@@ -189,9 +195,10 @@ class Door:
         writes: DoorWrites,
         kept: list[KeptEvidence],
         *,
+        cashbacks: dict[Key, Cashback],
         now: datetime,
     ) -> Planned:
-        item, subject = entry.item, _find_subject(entry, locked, trades)
+        item, subject = entry.item, _find_subject(entry, locked, trades, cashbacks)
         if subject is None:
             planned = _plan_unknown(entry, kept, now=now)
         else:
@@ -280,6 +287,7 @@ def _find_subject(
     entry: _Entry,
     locked: dict[Key, LockedOrder],
     trades: dict[Key, list[LockedTrade]],
+    cashbacks: dict[Key, Cashback],
 ) -> Subject | None:
     number, key = entry.number, entry.key
     if number is None or key is None:
@@ -291,7 +299,27 @@ def _find_subject(
     if meant is None:
         return None
     siblings = tuple(row.trade for row in of_order if row is not meant)
-    return Subject(locked=order, trade=meant, siblings=siblings)
+    return Subject(locked=order, trade=meant, siblings=siblings, cashback=cashbacks.get(key))
+
+
+async def _read_cashbacks(
+    transaction: Transaction,
+    entries: Sequence[_Entry],
+    locked: dict[Key, LockedOrder],
+    trades: dict[Key, list[LockedTrade]],
+    writes: DoorWrites,
+) -> dict[Key, Cashback]:
+    """What the orders were granted of which a payment is told, with the budgets of those that may be granted now.
+
+    Asks the database nothing where no plan offered anything.
+    """
+    told = [entry for entry in entries if entry.item.evidence.outcome is Outcome.PAID]
+    subjects = [found for entry in told if (found := _find_subject(entry, locked, trades, {})) is not None]
+    budgets = {found.key: key for found in subjects if (key := budget_key(found.locked, found.trade)) is not None}
+    if not budgets:
+        return {}
+    writes.budgets.update(await lock_budgets(transaction, list(budgets.values())))
+    return await find_cashbacks(transaction, list(budgets))
 
 
 def _plan_unknown(entry: _Entry, kept: list[KeptEvidence], *, now: datetime) -> Planned:

@@ -8,6 +8,7 @@ from typing import assert_never
 
 import msgspec
 
+from budan.core.cashback import Cashback, CashbackCause
 from budan.core.completion import Consequences, consequences, contradiction_entries
 from budan.core.decide import Contradiction, Decision, Effect, Transition, Unchanged, decide
 from budan.core.evidence import Evidence, Outcome, Source, evidence_digest
@@ -22,6 +23,7 @@ from budan.core.pace import (
     question_wait,
 )
 from budan.core.trade import UNPAID_END_STATES, Trade, TradeState
+from budan.flows.cashback_plan import plan_granted, plan_settled
 from budan.flows.events import OrderEvent, OrderEventOrder, render_event, render_trade_no
 from budan.store.acts import StatementKey
 from budan.store.door import (
@@ -56,11 +58,12 @@ REFUNDS_MAX = 31
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subject:
-    """What one evidence is about: a held order, the trade meant, and the order's other trades."""
+    """What one evidence is about: a held order, the trade meant, the order's other trades, and its cashback once paid."""
 
     locked: LockedOrder
     trade: LockedTrade
     siblings: tuple[Trade, ...]
+    cashback: Cashback | None = None
 
     @property
     def key(self) -> Key:
@@ -158,6 +161,10 @@ def _plan_transition(
         ),
     )
     _plan_consequences(subject, heard, follows, writes)
+    if completes:
+        is_held = (locked.order.hold_reason or decision.hold_reason) is not None
+        payer_id = evidence.payer_id or subject.trade.payer_id
+        plan_granted(locked, subject.trade, writes, payer_id=payer_id, is_held=is_held)
     if follows.event is not None:
         writes.webhooks.append(_webhook(subject, evidence, decision, follows, environment=environment))
     return Planned(
@@ -243,8 +250,9 @@ def _webhook(
 
 
 def _plan_unchanged(subject: Subject, heard: Heard, decision: Unchanged, writes: DoorWrites) -> Planned:
-    """Nothing moves; a question that was asked is counted, and a placement's action is kept."""
+    """Nothing moves; a question that was asked is counted, a placement's action is kept, and a payer that is news known."""
     trade = subject.trade.trade
+    version = subject.locked.version + _plan_payer_known(subject, heard.evidence, writes)
     if heard.action is not None or heard.asked_attempts is not None:
         writes.trades.append(_trade_change(subject, heard, trade))
     elif heard.evidence.is_channels_word and trade.state in _TESTIFIED_STATES:
@@ -253,8 +261,28 @@ def _plan_unchanged(subject: Subject, heard: Heard, decision: Unchanged, writes:
         decision=decision.reason,
         order_state=subject.locked.order.state.value,
         trade_state=trade.state.value,
-        version=subject.locked.version,
+        version=version,
     )
+
+
+def _plan_payer_known(subject: Subject, evidence: Evidence, writes: DoorWrites) -> bool:
+    """A payment that was told without its payer, and now with it: its cashback waited for that."""
+    locked = subject.locked
+    tells = evidence.outcome is Outcome.PAID and evidence.payer_id is not None
+    if not tells or subject.cashback is None or locked.order.paid_attempt != subject.trade.trade.attempt:
+        return False
+    is_news = plan_settled(
+        locked,
+        subject.trade,
+        subject.cashback,
+        writes,
+        cause=CashbackCause.PAYER_KNOWN,
+        payer_id=evidence.payer_id,
+        is_held=locked.order.hold_reason is not None,
+    )
+    if is_news:
+        writes.orders.append(OrderChange(locked=locked, state=locked.order.state))
+    return is_news
 
 
 def _plan_contradiction(subject: Subject, heard: Heard, decision: Contradiction, writes: DoorWrites) -> Planned:

@@ -8,6 +8,7 @@ from typing import assert_never
 
 import msgspec
 
+from budan.core.cashback import CashbackCause
 from budan.core.decide import Mismatch
 from budan.core.errors import Refused, StaleState
 from budan.core.evidence import Evidence, Outcome, Source
@@ -23,6 +24,7 @@ from budan.core.numbers import Environment, MerchantId, Number
 from budan.flows.acts import ACTS_MAX, check_name, check_reason, get_proposal
 from budan.flows.asking import asking_of
 from budan.flows.calling import ChannelCalls
+from budan.flows.cashback_plan import find_paid, plan_settled, read_cashbacks
 from budan.flows.door import Door, DoorItem
 from budan.flows.timelines import parse_order_no
 from budan.store import acts as stored
@@ -236,7 +238,9 @@ class Holds:
         await stored.confirm_act(transaction, key, ordinal=act, confirmed_by=by, confirmed_at=locked.now)
         settled = [(one.attempt, one.digest, "accepted" if one in stands else "cleared") for one in found]
         await stored.settle_contradictions(transaction, key, act=act, settled=settled)
-        await gate.write(transaction, DoorWrites(entries=[(key, entry) for entry in entries]), now=locked.now)
+        writes = DoorWrites(entries=[(key, entry) for entry in entries])
+        await _plan_waiting_cashback(transaction, locked, writes)
+        await gate.write(transaction, writes, now=locked.now)
         return Released(
             order_no=order_no,
             version=locked.version + 1,
@@ -272,6 +276,16 @@ async def _get_wish(transaction: Transaction, number: Number, *, act: int, by: s
         # It lifted a hold of before; the order is held anew.
         raise Refused("proposal_confirmed", param="confirm", detail=f"by {proposal.confirmed_by}")
     return msgspec.json.decode(proposal.wish, type=ReleaseWish)
+
+
+async def _plan_waiting_cashback(transaction: Transaction, locked: LockedOrder, writes: DoorWrites) -> None:
+    """Cashback that waited for the inquiry is booked with the release."""
+    key = (locked.lane, locked.order_id)
+    trades = (await gate.list_trades(transaction, [key])).get(key, [])
+    cashback = (await read_cashbacks(transaction, {key: locked}, {key: trades}, writes)).get(key)
+    paid = find_paid(locked, trades)
+    if cashback is not None and paid is not None:
+        plan_settled(locked, paid, cashback, writes, cause=CashbackCause.RELEASED, is_held=False)
 
 
 async def _list_suspense(transaction: Transaction, key: Key) -> list[Entry]:

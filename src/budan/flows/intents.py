@@ -5,9 +5,11 @@ from datetime import datetime, timedelta
 
 import msgspec
 
+from budan.core.cashback import offer_cashback
 from budan.core.numbers import Environment, Lane, MerchantId, OrderId, trade_number
 from budan.core.pace import is_sampled, question_wait
 from budan.core.trade import Direction
+from budan.flows.cashback_plan import encode_offer
 from budan.flows.choosing import Chosen
 from budan.flows.healths import AccountHealths
 from budan.flows.views import PaymentWish
@@ -96,6 +98,14 @@ class IntentMaker:
             expires_at=intent.expires_at,
             intent=encode_intent(intent),
             query_at=now + wait,
+            cashback_offer=encode_offer(
+                offer_cashback(
+                    plan.chosen.cashback_plans,
+                    amount_minor=facts.amount_minor,
+                    method=plan.chosen.method.value,
+                    now=now,
+                )
+            ),
         )
 
     def notify_url(self, *, channel: str, account_id: int) -> str:

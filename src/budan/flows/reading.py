@@ -1,9 +1,10 @@
 """Orders as merchants see them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
+from budan.core.cashback import Cashback, CashbackOffer
 from budan.core.errors import Refused
 from budan.core.numbers import (
     BadNumber,
@@ -18,9 +19,11 @@ from budan.core.numbers import (
 )
 from budan.core.order import OrderState
 from budan.core.trade import OPEN_STATES, TradeState
-from budan.flows.views import Caller, OrderPage, OrderView, PaymentStatus, RefundView, TradeView
+from budan.flows.cashback_plan import decode_offer
+from budan.flows.views import Caller, CashbackView, OrderPage, OrderView, PaymentStatus, RefundView, TradeView
 from budan.ports.channel import PayAction
 from budan.store import reading as stored
+from budan.store.cashbacks import find_cashbacks
 from budan.store.database import Database
 from budan.store.refunds import RefundRow, list_refunds
 from budan.store.rows import NewOrder, OrderRow, TradeRow
@@ -59,7 +62,14 @@ class Reading:
         number = own_number(caller, order_no, environment=self._environment)
         row, trades = await self.get_rows(number)
         refunds = await self._list_refunds([row])
-        return view_order(row, trades, refunds.get((row.lane, row.order_id), []), environment=self._environment)
+        cashbacks = await self._list_cashbacks([row], {(row.lane, row.order_id): trades})
+        return view_order(
+            row,
+            trades,
+            refunds.get((row.lane, row.order_id), []),
+            cashbacks.get((row.lane, row.order_id)),
+            environment=self._environment,
+        )
 
     async def get_rows(self, number: Number) -> tuple[OrderRow, list[TradeRow]]:
         """The rows behind a view; raises `Refused` with `order_not_found`."""
@@ -113,11 +123,13 @@ class Reading:
             shown = rows[:limit]
             trades = await stored.list_trades(transaction, [(row.lane, row.order_id) for row in shown])
         refunds = await self._list_refunds(shown)
+        cashbacks = await self._list_cashbacks(shown, trades)
         views = tuple(
             view_order(
                 row,
                 trades.get((row.lane, row.order_id), []),
                 refunds.get((row.lane, row.order_id), []),
+                cashbacks.get((row.lane, row.order_id)),
                 environment=self._environment,
             )
             for row in shown
@@ -132,6 +144,20 @@ class Reading:
         async with self._database.reading() as transaction:
             return await list_refunds(transaction, keys)
 
+    async def _list_cashbacks(
+        self, rows: Sequence[OrderRow], trades: Mapping[stored.Key, Sequence[TradeRow]]
+    ) -> dict[stored.Key, Cashback]:
+        """What the paid orders were granted whose payers a plan offered something: most have none, and are not asked for."""
+        keys = [
+            (row.lane, row.order_id)
+            for row in rows
+            if (offer := _paid_offer(row, trades.get((row.lane, row.order_id), ()))) is not None and offer.plan_id
+        ]
+        if not keys:
+            return {}
+        async with self._database.reading() as transaction:
+            return await find_cashbacks(transaction, keys)
+
     def _cursor(self, caller: Caller, cursor: str | None) -> OrderId:
         if cursor is None:
             return _NEWEST
@@ -142,9 +168,14 @@ class Reading:
 
 
 def view_order(
-    row: OrderRow, trades: Sequence[TradeRow], refunds: Sequence[RefundRow], *, environment: Environment
+    row: OrderRow,
+    trades: Sequence[TradeRow],
+    refunds: Sequence[RefundRow],
+    cashback: Cashback | None,
+    *,
+    environment: Environment,
 ) -> OrderView:
-    """An order row, its trades and its refunds as merchants see them."""
+    """An order row, its trades, its refunds and its cashback as merchants see them."""
     return OrderView(
         order_no=_render(row, 0, environment=environment),
         reference=row.reference,
@@ -163,6 +194,28 @@ def view_order(
         fee_minor=row.fee_minor,
         trades=tuple(view_trade(trade, _render(row, trade.attempt, environment=environment)) for trade in trades),
         refunds=tuple(view_refund(refund, merchant_id=row.merchant_id, environment=environment) for refund in refunds),
+        cashback=_view_cashback(_paid_offer(row, trades), cashback),
+    )
+
+
+def _paid_offer(row: OrderRow, trades: Sequence[TradeRow]) -> CashbackOffer | None:
+    """What the trade that paid the order offered its payer."""
+    return next((decode_offer(trade.cashback_offer) for trade in trades if trade.attempt == row.paid_attempt), None)
+
+
+def _view_cashback(offer: CashbackOffer | None, cashback: Cashback | None) -> CashbackView | None:
+    if cashback is not None:
+        return CashbackView(
+            decision=cashback.decision.value,
+            granted_minor=cashback.granted_minor,
+            booked_minor=cashback.booked_minor,
+            funded_by=cashback.funded_by.value,
+            payer_id=cashback.payer_id,
+        )
+    if offer is None or offer.none_because is None:
+        return None
+    return CashbackView(
+        decision=offer.none_because.value, granted_minor=0, booked_minor=0, funded_by=None, payer_id=None
     )
 
 

@@ -8,10 +8,12 @@ from typing import Self
 
 import structlog
 
+from budan.core.cashback import Cashback
 from budan.core.errors import StaleState, StoreUnavailable
 from budan.core.numbers import BadNumber, Environment, Number, NumberKind, parse_number
 from budan.core.pace import REFUND_LADDER_S, delay_after
 from budan.core.refund import RefundEffect, RefundEvidence
+from budan.flows.cashback_plan import read_cashbacks
 from budan.flows.coalesce import Coalescer
 from budan.flows.door_plan import spare_settled, statements_of
 from budan.flows.refund_plan import RefundPlanned, RefundSubject, Writes, plan_external, plan_refund
@@ -120,7 +122,8 @@ class RefundDoor:
             trades = await gate.list_trades(transaction, sorted(locked)) if locked else {}
             refunds = await stored.list_refunds(transaction, sorted(locked)) if locked else {}
             writes = Writes(door=DoorWrites(), refunds=RefundWrites())
-            planned = [self._plan(entry, locked, trades, refunds, writes) for entry in entries]
+            cashbacks = await read_cashbacks(transaction, locked, trades, writes.door)
+            planned = [self._plan(entry, locked, trades, refunds, writes, cashbacks=cashbacks) for entry in entries]
             if writes.door.contradictions:
                 settled = await acts.find_settled(transaction, statements_of(writes.door.contradictions))
                 spare_settled(writes.door, settled)
@@ -141,6 +144,8 @@ class RefundDoor:
         trades: dict[Key, list[LockedTrade]],
         refunds: dict[Key, list[RefundRow]],
         writes: Writes,
+        *,
+        cashbacks: dict[Key, Cashback],
     ) -> RefundPlanned:
         unknown = RefundPlanned(decision=UNKNOWN_REFUND, state="", version=0)
         key, number = entry.key, entry.refund or entry.trade
@@ -153,7 +158,7 @@ class RefundDoor:
         trade = next((trade for trade in trades.get(key, []) if trade.trade.attempt == attempt), None)
         if trade is None or (row is None and entry.refund is not None):
             return unknown
-        subject = RefundSubject(locked=order, trade=trade, refunds=rows)
+        subject = RefundSubject(locked=order, trade=trade, refunds=rows, cashback=cashbacks.get(key))
         evidence = entry.item.evidence
         if row is None:
             return plan_external(subject, evidence, writes, environment=self._environment)

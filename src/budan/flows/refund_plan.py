@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import assert_never
 
+from budan.core.cashback import Cashback, CashbackCause
 from budan.core.fees import fee_to_give_back
 from budan.core.ledger import Entry, refund_entry, unwanted_refund_entry
 from budan.core.money import Money
@@ -28,6 +29,7 @@ from budan.core.refund import (
     refund_settled_at,
 )
 from budan.core.trade import TradeState
+from budan.flows.cashback_plan import plan_settled
 from budan.flows.door_plan import REFUNDS_MAX
 from budan.flows.events import RefundEvent, RefundEventRefund, render_event, render_refund_no, render_trade_no
 from budan.store.door import DoorWrites, Key, LockedOrder, LockedTrade, NewContradiction, NewWebhook, OrderChange
@@ -55,6 +57,7 @@ class RefundSubject:
     locked: LockedOrder
     trade: LockedTrade
     refunds: tuple[RefundRow, ...]
+    cashback: Cashback | None = None
 
     @property
     def key(self) -> Key:
@@ -426,9 +429,22 @@ def _move_sums(subject: RefundSubject, row: RefundRow, writes: Writes, *, reserv
 
 
 def _change_order(subject: RefundSubject, writes: Writes, *, hold_reason: str | None) -> None:
-    """Raises the order's version; carries over to it what this transaction made and moved."""
+    """Raises the order's version; carries over to it what this transaction made and moved, its cashback with it."""
     own = subject.completes_order
     sums = [one for one in writes.refunds.sums if one.key == subject.key]
+    if own and subject.cashback is not None:
+        more_promised = sum(one.reserved_minor for one in sums)
+        more_gone = sum(one.refunded_minor + one.elsewhere_minor for one in sums)
+        plan_settled(
+            subject.locked,
+            subject.trade,
+            subject.cashback,
+            writes.door,
+            cause=CashbackCause.REFUND if more_promised + more_gone >= 0 else CashbackCause.REFUND_FREED,
+            is_held=(subject.locked.order.hold_reason or hold_reason) is not None,
+            more_gone_minor=more_gone,
+            more_promised_minor=more_promised,
+        )
     writes.door.orders.append(
         OrderChange(
             locked=subject.locked,

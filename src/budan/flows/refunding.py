@@ -8,6 +8,7 @@ from secrets import token_hex
 
 import msgspec
 
+from budan.core.cashback import CashbackCause
 from budan.core.errors import Refused, StaleState, StoreUnavailable
 from budan.core.evidence import Source
 from budan.core.money import AMOUNT_MINOR_MAX
@@ -22,6 +23,7 @@ from budan.core.numbers import (
 from budan.core.order import OrderState
 from budan.core.refund import RefundOrigin, RefundOutcome, RefundState
 from budan.flows.calling import CALL_TIMEOUT_S
+from budan.flows.cashback_plan import plan_settled, read_cashbacks
 from budan.flows.door_plan import REFUNDS_MAX
 from budan.flows.intake import check_idempotency_key
 from budan.flows.intents import IntentMaker
@@ -270,7 +272,7 @@ class Refunding:
             raise Refused("idempotency_key_reused", param="Idempotency-Key")
         spacing = account.adapter.capabilities.refund_spacing
         due_at = _send_after(locked, trade, refunds, spacing=spacing)
-        await _raise_version(transaction, locked, refunds_made=1, reserved_minor=wish.amount_minor)
+        await _take_back_and_reserve(transaction, wish, locked, trade)
         await stored.write_refunds(
             transaction, _promise(wish, locked, trade, ordinal=ordinal, due_at=due_at), now=locked.now
         )
@@ -387,16 +389,38 @@ def _promise(
     )
 
 
-async def _raise_version(
-    transaction: Transaction, locked: LockedOrder, *, refunds_made: int = 0, reserved_minor: int = 0
+async def _take_back_and_reserve(
+    transaction: Transaction, wish: RefundOrder, locked: LockedOrder, trade: LockedTrade
 ) -> None:
-    """Every change of an order's refunds raises its version, also where its state stays (docs/design.md section 3)."""
+    """The order's part of a promise: a number, the amount, and the cashback of it, before the channel is asked."""
     change = OrderChange(
         locked=locked,
         state=locked.order.state,
-        refunds_made=refunds_made,
-        refund_reserved_minor=reserved_minor,
+        refunds_made=1,
+        refund_reserved_minor=wish.amount_minor,
     )
-    written = await gate.write(transaction, DoorWrites(orders=[change]), now=locked.now)
+    writes, key = DoorWrites(orders=[change]), (locked.lane, locked.order_id)
+    cashback = (await read_cashbacks(transaction, {key: locked}, {key: [trade]}, writes)).get(key)
+    if cashback is not None:
+        plan_settled(
+            locked,
+            trade,
+            cashback,
+            writes,
+            cause=CashbackCause.REFUND,
+            is_held=False,
+            more_promised_minor=wish.amount_minor,
+        )
+    await _write_order(transaction, locked, writes)
+
+
+async def _raise_version(transaction: Transaction, locked: LockedOrder) -> None:
+    """Every change of an order's refunds raises its version, also where its state stays (docs/design.md section 3)."""
+    writes = DoorWrites(orders=[OrderChange(locked=locked, state=locked.order.state)])
+    await _write_order(transaction, locked, writes)
+
+
+async def _write_order(transaction: Transaction, locked: LockedOrder, writes: DoorWrites) -> None:
+    written = await gate.write(transaction, writes, now=locked.now)
     if len(written) != 1:
         raise StaleState

@@ -6,6 +6,7 @@ from enum import Enum
 
 import msgspec
 
+from budan.core.cashback import CashbackPlan
 from budan.core.fees import FeeTerms
 from budan.core.numbers import AccountId, Lane, MerchantId
 from budan.ports.channel import Method
@@ -119,8 +120,22 @@ class RefundView(msgspec.Struct, frozen=True, kw_only=True):
     message: str
 
 
+class CashbackView(msgspec.Struct, frozen=True, kw_only=True):
+    """What a paid order's payer was granted and has of it, and why: `decision` says also why there is none.
+
+    granted; payer_unknown and order_held are booked later; budget_exhausted, not_in_force, method_excluded,
+    amount_too_small.
+    """
+
+    decision: str
+    granted_minor: int
+    booked_minor: int
+    funded_by: str | None
+    payer_id: str | None
+
+
 class OrderView(msgspec.Struct, frozen=True, kw_only=True):
-    """An order, as merchants see it. Times are UTC, amounts minor units."""
+    """An order, as merchants see it. Times are UTC, amounts minor units; no `cashback` means that there was no plan."""
 
     order_no: str
     reference: str
@@ -139,6 +154,7 @@ class OrderView(msgspec.Struct, frozen=True, kw_only=True):
     fee_minor: int | None
     trades: tuple[TradeView, ...]
     refunds: tuple[RefundView, ...] = ()
+    cashback: CashbackView | None = None
 
 
 class OrderPage(msgspec.Struct, frozen=True, kw_only=True):
@@ -148,9 +164,36 @@ class OrderPage(msgspec.Struct, frozen=True, kw_only=True):
     next_cursor: str | None
 
 
+class PayerSum(msgspec.Struct, frozen=True, kw_only=True):
+    """What a payer has, in one currency."""
+
+    currency: str
+    amount_minor: int
+
+
+class MovementView(msgspec.Struct, frozen=True, kw_only=True):
+    """Cashback that a payer got, or that was taken back (negative): paid, payer_known, released, refund, refund_freed."""
+
+    order_no: str
+    amount_minor: int
+    currency: str
+    cause: str
+    booked_at: datetime
+
+
+class PayerPage(msgspec.Struct, frozen=True, kw_only=True):
+    """What a payer has of cashback, and a page of how it came; `next_cursor` is None on the last."""
+
+    payer_id: str
+    balances: tuple[PayerSum, ...]
+    movements: tuple[MovementView, ...]
+    next_cursor: str | None
+
+
 class AccountChoice(msgspec.Struct, frozen=True, kw_only=True):
-    """An account that may take a new trade, with the terms of its fee that are in force."""
+    """An account that may take a new trade, with the terms of its fee that are in force and the merchant's plans."""
 
     account_id: AccountId
     channel: str
     fee_terms: FeeTerms
+    cashback_plans: tuple[CashbackPlan, ...]

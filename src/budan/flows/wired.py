@@ -6,6 +6,7 @@ from budan.core.errors import StoreUnavailable
 from budan.core.numbers import Environment
 from budan.flows.asking import Questions
 from budan.flows.calling import ChannelCalls
+from budan.flows.cashbacks import Payers
 from budan.flows.cashier_link import CashierLinks
 from budan.flows.closing import OrderClosing
 from budan.flows.directory import Directory
@@ -48,6 +49,7 @@ class Flows:
     withdrawals: Withdrawals
     refund_door: RefundDoor
     refunding: Refunding
+    payers: Payers
     cashier_links: CashierLinks
     ids: IdSource
 

@@ -11,6 +11,7 @@ from budan.core.numbers import AccountId, Lane, MerchantId, OrderId
 from budan.core.order import Order, OrderState
 from budan.core.refund import TradeRefunds
 from budan.core.trade import Direction, Trade, TradeState
+from budan.store.cashbacks import BudgetKey, CashbackChange, write_cashbacks
 from budan.store.database import Transaction, columns
 from budan.store.queries import query
 
@@ -44,7 +45,7 @@ class LockedOrder:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LockedTrade:
-    """A trade of a locked order, with what its refunds come to."""
+    """A trade of a locked order, with what its refunds come to; `cashback_offer` is JSON."""
 
     trade: Trade
     channel: str
@@ -53,6 +54,8 @@ class LockedTrade:
     paid_at: datetime | None
     channel_reference: str | None
     refunds: TradeRefunds
+    payer_id: str | None = None
+    cashback_offer: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,7 +178,7 @@ class NewRefund:
 
 @dataclass(slots=True, kw_only=True)
 class DoorWrites:
-    """Everything that one door transaction writes, collected by table."""
+    """Everything that one door transaction writes, collected by table; `budgets` is what is left of those it has locked."""
 
     orders: list[OrderChange] = field(default_factory=list[OrderChange])
     trades: list[TradeChange] = field(default_factory=list[TradeChange])
@@ -188,6 +191,8 @@ class DoorWrites:
     remedies: list[NewRemedy] = field(default_factory=list[NewRemedy])
     refunds: list[NewRefund] = field(default_factory=list[NewRefund])
     closes: list[tuple[Key, int]] = field(default_factory=list[tuple[Key, int]])
+    cashbacks: list[CashbackChange] = field(default_factory=list[CashbackChange])
+    budgets: dict[BudgetKey, int] = field(default_factory=dict[BudgetKey, int])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -271,6 +276,8 @@ async def list_trades(transaction: Transaction, keys: Sequence[Key]) -> dict[Key
                 paid_at=row["paid_at"],
                 channel_reference=row["channel_reference"],
                 refunds=refunds,
+                payer_id=row["payer_id"],
+                cashback_offer=row["cashback_offer"],
             ),
         )
     return found
@@ -300,6 +307,8 @@ async def write(transaction: Transaction, writes: DoorWrites, *, now: datetime) 
     )
     if writes.contradictions or writes.remedies or writes.refunds or writes.closes:
         await _write_rare(transaction, writes, now=now)
+    if writes.cashbacks:
+        await write_cashbacks(transaction, writes.cashbacks, now=now)
     return {(row["lane"], row["id"]) for row in rows}
 
 

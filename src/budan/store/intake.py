@@ -95,12 +95,13 @@ async def add(transaction: Transaction, *, orders: Sequence[NewOrder], trades: S
             trade.query_at,
             trade.fee_terms.minimum_minor,
             trade.fee_terms.maximum_minor,
+            trade.cashback_offer,
         )
         for trade in sorted(trades, key=lambda trade: (trade.lane, trade.order_id, trade.attempt))
     ]
     looks = [order.expires_at if order.look_at is None else order.look_at for order in in_order]
-    *trade_columns, minimums, maximums = columns(trade_rows, 16)
-    await transaction.none(_INTAKE_ADD, *columns(order_rows, 13), *trade_columns, looks, minimums, maximums)
+    trade_columns = columns(trade_rows, 17)
+    await transaction.none(_INTAKE_ADD, *columns(order_rows, 13), *trade_columns[:14], looks, *trade_columns[14:])
 
 
 async def open_trade(transaction: Transaction, *, lane: Lane, order_id: OrderId, version: int) -> int | None:

@@ -11,6 +11,7 @@ from budan.store.queries import query
 _LEDGER_COUNT_ENTRIES = query("ledger_count_entries")
 _LEDGER_LIST_UNBALANCED = query("ledger_list_unbalanced")
 _LEDGER_LIST_UNBOOKED = query("ledger_list_unbooked")
+_LEDGER_LIST_WRONG_CASHBACK = query("ledger_list_wrong_cashback")
 _LEDGER_LIST_MOVED = query("ledger_list_moved")
 _LEDGER_DAY_LIST = query("ledger_day_list")
 _LEDGER_DAY_NEXT = query("ledger_day_next")
@@ -61,6 +62,17 @@ class Unbooked:
     fee_minor: int | None
     came_minor: int
     fee_booked_minor: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WrongCashback:
+    """What an order's payer has by its grant, by the books, and by its movements."""
+
+    lane: Lane
+    order_id: OrderId
+    booked_minor: int
+    posted_minor: int
+    moved_minor: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,6 +143,14 @@ async def count_entries(transaction: Transaction, stretch: Stretch) -> EntryCoun
     """Entries of a stretch, summed."""
     row = await transaction.one(_LEDGER_COUNT_ENTRIES, stretch.lanes, stretch.first_id, stretch.past_id)
     return EntryCount(**dict(row))
+
+
+async def list_wrong_cashback(transaction: Transaction, stretch: Stretch, *, rows_max: int) -> list[WrongCashback]:
+    """Orders of a stretch whose cashback is not booked as it was granted."""
+    rows = await transaction.many(
+        _LEDGER_LIST_WRONG_CASHBACK, stretch.lanes, stretch.first_id, stretch.past_id, rows_max
+    )
+    return [WrongCashback(**dict(row)) for row in rows]
 
 
 async def list_unbalanced(transaction: Transaction, stretch: Stretch, *, rows_max: int) -> list[Unbalanced]:

@@ -25,6 +25,8 @@ PARTITIONED = (
     "refund_evidence",
     "webhook",
     "delivery",
+    "cashback",
+    "cashback_movement",
 )
 
 

@@ -45,7 +45,7 @@ class OrderRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TradeRow:
-    """A trade as people and programs see it; `intent` and `action` are JSON texts."""
+    """A trade as people and programs see it; `intent`, `action` and `cashback_offer` are JSON texts."""
 
     lane: Lane
     order_id: OrderId
@@ -67,6 +67,7 @@ class TradeRow:
     code: str
     message: str
     now: datetime
+    cashback_offer: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +92,7 @@ class NewOrder:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewTrade:
-    """A trade intent about to be written, with the first question about it (I6, I11)."""
+    """A trade intent about to be written, with the first question about it (I6, I11); `cashback_offer` is JSON."""
 
     lane: Lane
     order_id: OrderId
@@ -107,6 +108,7 @@ class NewTrade:
     expires_at: datetime | None
     intent: str
     query_at: datetime
+    cashback_offer: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

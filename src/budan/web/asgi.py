@@ -14,6 +14,7 @@ from budan.flows.wired import Flows
 from budan.telemetry import metrics
 from budan.web.api.listing import listing_handlers
 from budan.web.api.orders import OrdersApi
+from budan.web.api.payers import PayersApi
 from budan.web.api.refunds import RefundsApi
 from budan.web.assets.files import Assets
 from budan.web.cashier.shop import ShopPage
@@ -210,6 +211,7 @@ def build_app(flows: Flows, *, wallet_url: str | None = None) -> Application:
     pages = Pages(assets=assets)
     refunds = RefundsApi(flows=flows)
     orders = OrdersApi(flows=flows, public_url=public_url)
+    payers = PayersApi(flows=flows, orders=orders)
     cashier = Cashier(flows=flows, pages=pages, public_url=public_url, wallet_url=wallet_url)
     terminal = TerminalPage(flows=flows, pages=pages)
     probes = Probes(flows=flows)
@@ -223,6 +225,7 @@ def build_app(flows: Flows, *, wallet_url: str | None = None) -> Application:
         "create_refund": refunds.create,
         "list_refunds": refunds.list_of,
         "get_refund": refunds.get,
+        "bind_payer": payers.bind,
         "notify": NoticeReceiver(flows=flows).receive,
         "cashier_state": cashier.state,
         "terminal_state": terminal.state,
@@ -234,6 +237,7 @@ def build_app(flows: Flows, *, wallet_url: str | None = None) -> Application:
     rest = Rest(
         [
             *listing_handlers(flows=flows, orders=orders),
+            *payers.handlers(),
             *cashier.handlers(),
             *terminal.handlers(),
             *ShopPage(flows=flows, pages=pages).handlers(),

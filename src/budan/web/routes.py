@@ -5,7 +5,7 @@ from enum import Enum
 
 import msgspec
 
-from budan.flows.views import RefundView
+from budan.flows.views import PayerPage, RefundView
 from budan.web.api.messages import (
     ChargeAgainRequest,
     ChargeRequest,
@@ -13,6 +13,8 @@ from budan.web.api.messages import (
     OrderAnswer,
     OrderListAnswer,
     OrderListQuery,
+    PayerQuery,
+    PayerRequest,
     RefundListAnswer,
     RefundRequest,
 )
@@ -240,6 +242,29 @@ ROUTES: tuple[Route, ...] = (
         gives=RefundView,
         asks_key=True,
         codes=_ORDER_NO_CODES | {"refund_not_found"},
+    ),
+    Route(
+        name="bind_payer",
+        method="POST",
+        path="/v1/orders/{order_no}/payer",
+        surface=Surface.API,
+        summary="Say who paid an order whose channel did not tell; its cashback waits for that",
+        body=BodyKind.JSON,
+        takes=PayerRequest,
+        gives=OrderAnswer,
+        asks_key=True,
+        codes=_ORDER_NO_CODES | {"payer_malformed", "order_not_paid", "no_cashback", "payer_bound"},
+    ),
+    Route(
+        name="get_payer",
+        method="GET",
+        path="/v1/payers/{payer_id}/cashback",
+        surface=Surface.API,
+        summary="Ask what a payer has of cashback, and how it came",
+        query=PayerQuery,
+        gives=PayerPage,
+        asks_key=True,
+        codes=frozenset({"payer_malformed", "cursor_malformed", "limit_out_of_range"}),
     ),
     Route(
         name="notify",

@@ -21,3 +21,13 @@ async def test_an_operator_sets_lists_and_corrects_what_payments_cost(stage: Sta
     why = ("--rate", "0", "--by", "Ann", "--reason", "free by contract")
     corrected = await typist.json("rate", "correct", order.order_no, *why)
     assert (corrected["kept_before_minor"] > 0, corrected["kept_after_minor"], corrected["act"]) == (True, 0, 1)
+
+
+async def test_an_operator_adds_ends_and_lists_cashback_plans(stage: Stage, typist: Typist) -> None:
+    merchant_id = str((await stage.add_merchant()).merchant_id)
+    share = ("--rate", "500", "--cap", "800", "--budget", "100000", "--method", "jsapi")
+    added = await typist.json("rate", "cashback", "add", "Spring", *share, "--merchant", merchant_id)
+    ended = await typist.json("rate", "cashback", "end", str(added["plan_id"]))
+    (plan,) = (await typist.json("rate", "cashback", "list"))["plans"]
+    assert (plan["plan_id"], plan["ends_at"], plan["methods"]) == (added["plan_id"], ended["ends_at"], ["jsapi"])
+    assert (plan["rate_bp"], plan["cap_minor"], plan["budget_minor"], plan["granted_minor"]) == (500, 800, 100_000, 0)

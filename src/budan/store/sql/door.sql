@@ -52,7 +52,9 @@ SELECT
     t.refund_reserved_minor,
     t.refunded_minor,
     t.refunded_elsewhere_minor,
-    t.fee_given_back_minor
+    t.fee_given_back_minor,
+    t.payer_id,
+    t.cashback_offer::text AS cashback_offer
 FROM trade AS t
 INNER JOIN unnest($1::smallint[], $2::bigint[]) AS w (lane, id) ON t.lane = w.lane AND t.order_id = w.id
 WHERE t.lane = any($1)

@@ -132,7 +132,8 @@ WITH new_order AS ( -- every order of the batch
 new_trade AS ( -- the trade intents, every value of the request in them (I11)
     INSERT INTO trade (
         lane, order_id, attempt, account_id, channel, method, state, amount_minor, currency, fee_rate_bp,
-        created_at, send_until, expires_at, intent, fee_minimum_minor, fee_maximum_minor
+        created_at, send_until, expires_at, intent, fee_minimum_minor, fee_maximum_minor,
+        cashback_offer
     )
     SELECT
         w.lane,
@@ -150,15 +151,17 @@ new_trade AS ( -- the trade intents, every value of the request in them (I11)
         w.expires_at,
         w.intent,
         w.fee_minimum_minor,
-        w.fee_maximum_minor
+        w.fee_maximum_minor,
+        w.cashback_offer
     FROM
         unnest(
             $14::smallint[], $15::bigint[], $16::smallint[], $17::integer[], $18::text[], $19::text[],
             $20::bigint[], $21::text[], $22::integer[], $23::timestamptz[], $24::timestamptz[],
-            $25::timestamptz[], $26::jsonb[], $29::bigint[], $30::bigint[]
+            $25::timestamptz[], $26::jsonb[], $29::bigint[], $30::bigint[], $31::jsonb[]
         ) AS w (
             lane, order_id, attempt, account_id, channel, method, amount_minor, currency, fee_rate_bp,
-            created_at, send_until, expires_at, intent, fee_minimum_minor, fee_maximum_minor
+            created_at, send_until, expires_at, intent, fee_minimum_minor, fee_maximum_minor,
+            cashback_offer
         )
 ),
 

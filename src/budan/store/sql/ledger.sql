@@ -61,6 +61,36 @@ WHERE
 ORDER BY o.lane, o.id
 LIMIT $4;
 
+-- name: ledger_list_wrong_cashback :many
+-- Orders whose payers have another cashback by the books, or by its movements, than by what the order was granted.
+-- Leans on the primary keys of cashback, posting and cashback_movement.
+SELECT
+    c.lane,
+    c.order_id,
+    c.booked_minor,
+    p.posted_minor,
+    m.moved_minor
+FROM cashback AS c
+CROSS JOIN
+    LATERAL (
+        SELECT coalesce(-sum(b.amount_minor), 0)::bigint AS posted_minor
+        FROM posting AS b
+        WHERE b.lane = c.lane AND b.order_id = c.order_id AND b.account = 'cashback_payable'
+    ) AS p
+CROSS JOIN
+    LATERAL (
+        SELECT coalesce(sum(v.amount_minor), 0)::bigint AS moved_minor
+        FROM cashback_movement AS v
+        WHERE v.lane = c.lane AND v.order_id = c.order_id
+    ) AS m
+WHERE
+    c.lane = any($1::smallint[])
+    AND c.order_id >= $2
+    AND c.order_id < $3
+    AND (p.posted_minor <> c.booked_minor OR m.moved_minor <> c.booked_minor)
+ORDER BY c.lane, c.order_id
+LIMIT $4;
+
 -- name: ledger_list_moved :many
 -- What moved on each account in a stretch of time. Leans on posting_booked_at.
 SELECT

@@ -85,6 +85,7 @@ SELECT
     t.asked_count,
     t.code,
     t.message,
+    t.cashback_offer::text AS cashback_offer,
     clock_timestamp() AS now
 FROM trade AS t
 INNER JOIN unnest($1::smallint[], $2::bigint[]) AS w (lane, id) ON t.lane = w.lane AND t.order_id = w.id

@@ -1,5 +1,7 @@
 """The merchant's list of orders."""
 
+from typing import TypeVar
+
 import msgspec
 from litestar import Response, get
 from litestar.handlers import HTTPRouteHandler
@@ -12,13 +14,15 @@ from budan.web.exchange import json_answer
 from budan.web.reading import field_refusal
 from budan.web.rest import PageRequest, exchange_of, path_of, respond
 
+Query = TypeVar("Query", bound=msgspec.Struct)
+
 
 def listing_handlers(*, flows: Flows, orders: OrdersApi) -> list[HTTPRouteHandler]:
     """GET /v1/orders."""
 
     @get(path_of("list_orders"), name="list_orders")
     async def list_orders(request: PageRequest) -> Response[bytes]:
-        query = read_query(request)
+        query = read_query(request, OrderListQuery)
         page = await flows.reading.list_orders(
             exchange_of(request).known_caller(),
             cursor=query.cursor,
@@ -35,7 +39,7 @@ def listing_handlers(*, flows: Flows, orders: OrdersApi) -> list[HTTPRouteHandle
     return [list_orders]
 
 
-def read_query(request: PageRequest) -> OrderListQuery:
+def read_query(request: PageRequest, kind: type[Query]) -> Query:
     """The query's fields; raises `Refused` with `field_malformed` or `field_unknown`."""
     given: dict[str, str] = {}
     for name, value in request.query_params.multi_items():
@@ -43,6 +47,6 @@ def read_query(request: PageRequest) -> OrderListQuery:
             raise Refused("field_malformed", param=name, detail="given twice")
         given[name] = value
     try:
-        return msgspec.convert(given, OrderListQuery, strict=False)
+        return msgspec.convert(given, kind, strict=False)
     except msgspec.ValidationError as error:
         raise field_refusal(str(error)) from None

@@ -67,6 +67,13 @@ DeviceIp = Annotated[
     ),
 ]
 OpenId = Annotated[str, Meta(pattern=r"^[0-9A-Za-z_-]{1,128}(?![\s\S])", description="The payer, for jsapi.")]
+PayerId = Annotated[
+    str,
+    Meta(
+        description="The payer as the wallet names it, or as you do where the channel names none.",
+        extra_json_schema={"pattern": "^[!-~]{1,128}$"},
+    ),
+]
 ReturnUrl = Annotated[
     str,
     Meta(
@@ -144,6 +151,19 @@ class RefundListAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """The refunds of an order, oldest first."""
 
     refunds: list[RefundView]
+
+
+class PayerRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Whose payment it was."""
+
+    payer_id: PayerId
+
+
+class PayerQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which page; `cursor` is the `next_cursor` of the page before."""
+
+    cursor: Annotated[str, Meta(pattern=r"^[0-9A-Za-z_=-]{1,128}(?![\s\S])")] | None = None
+    limit: Annotated[int, Meta(extra_json_schema={"minimum": 1, "maximum": PAGE_ROWS_MAX})] = LIMIT_DEFAULT
 
 
 class OrderListQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
