@@ -18,6 +18,7 @@ from budan.proof.drawing import Mix, MixUnreadable, parse_mix, with_notice_fault
 from budan.proof.prove import Wanted, run_prove
 from budan.proof.recover import run_recover
 from budan.proof.scenarios.listed import SCENARIOS
+from budan.proof.sweep import run_sweep
 
 _SEEDS: Final = 1 << 31
 
@@ -34,13 +35,18 @@ def demo(*, once: bool, as_json: bool) -> None:
 @click.option("--long", is_flag=True, help="Three interleaved rounds, medians, a million orders preloaded.")
 @click.option("--recover", is_flag=True, help="Lose every notice: how long payments wait, what the questions cost.")
 @click.option("--books", is_flag=True, help="Settle a day of many merchants; with --long a million orders of 10,000.")
+@click.option(
+    "--sweep", is_flag=True, help="A whole autobudan beside a loop that only asks; 120,000 suspects with --long."
+)
 @json_option
-def bench(*, long: bool, recover: bool, books: bool, as_json: bool) -> None:
+def bench(*, long: bool, recover: bool, books: bool, sweep: bool, as_json: bool) -> None:
     """Measure whole order lives on a private instance, beside a fixed reference in the same run."""
-    if recover and books:
-        raise click.UsageError("--recover and --books are runs of their own")
+    if recover + books + sweep > 1:
+        raise Refused("options_exclude", param="sweep", detail="--recover, --books and --sweep are runs of their own")
     if books:
         raise SystemExit(run_async(run_books(long=long, as_json=as_json)))
+    if sweep:
+        raise SystemExit(run_async(run_sweep(long=long, as_json=as_json)))
     if recover:
         raise SystemExit(run_async(run_recover(_question_wait_s, long=long, as_json=as_json)))
     raise SystemExit(run_async(run_bench(long=long, as_json=as_json)))

@@ -427,14 +427,19 @@ async def ask_channel(opened: Opened, config: AccountConfig) -> str | None:
 
 
 def _account_loader(opened: Opened) -> Callable[[AccountId], Awaitable[AccountConfig | None]]:
-    async def load(account_id: AccountId) -> AccountConfig | None:
-        async with opened.database.reading() as transaction:
-            row = await stored.find_account(transaction, account_id)
-        if row is None:
-            return None
-        return open_account(row, box=opened.keys.box)
+    return lambda account_id: load_account(opened, account_id)
 
-    return load
+
+async def load_account(opened: Opened, account_id: AccountId) -> AccountConfig | None:
+    """An account with its secrets, as its channel is made ready from it."""
+    async with opened.database.reading() as transaction:
+        row = await stored.find_account(transaction, account_id)
+    return None if row is None else open_account(row, box=opened.keys.box)
+
+
+def build_bare_channel(config: AccountConfig, signer: Signer) -> SessionChannel:
+    """The account's adapter with no guard before it: for a measurement of what the guard and all else cost."""
+    return KINDS[config.channel].build(config, Tools(connect=_connect, signer=signer, monotonic_s=monotonic))
 
 
 def _builders(opened: Opened, signer: Signer) -> dict[str, Callable[[AccountConfig], SessionChannel]]:

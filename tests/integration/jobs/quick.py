@@ -1,20 +1,17 @@
 """The quick channel in a process of its own, and an account of ours there."""
 
-import json
 import subprocess
 import sys
 from dataclasses import dataclass
 
 import msgspec
 
+from budan.cli.sandbox_account import open_sandbox_account
 from budan.core.numbers import AccountId
-from budan.sandbox.quick import READY, QuickWish, is_paid
-from budan.wire.key_pairs import make_private_key, public_text
-from budan.wire.rsa import load_private_key
+from budan.sandbox.quick import PREPARE_PATH, READY, QuickWish, is_paid
+from budan.wire.http_fast import FastHttpClient
 from stage import AMOUNT_MINOR, Stage
 
-SERIAL = "PUB_KEY_ID_0000000000000000000000000001"
-MCHID, APPID = "1900009191", "wxd678efh567hg6787"
 PAID_EVERY = 5
 
 
@@ -24,21 +21,30 @@ class QuickChannel:
 
     child: subprocess.Popen[bytes]
     url: str
-    platform_key: str
 
-    async def add_account(self, stage: Stage) -> AccountId:
+    async def add_account(self, stage: Stage, channel: str = "wechat_v3") -> AccountId:
         """An account of ours at it."""
-        public = public_text(load_private_key(self.platform_key))
+        name = f"quick {channel} {self.url}"
+        opened = await open_sandbox_account(sandbox_url=self.url, channel=channel, name=name)
         return await stage.administration.add_account(
-            channel="wechat_v3",
-            name=f"quick {self.url}",
-            settings={"gateway": self.url, "mchid": MCHID, "appid": APPID, "merchant_serial": "AB"},
-            account_secrets={
-                "merchant_private_key": make_private_key(),
-                "apiv3_key": "k" * 32,
-                "platform_keys": json.dumps({SERIAL: public}),
-            },
+            channel=channel, name=name, settings=opened.settings, account_secrets=opened.secrets
         )
+
+    async def close(self, trade_nos: list[str]) -> None:
+        """The channel says "closed" of these that were not paid."""
+        client = FastHttpClient(connections_per_host_max=1)
+        try:
+            answer = await client.request(
+                method="POST",
+                url=f"{self.url}{PREPARE_PATH}wechat_v3",
+                headers={"content-type": "text/plain"},
+                body="\n".join(f"{trade_no} closed" for trade_no in trade_nos).encode(),
+                timeout_s=30,
+                body_bytes_max=0,
+            )
+        finally:
+            await client.close()
+        assert answer.status == 200
 
     def took_money(self, trade_no: str) -> bool:
         """Whether the payer of this trade has paid."""
@@ -56,12 +62,7 @@ class QuickChannel:
 
 def start_quick_channel(*, answer_after_s: float = 0.005) -> QuickChannel:
     """Starts one and returns when it listens."""
-    key = make_private_key()
     wish = QuickWish(
-        mchid=MCHID,
-        appid=APPID,
-        serial=SERIAL,
-        platform_key=key,
         amount_minor=AMOUNT_MINOR,
         paid_every=PAID_EVERY,
         answer_after_s=answer_after_s,
@@ -75,4 +76,4 @@ def start_quick_channel(*, answer_after_s: float = 0.005) -> QuickChannel:
     child.stdin.flush()
     line = child.stdout.readline().decode().strip()
     assert line.startswith(READY), line
-    return QuickChannel(child=child, url=line.removeprefix(READY), platform_key=key)
+    return QuickChannel(child=child, url=line.removeprefix(READY))
