@@ -1,8 +1,7 @@
 """What stands between the flows and any channel: a deadline, a bound and a breaker for each account."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import Enum
@@ -89,14 +88,6 @@ class _Gate:
     calls_out: int = 0
 
 
-@dataclass(slots=True)
-class _Passage:
-    """What came of asking to pass: refused with a code, or passed and to be told whether the channel answered."""
-
-    refused_code: str | None = None
-    answered: bool | None = None
-
-
 Result = TypeVar("Result", PayResult, CreateResult, EndResult, RefundResult)
 
 
@@ -111,9 +102,10 @@ class GuardedChannel:
         self, inner: SessionChannel, *, account_id: AccountId, clock: Clock, limits: GuardLimits | None = None
     ) -> None:
         self._inner = inner
-        self._account = str(account_id)
         self._clock = clock
         self._gates = _gates(limits or GuardLimits())
+        self._call_timeout_s = inner.capabilities.call_timeout.total_seconds()
+        self._calls = metrics.CallMetrics(str(account_id))
 
     @property
     def capabilities(self) -> Capabilities:
@@ -233,54 +225,47 @@ class GuardedChannel:
         overdue: Callable[[], Result],
     ) -> Result:
         started_s = self._clock.monotonic_s()
-        with self._passing(kind) as passage:
-            if passage.refused_code is not None:
-                result = refused(passage.refused_code)
-            else:
+        admission = self._admit(kind, now_s=started_s)
+        if isinstance(admission, str):
+            result = refused(admission)
+        else:
+            gate, answered = self._gates[kind], None
+            gate.calls_out += 1
+            try:
                 result = await self._attempt(call, attempt, overdue=overdue)
-                passage.answered = _is_answered(result)
-                metrics.CHANNEL_SECONDS.labels(self._account, operation).observe(self._clock.monotonic_s() - started_s)
-        metrics.CHANNEL_CALLS.labels(self._account, operation, _outcome_label(result)).inc()
+                answered = _is_answered(result)
+            finally:
+                # A call that ends by an exception or is cancelled says nothing of the channel.
+                ended_s = self._clock.monotonic_s()
+                gate.calls_out -= 1
+                gate.breaker.settle(admission, answered=answered, now_s=ended_s)
+                self._calls.show(held_back=any(gate.breaker.probe_at_s is not None for gate in self._gates.values()))
+            self._calls.took(operation, ended_s - started_s)
+        self._calls.count(operation, _outcome_label(result))
         return result
 
     async def _attempt(
         self, call: Call, attempt: Callable[[Call], Awaitable[Result]], *, overdue: Callable[[], Result]
     ) -> Result:
-        deadline_s = min(call.deadline_s, self.capabilities.call_timeout.total_seconds())
-        timer = asyncio.timeout(deadline_s + OWN_WORD_S)
+        if call.deadline_s > self._call_timeout_s:
+            call = replace(call, deadline_s=self._call_timeout_s)
+        timer = asyncio.timeout(call.deadline_s + OWN_WORD_S)
         try:
             async with timer:
-                return await attempt(replace(call, deadline_s=deadline_s))
+                return await attempt(call)
         except TimeoutError:
             # Another's TimeoutError would be a bug of the adapter, not our deadline.
             if not timer.expired():
                 raise
             return overdue()
 
-    @contextmanager
-    def _passing(self, kind: Kind) -> Generator[_Passage]:
-        """Holds one place of the gate; a call that ends by an exception or is cancelled says nothing of the channel."""
-        gate, passage = self._gates[kind], _Passage()
+    def _admit(self, kind: Kind, *, now_s: float) -> Admission | str:
+        """How a call passes, or the code with which it is refused."""
+        gate = self._gates[kind]
         if gate.calls_out >= gate.calls_max:
-            passage.refused_code = BUSY_CODE
-            yield passage
-            return
-        admission = gate.breaker.admit(now_s=self._clock.monotonic_s())
-        if admission is Admission.REFUSED:
-            passage.refused_code = BREAKER_CODE
-            yield passage
-            return
-        gate.calls_out += 1
-        try:
-            yield passage
-        finally:
-            gate.calls_out -= 1
-            gate.breaker.settle(admission, answered=passage.answered, now_s=self._clock.monotonic_s())
-            self._show_breakers()
-
-    def _show_breakers(self) -> None:
-        is_open = any(gate.breaker.state is not BreakerState.CLOSED for gate in self._gates.values())
-        metrics.BREAKER_OPEN.labels(self._account).set(int(is_open))
+            return BUSY_CODE
+        admission = gate.breaker.admit(now_s=now_s)
+        return BREAKER_CODE if admission is Admission.REFUSED else admission
 
 
 def _gates(limits: GuardLimits) -> dict[Kind, _Gate]:

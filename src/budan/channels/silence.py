@@ -68,7 +68,8 @@ def unsupported_end_result(message: str) -> EndResult:
 
 def shortened(text: str) -> str:
     """A foreign text cut to what we keep of it, without what no log and no database column takes."""
-    return "".join(mark if mark.isprintable() else " " for mark in text[:MESSAGE_LENGTH_MAX])
+    kept = text[:MESSAGE_LENGTH_MAX]
+    return kept if kept.isprintable() else "".join(mark if mark.isprintable() else " " for mark in kept)
 
 
 def _code(error: WireError) -> str:

@@ -57,6 +57,7 @@ _LEADS: dict[tuple[Environment, NumberKind], str] = {
     (Environment.LIVE, NumberKind.SETTLEMENT): "S",
 }
 _KINDS = {lead: key for key, lead in _LEADS.items()}
+_ORDER_LEADS = {environment: _LEADS[environment, NumberKind.ORDER] for environment in Environment}
 
 
 def number_lead(environment: Environment, kind: NumberKind) -> str:
@@ -80,24 +81,13 @@ class Number:
     ordinal: int
 
     def __post_init__(self) -> None:
-        assert 0 <= self.lane < LANES_MAX
-        assert 0 < self.merchant_id <= MERCHANT_ID_MAX
-        assert 0 < self.order_id < 1 << 63
-        assert 0 <= self.ordinal <= ORDINAL_MAX
+        _assert_parts(self.lane, self.merchant_id, self.order_id, self.ordinal)
 
 
 def render_number(number: Number) -> str:
     """The 30 characters of `number`."""
-    body = (
-        _LEADS[number.environment, number.kind]
-        + _day_text(_day_index(number.order_id))
-        + _PAIRS[number.lane]
-        + _encode_pairs(number.merchant_id, pairs=3)
-        + ALPHABET[number.order_id >> 60]
-        + _encode_pairs(number.order_id & _LOW_60_BITS, pairs=6)
-        + ALPHABET[number.ordinal]
-    )
-    return body + _check_character(body)
+    lead = _LEADS[number.environment, number.kind]
+    return _render(lead, number.lane, number.merchant_id, number.order_id, number.ordinal)
 
 
 def trade_number(
@@ -109,16 +99,7 @@ def trade_number(
     attempt: int,
 ) -> str:
     """The number of an order's trade; attempt 0 is the order itself."""
-    return render_number(
-        Number(
-            environment=environment,
-            kind=NumberKind.ORDER,
-            lane=lane,
-            merchant_id=merchant_id,
-            order_id=order_id,
-            ordinal=attempt,
-        ),
-    )
+    return _render(_ORDER_LEADS[environment], lane, merchant_id, order_id, attempt)
 
 
 def parse_number(text: str) -> Number:
@@ -188,20 +169,35 @@ _BEIJING_AHEAD_MS = 8 * 3_600_000
 # Numbers are rendered and parsed several times for each order, so both go through tables: ten bits at a time to write,
 # Python's own base 32 to read.
 _PAIRS = tuple(high + low for high in ALPHABET for low in ALPHABET)
-_LOW_60_BITS = (1 << 60) - 1
 _TO_PYTHON = str.maketrans(ALPHABET, "0123456789abcdefghijklmnopqrstuv")
 _IS_NUMBER = re.compile(f"[{ALPHABET}]{{{NUMBER_LENGTH}}}").fullmatch
 
 
-def _encode_pairs(value: int, *, pairs: int) -> str:
-    return "".join([_PAIRS[value >> shift & 1023] for shift in range(10 * (pairs - 1), -1, -10)])
+def _assert_parts(lane: int, merchant_id: int, order_id: int, ordinal: int) -> None:
+    assert 0 <= lane < LANES_MAX
+    assert 0 < merchant_id <= MERCHANT_ID_MAX
+    assert 0 < order_id < 1 << 63
+    assert 0 <= ordinal <= ORDINAL_MAX
+
+
+def _render(lead: str, lane: int, merchant_id: int, order_id: int, ordinal: int) -> str:
+    _assert_parts(lane, merchant_id, order_id, ordinal)
+    body = (
+        f"{lead}{_day_text(_day_index(order_id))}{_PAIRS[lane]}"
+        f"{_PAIRS[merchant_id >> 20]}{_PAIRS[merchant_id >> 10 & 1023]}{_PAIRS[merchant_id & 1023]}"
+        f"{ALPHABET[order_id >> 60]}"
+        f"{_PAIRS[order_id >> 50 & 1023]}{_PAIRS[order_id >> 40 & 1023]}{_PAIRS[order_id >> 30 & 1023]}"
+        f"{_PAIRS[order_id >> 20 & 1023]}{_PAIRS[order_id >> 10 & 1023]}{_PAIRS[order_id & 1023]}"
+        f"{ALPHABET[ordinal]}"
+    )
+    return body + _check_character(body)
 
 
 def _decode(text: str) -> int:
     return int(text.translate(_TO_PYTHON), 32)
 
 
-def _day_index(identity: OrderId) -> int:
+def _day_index(identity: int) -> int:
     """Days of Beijing since the first one that has ids."""
     return ((identity >> 22) + _BEIJING_AHEAD_MS) // _DAY_MS
 
@@ -217,14 +213,14 @@ def _times_alpha(remainder: int) -> int:
     return doubled ^ 0b100101 if doubled & 32 else doubled
 
 
-_TIMES_ALPHA = tuple(_times_alpha(remainder) for remainder in range(32))
-_VALUES = {character: value for value, character in enumerate(ALPHABET)}
+_TIMES_ALPHA = bytes(_times_alpha(remainder) for remainder in range(32))
+_TO_VALUES = bytes.maketrans(ALPHABET.encode("ascii"), bytes(range(32)))
 
 
 def _check_character(body: str) -> str:
     """A checksum over GF(32): finds every single wrong character and every swap of two neighbours."""
-    remainder = 0
-    for character in body:
-        remainder = _TIMES_ALPHA[remainder] ^ _VALUES[character]
+    remainder, times_alpha = 0, _TIMES_ALPHA
+    for value in body.encode("ascii").translate(_TO_VALUES):
+        remainder = times_alpha[remainder] ^ value
     # Multiplied once more so that the check character has a weight of its own.
     return ALPHABET[_TIMES_ALPHA[remainder]]

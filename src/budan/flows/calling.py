@@ -90,7 +90,7 @@ class ChannelCalls:
 
     async def ask(self, asking: Asking) -> tuple[Planned, PayResult]:
         """Ask a channel for a trade and record the answer. Safe to repeat."""
-        result = await self.query(asking)
+        result = await self.query(asking.account_id, _ref(asking))
         planned = await self._record(
             asking.account_id,
             result,
@@ -101,15 +101,15 @@ class ChannelCalls:
         )
         return planned, result
 
-    async def query(self, asking: Asking) -> PayResult:
+    async def query(self, account_id: AccountId, ref: TradeRef) -> PayResult:
         """Ask a channel for a trade; the caller takes to the door what the answer says. Safe to repeat."""
-        account = await self._accounts.find(asking.account_id)
+        account = await self._accounts.find(account_id)
         # An account that cannot be found climbs the ladder like one that cannot be reached: its trades stay due.
         if account is None:
-            return _not_sent(asking.trade_no, "account_unknown")
-        result = await account.adapter.query(_ref(asking), call=self._call_of_question())
+            return _not_sent(ref.trade_no, "account_unknown")
+        result = await account.adapter.query(ref, call=self._call_of_question())
         if result.sent:
-            self._healths.note_question(asking.account_id, busy=result.busy)
+            self._healths.note_question(account_id, busy=result.busy)
         return result
 
     async def find_capabilities(self, account_id: AccountId) -> Capabilities | None:

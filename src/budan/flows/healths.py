@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Final
@@ -28,13 +28,34 @@ _NOTHING: Final[Mapping[AccountId, AccountHealth]] = MappingProxyType({})
 _log = structlog.get_logger(__name__)
 
 
+@dataclass(slots=True)
+class _Seen:
+    """What this process saw of an account and has not told yet: counted for every question, so it is no frozen value."""
+
+    timely: int = 0
+    missed: float = 0.0
+    asked: int = 0
+    busy: int = 0
+
+    def add(self, other: "_Seen") -> None:
+        """What could not be told is told with the next."""
+        self.timely += other.timely
+        self.missed += other.missed
+        self.asked += other.asked
+        self.busy += other.busy
+
+    def delta(self, *, seconds: float) -> HealthDelta:
+        """As all processes fold it."""
+        return HealthDelta(timely=self.timely, missed=self.missed, asked=self.asked, busy=self.busy, seconds=seconds)
+
+
 class AccountHealths:
     """Knows how each account's notices come. It fills itself; what it has not read yet is unknown."""
 
     def __init__(self, *, database: Database, clock: Clock) -> None:
         self._database = database
         self._clock = clock
-        self._deltas: dict[AccountId, HealthDelta] = {}
+        self._seen: dict[AccountId, _Seen] = {}
         self._healths = _NOTHING
         self._read_at: datetime | None = None
         self._read_at_s = 0.0
@@ -47,8 +68,12 @@ class AccountHealths:
 
     def rate_per_s(self, account_id: AccountId) -> float | None:
         """How many questions a second its channel takes from all of us; None while nothing speaks of a limit."""
+        health = self._healths.get(account_id)
+        # Nearly every account never was busy, and a sweep asks before each of its questions.
+        if health is None or health.rate_per_s is None:
+            return None
         now = self._now()
-        return None if now is None else rate_per_s(self._healths.get(account_id), now=now)
+        return None if now is None else rate_per_s(health, now=now)
 
     def list_not_coming(self) -> list[AccountId]:
         """Accounts that were seen and whose notices cannot be relied on now."""
@@ -56,17 +81,18 @@ class AccountHealths:
 
     def note_sighting(self, account_id: AccountId, sighting: Sighting, *, weight: float) -> None:
         """Count what a payment said of its account's notices."""
-        delta = self._delta(account_id)
+        seen = self._seen_of(account_id)
         match sighting:
             case Sighting.TIMELY:
-                self._deltas[account_id] = replace(delta, timely=delta.timely + 1)
+                seen.timely += 1
             case Sighting.MISSED:
-                self._deltas[account_id] = replace(delta, missed=delta.missed + weight)
+                seen.missed += weight
 
     def note_question(self, account_id: AccountId, *, busy: bool) -> None:
         """Count a question that left, and whether the channel was too busy to look."""
-        delta = self._delta(account_id)
-        self._deltas[account_id] = replace(delta, asked=delta.asked + 1, busy=delta.busy + busy)
+        seen = self._seen_of(account_id)
+        seen.asked += 1
+        seen.busy += busy
 
     async def keep(self) -> None:
         """Tell and read each second until cancelled; what cannot be told now is told with the next."""
@@ -81,7 +107,7 @@ class AccountHealths:
     async def turn(self) -> None:
         """Tell what was seen and read what all saw. A crash loses what was not told: that costs pace, no payment."""
         began_s = self._clock.monotonic_s()
-        if self._deltas:
+        if self._seen:
             await self._fold(began_s)
         async with self._database.reading() as transaction:
             read = await stored.list_healths(transaction, rows_max=ACCOUNTS_MAX)
@@ -90,25 +116,28 @@ class AccountHealths:
         self._show(before)
 
     async def _fold(self, began_s: float) -> None:
-        telling, self._deltas = self._deltas, {}
+        telling, self._seen = self._seen, {}
         seconds = max(began_s - self._folded_at_s, FOLD_EVERY_S)
         try:
             async with self._database.transaction() as transaction:
                 held = await stored.lock_healths(transaction, list(telling))
                 assert held.now is not None, "a row was made for each account"
                 folded = {
-                    account: fold(health, replace(telling[account], seconds=seconds), now=held.now)
+                    account: fold(health, telling[account].delta(seconds=seconds), now=held.now)
                     for account, health in held.by_account.items()
                 }
                 await stored.write_healths(transaction, folded)
         except (StoreUnavailable, RowsFailed):
-            for account, delta in telling.items():
-                self._deltas[account] = _sum(self._delta(account), delta)
+            for account, seen in telling.items():
+                self._seen_of(account).add(seen)
             raise
         self._folded_at_s = began_s
 
-    def _delta(self, account_id: AccountId) -> HealthDelta:
-        return self._deltas.get(account_id, HealthDelta())
+    def _seen_of(self, account_id: AccountId) -> "_Seen":
+        seen = self._seen.get(account_id)
+        if seen is None:
+            seen = self._seen[account_id] = _Seen()
+        return seen
 
     def _now(self) -> datetime | None:
         """The database's clock, or None where what was read is too old to be believed."""
@@ -127,12 +156,3 @@ class AccountHealths:
             was = before.get(account, NoticeHealth.UNKNOWN)
             if notices is not was and NoticeHealth.MISSING in {notices, was}:
                 _log.warning("account_notices_changed", account_id=account, notices=notices.value, before=was.value)
-
-
-def _sum(one: HealthDelta, other: HealthDelta) -> HealthDelta:
-    return HealthDelta(
-        timely=one.timely + other.timely,
-        missed=one.missed + other.missed,
-        asked=one.asked + other.asked,
-        busy=one.busy + other.busy,
-    )

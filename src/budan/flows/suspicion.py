@@ -4,22 +4,24 @@ import asyncio
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
+from functools import lru_cache
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, NamedTuple, Self
 
 from budan.core.decide import Contradiction, Effect, Unchanged, decide
 from budan.core.evidence import Evidence, Outcome, Source
 from budan.core.fees import FeeTerms
-from budan.core.numbers import AccountId, Environment, trade_number
+from budan.core.numbers import ID_EPOCH, AccountId, Environment, MerchantId, trade_number
 from budan.core.order import Order, OrderState
 from budan.core.trade import Trade, TradeState
-from budan.flows.calling import Asking, ChannelCalls
+from budan.flows.calling import ChannelCalls
 from budan.flows.door import Door, DoorItem
 from budan.flows.door_plan import Planned
 from budan.flows.healths import AccountHealths
 from budan.flows.job import RunningJob
 from budan.flows.stamp import stamp
-from budan.ports.channel import Method, PayResult, direction_of
+from budan.ports.channel import Method, PayResult, TradeRef, direction_of
 from budan.ports.clock import Clock
 from budan.store.suspects import SuspectRow
 
@@ -32,6 +34,12 @@ UNSENT_REST_S: Final = 0.25
 SILENT_S_MAX: Final = 60.0
 # Of what a busy channel takes: younger orders need the rest.
 RATE_SHARE: Final = 0.5
+# Whose order it is, by which account and of how much, matters where money came, and only there.
+_ANY_ACCOUNT: Final = AccountId(1)
+_ANY_MERCHANT: Final = MerchantId(1)
+_ANY_AMOUNT_MINOR: Final = 1
+_ANY_CURRENCY: Final = "CNY"
+_ANY_TERMS: Final = FeeTerms(rate_bp=0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,10 +146,12 @@ class Suspicion:
 
     async def _settle(self, account: _Account, row: SuspectRow) -> str:
         """One row to its end; the word under which it is counted."""
-        asking = self._asking(row)
+        ref = self._ref(row)
         while not account.is_left_alone:
-            await self._keep_pace(account, row.account_id)
-            result = await self._steps.calls.query(asking)
+            rate_per_s = self._steps.healths.rate_per_s(row.account_id)
+            if rate_per_s is not None:
+                await self._keep_pace(account, rate_per_s * RATE_SHARE)
+            result = await self._steps.calls.query(row.account_id, ref)
             self._progress["asked"] += result.sent
             # A channel that has too much to do has said nothing of the trade, and is asked again.
             if result.sent and not result.busy:
@@ -151,14 +161,11 @@ class Suspicion:
             await asyncio.sleep(UNSENT_REST_S)
         return "unasked"
 
-    async def _keep_pace(self, account: _Account, account_id: AccountId) -> None:
+    async def _keep_pace(self, account: _Account, rate_per_s: float) -> None:
         """Waits for the account's turn where its channel wants fewer questions."""
-        rate_per_s = self._steps.healths.rate_per_s(account_id)
-        if rate_per_s is None:
-            return
         now_s = self._steps.clock.monotonic_s()
         turn_at_s = max(account.next_at_s, now_s)
-        account.next_at_s = turn_at_s + 1 / (rate_per_s * RATE_SHARE)
+        account.next_at_s = turn_at_s + 1 / rate_per_s
         await asyncio.sleep(turn_at_s - now_s)
 
     def _hear(self, account: _Account, *, answered: bool) -> None:
@@ -173,9 +180,12 @@ class Suspicion:
     async def _tell(self, row: SuspectRow, result: PayResult) -> str:
         """Takes the answer to the door unless it says what is known.
 
-        "Not paid yet" of a trade that is open anyhow, or ended, would cost a locked row and change none: the decision is
-        tried on what was read first. If the trade has moved since, such an answer is a question not asked, and no more.
+        "Not paid yet" of a trade that is open anyhow, or "ended" of one that has, would cost a locked row and change none:
+        the decision is tried on what was read first. If the trade has moved since, such an answer is a question not
+        asked, and no more.
         """
+        if says_nothing_new(row, result):
+            return "unchanged"
         steps = self._steps
         evidence = stamp(
             result,
@@ -184,14 +194,12 @@ class Suspicion:
             learned_at=steps.clock.now(),
             asked_at=row.now,
         )
-        if not _may_tell(row, evidence):
-            return "unchanged"
         planned = await steps.door.record(DoorItem(evidence=evidence))
         return _word(planned, evidence)
 
-    def _asking(self, row: SuspectRow) -> Asking:
-        return Asking(
-            account_id=row.account_id,
+    def _ref(self, row: SuspectRow) -> TradeRef:
+        method = Method(row.method)
+        return TradeRef(
             trade_no=trade_number(
                 environment=self._steps.environment,
                 lane=row.lane,
@@ -199,11 +207,10 @@ class Suspicion:
                 order_id=row.order_id,
                 attempt=row.attempt,
             ),
-            method=Method(row.method),
+            direction=direction_of(method),
             created_at=row.created_at,
             channel_reference=row.channel_reference,
-            asked_at=row.now,
-            attempts=None,
+            method=method,
         )
 
 
@@ -213,43 +220,80 @@ def _word(planned: Planned, evidence: Evidence) -> str:
     return "unclear" if evidence.outcome is Outcome.UNKNOWN else "changed"
 
 
-def _may_tell(row: SuspectRow, evidence: Evidence) -> bool:
-    """Whether the door might do anything with it: all that could end or complete a trade is its to judge."""
-    if evidence.outcome in {Outcome.PAID, Outcome.UNPAID_FINAL}:
-        return True
-    match decide(_order_of(row), _trade_of(row), evidence):
+def says_nothing_new(row: SuspectRow, result: PayResult) -> bool:
+    """Whether the door, had it the trade as it was read, would do nothing with the answer. A payment is its to judge."""
+    if result.outcome is Outcome.PAID:
+        return False
+    facts = _Facts(row.order_state, row.state, row.method, row.paid_seen, row.not_found_count)
+    told = _Told(result.outcome, result.user_paying, result.reversed_here, result.money_returned, result.not_found)
+    if result.not_found:
+        # The one answer without a payment whose meaning hangs on moments (I5).
+        return _is_unchanged(facts, told, send_until=row.send_until, expires_at=row.expires_at, asked_at=row.now)
+    return _is_known(facts, told)
+
+
+class _Facts(NamedTuple):
+    """What a decision on an answer without a payment depends on, moments left out."""
+
+    order_state: str
+    state: str
+    method: str
+    paid_seen: bool
+    not_found_count: int
+
+
+class _Told(NamedTuple):
+    outcome: Outcome
+    user_paying: bool
+    reversed_here: bool
+    money_returned: bool
+    not_found: bool
+
+
+# There are a few hundred pairs, and a sweep meets some of them ten thousand times.
+@lru_cache(maxsize=4_096)
+def _is_known(facts: _Facts, told: _Told) -> bool:
+    return _is_unchanged(facts, told, send_until=ID_EPOCH, expires_at=None, asked_at=ID_EPOCH)
+
+
+def _is_unchanged(
+    facts: _Facts, told: _Told, *, send_until: datetime, expires_at: datetime | None, asked_at: datetime
+) -> bool:
+    trade = Trade(
+        attempt=1,
+        direction=direction_of(Method(facts.method)),
+        state=TradeState(facts.state),
+        account_id=_ANY_ACCOUNT,
+        amount_minor=_ANY_AMOUNT_MINOR,
+        currency=_ANY_CURRENCY,
+        fee_terms=_ANY_TERMS,
+        send_until=send_until,
+        expires_at=expires_at,
+        paid_seen=facts.paid_seen,
+        not_found_count=facts.not_found_count,
+    )
+    order = Order(
+        merchant_id=_ANY_MERCHANT,
+        state=OrderState(facts.order_state),
+        amount_minor=_ANY_AMOUNT_MINOR,
+        currency=_ANY_CURRENCY,
+    )
+    evidence = Evidence(
+        trade_no="",
+        account_id=_ANY_ACCOUNT,
+        outcome=told.outcome,
+        source=Source.QUERY,
+        learned_at=asked_at,
+        asked_at=asked_at,
+        user_paying=told.user_paying,
+        not_found=told.not_found,
+        reversed_here=told.reversed_here,
+        money_returned=told.money_returned,
+    )
+    match decide(order, trade, evidence):
         case Unchanged():
-            return False
-        case Contradiction():
             return True
+        case Contradiction():
+            return False
         case moved:
-            return moved.order_state is not OrderState(row.order_state) or moved.trade != _trade_of(row)
-
-
-def _order_of(row: SuspectRow) -> Order:
-    return Order(
-        merchant_id=row.merchant_id,
-        state=OrderState(row.order_state),
-        amount_minor=row.order_amount_minor,
-        currency=row.order_currency,
-        told_unpaid=row.told_unpaid,
-        hold_reason=row.hold_reason,
-    )
-
-
-def _trade_of(row: SuspectRow) -> Trade:
-    return Trade(
-        attempt=row.attempt,
-        direction=direction_of(Method(row.method)),
-        state=TradeState(row.state),
-        account_id=row.account_id,
-        amount_minor=row.amount_minor,
-        currency=row.currency,
-        fee_terms=FeeTerms(
-            rate_bp=row.fee_rate_bp, minimum_minor=row.fee_minimum_minor, maximum_minor=row.fee_maximum_minor
-        ),
-        send_until=row.send_until,
-        expires_at=row.expires_at,
-        paid_seen=row.paid_seen,
-        not_found_count=row.not_found_count,
-    )
+            return moved.order_state is order.state and moved.trade == trade and moved.effect is Effect.NOTHING

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+import msgspec
+
 from budan.core.numbers import AccountId, Lane, MerchantId, OrderId
 from budan.store.database import Transaction
 from budan.store.queries import query
@@ -21,27 +23,20 @@ class SuspectRange:
     merchant_id: MerchantId | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SuspectRow:
-    """An unpaid order and one of its trades as they were read; `now` is the database's clock then."""
+class SuspectRow(msgspec.Struct, frozen=True, kw_only=True):
+    """An unpaid order and one of its trades as they were read; `now` is the database's clock then.
+
+    A struct, because a sweep makes a hundred thousand of them: a dataclass costs four times as much.
+    """
 
     lane: Lane
     order_id: OrderId
     attempt: int
     merchant_id: MerchantId
     order_state: str
-    order_amount_minor: int
-    order_currency: str
-    told_unpaid: bool
-    hold_reason: str | None
     account_id: AccountId
     method: str
     state: str
-    amount_minor: int
-    currency: str
-    fee_rate_bp: int
-    fee_minimum_minor: int
-    fee_maximum_minor: int | None
     created_at: datetime
     send_until: datetime
     expires_at: datetime | None
@@ -72,6 +67,6 @@ async def list_suspects(
     rows = await transaction.many(_SUSPECT_LIST, lane, after, within.until, within.merchant_id, orders_max)
     return SuspectPage(
         # An order that nobody began to pay has no trade, and counts as looked at.
-        rows=tuple(SuspectRow(**dict(row)) for row in rows if row["attempt"] is not None),
+        rows=tuple([SuspectRow(**row) for row in rows if row["attempt"] is not None]),
         last=rows[-1]["order_id"] if rows else None,
     )

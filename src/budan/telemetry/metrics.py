@@ -165,3 +165,34 @@ def serve(host: str, port: int) -> Callable[[], None]:
 def render() -> bytes:
     """The body of /metrics; its type is CONTENT_TYPE."""
     return generate_latest(REGISTRY)
+
+
+class CallMetrics:
+    """One account's metrics of calls, each looked up once: a sweep counts ten thousand calls a second."""
+
+    def __init__(self, account: str) -> None:
+        self._account = account
+        self._seconds: dict[str, Histogram] = {}
+        self._outcomes: dict[tuple[str, str], Counter] = {}
+        self._breaker = BREAKER_OPEN.labels(account)
+        self._is_held_back: bool | None = None
+
+    def took(self, operation: str, seconds: float) -> None:
+        """A call's time, from the decision to send to its answer or to giving up."""
+        found = self._seconds.get(operation)
+        if found is None:
+            found = self._seconds[operation] = CHANNEL_SECONDS.labels(self._account, operation)
+        found.observe(seconds)
+
+    def count(self, operation: str, outcome: str) -> None:
+        """A call by what came of it; both labels are from short lists of ours."""
+        found = self._outcomes.get((operation, outcome))
+        if found is None:
+            found = self._outcomes[operation, outcome] = CHANNEL_CALLS.labels(self._account, operation, outcome)
+        found.inc()
+
+    def show(self, *, held_back: bool) -> None:
+        """Whether any kind of calls is held back."""
+        if held_back is not self._is_held_back:
+            self._is_held_back = held_back
+            self._breaker.set(int(held_back))

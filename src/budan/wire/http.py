@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, Protocol
 
 from budan.wire.errors import NotSent
@@ -68,6 +69,8 @@ class Target:
     path_and_query: str
 
 
+# Most channels have one address for all calls.
+@lru_cache(maxsize=1_024)
 def parse_target(url: str) -> Target:
     """The parts of an absolute http(s) URL; NotSent for one that must not be sent."""
     match = _URL.fullmatch(url)

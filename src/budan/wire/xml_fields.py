@@ -16,7 +16,7 @@ _UNSENDABLE: Final = re.compile(r"[^\t\n\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0
 
 def render_fields(fields: Mapping[str, str], *, root: str = "xml") -> bytes:
     """The fields in the order of the mapping, each value in CDATA; NotSent for a value that XML cannot hold."""
-    if any(_UNSENDABLE.search(value) for value in fields.values()):
+    if _UNSENDABLE.search("".join(fields.values())):
         raise NotSent("a value holds what XML cannot carry")
     members = "".join(f"<{name}>{_cdata(value)}</{name}>" for name, value in fields.items())
     return f"<{root}>{members}</{root}>".encode()
@@ -84,4 +84,5 @@ def _refuse_doctype(*_: object) -> None:
 
 def _cdata(value: str) -> str:
     # The one text that CDATA cannot hold ends it; cut in two, it is read as it was.
-    return f"<![CDATA[{value.replace(']]>', ']]]]><![CDATA[>')}]]>"
+    held = value.replace("]]>", "]]]]><![CDATA[>") if "]]>" in value else value
+    return f"<![CDATA[{held}]]>"

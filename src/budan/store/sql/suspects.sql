@@ -16,7 +16,8 @@ ORDER BY w.lane;
 
 -- name: suspect_list :many
 -- A page of unpaid orders of one lane in a range of ids, after a key, with each trade for which the channel may have
--- taken money: all but those whose payment was seen. The order's and the trade's columns are what a decision needs.
+-- taken money: all but those whose payment was seen. The columns are what a question needs, and what a decision on an
+-- answer without a payment does: whatever tells of one is decided in the door, on what is there then.
 -- Leans on the primary keys.
 SELECT
     o.lane,
@@ -24,18 +25,9 @@ SELECT
     t.attempt,
     o.merchant_id,
     o.state AS order_state,
-    o.amount_minor AS order_amount_minor,
-    o.currency AS order_currency,
-    o.told_unpaid,
-    o.hold_reason,
     t.account_id,
     t.method,
     t.state,
-    t.amount_minor,
-    t.currency,
-    t.fee_rate_bp,
-    t.fee_minimum_minor,
-    t.fee_maximum_minor,
     t.created_at,
     t.send_until,
     t.expires_at,
@@ -48,11 +40,7 @@ FROM (
         u.lane,
         u.id,
         u.merchant_id,
-        u.state,
-        u.amount_minor,
-        u.currency,
-        u.told_unpaid,
-        u.hold_reason
+        u.state
     FROM orders AS u
     WHERE
         u.lane = $1
