@@ -8,6 +8,7 @@ from datetime import date, datetime
 from typing import Any
 
 import asyncpg
+import msgspec
 import pytest
 
 from budan.store import (
@@ -128,7 +129,10 @@ async def connection(database_dsn: str) -> AsyncIterator[Connection]:
 def field_types(made: type) -> dict[str, tuple[type, bool]]:
     """Each field's plain type, and whether it may be None; NewTypes are what they are made of."""
     hints = typing.get_type_hints(made)
-    return {field.name: _plain(hints[field.name]) for field in dataclasses.fields(made)}
+    names = (
+        made.__struct_fields__ if issubclass(made, msgspec.Struct) else [one.name for one in dataclasses.fields(made)]
+    )
+    return {name: _plain(hints[name]) for name in names}
 
 
 def _plain(hint: Any) -> tuple[type, bool]:

@@ -10,7 +10,7 @@ from budan.core.errors import Refused
 from budan.core.numbers import Environment, Lane, MerchantId
 from budan.flows.cron import parse_cron
 from budan.flows.job import JobPlan, RunArguments, check_arguments, parse_order_no
-from budan.flows.keeping import KINDS
+from budan.flows.keeping import DUE_COUNTED_MAX, KINDS
 from budan.flows.lanes import LEASE_S
 from budan.store import audit, directory, work
 from budan.store import jobs as stored
@@ -67,7 +67,9 @@ class JobDesk:
         lanes = [Lane(lane) for lane in range(self._lanes)]
         async with self._database.reading() as transaction:
             rows = await stored.list_jobs(transaction)
-            due = {count.work: count for count in await work.count_due(transaction, lanes=lanes)}
+            due = {
+                count.work: count for count in await work.count_due(transaction, lanes=lanes, rows_max=DUE_COUNTED_MAX)
+            }
             workers = await stored.count_workers(transaction, living_s=LEASE_S)
             waiting_mail = await audit.count_waiting(transaction)
         views = tuple(self._view(self._plans[row.name], row) for row in rows if row.name in self._plans)

@@ -5,13 +5,15 @@ from typing import Final
 
 from budan.core.numbers import Lane
 from budan.store import notices, partitions, work
-from budan.store.database import Database
+from budan.store.database import Database, RowsFailed
 from budan.store.work import DueCount
 
 # The continuous loops, by the work that they find due.
 KINDS: Final = ("query", "deliver", "evidence", "expire", "close", "refund")
 # More than a person looks at; the metric then says at least this.
 NEEDING_PERSON_MAX = 10_000
+# So much due of one kind is an outage however much more there is; the metric then says at least this.
+DUE_COUNTED_MAX: Final = 10_000
 # An unverified notice can be replayed until then; nobody repairs a key for longer.
 REJECTED_KEPT_DAYS: Final = 30
 REJECTED_PRUNED_MAX: Final = 1_000
@@ -24,11 +26,19 @@ class Housekeeping:
         self._database = database
 
     async def make_partitions(self) -> int:
-        """Make the partitions of the next two weeks where they are missing; gives how many. Safe to repeat."""
-        made = 0
+        """Make the partitions of the next two weeks where they are missing; gives how many. Safe to repeat.
+
+        A table that somebody holds is left for the next time, and the others get theirs; raises `RowsFailed` then.
+        """
+        made, held = 0, None
         for table in partitions.PARTITIONED:
-            async with self._database.transaction() as transaction:
-                made += await partitions.make_partitions(transaction, table)
+            try:
+                async with self._database.transaction() as transaction:
+                    made += await partitions.make_partitions(transaction, table)
+            except RowsFailed as error:
+                held = error
+        if held is not None:
+            raise held
         return made
 
     async def prune_rejected(self) -> bool:
@@ -50,6 +60,6 @@ class Housekeeping:
             return await work.count_questions_needing_person(transaction, lanes=lanes, rows_max=NEEDING_PERSON_MAX)
 
     async def count_due(self, *, lanes: Sequence[Lane]) -> list[DueCount]:
-        """How much is due in the held lanes, by kind of work."""
-        async with self._database.transaction() as transaction:
-            return await work.count_due(transaction, lanes=lanes)
+        """How much is due in the held lanes, by kind of work, counted up to a bound."""
+        async with self._database.reading() as transaction:
+            return await work.count_due(transaction, lanes=lanes, rows_max=DUE_COUNTED_MAX)

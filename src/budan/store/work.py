@@ -225,6 +225,6 @@ class DueCount:
     oldest_s: float
 
 
-async def count_due(transaction: Transaction, *, lanes: Sequence[Lane]) -> list[DueCount]:
-    """What is due in held lanes, one count for each kind of work."""
-    return [DueCount(**dict(row)) for row in await transaction.many(_WORK_COUNT_DUE, lanes)]
+async def count_due(transaction: Transaction, *, lanes: Sequence[Lane], rows_max: int) -> list[DueCount]:
+    """What is due in held lanes, one count for each kind of work, up to `rows_max` of each."""
+    return [DueCount(**dict(row)) for row in await transaction.many(_WORK_COUNT_DUE, lanes, rows_max)]

@@ -26,18 +26,23 @@ class HousekeepingTurns:
         self._housekeeping = housekeeping
         self._lanes = lanes
         self._clock = clock
+        self._failures = {work: Failures(work=work) for work in ("housekeeping", "partitions", "forgeries")}
         self._partitions_at_s = float("-inf")
         self._prune_at_s = float("-inf")
 
     async def run(self, stop: asyncio.Event) -> None:
         """Take turns until `stop`."""
-        failures = Failures(work="housekeeping")
         while not stop.is_set():
-            await attempt(self.turn, failures)
+            await self.turn()
             await stopped_within(COUNT_EVERY_S, stop)
 
     async def turn(self) -> None:
-        """Count what is due; each hour see to the partitions, and forget old forgeries."""
+        """Count what is due; each hour see to the partitions, and forget old forgeries. None waits for another's luck."""
+        await attempt(self._see_to_partitions, self._failures["partitions"])
+        await attempt(self._count, self._failures["housekeeping"])
+        await attempt(self._forget_forgeries, self._failures["forgeries"])
+
+    async def _count(self) -> None:
         held = list(self._lanes.held())
         counts = {count.work: count for count in await self._housekeeping.count_due(lanes=held)} if held else {}
         for kind in KINDS:
@@ -45,16 +50,11 @@ class HousekeepingTurns:
             metrics.DUE_ROWS.labels(kind).set(count.rows_due if count else 0)
             metrics.DUE_OLDEST_SECONDS.labels(kind).set(count.oldest_s if count else 0.0)
         metrics.PERSON_ROWS.set(await self._housekeeping.count_needing_person(lanes=held) if held else 0)
-        # One worker is enough, and two would wait for each other's locks.
-        if 0 in held and self._clock.monotonic_s() >= self._partitions_at_s:
-            await self._see_to_partitions()
-            self._partitions_at_s = self._clock.monotonic_s() + PARTITIONS_EVERY_S
-        # One batch a turn, so that a month of forgeries holds nobody up.
-        is_time = 0 in held and self._clock.monotonic_s() >= self._prune_at_s
-        if is_time and not await self._housekeeping.prune_rejected():
-            self._prune_at_s = self._clock.monotonic_s() + PRUNE_EVERY_S
 
     async def _see_to_partitions(self) -> None:
+        # One worker is enough, and two would wait for each other's locks.
+        if 0 not in self._lanes.held() or self._clock.monotonic_s() < self._partitions_at_s:
+            return
         made = await self._housekeeping.make_partitions()
         if made:
             _log.info("partitions_made", count=made)
@@ -62,3 +62,10 @@ class HousekeepingTurns:
         metrics.DEFAULT_PARTITION_ROWS.set(late)
         if late:
             _log.error("partitions_were_late", orders=late)
+        self._partitions_at_s = self._clock.monotonic_s() + PARTITIONS_EVERY_S
+
+    async def _forget_forgeries(self) -> None:
+        # One batch a turn, so that a month of forgeries holds nobody up.
+        is_time = 0 in self._lanes.held() and self._clock.monotonic_s() >= self._prune_at_s
+        if is_time and not await self._housekeeping.prune_rejected():
+            self._prune_at_s = self._clock.monotonic_s() + PRUNE_EVERY_S

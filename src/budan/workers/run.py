@@ -72,16 +72,13 @@ async def run_workers(workers: Workers, *, stop: asyncio.Event) -> None:
         InFlight(work="close", rows_max=CLOSES_MAX, stop=stop) as closing,
         InFlight(work="refund", rows_max=REFUNDS_MAX, stop=stop) as refunding,
     ):
-        shares = AccountShares(healths=workers.healths, lanes=workers.lanes)
         forward = ForwardTurns(questions=workers.questions, healths=workers.healths, lanes=workers.lanes)
         deliver = DeliverWork(deliveries=workers.deliveries)
         sweeps: tuple[Turns, ...] = (
             _sweep(workers, deliver, DELIVERY_LIMITS, delivering, follow=deliver.follow),
-            _sweep(workers, QueryWork(questions=workers.questions), QUERY_LIMITS, asking, shares=shares),
             _sweep(workers, EvidenceWork(leftovers=workers.leftovers), EVIDENCE_LIMITS, retrying),
             _sweep(workers, ExpireWork(closing=workers.closing), ORDER_LIMITS, expiring),
-            _sweep(workers, CloseWork(endings=workers.endings), CLOSE_LIMITS, closing),
-            _sweep(workers, RefundWork(refunding=workers.refunding), REFUND_LIMITS, refunding),
+            *channel_sweeps(workers, asking=asking, closing=closing, refunding=refunding),
         )
         housekeeping = HousekeepingTurns(housekeeping=workers.housekeeping, lanes=workers.lanes, clock=workers.clock)
         await attempt(workers.lanes.renew, failures)
@@ -99,6 +96,18 @@ async def run_workers(workers: Workers, *, stop: asyncio.Event) -> None:
         cut_off = sum(await asyncio.gather(*(rows.drain(timeout_s=DRAIN_S) for rows in flying)))
     await attempt(workers.lanes.release, failures)
     _log.info("worker_stopped", rows_cut_off=cut_off)
+
+
+def channel_sweeps(
+    workers: Workers, *, asking: InFlight, closing: InFlight, refunding: InFlight
+) -> tuple[Turns, Turns, Turns]:
+    """What calls channels: by held lanes all workers share each account's bound, and its pace while it is busy."""
+    shares = AccountShares(healths=workers.healths, lanes=workers.lanes)
+    return (
+        _sweep(workers, QueryWork(questions=workers.questions), QUERY_LIMITS, asking, shares=shares),
+        _sweep(workers, CloseWork(endings=workers.endings), CLOSE_LIMITS, closing, shares=shares),
+        _sweep(workers, RefundWork(refunding=workers.refunding), REFUND_LIMITS, refunding, shares=shares),
+    )
 
 
 def _sweep(

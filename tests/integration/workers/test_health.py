@@ -1,5 +1,6 @@
 """What processes see of an account is one row, and what it says changes every question of that account at once."""
 
+import asyncio
 from datetime import timedelta
 
 import asyncpg
@@ -13,10 +14,16 @@ from budan.core.pace import COMING_AGES_S, is_sampled
 from budan.flows.door import DoorItem
 from budan.flows.healths import BELIEVED_S, AccountHealths
 from budan.store.database import RowsFailed
+from budan.workers.close import CLOSE_LIMITS
+from budan.workers.in_flight import InFlight
+from budan.workers.query import QUERY_LIMITS
+from budan.workers.refund import REFUND_LIMITS
+from budan.workers.run import channel_sweeps
 from budan.workers.shares import AccountShares
+from budan.workers.sweep import Sweep
 from integration.flows.platform_side import MovingClock
 from integration.workers.watching import when
-from integration.workers.working import keeper, working
+from integration.workers.working import delivering, keeper, workers_of, working
 from stage import Stage, StagedMerchant, StagedOrder
 
 Rows = asyncpg.Connection
@@ -201,6 +208,39 @@ async def test_workers_together_keep_an_accounts_bound_and_its_pace(stage: Stage
             assert share.held_back(now_s=tenth / 10) == [ACCOUNT]
     # In ten seconds, one question at once of each worker included, and what the pace gained meanwhile.
     assert pace * 10 * 0.95 <= taken <= pace * 10 * 1.05 + len(shares)
+
+
+async def test_closes_and_refunds_keep_an_accounts_bound_and_pace_with_the_questions(stage: Stage) -> None:
+    """Each worker of four may have a quarter of the account's bound, and one slow channel takes no more of any of them."""
+    workers = [keeper(stage) for _ in range(4)]
+    for _ in range(5):
+        for worker in workers:
+            await worker.renew()
+    stop = asyncio.Event()
+    async with (
+        delivering(stage, allowed=()) as deliveries,
+        InFlight(work="query", rows_max=1, stop=stop) as asking,
+        InFlight(work="close", rows_max=1, stop=stop) as closing,
+        InFlight(work="refund", rows_max=1, stop=stop) as refunding,
+    ):
+        built = workers_of(stage, deliveries, lanes=workers[0])
+        sweeps = channel_sweeps(built, asking=asking, closing=closing, refunding=refunding)
+        admitted: list[int] = []
+        for sweep, limits in zip(sweeps, (QUERY_LIMITS, CLOSE_LIMITS, REFUND_LIMITS), strict=True):
+            assert isinstance(sweep, Sweep)
+            admitted.append(sum(sweep._gates.admit(ACCOUNT, key, now_s=0.0) for key in range(limits.rows_max)))
+            assert sweep._gates.left_out(now_s=0.0) == [ACCOUNT]
+        assert admitted == [limits.rows_max // 4 for limits in (QUERY_LIMITS, CLOSE_LIMITS, REFUND_LIMITS)]
+        for _ in range(100):
+            stage.flows.healths.note_question(ACCOUNT, busy=True)
+        await stage.flows.healths.turn()
+        fresh = channel_sweeps(built, asking=asking, closing=closing, refunding=refunding)
+        # A busy channel's first place is one for all three: whoever asks, closes or refunds after it waits.
+        assert [sweep._gates.admit(ACCOUNT, 1, now_s=0.0) for sweep in fresh if isinstance(sweep, Sweep)] == [
+            True,
+            False,
+            False,
+        ]
 
 
 async def test_an_account_without_a_limit_is_held_back_by_nobody(stage: Stage) -> None:

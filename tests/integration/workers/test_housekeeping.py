@@ -1,6 +1,10 @@
 import asyncpg
+import pytest
 
+from budan.core.numbers import Lane
 from budan.flows.keeping import REJECTED_PRUNED_MAX, Housekeeping
+from budan.store import work
+from budan.store.database import RowsFailed
 from budan.telemetry import metrics
 from budan.workers.housekeeping import HousekeepingTurns
 from integration.workers.working import keeper
@@ -22,6 +26,63 @@ async def test_partitions_that_are_missing_are_made_before_orders_need_them(stag
         await rows.execute(f"DROP TABLE {parent}_w{last}")
     assert await housekeeping.make_partitions() == 2
     assert await housekeeping.make_partitions() == 0
+
+
+async def test_a_count_that_fails_keeps_no_order_from_its_partition(stage: Stage, rows: Rows) -> None:
+    """Whatever becomes of a metric, an order of next week must not fall into the default partition."""
+    lanes = keeper(stage)
+    await lanes.renew()
+    last = await rows.fetchval(
+        """
+        SELECT max(c.relname::text) FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhrelid
+        WHERE i.inhparent = 'trade'::regclass AND c.relname::text LIKE 'trade_w%'
+        """,
+    )
+    await rows.execute(f"DROP TABLE {last}")
+    await rows.execute("ALTER TABLE refund_due RENAME TO refund_due_gone")
+    turns = HousekeepingTurns(housekeeping=Housekeeping(database=stage.database), lanes=lanes, clock=stage.opened.clock)
+    failed = _failures("housekeeping")
+    await turns.turn()
+    assert _failures("housekeeping") == failed + 1
+    assert await rows.fetchval("SELECT to_regclass($1) IS NOT NULL", last)
+
+
+async def test_a_table_that_somebody_holds_keeps_no_other_from_its_partition(stage: Stage, rows: Rows) -> None:
+    """A long statement on the orders of an evening must not leave their trades without a place."""
+    weeks = [
+        await rows.fetchval(
+            """
+            SELECT max(c.relname::text) FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhrelid
+            WHERE i.inhparent = $1::text::regclass AND c.relname::text LIKE $1 || '_w%'
+            """,
+            parent,
+        )
+        for parent in ("orders", "trade")
+    ]
+    for week in weeks:
+        await rows.execute(f"DROP TABLE {week}")
+    async with rows.transaction():
+        await rows.execute("LOCK TABLE ONLY orders IN SHARE UPDATE EXCLUSIVE MODE")
+        with pytest.raises(RowsFailed):
+            await Housekeeping(database=stage.database).make_partitions()
+        made = [await rows.fetchval("SELECT to_regclass($1) IS NOT NULL", week) for week in weeks]
+    assert made == [False, True]
+
+
+async def test_what_is_due_is_counted_up_to_a_bound_and_its_oldest_is_true(stage: Stage, rows: Rows) -> None:
+    """After a day without workers millions are due; counting them must not hold up those who work them off."""
+    await rows.execute(
+        "INSERT INTO query_due (lane, order_id, attempt, due_at)"
+        " SELECT 1, n, 1, now() - make_interval(mins => n) FROM generate_series(1, 9) AS n"
+    )
+    async with stage.database.reading() as transaction:
+        (count,) = await work.count_due(transaction, lanes=[Lane(1)], rows_max=5)
+    assert (count.work, count.rows_due) == ("query", 5)
+    assert 9 * 60 <= count.oldest_s < 10 * 60
+
+
+def _failures(work_name: str) -> float:
+    return metrics.REGISTRY.get_sample_value("budan_turn_failures_total", {"work": work_name}) or 0.0
 
 
 async def test_a_worker_counts_what_is_due_and_orders_without_a_partition(stage: Stage, rows: Rows) -> None:

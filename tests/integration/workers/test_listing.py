@@ -25,7 +25,7 @@ async def connection(database_dsn: str) -> AsyncIterator[asyncpg.Connection]:
         ("evidence_list_due", "'{1,2}', 10"),
         ("look_list_due", "'{1,2}', 10"),
         ("close_list_due", "'{1,2}', '{}', 10"),
-        ("work_count_due", "'{1,2}'"),
+        ("work_count_due", "'{1,2}', 10"),
     ],
 )
 async def test_a_listing_reads_its_index_up_to_now_only(

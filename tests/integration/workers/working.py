@@ -57,6 +57,24 @@ async def delivering(
         await client.close()
 
 
+def workers_of(stage: Stage, deliveries: Deliveries, *, lanes: LaneKeeper) -> Workers:
+    """What a worker of the stage runs on."""
+    return Workers(
+        lanes=lanes,
+        questions=stage.flows.questions,
+        healths=stage.flows.healths,
+        refunding=stage.flows.refunding,
+        deliveries=deliveries,
+        leftovers=Leftovers(database=stage.database, door=stage.flows.door),
+        closing=stage.flows.closing,
+        endings=stage.flows.endings,
+        housekeeping=Housekeeping(database=stage.database),
+        jobs=build_job_turns(stage.opened, stage.flows),
+        mail=MailTurns(mailing=None),
+        clock=stage.opened.clock,
+    )
+
+
 @contextlib.asynccontextmanager
 async def working(
     stage: Stage,
@@ -68,20 +86,7 @@ async def working(
     """A whole worker beside the block, shut down at its end; the event stops it sooner."""
     stop = asyncio.Event()
     async with delivering(stage, allowed=allowed, ladder=ladder) as deliveries, asyncio.TaskGroup() as tasks:
-        workers = Workers(
-            lanes=keeper(stage, lease_s=lease_s),
-            questions=stage.flows.questions,
-            healths=stage.flows.healths,
-            refunding=stage.flows.refunding,
-            deliveries=deliveries,
-            leftovers=Leftovers(database=stage.database, door=stage.flows.door),
-            closing=stage.flows.closing,
-            endings=stage.flows.endings,
-            housekeeping=Housekeeping(database=stage.database),
-            jobs=build_job_turns(stage.opened, stage.flows),
-            mail=MailTurns(mailing=None),
-            clock=stage.opened.clock,
-        )
+        workers = workers_of(stage, deliveries, lanes=keeper(stage, lease_s=lease_s))
         tasks.create_task(run_workers(workers, stop=stop))
         try:
             yield stop

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 from itertools import product
+from typing import Any
 
 import pytest
 
@@ -22,8 +23,8 @@ UNPAID = tuple(state for state in OrderState if state is not OrderState.PAID)
 FLAGS = ("user_paying", "reversed_here", "money_returned", "not_found")
 
 
-def _row(order: OrderState, trade: TradeState, method: Method, **changes: object) -> SuspectRow:
-    known: dict[str, object] = {
+def _row(order: OrderState, trade: TradeState, method: Method, **changes: Any) -> SuspectRow:
+    known: dict[str, Any] = {
         "lane": Lane(3),
         "order_id": OrderId(1 << 40),
         "attempt": 2,
@@ -40,7 +41,7 @@ def _row(order: OrderState, trade: TradeState, method: Method, **changes: object
         "channel_reference": None,
         "now": NOW,
     }
-    return SuspectRow(**(known | changes))  # type: ignore[arg-type]
+    return SuspectRow(**(known | changes))
 
 
 def _door_does_nothing(row: SuspectRow, result: PayResult) -> bool:

@@ -310,46 +310,72 @@ ORDER BY due_at
 LIMIT $2;
 
 -- name: work_count_due :many
--- What is due in the held lanes, for the metrics: only entries that are due are read, by the six due_at indexes.
+-- What is due in the held lanes, for the metrics, each kind counted up to a bound: after a long outage millions may be
+-- due, and counting them each few seconds would hold up what works them off. The oldest come first, so their age is
+-- true whatever the bound. Only entries that are due are read, by the six due_at indexes.
 SELECT
     w.work,
     count(*) AS rows_due,
     coalesce(extract(EPOCH FROM clock_timestamp() - min(w.due_at)), 0)::double precision AS oldest_s
 FROM (
-    SELECT
-        'query' AS work,
-        due_at
-    FROM query_due
-    WHERE lane + 0 = any($1::smallint[]) AND due_at > '-infinity' AND due_at <= statement_timestamp()
+    (
+        SELECT
+            'query' AS work,
+            due_at
+        FROM query_due
+        WHERE lane + 0 = any($1::smallint[]) AND due_at > '-infinity' AND due_at <= statement_timestamp()
+        ORDER BY due_at
+        LIMIT $2::integer
+    )
     UNION ALL
-    SELECT
-        'deliver' AS work,
-        due_at
-    FROM webhook_due
-    WHERE lane + 0 = any($1) AND due_at > '-infinity' AND due_at <= statement_timestamp()
+    (
+        SELECT
+            'deliver' AS work,
+            due_at
+        FROM webhook_due
+        WHERE lane + 0 = any($1) AND due_at > '-infinity' AND due_at <= statement_timestamp()
+        ORDER BY due_at
+        LIMIT $2
+    )
     UNION ALL
-    SELECT
-        'evidence' AS work,
-        due_at
-    FROM evidence_due
-    WHERE lane + 0 = any($1) AND due_at > '-infinity' AND due_at <= statement_timestamp()
+    (
+        SELECT
+            'evidence' AS work,
+            due_at
+        FROM evidence_due
+        WHERE lane + 0 = any($1) AND due_at > '-infinity' AND due_at <= statement_timestamp()
+        ORDER BY due_at
+        LIMIT $2
+    )
     UNION ALL
-    SELECT
-        'expire' AS work,
-        due_at
-    FROM order_due
-    WHERE lane + 0 = any($1) AND due_at > '-infinity' AND due_at <= statement_timestamp()
+    (
+        SELECT
+            'expire' AS work,
+            due_at
+        FROM order_due
+        WHERE lane + 0 = any($1) AND due_at > '-infinity' AND due_at <= statement_timestamp()
+        ORDER BY due_at
+        LIMIT $2
+    )
     UNION ALL
-    SELECT
-        'close' AS work,
-        due_at
-    FROM close_due
-    WHERE lane + 0 = any($1) AND due_at > '-infinity' AND due_at <= statement_timestamp()
+    (
+        SELECT
+            'close' AS work,
+            due_at
+        FROM close_due
+        WHERE lane + 0 = any($1) AND due_at > '-infinity' AND due_at <= statement_timestamp()
+        ORDER BY due_at
+        LIMIT $2
+    )
     UNION ALL
-    SELECT
-        'refund' AS work,
-        due_at
-    FROM refund_due
-    WHERE lane + 0 = any($1) AND due_at > '-infinity' AND due_at <= statement_timestamp()
+    (
+        SELECT
+            'refund' AS work,
+            due_at
+        FROM refund_due
+        WHERE lane + 0 = any($1) AND due_at > '-infinity' AND due_at <= statement_timestamp()
+        ORDER BY due_at
+        LIMIT $2
+    )
 ) AS w
 GROUP BY w.work;
