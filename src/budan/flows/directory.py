@@ -172,7 +172,7 @@ class Directory:
     async def _load_merchant(self, merchant_id: MerchantId) -> _MerchantAccounts:
         async with self._database.reading() as transaction:
             read_at_s = self._clock.monotonic_s()
-            now = await stored.read_now(transaction)
+            now = await transaction.clock()
             accounts = await stored.list_merchant_accounts(transaction, merchant_id)
             rates = await rates_stored.list_rates(transaction, merchant_id, past=False)
             plans = await list_plans_of(transaction, merchant_id)

@@ -40,7 +40,7 @@ ENDED_FOR: Final = timedelta(minutes=10)
 UNTOLD_FOR: Final = timedelta(hours=1)
 ROWS_SHOWN_MAX: Final = 200
 
-# What asking the channel settles; the others need a person, or a merchant's endpoint.
+# What asking the channel settles.
 ASKED: Final = frozenset({"paid_not_completed", "open_past_end", "question_missing"})
 
 
@@ -178,26 +178,48 @@ class Nightly:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Mended:
-    """Whose question and whose webhook is due now."""
+    """Whose question, webhook, look, end and refund is due now."""
 
     asked: set[TradeKey]
     told: set[OrderId]
+    looked: set[OrderId]
+    ended: set[tuple[OrderId, int]]
+    refunded: set[OrderId]
 
     def has(self, lane: Lane, finding: Finding) -> bool:
         """Whether this finding was mended."""
-        if finding.kind == "webhook_untaken":
-            return finding.order_id in self.told
-        return finding.kind in ASKED and (lane, finding.order_id, finding.attempt) in self.asked
+        match finding.kind:
+            case "webhook_untaken":
+                return finding.order_id in self.told
+            case "look_missing":
+                return finding.order_id in self.looked
+            case "ending_missing":
+                return (finding.order_id, finding.attempt) in self.ended
+            case "refund_step_missing":
+                return finding.order_id in self.refunded
+            case _:
+                return finding.kind in ASKED and (lane, finding.order_id, finding.attempt) in self.asked
 
 
 async def _mend(transaction: Transaction, lane: Lane, findings: Sequence[Finding]) -> _Mended:
     """Makes due what can be, under the orders' locks: the door writes the same rows."""
     await gate.lock_orders(transaction, sorted({(lane, finding.order_id) for finding in findings}))
-    trades = {(lane, finding.order_id, finding.attempt) for finding in findings if finding.kind in ASKED}
-    untaken = {(lane, finding.order_id) for finding in findings if finding.kind == "webhook_untaken"}
+
+    def orders_of(kind: str) -> list[tuple[Lane, OrderId]]:
+        return sorted({(lane, finding.order_id) for finding in findings if finding.kind == kind})
+
+    def trades_of(*kinds: str) -> list[TradeKey]:
+        return sorted({(lane, finding.order_id, finding.attempt) for finding in findings if finding.kind in kinds})
+
+    asked, untaken = trades_of(*ASKED), orders_of("webhook_untaken")
+    unlooked, unended = orders_of("look_missing"), trades_of("ending_missing")
+    unrefunded = trades_of("refund_step_missing")
     return _Mended(
-        asked=await stored.ask_again(transaction, sorted(trades)) if trades else set(),
-        told=await stored.deliver_again(transaction, sorted(untaken)) if untaken else set(),
+        asked=await stored.ask_again(transaction, asked) if asked else set(),
+        told=await stored.deliver_again(transaction, untaken) if untaken else set(),
+        looked=await stored.look_again(transaction, unlooked) if unlooked else set(),
+        ended=await stored.end_again(transaction, unended) if unended else set(),
+        refunded=await stored.refund_again(transaction, unrefunded) if unrefunded else set(),
     )
 
 

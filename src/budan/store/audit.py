@@ -12,6 +12,9 @@ _AUDIT_LIST_LANES = query("audit_list_lanes")
 _AUDIT_LIST_FINDINGS = query("audit_list_findings")
 _AUDIT_ASK_AGAIN = query("audit_ask_again")
 _AUDIT_DELIVER_AGAIN = query("audit_deliver_again")
+_AUDIT_LOOK_AGAIN = query("audit_look_again")
+_AUDIT_END_AGAIN = query("audit_end_again")
+_AUDIT_REFUND_AGAIN = query("audit_refund_again")
 _REPORT_ADD_ROWS = query("report_add_rows")
 _REPORT_COUNT_ROWS = query("report_count_rows")
 _REPORT_LIST_ROWS = query("report_list_rows")
@@ -149,6 +152,24 @@ async def ask_again(transaction: Transaction, trades: Sequence[TradeKey]) -> set
 async def deliver_again(transaction: Transaction, orders: Sequence[tuple[Lane, OrderId]]) -> set[OrderId]:
     """Make due the untaken webhooks of these orders that no row made due; the caller holds the orders."""
     rows = await transaction.many(_AUDIT_DELIVER_AGAIN, *columns(sorted(orders), 2))
+    return {row["order_id"] for row in rows}
+
+
+async def look_again(transaction: Transaction, orders: Sequence[tuple[Lane, OrderId]]) -> set[OrderId]:
+    """Make a look at these orders due where none was; the caller holds them."""
+    rows = await transaction.many(_AUDIT_LOOK_AGAIN, *columns(sorted(orders), 2))
+    return {row["order_id"] for row in rows}
+
+
+async def end_again(transaction: Transaction, trades: Sequence[TradeKey]) -> set[tuple[OrderId, int]]:
+    """Make the ends of these trades due where they were not; the caller holds their orders."""
+    rows = await transaction.many(_AUDIT_END_AGAIN, *columns(sorted(trades), 3))
+    return {(row["order_id"], row["attempt"]) for row in rows}
+
+
+async def refund_again(transaction: Transaction, trades: Sequence[TradeKey]) -> set[OrderId]:
+    """Make the next steps of these trades' refunds due where they were not; the caller holds their orders."""
+    rows = await transaction.many(_AUDIT_REFUND_AGAIN, *columns(sorted(trades), 3))
     return {row["order_id"] for row in rows}
 
 

@@ -13,7 +13,6 @@ from budan.store.queries import query
 _MERCHANT_NEXT_ID = query("merchant_next_id")
 _MERCHANT_ADD = query("merchant_add")
 _MERCHANT_LIST = query("merchant_list")
-_DIRECTORY_NOW = query("directory_now")
 _MERCHANT_FIND = query("merchant_find")
 _MERCHANT_SET_TERMS = query("merchant_set_terms")
 _API_KEY_ADD = query("api_key_add")
@@ -130,11 +129,6 @@ async def add_merchant(transaction: Transaction, *, name: str, lanes: int) -> Me
     added = await find_merchant(transaction, merchant_id)
     assert added is not None, "just written"
     return added
-
-
-async def read_now(transaction: Transaction) -> datetime:
-    """The present moment, by the clock of all decisions."""
-    return (await transaction.one(_DIRECTORY_NOW))["now"]
 
 
 async def list_merchants(transaction: Transaction) -> list[MerchantRow]:

@@ -96,6 +96,34 @@ async def test_what_is_stuck_is_found_and_made_due(stage: Stage, rows: Rows) -> 
     assert well.trade_no not in report.text
 
 
+@pytest.mark.invariant("I6")
+async def test_a_lost_due_row_of_any_kind_is_found_and_put_back(stage: Stage, rows: Rows) -> None:
+    """No sweep sees an order, an attempt or a refund whose row is gone: without this nobody would ever go on with it."""
+    merchant = await stage.add_merchant()
+    unlooked, closing, reversing, held = [await stage.add_order(merchant) for _ in range(4)]
+    refunded = await stage.add_paid_order(merchant)
+    await rows.execute("DELETE FROM order_due WHERE order_id = $1", unlooked.order_id)
+    await rows.execute("UPDATE orders SET told_unpaid = true WHERE id = $1", unlooked.order_id)
+    await rows.execute("UPDATE orders SET state = 'closing' WHERE id = any($1)", [closing.order_id, held.order_id])
+    await rows.execute("UPDATE orders SET hold_reason = 'dispute', hold_since = now() WHERE id = $1", held.order_id)
+    await rows.execute("UPDATE trade SET state = 'reversing' WHERE order_id = $1", reversing.order_id)
+    await rows.execute(
+        "INSERT INTO refund (lane, order_id, ordinal, attempt, state, amount_minor, currency, reason, created_at)"
+        " VALUES ($1, $2, 1, 1, 'unknown', 1, 'CNY', '', now()), ($1, $2, 2, 1, 'succeeded', 1, 'CNY', '', now())",
+        refunded.lane,
+        refunded.order_id,
+    )
+    async with job_worker(stage):
+        await run_nightly(stage)
+    assert await kinds(rows) == {"ending_missing": (2, 2), "look_missing": (1, 1), "refund_step_missing": (1, 1)}
+    (look,) = await rows.fetch("SELECT ends_as, due_at <= now() FROM order_due WHERE order_id = $1", unlooked.order_id)
+    assert tuple(look) == ("closed", True)
+    ends = await rows.fetch("SELECT order_id FROM close_due WHERE due_at <= now() ORDER BY order_id")
+    assert [one["order_id"] for one in ends] == sorted([closing.order_id, reversing.order_id])
+    steps = await rows.fetch("SELECT order_id, ordinal FROM refund_due WHERE due_at <= now()")
+    assert [tuple(one) for one in steps] == [(refunded.order_id, 1)]
+
+
 @pytest.mark.invariant("I3", "I10")
 async def test_books_that_are_broken_are_shown_and_left_to_a_person(stage: Stage, rows: Rows) -> None:
     merchant = await stage.add_merchant()

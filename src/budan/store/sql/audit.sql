@@ -50,6 +50,54 @@ WHERE
         WHERE q.lane = t.lane AND q.order_id = t.order_id AND q.attempt = t.attempt
     )
 UNION
+-- An order that is not final is looked at one day, or it never ends (I6).
+SELECT
+    'look_missing' AS kind,
+    o.id AS order_id,
+    0::smallint AS attempt,
+    o.state AS detail
+FROM orders AS o
+WHERE
+    o.lane = $1 AND o.id >= $2 AND o.id < $3
+    AND o.state IN ('created', 'paying', 'closing')
+    AND NOT EXISTS (SELECT 1 FROM order_due AS d WHERE d.lane = o.lane AND d.order_id = o.id)
+UNION
+-- A reverse that is under way, and an open attempt of an order that closes or is paid, is brought to its end (I6, I7).
+SELECT
+    'ending_missing' AS kind,
+    t.order_id,
+    t.attempt,
+    t.state AS detail
+FROM trade AS t
+INNER JOIN orders AS o ON t.lane = o.lane AND t.order_id = o.id
+WHERE
+    t.lane = $1 AND t.order_id >= $2 AND t.order_id < $3
+    AND o.hold_reason IS NULL
+    AND (
+        t.state = 'reversing'
+        OR (o.state IN ('closing', 'paid') AND t.state IN ('created', 'submitted', 'user_paying', 'unknown'))
+    )
+    AND NOT EXISTS (
+        SELECT 1 FROM close_due AS c
+        WHERE c.lane = t.lane AND c.order_id = t.order_id AND c.attempt = t.attempt
+    )
+UNION
+-- A refund without an end has a next step, or nobody will ever send it or ask (I6, I9).
+SELECT
+    'refund_step_missing' AS kind,
+    f.order_id,
+    f.attempt,
+    min(f.state || ', refund ' || f.ordinal) AS detail
+FROM refund AS f
+WHERE
+    f.lane = $1 AND f.order_id >= $2 AND f.order_id < $3
+    AND f.state IN ('created', 'submitted', 'unknown', 'abnormal')
+    AND NOT EXISTS (
+        SELECT 1 FROM refund_due AS d
+        WHERE d.lane = f.lane AND d.order_id = f.order_id AND d.ordinal = f.ordinal
+    )
+GROUP BY f.order_id, f.attempt
+UNION
 -- Paid and not in the books (I3).
 SELECT
     'unbooked' AS kind,
@@ -131,6 +179,54 @@ ON CONFLICT (lane, order_id, endpoint_id, version) DO NOTHING
 RETURNING
     lane,
     order_id;
+
+-- name: audit_look_again :many
+-- These orders are looked at now, where no row makes anybody look; one that was told "not paid" ends as closed. The
+-- caller holds the orders. Leans on the primary keys.
+INSERT INTO order_due (lane, order_id, due_at, ends_as)
+SELECT
+    o.lane,
+    o.id,
+    clock_timestamp(),
+    CASE WHEN o.told_unpaid THEN 'closed' ELSE 'expired' END
+FROM unnest($1::smallint[], $2::bigint[]) AS w (lane, order_id)
+INNER JOIN orders AS o ON w.lane = o.lane AND w.order_id = o.id
+WHERE o.lane = any($1)
+ORDER BY o.lane, o.id
+ON CONFLICT (lane, order_id) DO NOTHING
+RETURNING order_id;
+
+-- name: audit_end_again :many
+-- These trades are brought to their ends now, where no row makes anybody do it; the caller holds the orders. Leans on
+-- the primary key of close_due.
+INSERT INTO close_due (lane, order_id, attempt, due_at)
+SELECT
+    w.lane,
+    w.order_id,
+    w.attempt,
+    clock_timestamp()
+FROM unnest($1::smallint[], $2::bigint[], $3::smallint[]) AS w (lane, order_id, attempt)
+ORDER BY w.lane, w.order_id, w.attempt
+ON CONFLICT (lane, order_id, attempt) DO NOTHING
+RETURNING
+    order_id,
+    attempt;
+
+-- name: audit_refund_again :many
+-- The next steps of these trades' refunds are due now, where no row makes them so; the caller holds the orders. Leans
+-- on the primary keys.
+INSERT INTO refund_due (lane, order_id, ordinal, due_at)
+SELECT
+    f.lane,
+    f.order_id,
+    f.ordinal,
+    clock_timestamp()
+FROM unnest($1::smallint[], $2::bigint[], $3::smallint[]) AS w (lane, order_id, attempt)
+INNER JOIN refund AS f ON w.lane = f.lane AND w.order_id = f.order_id AND w.attempt = f.attempt
+WHERE f.lane = any($1) AND f.state IN ('created', 'submitted', 'unknown', 'abnormal')
+ORDER BY f.lane, f.order_id, f.ordinal
+ON CONFLICT (lane, order_id, ordinal) DO NOTHING
+RETURNING order_id;
 
 -- name: report_add_rows :none
 -- What was found in one part; a part that is looked at again after a crash says the same.

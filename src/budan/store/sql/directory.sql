@@ -24,10 +24,6 @@ SELECT
 FROM merchant
 ORDER BY id;
 
--- name: directory_now :one
--- The moment by the database's clock, by which a rate is in force or not yet: a machine's own may be minutes off.
-SELECT clock_timestamp() AS now;
-
 -- name: merchant_find :maybe
 -- One merchant by id.
 SELECT
