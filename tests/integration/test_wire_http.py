@@ -207,6 +207,18 @@ async def test_an_answer_in_small_pieces_is_read(client: HttpClient, serve: Any)
     assert (await ask(client, url)).body == b"ok"
 
 
+async def test_a_body_is_given_away_part_by_part_or_the_answer_is_bad(client: HttpClient, serve: Any) -> None:
+    """A file of gigabytes must never be in memory; the next call gets its own body again."""
+    _, url = await serve(answering(b"HTTP/1.1 404 No\r\nContent-Length: 600\r\n\r\n" + b"x" * 600))
+    parts: list[bytes] = []
+    answer = await ask(client, url, body_to=parts.append)
+    assert (answer.status, answer.body, b"".join(parts)) == (404, b"", b"x" * 600)
+    assert (await ask(client, url)).body == b"x" * 600
+    for sink, most in ((parts.append, 599), (lambda part: Path("/dev/full").write_bytes(part), 600)):
+        with pytest.raises(BadAnswer):
+            await ask(client, url, body_to=sink, body_bytes_max=most)
+
+
 async def test_one_connection_serves_many_requests(client: HttpClient, serve: Any) -> None:
     server, url = await serve(answering(OK))
     for _ in range(20):

@@ -6,9 +6,13 @@ from datetime import date
 from pathlib import Path
 from typing import Final
 
+from budan.channels.alipay import bill as alipay
 from budan.channels.bill_reading import BillForm, ExpectedBill, read_bill
+from budan.channels.ipaynow import bill as ipaynow
 from budan.channels.settings import read_text
+from budan.channels.swiftpass import bill as swiftpass
 from budan.channels.wechat_bills import read_bill_facts
+from budan.channels.wechat_v2 import bill as wechat_v2
 from budan.channels.wechat_v3 import bill as wechat_v3
 from budan.ports.bill import BillTables, FetchedBill, ReadBill
 from budan.ports.channel import AccountConfig
@@ -38,4 +42,31 @@ def _wechat_v3(config: AccountConfig) -> FormReader:
     return FormReader(form=form, account_no=read_text(config.settings, "mchid", pattern="[0-9]{1,32}"))
 
 
-_READERS: Final[Mapping[str, Callable[[AccountConfig], FormReader]]] = {"wechat_v3": _wechat_v3}
+def _wechat_v2(config: AccountConfig) -> FormReader:
+    form = wechat_v2.bill_form(read_bill_facts(config.settings))
+    return FormReader(form=form, account_no=read_text(config.settings, "mch_id", pattern="[0-9]{1,32}"))
+
+
+def _alipay(config: AccountConfig) -> FormReader:
+    form = alipay.bill_form(alipay.read_bill_facts(config.settings))
+    return FormReader(form=form, account_no=read_text(config.settings, "seller_id", pattern="[0-9]{1,32}"))
+
+
+def _swiftpass(config: AccountConfig) -> FormReader:
+    form = swiftpass.bill_form(swiftpass.read_bill_facts(config.settings))
+    return FormReader(form=form, account_no=read_text(config.settings, "mch_id", pattern="[0-9A-Za-z]{1,32}"))
+
+
+def _ipaynow(config: AccountConfig) -> FormReader:
+    return FormReader(
+        form=ipaynow.bill_form(), account_no=read_text(config.settings, "app_id", pattern="[0-9A-Za-z]{1,40}")
+    )
+
+
+_READERS: Final[Mapping[str, Callable[[AccountConfig], FormReader]]] = {
+    "wechat_v3": _wechat_v3,
+    "wechat_v2": _wechat_v2,
+    "alipay": _alipay,
+    "swiftpass": _swiftpass,
+    "ipaynow": _ipaynow,
+}

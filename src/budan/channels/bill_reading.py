@@ -103,7 +103,7 @@ class BillForm:
 def read_bill(
     tables: BillTables, bill: FetchedBill, *, form: BillForm, expected: ExpectedBill, folder: Path
 ) -> ReadBill:
-    """See BillReader.read_bill."""
+    """See Channel.read_bill."""
     rows_path = folder / ROWS_FILE
     try:
         unpacked = unpack(bill, form.layout, rows_path=rows_path)

@@ -3,16 +3,24 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import date, datetime
 from enum import Enum
+from pathlib import Path
 from typing import Final, TypeVar
 
 from budan.channels.breaker import Admission, Breaker, BreakerState
 from budan.channels.session import SessionChannel
-from budan.channels.silence import NOT_SENT_CODE, unsent_pay_result, unsent_refund_result
+from budan.channels.silence import (
+    BAD_ANSWER_CODE,
+    NO_ANSWER_CODE,
+    NOT_SENT_CODE,
+    unsent_pay_result,
+    unsent_refund_result,
+)
 from budan.core.evidence import Outcome
 from budan.core.numbers import AccountId
 from budan.core.refund import RefundOutcome
+from budan.ports.bill import BillAnswer, BillNotYet, BillTables, BillUnfetched, FetchedBill, NoBill, ReadBill
 from budan.ports.channel import (
     Ack,
     Call,
@@ -47,6 +55,7 @@ class Kind(Enum):
     QUERY = "query"
     END = "end"  # close, reverse
     REFUND = "refund"  # its query is a QUERY
+    BILL = "bill"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,17 +67,21 @@ class GuardLimits:
     query_calls_max: int = 256
     end_calls_max: int = 50
     refund_calls_max: int = 20
+    # One download for each account is enough; a second is a person who does not wait.
+    bill_calls_max: int = 2
     failures_to_open: int = 5
     # A charge that probes risks a payer's patience, a query risks nothing.
     place_probe_every_s: float = 5.0
     query_probe_every_s: float = 1.0
     end_probe_every_s: float = 2.0
     refund_probe_every_s: float = 2.0
+    bill_probe_every_s: float = 30.0
 
     @property
     def calls_max(self) -> int:
         """What all kinds of calls together may have out."""
-        return self.place_calls_max + self.query_calls_max + self.end_calls_max + self.refund_calls_max
+        kinds = (self.place_calls_max, self.query_calls_max, self.end_calls_max, self.refund_calls_max)
+        return sum(kinds) + self.bill_calls_max
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +101,8 @@ class _Gate:
     calls_out: int = 0
 
 
-Result = TypeVar("Result", PayResult, CreateResult, EndResult, RefundResult)
+Result = TypeVar("Result", PayResult, CreateResult, EndResult, RefundResult, BillAnswer)
+AnyResult = PayResult | CreateResult | EndResult | RefundResult | BillAnswer
 
 
 class GuardedChannel:
@@ -192,6 +206,29 @@ class GuardedChannel:
             overdue=lambda: _overdue_refund(ref.refund_no, trade_no=ref.trade_no),
         )
 
+    async def fetch_bill(self, day: date, *, into: Path, call: Call) -> BillAnswer:
+        """See Channel.fetch_bill."""
+
+        def nothing(code: str, *, sent: bool) -> BillAnswer:
+            return BillUnfetched(code=code, sent=sent)
+
+        terms = self.capabilities.bills
+        if terms is None:
+            return nothing("not_supported", sent=False)
+        return await self._run(
+            Kind.BILL,
+            "fetch_bill",
+            call,
+            lambda bounded: self._inner.fetch_bill(day, into=into, call=bounded),
+            refused=lambda code: nothing(code, sent=False),
+            overdue=lambda: nothing(DEADLINE_CODE, sent=True),
+            timeout_s=terms.fetch_timeout.total_seconds(),
+        )
+
+    def read_bill(self, tables: BillTables, bill: FetchedBill, *, day: date, folder: Path) -> ReadBill:
+        """See Channel.read_bill; nothing is called."""
+        return self._inner.read_bill(tables, bill, day=day, folder=folder)
+
     def parse_notice(self, notice: RawNotice, *, now: datetime) -> Notice:
         """See Channel.parse_notice; never refused, whatever the calls do."""
         return self._inner.parse_notice(notice, now=now)
@@ -223,6 +260,7 @@ class GuardedChannel:
         *,
         refused: Callable[[str], Result],
         overdue: Callable[[], Result],
+        timeout_s: float | None = None,
     ) -> Result:
         started_s = self._clock.monotonic_s()
         admission = self._admit(kind, now_s=started_s)
@@ -232,7 +270,8 @@ class GuardedChannel:
             gate, answered = self._gates[kind], None
             gate.calls_out += 1
             try:
-                result = await self._attempt(call, attempt, overdue=overdue)
+                bound_s = self._call_timeout_s if timeout_s is None else timeout_s
+                result = await self._attempt(call, attempt, overdue=overdue, bound_s=bound_s)
                 answered = _is_answered(result)
             finally:
                 # A call that ends by an exception or is cancelled says nothing of the channel.
@@ -245,10 +284,15 @@ class GuardedChannel:
         return result
 
     async def _attempt(
-        self, call: Call, attempt: Callable[[Call], Awaitable[Result]], *, overdue: Callable[[], Result]
+        self,
+        call: Call,
+        attempt: Callable[[Call], Awaitable[Result]],
+        *,
+        overdue: Callable[[], Result],
+        bound_s: float,
     ) -> Result:
-        if call.deadline_s > self._call_timeout_s:
-            call = replace(call, deadline_s=self._call_timeout_s)
+        if call.deadline_s > bound_s:
+            call = replace(call, deadline_s=bound_s)
         timer = asyncio.timeout(call.deadline_s + OWN_WORD_S)
         try:
             async with timer:
@@ -278,6 +322,7 @@ def _gates(limits: GuardLimits) -> dict[Kind, _Gate]:
         Kind.QUERY: gate(limits.query_calls_max, limits.query_probe_every_s),
         Kind.END: gate(limits.end_calls_max, limits.end_probe_every_s),
         Kind.REFUND: gate(limits.refund_calls_max, limits.refund_probe_every_s),
+        Kind.BILL: gate(limits.bill_calls_max, limits.bill_probe_every_s),
     }
 
 
@@ -289,12 +334,16 @@ def _overdue_refund(refund_no: str, *, trade_no: str) -> RefundResult:
     return RefundResult(outcome=RefundOutcome.UNKNOWN, refund_no=refund_no, trade_no=trade_no, code=DEADLINE_CODE)
 
 
-def _is_answered(result: PayResult | CreateResult | EndResult | RefundResult) -> bool | None:
+def _is_answered(result: AnyResult) -> bool | None:
     """Whether the channel gave a word; None when the adapter itself refused, which says nothing of the channel."""
+    if isinstance(result, FetchedBill | BillNotYet | NoBill):
+        return True
     if isinstance(result, CreateResult):
         result = result.result
     if not result.sent:
         return False if result.code == NOT_SENT_CODE else None
+    if isinstance(result, BillUnfetched):
+        return result.code not in {NO_ANSWER_CODE, BAD_ANSWER_CODE, DEADLINE_CODE}
     if isinstance(result, EndResult):
         return result.answered or result.state is not EndState.UNKNOWN
     if isinstance(result, RefundResult):
@@ -302,10 +351,14 @@ def _is_answered(result: PayResult | CreateResult | EndResult | RefundResult) ->
     return result.answered or result.outcome is not Outcome.UNKNOWN
 
 
-def _outcome_label(result: PayResult | CreateResult | EndResult | RefundResult) -> str:
+def _outcome_label(result: AnyResult) -> str:
+    if isinstance(result, FetchedBill | BillNotYet | NoBill):
+        return "answered"
     if isinstance(result, CreateResult):
         result = result.result
     if not result.sent:
         # Our own refusals are few and named; a channel's code never becomes a label.
         return result.code if result.code in {BUSY_CODE, BREAKER_CODE} else NOT_SENT_CODE
+    if isinstance(result, BillUnfetched):
+        return Outcome.UNKNOWN.value
     return result.state.value if isinstance(result, EndResult) else result.outcome.value

@@ -4,6 +4,7 @@ from typing import Final
 
 from budan.core.evidence import Outcome
 from budan.core.refund import RefundOutcome
+from budan.ports.bill import BillUnfetched
 from budan.ports.channel import EndResult, EndState, PayResult, RefundResult
 from budan.wire.errors import BadAnswer, NoAnswer, NotSent, WireError
 
@@ -49,6 +50,16 @@ def silent_refund_result(error: WireError, *, refund_no: str, trade_no: str) -> 
         code=_code(error),
         message=shortened(str(error)),
     )
+
+
+def silent_bill_answer(error: WireError) -> BillUnfetched:
+    """What is known of the bill after a call without an answer: nothing."""
+    return BillUnfetched(code=_code(error), message=shortened(str(error)), sent=not isinstance(error, NotSent))
+
+
+def unsupported_bill_answer() -> BillUnfetched:
+    """The channel serves no bill; nothing was sent."""
+    return BillUnfetched(code="not_supported", sent=False)
 
 
 def unsent_refund_result(code: str, *, refund_no: str, trade_no: str) -> RefundResult:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date
+from datetime import time, timedelta
 from enum import Enum
 from pathlib import Path
 from typing import Any, Protocol
@@ -37,6 +37,49 @@ class FetchedBill:
     path: Path
     packing: Packing
     sha1: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BillNotYet:
+    """The channel is still making the bill, or asks us to come later."""
+
+    code: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoBill:
+    """The channel says that nothing moved that day; believe it only where our own books say so too.
+
+    Alipay says the same of a bill that it has not made yet.
+    """
+
+    code: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BillUnfetched:
+    """Nothing was learned of the bill; `sent` is False where no byte left this machine."""
+
+    code: str
+    message: str = ""
+    sent: bool = True
+
+
+BillAnswer = FetchedBill | BillNotYet | NoBill | BillUnfetched
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BillTerms:
+    """When a day's bill is to be had.
+
+    `ready_at` is on Beijing's clock, the day after. `has_parts` says whether bills of payments alone and of refunds
+    alone exist; we fetch the whole. `fetch_timeout` bounds one download.
+    """
+
+    ready_at: time
+    kept: timedelta
+    has_parts: bool
+    fetch_timeout: timedelta
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,25 +119,6 @@ class BillTables(Protocol):
 
     def execute(self, query: str, parameters: object = ...) -> Any:
         """Runs one statement."""
-        ...
-
-
-class BillReader(Protocol):
-    """Reads the bills of one channel account."""
-
-    def read_bill(self, tables: BillTables, bill: FetchedBill, *, day: date, folder: Path) -> ReadBill:
-        """Reads the bill of `day` into the table `bill_line` of `tables`, checked to the last line, or raises BillRefused.
-
-        Blocks: call it in a thread. `tables` must have no open transaction and no such table. `folder` takes what is
-        unpacked, and is empty again afterwards. The columns of `bill_line`:
-
-        line_no BIGINT; kind VARCHAR, `payment`, `refund` or `reversal`; at TIMESTAMPTZ; trade_no, channel_no,
-        refund_no (ours), channel_refund_no VARCHAR; status VARCHAR, `succeeded`, `pending` or `failed`; currency
-        VARCHAR; order_minor (payments only), settle_minor (what the row adds to what the channel pays us before its
-        fee: negative when money goes back), coupon_minor (the part that a coupon of the channel bore; negative when
-        given back), refund_minor (all but payments; what was asked for) BIGINT; fee_e5 BIGINT, 100,000ths of the
-        major unit, negative when given back; method, account_no VARCHAR.
-        """
         ...
 
 

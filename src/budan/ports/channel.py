@@ -2,14 +2,16 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from enum import Enum
+from pathlib import Path
 from typing import Protocol
 
 from budan.core.evidence import Outcome
 from budan.core.numbers import AccountId
 from budan.core.refund import RefundOutcome
 from budan.core.trade import Direction
+from budan.ports.bill import BillAnswer, BillTables, BillTerms, FetchedBill, ReadBill
 
 
 class Method(Enum):
@@ -45,6 +47,9 @@ class Capabilities:
     refund_notice: bool
     refund_window: timedelta | None  # how long after the payment; None where only the contract names it
     refund_spacing: timedelta  # what must lie between two refunds of one trade
+    bills: BillTerms | None = (
+        None  # None where there is no bill to fetch; a file that a person loads is read all the same
+    )
     reverse_after: timedelta = timedelta(0)
     reverse_within: timedelta = timedelta(days=7)
 
@@ -289,6 +294,25 @@ class Channel(Protocol):
 
     async def query_refund(self, ref: RefundRef, *, call: Call) -> RefundResult:
         """Ask for a refund. Safe to repeat."""
+        ...
+
+    async def fetch_bill(self, day: date, *, into: Path, call: Call) -> BillAnswer:
+        """Bring the whole bill of a day into a file, which stays only where the answer is a `FetchedBill`. Safe to repeat."""
+        ...
+
+    def read_bill(self, tables: BillTables, bill: FetchedBill, *, day: date, folder: Path) -> ReadBill:
+        """Read the bill of `day` into the table `bill_line` of `tables`, checked to the last line; raises `BillRefused`.
+
+        Blocks: call it in a thread. `tables` must have no open transaction and no such table. `folder` takes what is
+        unpacked, and holds nothing of it afterwards. The columns of `bill_line`:
+
+        line_no BIGINT; kind VARCHAR, `payment`, `refund` or `reversal`; happened_at TIMESTAMPTZ; trade_no, channel_no,
+        refund_no (ours), channel_refund_no VARCHAR; status VARCHAR, `succeeded`, `pending` or `failed`; currency
+        VARCHAR; order_minor (payments only), settle_minor (what the row adds to what the channel pays us before its
+        fee: negative when money goes back), coupon_minor (the part that a coupon of the channel bore; negative when
+        given back), refund_minor (all but payments; what was asked for) BIGINT; fee_e5 BIGINT, 100,000ths of the
+        major unit, negative when given back; method, account_no VARCHAR.
+        """
         ...
 
     def parse_notice(self, notice: RawNotice, *, now: datetime) -> Notice:

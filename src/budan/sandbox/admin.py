@@ -8,6 +8,7 @@ import msgspec
 
 from budan.sandbox.accounts import AccountRefused, AccountWish, KeysWish, change_keys, open_account, render_account
 from budan.sandbox.auth_codes import make_auth_code
+from budan.sandbox.bills import NO_BILL_FAULTS, Absent, BillFaults, make_bill, parse_day
 from budan.sandbox.exchange import Answer, Request, json_answer
 from budan.sandbox.faults import FaultOdds, Faults
 from budan.sandbox.payer import PayRefused
@@ -84,6 +85,13 @@ class RefundFaultsWish(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     faults: Faults | None = None
 
 
+class BillFaultsWish(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is wrong with an account's bills from now on; without an account, with those of all that have none chosen."""
+
+    faults: BillFaults
+    account_id: str = ""
+
+
 class AdminRefusal(Exception):  # noqa: N818 - an answer, not an error
     """The request cannot be met; `code` is stable."""
 
@@ -156,9 +164,16 @@ class Admin:
             case "PUT", "refund-faults":
                 wish = _decoded(request.body, RefundFaultsWish)
                 return self._note_faults(wish, EventKind.REFUND_FAULTS_CHOSEN, wish.faults)
+            case _:
+                return self._choose_for_all(request, name)
+
+    def _choose_for_all(self, request: Request, name: str) -> Answer:
+        match request.method, name:
             case "PUT", "weather":
                 self._world.vane.weather = _decoded(request.body, Weather)
                 return json_answer(self._world.vane.weather)
+            case "PUT", "bill-faults":
+                return self._choose_bill_faults(_decoded(request.body, BillFaultsWish))
             case "PUT", "faults":
                 odds = _decoded(request.body, FaultOdds)
                 self._world.truth.record(OddsSet(at=self._world.clock(), odds=odds))
@@ -167,23 +182,58 @@ class Admin:
                 raise AdminRefusal(404, "not_found", request.path)
 
     def _get(self, name: str, *, query: Mapping[str, Sequence[str]]) -> Answer:
-        if name == "accounts":
-            accounts = [render_account(self._world, account) for account in self._world.truth.list_accounts()]
-            return json_answer({"accounts": accounts})
-        if name == "faults":
-            return json_answer(self._world.truth.odds)
-        if name == "weather":
-            return json_answer(self._world.vane.weather)
-        if name == "trades":
-            return json_answer({"trades": self._list(query)})
-        if name == "truth":
-            return self._truth_page(query)
+        match name:
+            case "accounts":
+                accounts = [render_account(self._world, account) for account in self._world.truth.list_accounts()]
+                return json_answer({"accounts": accounts})
+            case "trades":
+                return json_answer({"trades": self._list(query)})
+            case "truth":
+                return self._truth_page(query)
+            case "bill":
+                return self._bill(query)
+            case "faults" | "weather" | "bill-faults":
+                return json_answer(self._chosen(name))
+            case _:
+                return self._history(name, query)
+
+    def _chosen(self, name: str) -> object:
+        """What goes wrong on purpose just now."""
+        match name:
+            case "faults":
+                return self._world.truth.odds
+            case "weather":
+                return self._world.vane.weather
+            case _:
+                return {"accounts": self._world.bills.faults}
+
+    def _history(self, name: str, query: Mapping[str, Sequence[str]]) -> Answer:
         if name.startswith("trades/"):
             trade_no = unquote(name.removeprefix("trades/"))
             trade = find_trade(self._world, trade_no=trade_no, account_id=_one(query, "account_id"))
             history = [render_event(event) for event in self._world.truth.history(trade)]
             return json_answer(render_trade(self._world, trade) | {"events": history})
         raise AdminRefusal(404, "not_found", name)
+
+    def _choose_bill_faults(self, wish: BillFaultsWish) -> Answer:
+        if wish.account_id and self._world.truth.find_account(wish.account_id) is None:
+            raise AdminRefusal(404, "account_unknown", wish.account_id)
+        if wish.faults == NO_BILL_FAULTS:
+            self._world.bills.faults.pop(wish.account_id, None)
+        else:
+            self._world.bills.faults[wish.account_id] = wish.faults
+        return json_answer({"accounts": self._world.bills.faults})
+
+    def _bill(self, query: Mapping[str, Sequence[str]]) -> Answer:
+        """The file as a person downloads it in the channel's portal; iPaynow's is to be had in no other way."""
+        account = self._world.truth.find_account(_one(query, "account_id"))
+        day = parse_day(_one(query, "day").replace("-", ""))
+        if account is None or day is None:
+            raise AdminRefusal(404, "bill_unknown", "account_id and day=YYYY-MM-DD name a bill")
+        content = make_bill(self._world.truth, account, day, desk=self._world.bills, now=self._world.clock())
+        if isinstance(content, Absent):
+            raise AdminRefusal(404, f"bill_{content.value}", "there is no bill of this day")
+        return Answer(status=200, body=content, content_type="application/octet-stream")
 
     def _pay(self, wish: PayWish) -> Answer:
         trade = self._world.payer.pay(self._named(wish), faults=wish.faults)

@@ -1,7 +1,7 @@
 """Alipay's face: precreate, wap, code payments, query, close, cancel and refunds at one gateway (docs/protocols/alipay.md)."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final, TypeVar
@@ -9,7 +9,9 @@ from urllib.parse import quote, urlencode
 
 import msgspec
 
+from budan.sandbox.alipay_bill_files import PATH as BILL_PATH
 from budan.sandbox.alipay_messages import (
+    BillFields,
     OrderFields,
     RefFields,
     RefundFields,
@@ -25,6 +27,7 @@ from budan.sandbox.alipay_messages import (
     trade_status,
     yuan,
 )
+from budan.sandbox.bills import Absent, make_bill
 from budan.sandbox.exchange import Answer, Request, Withheld
 from budan.sandbox.faults import NO_FAULTS, Faults
 from budan.sandbox.numbers import channel_no, code_text, nth_of_channel_no
@@ -76,6 +79,14 @@ class AlipayFace:
     def __init__(self, world: World) -> None:
         self._world = world
         self._encoder = msgspec.json.Encoder()
+        self._operations: Mapping[str, Callable[[_Call], Awaitable[Answer | Withheld]]] = {
+            "alipay.trade.query": self._query,
+            "alipay.trade.close": self._close,
+            "alipay.trade.cancel": self._cancel,
+            "alipay.trade.refund": self._refund,
+            "alipay.trade.fastpay.refund.query": self._query_refund,
+            "alipay.data.dataservice.bill.downloadurl.query": self._bill,
+        }
 
     async def answer(self, request: Request) -> Answer | Withheld:
         """The signed answer; what fails before it is understood, and "unavailable", are unsigned."""
@@ -96,19 +107,10 @@ class AlipayFace:
     async def _route(self, call: _Call) -> Answer | Withheld:
         if call.method in _PLACING:
             return await self._place(call, _PLACING[call.method])
-        match call.method:
-            case "alipay.trade.query":
-                return await self._query(call)
-            case "alipay.trade.close":
-                return await self._close(call)
-            case "alipay.trade.cancel":
-                return await self._cancel(call)
-            case "alipay.trade.refund":
-                return await self._refund(call)
-            case "alipay.trade.fastpay.refund.query":
-                return await self._query_refund(call)
-            case _:
-                raise _Refusal("40002", "isv.invalid-method", "不存在的方法名")
+        operation = self._operations.get(call.method)
+        if operation is None:
+            raise _Refusal("40002", "isv.invalid-method", "不存在的方法名")
+        return await operation(call)
 
     def _judged(self, parameters: Mapping[str, str]) -> _Call:
         if not parameters.get("sign"):
@@ -191,6 +193,24 @@ class AlipayFace:
             return await self._signed(call, waiting)
         assert trade.paid_at is not None
         return await self._signed(call, _done(trade_fields(trade) | {"gmt_payment": beijing(trade.paid_at)}))
+
+    async def _bill(self, call: _Call) -> Answer:
+        wish = _content(call, BillFields)
+        if wish.bill_type != "trade":
+            raise _Refusal("40004", "isv.invalid_arguments", "参数有误")
+        now = self._world.clock()
+        content = make_bill(self._world.truth, call.account, wish.bill_date, desk=self._world.bills, now=now)
+        match content:
+            case Absent.TOO_EARLY:
+                raise _Refusal("40004", "isv.invalid_arguments", "账单日期有误")
+            # It has one word for a bill that is empty and for one that is not made yet.
+            case Absent.EMPTY | Absent.CREATING:
+                raise _Refusal("40004", "isv.bill_not_exist", "账单不存在")
+            case bytes():
+                token = self._world.nonce()
+                self._world.bills.lay(content, account_id=call.account.account_id, token=token, now=now)
+                address = f"{self._world.base_url}{BILL_PATH}/download?token={token}"
+                return await self._signed(call, _done({"bill_download_url": address}))
 
     async def _query(self, call: _Call) -> Answer:
         trade = self._made(call)

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -19,6 +19,13 @@ _AMOUNT_FEN_MAX: Final = 10_000_000_000
 
 OutTradeNo = Annotated[str, msgspec.Meta(pattern=r"^[0-9A-Za-z_]{1,64}$")]
 Subject = Annotated[str, msgspec.Meta(min_length=1, max_length=256, pattern=r"^[^/=&]+$")]
+
+
+class BillFields(msgspec.Struct, frozen=True, kw_only=True):
+    """The question for a day's bill."""
+
+    bill_type: str
+    bill_date: date
 
 
 class OrderFields(msgspec.Struct, frozen=True, kw_only=True):

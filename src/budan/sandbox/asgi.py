@@ -12,8 +12,11 @@ from budan.sandbox.admin import Admin
 from budan.sandbox.alarms import Alarms
 from budan.sandbox.alipay import PATH as ALIPAY_PATH
 from budan.sandbox.alipay import AlipayFace
+from budan.sandbox.alipay_bill_files import PATH as ALIPAY_BILL_PATH
+from budan.sandbox.alipay_bill_files import AlipayBillFiles
 from budan.sandbox.alipay_notice import AlipayAnnouncer
 from budan.sandbox.auth_codes import make_payer_id
+from budan.sandbox.bills import BillDesk
 from budan.sandbox.certificates import Certifier
 from budan.sandbox.exchange import (
     Answer,
@@ -71,6 +74,7 @@ class SandboxApp:
         self._faces: Mapping[str, Callable[[Request], Awaitable[Answer | Withheld]]] = {
             "v3": WechatFace(world).answer,
             ALIPAY_PATH.strip("/"): AlipayFace(world).answer,
+            ALIPAY_BILL_PATH.strip("/"): AlipayBillFiles(world).answer,
             SWIFTPASS_PATH.strip("/").split("/")[0]: SwiftpassFace(world).answer,
             IPAYNOW_PATH.strip("/"): IpaynowFace(world).answer,
             ADMIN_PREFIX.strip("/"): Admin(world).answer,
@@ -154,6 +158,7 @@ def build_app(
         clock=_now,
         nonce=nonces,
         vane=WeatherVane(),
+        bills=BillDesk(),
         base_url=base_url,
         certifier=certifier,
         secure_url=secure_url,

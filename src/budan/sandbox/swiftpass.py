@@ -7,6 +7,7 @@ from typing import Final
 
 import msgspec
 
+from budan.sandbox.bills import Absent, empty_bill, make_bill, parse_day
 from budan.sandbox.exchange import Answer, Request, Withheld
 from budan.sandbox.faults import Faults
 from budan.sandbox.numbers import code_text, nth_of_channel_no, prepay_id
@@ -94,6 +95,7 @@ class SwiftpassFace:
             "unified.micropay.reverse": self._reverse,
             "unified.trade.refund": self._refund,
             "unified.trade.refundquery": self._query_refund,
+            "pay.bill.merchant": self._bill,
         }
 
     async def answer(self, request: Request) -> Answer | Withheld:
@@ -132,6 +134,24 @@ class SwiftpassFace:
         if account.sign_type == "MD5":
             return verify_md5(fields, key=account.api_key)
         return verify_rsa_sha256(fields, public_key=self._world.keys.merchant_key(account))
+
+    async def _bill(self, call: _Call) -> Answer:
+        """The file itself; a failure is told like any other that is not understood."""
+        day = parse_day(call.fields.get("bill_date", ""))
+        if day is None or call.fields.get("bill_type") != "ALL":
+            raise _NotUnderstood("400", "bill_date or bill_type error")
+        now = self._world.clock()
+        content = make_bill(self._world.truth, call.account, day, desk=self._world.bills, now=now)
+        match content:
+            case Absent.TOO_EARLY:
+                raise _NotUnderstood("400", "bill_date error")
+            case Absent.CREATING:
+                raise _NotUnderstood("500", "bill is creating")
+            case Absent.EMPTY:
+                content = empty_bill(call.account, day, now=now)
+            case bytes():
+                pass
+        return Answer(status=200, body=content, content_type="text/plain;charset=UTF-8")
 
     async def _place(self, call: _Call) -> Answer | Withheld:
         method = _PLACING[call.fields["service"]]

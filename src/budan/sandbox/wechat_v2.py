@@ -1,10 +1,12 @@
 """WeChat v2's face: charges of payers' codes, query, reverse and refunds in XML (docs/protocols/wechat_v2_micropay.md)."""
 
+import gzip
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
+from budan.sandbox.bills import Absent, make_bill, parse_day
 from budan.sandbox.exchange import Answer, Request, Withheld
 from budan.sandbox.faults import Faults
 from budan.sandbox.numbers import nth_of_channel_no
@@ -32,6 +34,7 @@ PATHS: Final[tuple[str, ...]] = (
     "/pay/micropay",
     "/pay/orderquery",
     "/pay/refundquery",
+    "/pay/downloadbill",
     "/secapi/pay/reverse",
     "/secapi/pay/refund",
 )
@@ -62,6 +65,14 @@ class _NotUnderstood(Exception):  # noqa: N818 - an answer, not an error
     """The call itself is refused: unsigned, with return_code FAIL."""
 
 
+class _NoBill(Exception):  # noqa: N818 - an answer, not an error
+    """There is no bill: unsigned, with return_code FAIL, where else the file would stand."""
+
+    def __init__(self, message: str, *, error_code: str) -> None:
+        super().__init__(message)
+        self.error_code = error_code
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Call:
     """A request whose signature was checked."""
@@ -80,6 +91,7 @@ class WechatV2Face:
             "/pay/micropay": self._charge,
             "/pay/orderquery": self._query,
             "/pay/refundquery": self._query_refund,
+            "/pay/downloadbill": self._bill,
             "/secapi/pay/reverse": self._reverse,
             "/secapi/pay/refund": self._refund,
         }
@@ -93,6 +105,9 @@ class WechatV2Face:
             return Answer(status=200, body=body, content_type=_XML)
         try:
             return await self._operations[request.path](call)
+        except _NoBill as refusal:
+            fields = {"return_code": "FAIL", "return_msg": str(refusal), "error_code": refusal.error_code}
+            return Answer(status=200, body=render_fields(fields), content_type=_XML)
         except _Refusal as refusal:
             fields = {"err_code": refusal.err_code, "err_code_des": refusal.text, "recall": refusal.recall}
             filled = {name: value for name, value in fields.items() if value}
@@ -113,6 +128,24 @@ class WechatV2Face:
         if fields.get("appid") != account.appid:
             raise _NotUnderstood("appid和mch_id不匹配")
         return _Call(account=account, fields=fields, is_hmac=is_hmac)
+
+    async def _bill(self, call: _Call) -> Answer:
+        day = parse_day(call.fields.get("bill_date", ""))
+        if day is None or call.fields.get("bill_type") != "ALL":
+            raise _NoBill("invalid bill_date or bill_type", error_code="20003")
+        now = self._world.clock()
+        content = make_bill(self._world.truth, call.account, day, desk=self._world.bills, now=now)
+        match content:
+            case Absent.TOO_EARLY:
+                raise _NoBill("invalid bill_date", error_code="20003")
+            case Absent.CREATING:
+                raise _NoBill("Bill Creating", error_code="20007")
+            case Absent.EMPTY:
+                raise _NoBill("No Bill Exist", error_code="20002")
+            case bytes():
+                is_packed = call.fields.get("tar_type") == "GZIP"
+                body = gzip.compress(content) if is_packed else content
+                return Answer(status=200, body=body, content_type="application/octet-stream")
 
     async def _charge(self, call: _Call) -> Answer | Withheld:
         try:

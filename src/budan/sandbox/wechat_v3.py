@@ -1,5 +1,6 @@
 """WeChat Pay's face: APIv3 for JSAPI, native and code payments, query, close, reverse and refunds (docs/protocols/wechat_v3.md)."""
 
+import gzip
 import hashlib
 import re
 from collections.abc import Mapping
@@ -9,6 +10,7 @@ from urllib.parse import parse_qs, unquote
 
 import msgspec
 
+from budan.sandbox.bills import Absent, make_bill, parse_day
 from budan.sandbox.exchange import Answer, Request, Withheld
 from budan.sandbox.faults import Faults
 from budan.sandbox.numbers import code_text, nth_of_channel_no, prepay_id
@@ -44,6 +46,8 @@ _METHODS: Final[Mapping[str, Method]] = {
 }
 _TRADE_PATH: Final = re.compile(r"/v3/pay/transactions/out-trade-no/([^/]+)(/close|/reverse)?")
 _REFUNDS: Final = "/v3/refund/domestic/refunds"
+_BILLS: Final = "/v3/bill"
+_BILL_FILE: Final = "/v3/billdownload/file"
 _REFUND_PATH: Final = re.compile(r"/v3/refund/domestic/refunds/([^/]+)")
 _ID_PATH: Final = re.compile(r"/v3/pay/transactions/id/([^/]+)")
 # A reverse is possible for this long (docs/protocols/wechat_v3.md §5).
@@ -93,8 +97,9 @@ class WechatFace:
     async def _route(self, request: Request, account: WechatAccount) -> Answer | Withheld:
         if request.method == "POST" and (method := _METHODS.get(request.path.removeprefix(_PLACE))):
             return await self._place(request, account, method)
-        if request.path.startswith(_REFUNDS):
-            return await self._route_refund(request, account)
+        for beginning, route in ((_REFUNDS, self._route_refund), (_BILLS, self._route_bill)):
+            if request.path.startswith(beginning):
+                return await route(request, account)
         if match := _TRADE_PATH.fullmatch(request.path):
             trade_no, end = unquote(match[1]), match[2]
             if request.method == "GET" and end is None:
@@ -113,6 +118,48 @@ class WechatFace:
         if request.method == "GET" and (match := _REFUND_PATH.fullmatch(request.path)):
             return await self._query_refund(request, account, unquote(match[1]))
         raise _Refusal(404, "RESOURCE_NOT_EXISTS", "接口不存在")
+
+    async def _route_bill(self, request: Request, account: WechatAccount) -> Answer:
+        match request.method, request.path:
+            case "GET", "/v3/bill/tradebill":
+                return await self._tell_bill(request, account)
+            case "GET", "/v3/billdownload/file":
+                return self._bill_file(request, account)
+            case _:
+                raise _Refusal(404, "RESOURCE_NOT_EXISTS", "接口不存在")
+
+    async def _tell_bill(self, request: Request, account: WechatAccount) -> Answer:
+        query = {name: values[0] for name, values in parse_qs(request.query).items()}
+        day = parse_day(query.get("bill_date", "").replace("-", ""))
+        if day is None or query.get("bill_type", "ALL") != "ALL" or query.get("tar_type") not in {None, "GZIP"}:
+            raise _Refusal(400, "PARAM_ERROR", "参数错误")
+        now = self._world.clock()
+        content = make_bill(self._world.truth, account, day, desk=self._world.bills, now=now)
+        match content:
+            case Absent.TOO_EARLY:
+                raise _Refusal(400, "INVALID_REQUEST", "账单日期不合法")
+            case Absent.CREATING:
+                raise _Refusal(400, "STATEMENT_CREATING", "账单文件正在生成,请稍后再试")
+            case Absent.EMPTY:
+                raise _Refusal(400, "NO_STATEMENT_EXIST", "账单文件不存在")
+            case bytes():
+                served = gzip.compress(content) if "tar_type" in query else content
+        token = self._world.nonce()
+        self._world.bills.lay(served, account_id=account.account_id, token=token, now=now)
+        fields = {
+            "hash_type": "SHA1",
+            "hash_value": hashlib.sha1(content, usedforsecurity=False).hexdigest(),
+            "download_url": f"{self._world.base_url}{_BILL_FILE}?token={token}",
+        }
+        return await self._signed(request, account, status=200, fields=fields)
+
+    def _bill_file(self, request: Request, account: WechatAccount) -> Answer:
+        """The file, asked for with a signature and answered without one."""
+        token = parse_qs(request.query).get("token", [""])[0]
+        content = self._world.bills.find(token, now=self._world.clock(), account_id=account.account_id)
+        if content is None:
+            raise _Refusal(400, "INVALID_REQUEST", "下载链接已失效")
+        return Answer(status=200, body=content, content_type="text/plain; charset=utf-8")
 
     def _account(self, request: Request) -> WechatAccount:
         wrong = _Refusal(401, "SIGN_ERROR", "签名错误,请检查后再试")

@@ -9,6 +9,7 @@ from typing import Final
 import msgspec
 
 from budan.sandbox.alarms import Alarms
+from budan.sandbox.bills import BillDesk
 from budan.sandbox.certificates import Certifier
 from budan.sandbox.faults import Dice, Faults
 from budan.sandbox.keys import KeyRing
@@ -36,6 +37,7 @@ class World:
     nonce: Callable[[], str]
     base_url: str
     vane: WeatherVane
+    bills: BillDesk
     certifier: Certifier
     secure_url: str
 

@@ -1,7 +1,7 @@
 """The one interface of calls over HTTP, and what may be sent by it."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final, Protocol
@@ -18,6 +18,10 @@ _HEADER_NAME: Final = re.compile(r"[0-9A-Za-z!#$%&'*+.^_`|~-]+")
 _RESERVED_HEADERS: Final = frozenset({"host", "content-length", "transfer-encoding", "connection", "accept-encoding"})
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 _PORT_MAX: Final = 65_535
+
+
+# Takes one part of a body; an OSError of its, as of a full disk, ends the call as a bad answer.
+BodySink = Callable[[bytes], object]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,12 +47,14 @@ class HttpClient(Protocol):
         body_bytes_max: int,
         send_within_s: float | None = None,
         connect_to: tuple[str, int] | None = None,
+        body_to: BodySink | None = None,
     ) -> HttpAnswer:
         """The answer, whatever its status.
 
         The path and query of `url` and `body` are sent byte for byte. `timeout_s` covers everything from this call
         on; a first byte that cannot leave within `send_within_s` never leaves. `connect_to` is the address and port
-        to connect to while the host of `url` stays the one asked for and certified.
+        to connect to while the host of `url` stays the one asked for and certified. With `body_to` the body is given
+        to it part by part, whatever the status, and the answer's own body is empty; after an error it has a part only.
         Raises NotSent, NoAnswer or BadAnswer and nothing else.
         """
         ...

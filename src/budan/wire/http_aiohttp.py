@@ -11,7 +11,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from yarl import URL
 
 from budan.wire.errors import BadAnswer, NoAnswer, NotSent, WireError
-from budan.wire.http import ANSWER_HEAD_BYTES_MAX, HttpAnswer, Target, is_plain, parse_target, request_headers
+from budan.wire.http import ANSWER_HEAD_BYTES_MAX, BodySink, HttpAnswer, Target, is_plain, parse_target, request_headers
 
 _IDLE_S_MAX: Final = 15.0
 # What aiohttp would add by itself; each side of a signature must know every byte.
@@ -41,6 +41,7 @@ class AiohttpClient:
         body_bytes_max: int,
         send_within_s: float | None = None,
         connect_to: tuple[str, int] | None = None,
+        body_to: BodySink | None = None,
     ) -> HttpAnswer:
         """See HttpClient.request."""
         if self._is_closed:
@@ -62,7 +63,7 @@ class AiohttpClient:
                 trace_request_ctx=progress,
                 skip_auto_headers=_NO_AUTO_HEADERS,
             ) as response:
-                return await _read_answer(response, body_bytes_max)
+                return await _read_answer(response, body_bytes_max, body_to)
         except (aiohttp.ClientError, HttpProcessingError, TimeoutError, OSError, ValueError) as error:
             raise _mapped(error, may_be_sent=progress.may_be_sent) from error
         except asyncio.CancelledError as error:
@@ -103,15 +104,20 @@ async def _note_sent(_session: aiohttp.ClientSession, context: SimpleNamespace, 
     context.trace_request_ctx.may_be_sent = True
 
 
-async def _read_answer(response: aiohttp.ClientResponse, body_bytes_max: int) -> HttpAnswer:
+async def _read_answer(response: aiohttp.ClientResponse, body_bytes_max: int, body_to: BodySink | None) -> HttpAnswer:
     headers = _lower(response.headers.items())
     if response.status < 200 or not is_plain(headers):  # noqa: PLR2004 - 200 is HTTP's own boundary
         raise BadAnswer("answer switches protocol or is encoded")
-    body = bytearray()
+    body, length = bytearray(), 0
+    take = body.extend if body_to is None else body_to
     async for part in response.content.iter_any():
-        body += part
-        if len(body) > body_bytes_max:
+        length += len(part)
+        if length > body_bytes_max:
             raise BadAnswer(f"answer is longer than {body_bytes_max} bytes")
+        try:
+            take(part)
+        except OSError as error:
+            raise BadAnswer("answer's body could not be kept") from error
     return HttpAnswer(status=response.status, headers=headers, body=bytes(body))
 
 

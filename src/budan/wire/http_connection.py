@@ -6,7 +6,7 @@ from typing import Final, cast
 import httptools
 
 from budan.wire.errors import BadAnswer, NoAnswer, NotSent, WireError
-from budan.wire.http import ANSWER_HEAD_BYTES_MAX, HttpAnswer, is_plain
+from budan.wire.http import ANSWER_HEAD_BYTES_MAX, BodySink, HttpAnswer, is_plain
 
 _STATUS_MIN: Final = 200
 _SWITCHING: Final = 101
@@ -21,6 +21,7 @@ class Connection(asyncio.Protocol):
         "_body",
         "_body_bytes_max",
         "_body_length",
+        "_body_to",
         "_expires",
         "_head_bytes",
         "_headers",
@@ -39,6 +40,7 @@ class Connection(asyncio.Protocol):
         self._is_spoilt = False
         self._start_answer()
         self._body_bytes_max = 0
+        self._body_to: BodySink | None = None
         self.idle_since = 0.0
         self.lost: asyncio.Future[None] = loop.create_future()
 
@@ -47,13 +49,16 @@ class Connection(asyncio.Protocol):
         """Whether a request may be written: the other side has not closed, and nothing unasked came from it."""
         return not self._is_spoilt and self._transport is not None and not self._transport.is_closing()
 
-    async def exchange(self, request: bytes, *, deadline: float, body_bytes_max: int) -> HttpAnswer:
+    async def exchange(
+        self, request: bytes, *, deadline: float, body_bytes_max: int, body_to: BodySink | None = None
+    ) -> HttpAnswer:
         """The answer to `request`; `deadline` is the loop's time. NotSent only before the first byte."""
         assert self._answer is None
         # A write into a closed connection would look like a request without an answer.
         if self._transport is None or not self.is_usable:
             raise NotSent("connection closed before the first byte")
         self._body_bytes_max = body_bytes_max
+        self._body_to = body_to
         self._start_answer()
         answer = self._answer = self._loop.create_future()
         timer = self._loop.call_at(deadline, self._fail, NoAnswer("no complete answer in time"))
@@ -63,6 +68,7 @@ class Connection(asyncio.Protocol):
         finally:
             timer.cancel()
             self._answer = None
+            self._body_to = None
             # A cancelled caller leaves an answer under way, which the next caller must not read.
             if answer.cancelled():
                 self.abort()
@@ -129,10 +135,13 @@ class Connection(asyncio.Protocol):
 
     def on_body(self, body: bytes) -> None:
         """One part of the body."""
-        self._body.append(body)
         self._body_length += len(body)
         if self._body_length > self._body_bytes_max:
             self._fail(BadAnswer(f"answer is longer than {self._body_bytes_max} bytes"))
+        elif self._body_to is None:
+            self._body.append(body)
+        else:
+            self._give_away(body, self._body_to)
 
     def on_message_complete(self) -> None:
         """The answer is complete, unless it was one of the interim kind."""
@@ -144,6 +153,15 @@ class Connection(asyncio.Protocol):
         self._finish()
 
     # ── inside
+
+    def _give_away(self, body: bytes, body_to: BodySink) -> None:
+        # A call that has its error, its time-out too, gives nothing any more: the file may be another's by now.
+        if self._answer is None or self._answer.done():
+            return
+        try:
+            body_to(body)
+        except OSError:
+            self._fail(BadAnswer("answer's body could not be kept"))
 
     def _start_answer(self) -> None:
         self._parser = httptools.HttpResponseParser(self)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from budan.wire.errors import NotSent
-from budan.wire.http import HttpAnswer, Target, parse_target, request_headers
+from budan.wire.http import BodySink, HttpAnswer, Target, parse_target, request_headers
 from budan.wire.http_connection import Connection
 
 # Shorter than the keep-alive of common servers (nginx 75 s, uvicorn 5 s is caught by its closing first).
@@ -47,6 +47,7 @@ class FastHttpClient:
         body_bytes_max: int,
         send_within_s: float | None = None,
         connect_to: tuple[str, int] | None = None,
+        body_to: BodySink | None = None,
     ) -> HttpAnswer:
         """See HttpClient.request."""
         if self._is_closed:
@@ -64,7 +65,7 @@ class FastHttpClient:
                 connection.abort()
             if loop.time() >= send_until:
                 raise NotSent("the time to send is over")
-            return await connection.exchange(request, deadline=deadline, body_bytes_max=body_bytes_max)
+            return await connection.exchange(request, deadline=deadline, body_bytes_max=body_bytes_max, body_to=body_to)
         finally:
             pool.give_back(connection)
 

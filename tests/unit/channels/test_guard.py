@@ -145,7 +145,7 @@ async def test_over_the_bound_a_call_is_refused_at_once_and_nothing_is_sent(worl
     }
     assert (ended.state, ended.sent, ended.code) == (EndState.RETRY, False, BUSY_CODE)
     assert [task.result() for task in running] == [UNPAID] * 3
-    assert [health.calls_out for health in world.guard.health.values()] == [0, 0, 0, 0]
+    assert [health.calls_out for health in world.guard.health.values()] == [0] * len(Kind)
     assert all(health.breaker is BreakerState.CLOSED for health in world.guard.health.values())
 
 

@@ -1,14 +1,29 @@
 """Alipay's OpenAPI (RSA2) for a direct merchant, behind the `Channel` port."""
 
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from dataclasses import replace
+from datetime import date, datetime, time, timedelta
+from pathlib import Path
 from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
 from budan.channels.alipay import mapping, messages
+from budan.channels.alipay.bill import bill_form
 from budan.channels.alipay.mapping import Proof, Said
 from budan.channels.alipay.settings import AlipaySettings
+from budan.channels.bill_fetching import (
+    FETCH_TIMEOUT,
+    HTTP_OK,
+    KEPT,
+    download,
+    head_of,
+    http_failure,
+    kept_if_fetched,
+    packing_of,
+    second_call,
+)
+from budan.channels.bill_reading import ExpectedBill, read_bill
 from budan.channels.silence import (
     silent_end_result,
     silent_pay_result,
@@ -18,6 +33,7 @@ from budan.channels.silence import (
 )
 from budan.core.evidence import Outcome
 from budan.core.trade import Direction
+from budan.ports.bill import BillAnswer, BillTables, BillTerms, FetchedBill, ReadBill
 from budan.ports.channel import (
     Ack,
     BadNotice,
@@ -62,6 +78,7 @@ CAPABILITIES: Final = Capabilities(
     refund_spacing=timedelta(seconds=3),
     # docs/protocols/alipay.md section 5, read 2026-09.
     reverse_within=timedelta(hours=24),
+    bills=BillTerms(ready_at=time(10), kept=KEPT, has_parts=False, fetch_timeout=FETCH_TIMEOUT),
 )
 
 # A trade with all its funds and goods stays below 32 kB.
@@ -159,6 +176,15 @@ class AlipayChannel:
             return silent_refund_result(error, refund_no=ref.refund_no, trade_no=ref.trade_no)
         return mapping.refund_queried(said, ref=ref)
 
+    async def fetch_bill(self, day: date, *, into: Path, call: Call) -> BillAnswer:
+        """See Channel.fetch_bill."""
+        return await kept_if_fetched(into, lambda: self._fetch_bill(day, into=into, call=call))
+
+    def read_bill(self, tables: BillTables, bill: FetchedBill, *, day: date, folder: Path) -> ReadBill:
+        """See Channel.read_bill."""
+        expected = ExpectedBill(day=day, account_no=self._settings.seller_id)
+        return read_bill(tables, bill, form=bill_form(self._settings.bill_facts), expected=expected, folder=folder)
+
     def parse_notice(self, notice: RawNotice, *, now: datetime) -> Notice:
         """See Channel.parse_notice. RSA2 notices carry no time to judge: `now` tells which keys count."""
         try:
@@ -185,6 +211,32 @@ class AlipayChannel:
     async def end_session(self) -> None:
         """See SessionChannel.end_session."""
         await self._http.close()
+
+    async def _fetch_bill(self, day: date, *, into: Path, call: Call) -> BillAnswer:
+        ends_s = self._monotonic_s() + call.deadline_s
+        asking_s = min(call.deadline_s, CAPABILITIES.call_timeout.total_seconds())
+        said = await self._ask(messages.BILL, messages.render_bill(day), call=replace(call, deadline_s=asking_s))
+        place = mapping.bill_place(said, not_found_codes=self._settings.bill_not_found_codes)
+        if not isinstance(place, messages.BillPlace):
+            return place
+        later = second_call(call, ends_s=ends_s, monotonic_s=self._monotonic_s)
+        status = await download(
+            self._http,
+            method="GET",
+            url=self._bill_address(place.bill_download_url),
+            headers={"User-Agent": "budan"},
+            body=b"",
+            into=into,
+            call=later,
+            monotonic_s=self._monotonic_s,
+        )
+        return FetchedBill(path=into, packing=packing_of(head_of(into))) if status == HTTP_OK else http_failure(status)
+
+    def _bill_address(self, told: str) -> str:
+        """The address that Alipay signed. Its file is not signed, so it never comes in the clear unless all else does."""
+        if self._settings.gateway.startswith("https://") and told.startswith("http://"):
+            return f"https://{told.removeprefix('http://')}"
+        return told
 
     async def _wap(self, intent: TradeIntent, *, return_url: str, call: Call) -> CreateResult:
         """The signed address of the page. Nothing is called; once the address is given out, the payer may pay."""

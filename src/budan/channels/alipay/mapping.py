@@ -7,6 +7,7 @@ from enum import Enum
 from typing import Any, Final, assert_never
 
 from budan.channels.alipay.messages import (
+    BillPlace,
     Cancelled,
     Closed,
     Head,
@@ -23,6 +24,7 @@ from budan.channels.alipay.yuan import parse_optional_yuan, parse_yuan
 from budan.channels.silence import BAD_ANSWER_CODE, shortened
 from budan.core.evidence import Outcome
 from budan.core.refund import RefundOutcome
+from budan.ports.bill import BillAnswer, BillNotYet, BillUnfetched, NoBill
 from budan.ports.channel import EndResult, EndState, NoticeKind, PayResult, RefundIntent, RefundRef, RefundResult
 from budan.wire.errors import BadAnswer
 
@@ -122,6 +124,7 @@ _SUB_CODES: Final[Mapping[str, Word]] = {
     "PARTNER_ERROR": Word.REFUSED,
     "APPLY_PC_MERCHANT_CODE_ERROR": Word.REFUSED,
 }
+_BILL_LIMITS: Final = frozenset({"SYSTEM_RATE_LIMIT", "USER_RATE_LIMIT"})
 _LIMIT_SUFFIX: Final = "_LIMIT_ERROR"
 
 # What refuses a refund, beside the words that refuse any call. TRADE_STATUS_ERROR leaves a close in question, for the
@@ -159,6 +162,18 @@ def hear(said: Said) -> Heard:
         code=shortened(head.sub_code or head.code),
         message=shortened(head.sub_msg or head.msg),
     )
+
+
+def bill_place(said: Said, *, not_found_codes: frozenset[str]) -> BillPlace | BillAnswer:
+    """Where the bill lies, else why there is none; raises `BadAnswer`."""
+    heard = hear(said)
+    if heard.word is Word.DONE:
+        return read(said.payload, BillPlace)
+    if heard.is_signed and heard.code in not_found_codes:
+        return NoBill(code=heard.code)
+    if heard.word is Word.BUSY or heard.code in _BILL_LIMITS:
+        return BillNotYet(code=heard.code)
+    return BillUnfetched(code=heard.code, message=heard.message)
 
 
 def placed(said: Said, *, trade_no: str) -> tuple[PayResult, str]:

@@ -1,7 +1,7 @@
 """What Alipay is sent and answers (docs/protocols/alipay.md section 1)."""
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Annotated, Any, Final, TypeVar
 
 import msgspec
@@ -19,6 +19,7 @@ CLOSE: Final = "alipay.trade.close"
 CANCEL: Final = "alipay.trade.cancel"
 REFUND: Final = "alipay.trade.refund"
 REFUND_QUERY: Final = "alipay.trade.fastpay.refund.query"
+BILL: Final = "alipay.data.dataservice.bill.downloadurl.query"
 
 Reference = Annotated[str, msgspec.Meta(pattern="^[!-~]{1,128}$")]
 Message = TypeVar("Message", bound=msgspec.Struct)
@@ -87,6 +88,19 @@ class RefundNumberSent(msgspec.Struct, frozen=True, kw_only=True):
     out_trade_no: str
     out_request_no: str
     query_options: tuple[str, ...]
+
+
+class BillSent(msgspec.Struct, frozen=True):
+    """The question for a day's bill."""
+
+    bill_type: str
+    bill_date: str
+
+
+class BillPlace(msgspec.Struct, frozen=True):
+    """Where a bill lies for half a minute."""
+
+    bill_download_url: Annotated[str, msgspec.Meta(max_length=4_096)]
 
 
 class Head(msgspec.Struct, frozen=True, kw_only=True):
@@ -240,6 +254,11 @@ def render_pay(intent: TradeIntent, *, auth_code: str) -> str:
             terminal_id=intent.device_id,
         )
     )
+
+
+def render_bill(day: date) -> str:
+    """The biz_content of the question for a day's bill."""
+    return _json(BillSent(bill_type="trade", bill_date=day.isoformat()))
 
 
 def render_number(trade_no: str) -> str:

@@ -6,6 +6,7 @@ from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
 
+from budan.channels.alipay.bill import AlipayBillFacts, read_bill_facts
 from budan.channels.settings import (
     BadSettings,
     read_certificate,
@@ -23,7 +24,13 @@ from budan.channels.settings import (
 from budan.ports.channel import AccountConfig, KeyLife
 from budan.wire.certificate import root_sn
 
-SETTINGS: Final = frozenset({"gateway", "app_id", "seller_id", "precreate_product_code"})
+SETTINGS: Final = frozenset(
+    {
+        *("gateway", "app_id", "seller_id", "precreate_product_code"),
+        *("bill_not_found_codes", "bill_account_suffix", "bill_fee"),
+    }
+)
+_BILL_NOT_FOUND_CODES: Final = "isv.bill_not_exist,BILL_NOT_EXIST,NO_BILL_DATA,EMPTY_DATA_WITH_BILL_FILE"
 _CERTIFICATES: Final = ("app_certificate", "alipay_certificate", "alipay_root_certificate")
 SECRETS: Final = frozenset({"app_private_key", "alipay_public_key", *_CERTIFICATES})
 # Where real money moves, and Alipay's own sandbox, where none does.
@@ -61,6 +68,8 @@ class AlipaySettings:
     | `app_id` | settings | the application |
     | `seller_id` | settings | the merchant's PID, 2088 and more digits; notices name it |
     | `precreate_product_code` | settings, may be absent | `QR_CODE_OFFLINE` or `FACE_TO_FACE_PAYMENT`, as the contract says |
+    | `bill_not_found_codes` | settings, may be absent | the sub codes of "no such bill", by commas (unconfirmed) |
+    | `bill_account_suffix`, `bill_fee` | settings, may be absent | see `read_bill_facts` (unconfirmed) |
     | `app_private_key` | secrets | the application's key: PKCS#8 or PKCS#1, base64 or PEM |
     | `alipay_public_key` | secrets, for public-key mode | Alipay's key, not the application's: SPKI, base64 or PEM |
     | `app_certificate` | secrets, for certificate mode | the application's certificate, PEM |
@@ -74,6 +83,8 @@ class AlipaySettings:
     app_id: str
     seller_id: str
     precreate_product_code: str | None
+    bill_not_found_codes: frozenset[str]
+    bill_facts: AlipayBillFacts
     app_private_key: RSAPrivateKey = field(repr=False)
     alipay_keys: tuple[AlipayKey, ...] = field(repr=False)
     own_certificates: OwnCertificates | None = None
@@ -96,6 +107,13 @@ def parse_settings(config: AccountConfig) -> AlipaySettings:
         app_id=read_text(config.settings, "app_id", pattern="[0-9]{1,32}"),
         seller_id=read_text(config.settings, "seller_id", pattern="[0-9]{1,32}"),
         precreate_product_code=read_optional_text(config.settings, "precreate_product_code", pattern="[A-Z_]{1,64}"),
+        bill_not_found_codes=frozenset(
+            (
+                read_optional_text(config.settings, "bill_not_found_codes", pattern="[0-9A-Za-z_.]+(,[0-9A-Za-z_.]+)*")
+                or _BILL_NOT_FOUND_CODES
+            ).split(",")
+        ),
+        bill_facts=read_bill_facts(config.settings),
         app_private_key=private_key,
         alipay_keys=_alipay_keys(config, private_key),
         own_certificates=_own_certificates(config, private_key),

@@ -2,10 +2,13 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
+from pathlib import Path
 from typing import Final, assert_never
 
+from budan.channels.bill_reading import ExpectedBill, read_bill
 from budan.channels.ipaynow import mapping, messages
+from budan.channels.ipaynow.bill import bill_form
 from budan.channels.ipaynow.mapping import GoingBack, Proof, Said
 from budan.channels.ipaynow.settings import IpaynowSettings
 from budan.channels.silence import (
@@ -15,9 +18,11 @@ from budan.channels.silence import (
     silent_pay_result,
     silent_refund_result,
     unsent_pay_result,
+    unsupported_bill_answer,
     unsupported_end_result,
 )
 from budan.core.evidence import Outcome
+from budan.ports.bill import BillAnswer, BillTables, FetchedBill, ReadBill
 from budan.ports.channel import (
     Ack,
     BadNotice,
@@ -60,6 +65,8 @@ CAPABILITIES: Final = Capabilities(
     # Not published; the wallets' own is about a year (section 5).
     refund_window=None,
     refund_spacing=timedelta(seconds=3),
+    # None is documented; a file from the merchants' portal is loaded by hand.
+    bills=None,
     # The day's end may be nearer: the adapter knows it, and then answers NOT_SUPPORTED.
     reverse_within=timedelta(hours=24),
 )
@@ -174,6 +181,15 @@ class IpaynowChannel:
             return silent_refund_result(error, refund_no=ref.refund_no, trade_no=ref.trade_no)
         is_believed = self._settings.refused_refund_query == "not_found"
         return mapping.refund_queried(said, ref=ref, app_id=self._settings.app_id, refused_is_not_found=is_believed)
+
+    async def fetch_bill(self, day: date, *, into: Path, call: Call) -> BillAnswer:  # noqa: ARG002 - there is no such call
+        """See Channel.fetch_bill."""
+        return unsupported_bill_answer()
+
+    def read_bill(self, tables: BillTables, bill: FetchedBill, *, day: date, folder: Path) -> ReadBill:
+        """See Channel.read_bill."""
+        expected = ExpectedBill(day=day, account_no=self._settings.app_id)
+        return read_bill(tables, bill, form=bill_form(), expected=expected, folder=folder)
 
     def parse_notice(self, notice: RawNotice, *, now: datetime) -> Notice:
         """See Channel.parse_notice, whatever content type it came with. Its signature covers no time of sending."""

@@ -2,12 +2,25 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import date, datetime, time, timedelta
+from pathlib import Path
 from typing import Final
 
+from budan.channels.bill_fetching import (
+    FETCH_TIMEOUT,
+    HTTP_OK,
+    KEPT,
+    download,
+    head_of,
+    http_failure,
+    kept_if_fetched,
+    packing_of,
+)
+from budan.channels.bill_reading import ExpectedBill, read_bill
 from budan.channels.flat_fields import Proof, Said
 from budan.channels.send_window import send_within_s
 from budan.channels.silence import (
+    shortened,
     silent_end_result,
     silent_pay_result,
     silent_refund_result,
@@ -15,9 +28,11 @@ from budan.channels.silence import (
     unsupported_end_result,
 )
 from budan.channels.swiftpass import mapping, messages
+from budan.channels.swiftpass.bill import bill_form
 from budan.channels.swiftpass.mapping import OurRefund, Ours
 from budan.channels.swiftpass.settings import SwiftpassSettings
 from budan.core.trade import Direction
+from budan.ports.bill import BillAnswer, BillTables, BillTerms, BillUnfetched, FetchedBill, ReadBill
 from budan.ports.channel import (
     Ack,
     BadNotice,
@@ -61,6 +76,7 @@ CAPABILITIES: Final = Capabilities(
     refund_window=None,
     # WeChat's rule; which wallet paid is known too late to wait less.
     refund_spacing=timedelta(minutes=1),
+    bills=BillTerms(ready_at=time(10), kept=KEPT, has_parts=True, fetch_timeout=FETCH_TIMEOUT),
 )
 
 # A trade with all its promotions stays below 32 kB.
@@ -158,6 +174,15 @@ class SwiftpassChannel:
             return silent_refund_result(error, refund_no=ref.refund_no, trade_no=ref.trade_no)
         return mapping.refund_queried(said, ours=self._our_refund(ref.refund_no, trade_no=ref.trade_no))
 
+    async def fetch_bill(self, day: date, *, into: Path, call: Call) -> BillAnswer:
+        """See Channel.fetch_bill."""
+        return await kept_if_fetched(into, lambda: self._fetch_bill(day, into=into, call=call))
+
+    def read_bill(self, tables: BillTables, bill: FetchedBill, *, day: date, folder: Path) -> ReadBill:
+        """See Channel.read_bill."""
+        expected = ExpectedBill(day=day, account_no=self._settings.mch_id)
+        return read_bill(tables, bill, form=bill_form(self._settings.bill_facts), expected=expected, folder=folder)
+
     def parse_notice(self, notice: RawNotice, *, now: datetime) -> Notice:
         """See Channel.parse_notice. These notices carry no time to judge: `now` tells which keys count."""
         try:
@@ -178,6 +203,29 @@ class SwiftpassChannel:
     async def end_session(self) -> None:
         """See SessionChannel.end_session."""
         await self._http.close()
+
+    async def _fetch_bill(self, day: date, *, into: Path, call: Call) -> BillAnswer:
+        fields = messages.bill_fields(day, settings=self._settings)
+        status = await download(
+            self._http,
+            method="POST",
+            url=self._settings.bill_gateway,
+            headers=_XML_HEADERS,
+            body=render_fields(await self._signed(fields, nonce=call.nonce)),
+            into=into,
+            call=call,
+            monotonic_s=self._monotonic_s,
+        )
+        head = head_of(into)
+        if status != HTTP_OK:
+            return http_failure(status)
+        if head.lstrip().startswith(b"<xml"):
+            # No code says that nothing moved: an empty day has a bill without rows.
+            told = parse_fields(head)
+            return BillUnfetched(
+                code=f"status_{told.get('status', '')[:16]}", message=shortened(told.get("message", ""))
+            )
+        return FetchedBill(path=into, packing=packing_of(head))
 
     async def _ask(self, fields: Mapping[str, str], *, call: Call) -> Said:
         """What Swiftpass said and whether it is proven; raises the errors of `HttpClient.request`."""

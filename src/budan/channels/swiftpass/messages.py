@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from datetime import date
 from typing import Final
 
 import msgspec
@@ -22,6 +23,9 @@ REFUND_QUERY: Final = "unified.trade.refundquery"
 
 _BODY_BYTES_MAX: Final = 128
 _IPV4: Final = re.compile(r"[0-9]{1,3}(\.[0-9]{1,3}){3}")
+
+
+BILL: Final = "pay.bill.merchant"
 
 
 class Head(msgspec.Struct, frozen=True, kw_only=True):
@@ -174,3 +178,13 @@ def _order_fields(intent: TradeIntent, *, settings: SwiftpassSettings) -> dict[s
         fields["time_start"] = render_moment(intent.created_at)
         fields["time_expire"] = render_moment(intent.expires_at)
     return {name: value for name, value in fields.items() if value}
+
+
+def bill_fields(day: date, *, settings: SwiftpassSettings) -> dict[str, str]:
+    """The question for a day's bill."""
+    return {
+        "service": BILL,
+        "version": settings.bill_version,
+        "bill_date": f"{day:%Y%m%d}",
+        "bill_type": "ALL",
+    }

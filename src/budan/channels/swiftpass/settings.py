@@ -9,6 +9,7 @@ from typing import Final
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
 
 from budan.channels.settings import (
+    BadSettings,
     read_gateway,
     read_optional_text,
     read_private_key,
@@ -18,12 +19,14 @@ from budan.channels.settings import (
     still_good,
     with_old_keys,
 )
+from budan.channels.swiftpass.bill import SwiftpassBillFacts, read_bill_facts
 from budan.ports.channel import AccountConfig, KeyLife
 
 SETTINGS: Final = frozenset(
     {
         *("gateway", "mch_id", "sign_type", "sub_appid", "create_ip", "payerror", "reverse_within_h"),
         *("not_found_codes", "refund_not_found_codes"),
+        *("bill_gateway", "bill_version", "bill_counts", "bill_account_column", "bill_reversed_words"),
     }
 )
 SECRETS: Final = frozenset({"api_key", "merchant_private_key", "platform_public_key"})
@@ -31,6 +34,7 @@ SECRETS: Final = frozenset({"api_key", "merchant_private_key", "platform_public_
 LIVE_HOSTS: Final = frozenset({"pay.swiftpass.cn"})
 
 _CREATE_IP_DEFAULT: Final = "127.0.0.1"
+_BILL_GATEWAY: Final = "https://download.swiftpass.cn/gateway"
 _CODES: Final = "[0-9A-Z_.]+(,[0-9A-Z_.]+)*"
 _NOT_FOUND_CODES_DEFAULT: Final = "ORDERNOTEXIST,ACQ.TRADE_NOT_EXIST"
 _REFUND_NOT_FOUND_CODES_DEFAULT: Final = "REFUNDNOTEXIST"
@@ -66,6 +70,9 @@ class SwiftpassSettings:
     | `reverse_within_h` | settings, may be absent | how long the bank behind reverses a charge, in hours (unconfirmed); 168 |
     | `not_found_codes` | settings, may be absent | the codes of "no such trade", by commas (unconfirmed) |
     | `refund_not_found_codes` | settings, may be absent | those of "no such refund" (unconfirmed) |
+    | `bill_gateway` | settings, may be absent | where bills are; Swiftpass's own, at a bank's gateway that gateway |
+    | `bill_version` | settings, may be absent | `2.0` (the default) or `1.0`: what a request for a bill says (unconfirmed) |
+    | `bill_counts`, `bill_account_column`, `bill_reversed_words` | settings, may be absent | see `read_bill_facts` |
     | `api_key` | secrets, for MD5 | the key that is shared with Swiftpass |
     | `merchant_private_key` | secrets, for RSA_1_256 | PKCS#8, base64 or PEM |
     | `platform_public_key` | secrets, for RSA_1_256 | Swiftpass's key, not ours: SPKI, base64 or PEM |
@@ -82,6 +89,9 @@ class SwiftpassSettings:
     not_found_codes: frozenset[str]
     refund_not_found_codes: frozenset[str]
     sign_type: SignType
+    bill_gateway: str
+    bill_version: str
+    bill_facts: SwiftpassBillFacts
     api_key: str = field(repr=False)
     rsa_keys: RsaKeys | None = field(repr=False)
     old_api_key: str = field(default="", repr=False)
@@ -116,6 +126,9 @@ def parse_settings(config: AccountConfig) -> SwiftpassSettings:
         ),
         not_found_codes=_code_set(values, "not_found_codes", default=_NOT_FOUND_CODES_DEFAULT),
         refund_not_found_codes=_code_set(values, "refund_not_found_codes", default=_REFUND_NOT_FOUND_CODES_DEFAULT),
+        bill_gateway=_bill_gateway(values),
+        bill_version=_optional(values, "bill_version", default="2.0", pattern="[12].0"),
+        bill_facts=read_bill_facts(values),
         sign_type=sign_type,
         api_key=_api_key(config.secrets) if is_keyed else "",
         rsa_keys=None if is_keyed else _rsa_keys(config.secrets),
@@ -133,6 +146,17 @@ def list_key_lives(config: AccountConfig) -> tuple[KeyLife, ...]:
 
 def _api_key(secrets: Mapping[str, str]) -> str:
     return read_text(secrets, "api_key", pattern="[!-~]{16,64}")
+
+
+def _bill_gateway(values: Mapping[str, str]) -> str:
+    given = values.get("bill_gateway")
+    if given:
+        try:
+            return read_gateway({"gateway": given}, has_path=True)
+        except BadSettings as error:
+            raise BadSettings("bill_gateway", error.reason) from error
+    gateway = read_gateway(values, has_path=True)
+    return _BILL_GATEWAY if ".swiftpass.cn/" in gateway else gateway
 
 
 def _rsa_keys(secrets: Mapping[str, str]) -> RsaKeys:

@@ -1,9 +1,21 @@
 """WeChat Pay's older XML interface for scanned payers' codes, behind the `Channel` port."""
 
 from collections.abc import Callable, Mapping
-from datetime import datetime, timedelta
+from datetime import date, datetime, time, timedelta
+from pathlib import Path
 from typing import Final
 
+from budan.channels.bill_fetching import (
+    FETCH_TIMEOUT,
+    HTTP_OK,
+    KEPT,
+    download,
+    head_of,
+    http_failure,
+    kept_if_fetched,
+    packing_of,
+)
+from budan.channels.bill_reading import ExpectedBill, read_bill
 from budan.channels.flat_fields import Proof, Said
 from budan.channels.send_window import send_within_s
 from budan.channels.silence import (
@@ -14,9 +26,11 @@ from budan.channels.silence import (
     unsupported_end_result,
 )
 from budan.channels.wechat_v2 import mapping, messages
+from budan.channels.wechat_v2.bill import bill_form
 from budan.channels.wechat_v2.mapping import OurRefund, Ours
 from budan.channels.wechat_v2.settings import SignType, WechatV2Settings
 from budan.core.trade import Direction
+from budan.ports.bill import BillAnswer, BillTables, BillTerms, FetchedBill, ReadBill
 from budan.ports.channel import (
     Ack,
     BadNotice,
@@ -57,6 +71,7 @@ CAPABILITIES: Final = Capabilities(
     # docs/protocols/wechat_v2_micropay.md section 5.
     refund_window=timedelta(days=365),
     refund_spacing=timedelta(minutes=1),
+    bills=BillTerms(ready_at=time(10), kept=KEPT, has_parts=True, fetch_timeout=FETCH_TIMEOUT),
 )
 
 # A trade with all its promotions stays below 32 kB.
@@ -142,6 +157,15 @@ class WechatV2Channel:
             return silent_refund_result(error, refund_no=ref.refund_no, trade_no=ref.trade_no)
         return mapping.refund_queried(said, ours=self._our_refund(ref.refund_no, trade_no=ref.trade_no))
 
+    async def fetch_bill(self, day: date, *, into: Path, call: Call) -> BillAnswer:
+        """See Channel.fetch_bill."""
+        return await kept_if_fetched(into, lambda: self._fetch_bill(day, into=into, call=call))
+
+    def read_bill(self, tables: BillTables, bill: FetchedBill, *, day: date, folder: Path) -> ReadBill:
+        """See Channel.read_bill."""
+        expected = ExpectedBill(day=day, account_no=self._settings.mch_id)
+        return read_bill(tables, bill, form=bill_form(self._settings.bill_facts), expected=expected, folder=folder)
+
     def parse_notice(self, notice: RawNotice, *, now: datetime) -> Notice:  # noqa: ARG002 - none is believed
         """See Channel.parse_notice. Charges have no notice, and that of a refund, which we never ask for, is not signed."""
         raise BadNotice("this channel sends none")
@@ -155,6 +179,24 @@ class WechatV2Channel:
         """See SessionChannel.end_session."""
         await self._http.close()
         await self._secure_http.close()
+
+    async def _fetch_bill(self, day: date, *, into: Path, call: Call) -> BillAnswer:
+        status = await download(
+            self._http,
+            method="POST",
+            url=f"{self._settings.gateway}{messages.BILL}",
+            headers=_XML_HEADERS,
+            body=render_fields(self._signed(messages.bill_fields(day), nonce=call.nonce)),
+            into=into,
+            call=call,
+            monotonic_s=self._monotonic_s,
+        )
+        head = head_of(into)
+        if status != HTTP_OK:
+            return http_failure(status)
+        if head.lstrip().startswith(b"<xml"):
+            return mapping.bill_refused(parse_fields(head))
+        return FetchedBill(path=into, packing=packing_of(head))
 
     async def _ask(self, path: str, fields: Mapping[str, str], *, call: Call) -> Said:
         """What WeChat said and whether it is proven; raises the errors of `HttpClient.request`."""

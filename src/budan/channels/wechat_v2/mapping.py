@@ -10,6 +10,7 @@ from budan.channels.silence import BAD_ANSWER_CODE, shortened
 from budan.channels.wechat_v2.messages import Head, Paid, Queried, QueriedRefund, Refunded
 from budan.core.evidence import Outcome
 from budan.core.refund import RefundOutcome
+from budan.ports.bill import BillAnswer, BillNotYet, BillUnfetched, NoBill
 from budan.ports.channel import EndResult, EndState, PayResult, RefundResult
 from budan.wire.errors import BadAnswer
 
@@ -161,6 +162,18 @@ def hear(said: Said, *, ours: Ours) -> Heard:
         code=shortened(head.err_code),
         message=shortened(head.err_code_des),
     )
+
+
+def bill_refused(fields: Mapping[str, str]) -> BillAnswer:
+    """Why a failure's XML came instead of a bill; it is not signed, and ends nothing."""
+    text = fields.get("return_msg", "")
+    code = fields.get("error_code") or fields.get("err_code") or text
+    words = text.casefold()
+    if "no bill exist" in words or code == "20002":
+        return NoBill(code=shortened(code))
+    if "bill creating" in words:
+        return BillNotYet(code=shortened(code))
+    return BillUnfetched(code=shortened(code), message=shortened(text))
 
 
 def charged(said: Said, *, ours: Ours) -> PayResult:

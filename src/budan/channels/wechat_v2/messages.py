@@ -1,5 +1,6 @@
 """What WeChat v2 is sent and answers (docs/protocols/wechat_v2_micropay.md section 1)."""
 
+from datetime import date
 from typing import Final
 
 import msgspec
@@ -13,6 +14,7 @@ QUERY: Final = "/pay/orderquery"
 REVERSE: Final = "/secapi/pay/reverse"
 REFUND: Final = "/secapi/pay/refund"
 REFUND_QUERY: Final = "/pay/refundquery"
+BILL: Final = "/pay/downloadbill"
 
 _BODY_BYTES_MAX: Final = 127
 _REASON_BYTES_MAX: Final = 80
@@ -113,3 +115,8 @@ def refund_fields(intent: RefundIntent) -> dict[str, str]:
 def refund_query_fields(refund_no: str) -> dict[str, str]:
     """A refund's query names our number alone."""
     return {"out_refund_no": refund_no}
+
+
+def bill_fields(day: date) -> dict[str, str]:
+    """The question for a day's bill."""
+    return {"bill_date": f"{day:%Y%m%d}", "bill_type": "ALL", "tar_type": "GZIP"}

@@ -15,13 +15,14 @@ from budan.channels.settings import (
     still_good,
     with_old_keys,
 )
+from budan.channels.wechat_bills import WechatBillFacts, read_bill_facts
 from budan.ports.channel import AccountConfig, KeyLife
 from budan.wire.client_certificate import BadCertificate, client_context
 
 SETTINGS: Final = frozenset(
     {
         *("gateway", "secure_gateway", "gateway_issuer", "appid", "mch_id", "sign_type", "create_ip"),
-        "refund_not_found_codes",
+        *("refund_not_found_codes", "bill_counts", "bill_refund_fee"),
     }
 )
 SECRETS: Final = frozenset({"api_key", "client_certificate", "client_key"})
@@ -52,6 +53,7 @@ class WechatV2Settings:
     | `sign_type` | settings, may be absent | `MD5` (the default) or `HMAC-SHA256` |
     | `create_ip` | settings, may be absent | our IP address for charges without a device's; 127.0.0.1 |
     | `refund_not_found_codes` | settings, may be absent | the codes of "no such refund", by commas (unconfirmed) |
+    | `bill_counts`, `bill_refund_fee` | settings, may be absent | see `read_bill_facts` (unconfirmed) |
     | `api_key` | secrets | the APIv2 key, 32 characters |
     | `client_certificate`, `client_key` | secrets | the merchant's API certificate and its key, PEM |
 
@@ -65,6 +67,7 @@ class WechatV2Settings:
     sign_type: SignType
     create_ip: str
     refund_not_found_codes: frozenset[str]
+    bill_facts: WechatBillFacts
     api_key: str = field(repr=False)
     tls: ssl.SSLContext = field(repr=False)
     old_api_key: str = field(default="", repr=False)
@@ -90,6 +93,7 @@ def parse_settings(config: AccountConfig) -> WechatV2Settings:
         sign_type=SignType(read_optional_text(values, "sign_type", pattern="MD5|HMAC-SHA256") or "MD5"),
         create_ip=read_optional_text(values, "create_ip", pattern="[0-9A-Fa-f.:]{2,45}") or _CREATE_IP_DEFAULT,
         refund_not_found_codes=frozenset((codes or _REFUND_NOT_FOUND_CODES_DEFAULT).split(",")),
+        bill_facts=read_bill_facts(values),
         api_key=_api_key(config),
         tls=_tls(config),
         old_api_key="" if old is None else _api_key(old),

@@ -1,11 +1,25 @@
 """WeChat Pay APIv3 for a direct merchant, behind the `Channel` port."""
 
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from dataclasses import replace
+from datetime import date, datetime, time, timedelta
+from pathlib import Path
 from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
+from budan.channels.bill_fetching import (
+    FETCH_TIMEOUT,
+    HTTP_OK,
+    KEPT,
+    download,
+    head_of,
+    http_failure,
+    kept_if_fetched,
+    packing_of,
+    second_call,
+)
+from budan.channels.bill_reading import ExpectedBill, read_bill
 from budan.channels.silence import (
     silent_end_result,
     silent_pay_result,
@@ -14,9 +28,11 @@ from budan.channels.silence import (
     unsupported_end_result,
 )
 from budan.channels.wechat_v3 import mapping, messages
+from budan.channels.wechat_v3.bill import bill_form
 from budan.channels.wechat_v3.mapping import OurRefund, Ours, Said
 from budan.channels.wechat_v3.settings import WechatV3Settings
 from budan.core.trade import Direction
+from budan.ports.bill import BillAnswer, BillTables, BillTerms, FetchedBill, ReadBill
 from budan.ports.channel import (
     Ack,
     BadNotice,
@@ -61,6 +77,7 @@ CAPABILITIES: Final = Capabilities(
     # docs/protocols/wechat_v3.md section 5, read 2026-04.
     reverse_after=timedelta(seconds=15),
     reverse_within=timedelta(days=7),
+    bills=BillTerms(ready_at=time(10), kept=KEPT, has_parts=True, fetch_timeout=FETCH_TIMEOUT),
 )
 
 # A transaction with all its promotions stays below 32 kB.
@@ -165,6 +182,15 @@ class WechatV3Channel:
             return silent_refund_result(error, refund_no=ref.refund_no, trade_no=ref.trade_no)
         return mapping.refund_queried(said, ours=OurRefund(refund_no=ref.refund_no, trade_no=ref.trade_no))
 
+    async def fetch_bill(self, day: date, *, into: Path, call: Call) -> BillAnswer:
+        """See Channel.fetch_bill."""
+        return await kept_if_fetched(into, lambda: self._fetch_bill(day, into=into, call=call))
+
+    def read_bill(self, tables: BillTables, bill: FetchedBill, *, day: date, folder: Path) -> ReadBill:
+        """See Channel.read_bill."""
+        expected = ExpectedBill(day=day, account_no=self._settings.mchid)
+        return read_bill(tables, bill, form=bill_form(self._settings.bill_facts), expected=expected, folder=folder)
+
     def parse_notice(self, notice: RawNotice, *, now: datetime) -> Notice:
         """See Channel.parse_notice."""
         verdict = wechat_v3.verify_answer(
@@ -184,6 +210,33 @@ class WechatV3Channel:
     async def end_session(self) -> None:
         """See SessionChannel.end_session."""
         await self._http.close()
+
+    async def _fetch_bill(self, day: date, *, into: Path, call: Call) -> BillAnswer:
+        ends_s = self._monotonic_s() + call.deadline_s
+        asking_s = min(call.deadline_s, CAPABILITIES.call_timeout.total_seconds())
+        place = mapping.bill_place(
+            await self._ask("GET", messages.bill_path(day), b"", call=replace(call, deadline_s=asking_s))
+        )
+        if not isinstance(place, messages.BillPlace):
+            return place
+        path = place.download_url.removeprefix(self._settings.gateway)
+        if not path.startswith("/") or path == place.download_url:
+            # What we sign for a stranger's host would be our name on his errand.
+            raise BadAnswer("the bill lies at another host")
+        later = second_call(call, ends_s=ends_s, monotonic_s=self._monotonic_s)
+        status = await download(
+            self._http,
+            method="GET",
+            url=place.download_url,
+            headers=await self._signed_headers("GET", path, b"", call=later),
+            body=b"",
+            into=into,
+            call=later,
+            monotonic_s=self._monotonic_s,
+        )
+        if status != HTTP_OK:
+            return http_failure(status)
+        return FetchedBill(path=into, packing=packing_of(head_of(into)), sha1=place.hash_value)
 
     def _open_notice(self, envelope: messages.Envelope, *, now: datetime) -> Notice:
         if envelope.resource.algorithm != _ALGORITHM:

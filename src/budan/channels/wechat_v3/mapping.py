@@ -7,6 +7,7 @@ from typing import Final, assert_never
 
 from budan.channels.silence import BAD_ANSWER_CODE, shortened
 from budan.channels.wechat_v3.messages import (
+    BillPlace,
     Placed,
     Problem,
     Refund,
@@ -18,12 +19,14 @@ from budan.channels.wechat_v3.messages import (
 )
 from budan.core.evidence import Outcome
 from budan.core.refund import RefundOutcome
+from budan.ports.bill import BillAnswer, BillNotYet, BillUnfetched, NoBill
 from budan.ports.channel import EndResult, EndState, PayResult, RefundResult
 from budan.wire.errors import BadAnswer
 from budan.wire.wechat_v3 import Verdict
 
 WALLET: Final = "wechat"
 FOREIGN_CODE: Final = "foreign_answer"
+_HTTP_TOO_MANY: Final = 429
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -372,6 +375,27 @@ def refund_notice_result(refund: RefundTold) -> RefundResult:
         refunded_at=find_moment(refund.success_time),
         code=shortened(f"REFUND.{refund.refund_status}"),
     )
+
+
+def bill_place(said: Said) -> BillPlace | BillAnswer:
+    """Where the bill lies, else why there is none; raises `BadAnswer`.
+
+    That nothing moved is believed unsigned too: it ends nothing, for our own books must say the same.
+    """
+    if said.status == _HTTP_OK:
+        if said.verdict is not Verdict.VALID:
+            return BillUnfetched(code=f"signature_{said.verdict.value}")
+        place = read(said.body, BillPlace)
+        if place.hash_type != "SHA1":
+            raise BadAnswer("the bill's digest is of a kind that we do not know")
+        return place
+    problem = _problem(said)
+    code = problem.code.replace("_", "").upper()
+    if code == "NOSTATEMENTEXIST":
+        return NoBill(code=problem.code)
+    if code == "STATEMENTCREATING" or said.status == _HTTP_TOO_MANY:
+        return BillNotYet(code=problem.code)
+    return BillUnfetched(code=shortened(problem.code), message=shortened(problem.message))
 
 
 def _problem(said: Said) -> Problem:

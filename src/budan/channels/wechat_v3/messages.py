@@ -1,6 +1,6 @@
 """What WeChat Pay v3 is sent and answers, as JSON (docs/protocols/wechat_v3.md section 1)."""
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Annotated, Final, TypeVar
 from urllib.parse import quote
 
@@ -115,6 +115,14 @@ class RefundSent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     reason: str | None = None
     notify_url: str
     amount: RefundAmountSent
+
+
+class BillPlace(msgspec.Struct, frozen=True):
+    """Where a bill lies for a moment, and the digest of what it is before it was packed."""
+
+    hash_type: str
+    hash_value: Annotated[str, msgspec.Meta(pattern="^[0-9A-Fa-f]{40}$")]
+    download_url: Annotated[str, msgspec.Meta(max_length=2_048)]
 
 
 class Placed(msgspec.Struct, frozen=True):
@@ -297,6 +305,11 @@ def close_path(trade_no: str) -> str:
 def reverse_path(trade_no: str) -> str:
     """Path of a reverse."""
     return f"{_trade_path(trade_no)}/reverse"
+
+
+def bill_path(day: date) -> str:
+    """Path and query of the question for a day's bill."""
+    return f"/v3/bill/tradebill?bill_date={day.isoformat()}&bill_type=ALL&tar_type=GZIP"
 
 
 def render_description(subject: str) -> str:

@@ -23,9 +23,10 @@ from budan.channels.settings import (
     still_good,
     with_old_keys,
 )
+from budan.channels.wechat_bills import WechatBillFacts, read_bill_facts
 from budan.ports.channel import AccountConfig, KeyLife
 
-SETTINGS: Final = frozenset({"gateway", "mchid", "appid", "merchant_serial"})
+SETTINGS: Final = frozenset({"gateway", "mchid", "appid", "merchant_serial", "bill_counts", "bill_refund_fee"})
 SECRETS: Final = frozenset({"merchant_private_key", "merchant_certificate", "apiv3_key", "platform_keys"})
 # Where real money moves: WeChat's two sites.
 LIVE_HOSTS: Final = frozenset({"api.mch.weixin.qq.com", "api2.mch.weixin.qq.com"})
@@ -46,6 +47,7 @@ class WechatV3Settings:
     | `merchant_private_key` | secrets | PKCS#8, base64 or PEM |
     | `merchant_certificate` | secrets, may be absent | the merchant's API certificate, PEM: the pair and its end are known then |
     | `apiv3_key` | secrets | 32 characters; opens notices |
+    | `bill_counts`, `bill_refund_fee` | settings, may be absent | see `read_bill_facts` (unconfirmed) |
     | `platform_keys` | secrets | JSON object: what `Wechatpay-Serial` may say → SPKI in base64 or PEM, or a platform certificate in PEM; two while keys migrate |
 
     The old ones are those of before the last rotation; until `old_until` they count beside today's.
@@ -58,6 +60,7 @@ class WechatV3Settings:
     merchant_private_key: RSAPrivateKey = field(repr=False)
     apiv3_key: str = field(repr=False)
     platform_keys: Mapping[str, RSAPublicKey] = field(repr=False)
+    bill_facts: WechatBillFacts
     old_apiv3_key: str | None = field(default=None, repr=False)
     old_platform_keys: Mapping[str, RSAPublicKey] = field(default_factory=dict[str, RSAPublicKey], repr=False)
     old_until: datetime | None = None
@@ -101,6 +104,7 @@ def parse_settings(config: AccountConfig) -> WechatV3Settings:
         old_apiv3_key=None if old is None else _apiv3_key(old.secrets),
         old_platform_keys={} if old is None else _platform_keys(old.secrets, private_key),
         old_until=None if config.old_keys is None else config.old_keys.until,
+        bill_facts=read_bill_facts(config.settings),
     )
 
 
