@@ -31,7 +31,6 @@ from budan.flows.administering import Administration
 from budan.flows.asking import Questions
 from budan.flows.autobudan import AUTOBUDAN, Autobudan
 from budan.flows.calling import ChannelCalls
-from budan.flows.cashbacks import Payers
 from budan.flows.cashier_link import CashierLinks
 from budan.flows.choosing import Chooser
 from budan.flows.closing import OrderClosing
@@ -54,6 +53,7 @@ from budan.flows.losses import Losses
 from budan.flows.mailing import Mailing
 from budan.flows.nightly import NIGHTLY, Nightly
 from budan.flows.notices import Notices
+from budan.flows.payers import Payers
 from budan.flows.paying import Payments
 from budan.flows.reading import Reading
 from budan.flows.refund_door import RefundDoor

@@ -6,7 +6,6 @@ from budan.core.errors import StoreUnavailable
 from budan.core.numbers import Environment
 from budan.flows.asking import Questions
 from budan.flows.calling import ChannelCalls
-from budan.flows.cashbacks import Payers
 from budan.flows.cashier_link import CashierLinks
 from budan.flows.closing import OrderClosing
 from budan.flows.directory import Directory
@@ -16,6 +15,7 @@ from budan.flows.healths import AccountHealths
 from budan.flows.holding import Holds
 from budan.flows.ids import IdSource
 from budan.flows.notices import Notices
+from budan.flows.payers import Payers
 from budan.flows.paying import Payments
 from budan.flows.reading import Reading
 from budan.flows.refund_door import RefundDoor
