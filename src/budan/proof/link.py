@@ -21,6 +21,21 @@ class Passing(Enum):
     BROKEN = auto()  # nobody is there
 
 
+class Overheard:
+    """What callers sent over a line while it was recorded."""
+
+    def __init__(self) -> None:
+        self._lines: dict[asyncio.StreamWriter, bytearray] = {}
+
+    def add(self, line: asyncio.StreamWriter, chunk: bytes) -> None:
+        """One more piece of what goes this way."""
+        self._lines.setdefault(line, bytearray()).extend(chunk)
+
+    def requests(self, start: bytes) -> list[bytes]:
+        """The requests that begin so, each whole, of lines that carried nothing else."""
+        return [start + rest for sent in self._lines.values() for rest in bytes(sent).split(start)[1:]]
+
+
 class Link:
     """Passes bytes on, unless a proof wants otherwise."""
 
@@ -29,6 +44,7 @@ class Link:
         self._ends: set[asyncio.StreamWriter] = set()
         self._passing = Passing.ALL
         self._slow_s = 0.0
+        self._overheard: Overheard | None = None
         self.connections: set[asyncio.Task[None]] = set()
 
     @contextmanager
@@ -51,6 +67,15 @@ class Link:
             yield
         finally:
             self._slow_s = 0.0
+
+    @contextmanager
+    def recording(self) -> Generator[Overheard]:
+        """Inside, what callers send is kept besides being passed on."""
+        self._overheard = overheard = Overheard()
+        try:
+            yield overheard
+        finally:
+            self._overheard = None
 
     def break_lines(self) -> None:
         """Every connection ends at once, on both sides."""
@@ -92,6 +117,8 @@ class Link:
             while chunk := await reader.read(_CHUNK_BYTES):
                 if is_answer and self._slow_s:
                     await asyncio.sleep(self._slow_s)
+                if self._overheard is not None and not is_answer:
+                    self._overheard.add(writer, chunk)
                 if self._is_held(is_answer=is_answer):
                     continue
                 writer.write(chunk)

@@ -2,20 +2,19 @@
 
 import asyncio
 from dataclasses import replace
-from datetime import datetime, timedelta, timezone
 from typing import Any, Final
-from urllib.parse import urlencode
+from urllib.parse import parse_qsl, urlencode
 
-from budan.proof.client import render_request
-from budan.proof.drawing import Wish
+from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
+
+from budan.proof.client import HttpAnswer
+from budan.proof.forging import forge, is_taken, tell
 from budan.proof.house import House, happened
 from budan.proof.link import Passing
 from budan.proof.scenarios.scenario import Scenario
 from budan.proof.scenarios.wishes import SERVES, STEP_S_MAX, all_are_paid_here, all_are_placed, scanned
 
 FORGERIES: Final = 3
-_SIGNATURE: Final = "QUJD" * 86
-_BEIJING: Final = timezone(timedelta(hours=8))
 
 
 async def _play_before_our_first_update(house: House) -> None:
@@ -51,49 +50,50 @@ async def _play_doubled_late_and_forged(house: House) -> None:
         tasks.create_task(house.sell_all(wishes, at_once=len(wishes)))
         for wish in unpaid:
             order = await house.till.create(wish, shop=house.shop_of(wish))
-            await _forge(house, wish, order["trades"][0])
+            await forge(house, wish, order["trades"][0])
 
 
-async def _forge(house: House, wish: Wish, trade: dict[str, str]) -> None:
-    """A stranger says that it was paid, in the channel's own words: he knows all that an order's payer and shop know.
+async def _play_forged_and_replayed(house: House) -> None:
+    """Copies that were changed on their way, true notices told again and about another order, and a stranger's own key."""
+    kinds: tuple[dict[str, Any], ...] = ({"forge_notice": True}, {})
+    wishes = [replace(wish, faults=kinds[wish.number // 2 % len(kinds)]) for wish in scanned(house)]
+    unpaid = [replace(wish, number=wish.number + len(wishes), pays=False, faults={}) for wish in wishes[:FORGERIES]]
+    with house.links.to_us.recording() as heard:
+        await house.sell_all(wishes, at_once=len(wishes))
+        await all_are_paid_here(house)
+    true_ones = heard.requests(b"POST /notify/")
+    happened(f"{len(true_ones)} notices were overheard", is_so=len(true_ones) >= len(wishes))
+    for notice in true_ones:
+        await house.api.send(notice, timeout_s=STEP_S_MAX)
+    key = await asyncio.to_thread(generate_private_key, public_exponent=65_537, key_size=2_048)
+    for wish in unpaid:
+        order = await house.till.create(wish, shop=house.shop_of(wish))
+        (trade,) = order["trades"]
+        answers = [await forge(house, wish, trade), await forge(house, wish, trade, key=key)]
+        answers += [await _tell_of_another(house, trade, notice) for notice in true_ones if _is_of(trade, notice)]
+        taken = sum(is_taken(answer) for answer in answers)
+        happened(f"{taken} of {len(answers)} forgeries were acknowledged", is_so=not taken and len(answers) > FORGERIES)
 
-    Only the channel's key he does not have.
-    """
-    channel = trade["channel"]
-    path = f"/notify/local/{channel}/{house.instance.accounts[channel]}"
-    if channel == "alipay":
-        body = urlencode(await _forged_fields(house, wish, trade["trade_no"]))
-        headers = "Content-Type: application/x-www-form-urlencoded\r\n"
+
+def _is_of(trade: dict[str, str], notice: bytes) -> bool:
+    return notice.startswith(f"POST /notify/local/{trade['channel']}/".encode())
+
+
+async def _tell_of_another(house: House, trade: dict[str, str], notice: bytes) -> HttpAnswer:
+    """A true notice, signature and all, but about this attempt; what WeChat says is sealed, so its sealed part is changed."""
+    head, _, body = notice.partition(b"\r\n\r\n")
+    headers = b"".join(line + b"\r\n" for line in head.split(b"\r\n")[1:] if _is_kept(line)).decode()
+    if trade["channel"] == "alipay":
+        fields = dict(parse_qsl(body.decode()))
+        body = urlencode(fields | {"out_trade_no": trade["trade_no"]}).encode()
     else:
-        body = f'{{"event_type":"TRANSACTION.SUCCESS","resource":{{"out_trade_no":"{trade["trade_no"]}"}}}}'
-        headers = f"Content-Type: application/json\r\nWechatpay-Signature: {_SIGNATURE}\r\nWechatpay-Serial: 1\r\n"
-    request = render_request(method="POST", path=path, headers=headers, body=body.encode())
-    answer = await house.api.send(request, timeout_s=STEP_S_MAX)
-    house.tell(f"a forgery of {channel} was answered {answer.status} {answer.body[:60]!r}")
+        body = body.replace(b'"ciphertext":"', b'"ciphertext":"AAAA')
+    return await tell(house, channel=trade["channel"], headers=headers, body=body)
 
 
-async def _forged_fields(house: House, wish: Wish, trade_no: str) -> dict[str, str]:
-    listed = await house.sandbox.get("/sandbox/accounts", timeout_s=STEP_S_MAX)
-    account = next(one for one in listed.json()["accounts"] if one["channel"] == "alipay")
-    now = datetime.now(_BEIJING).strftime("%Y-%m-%d %H:%M:%S")
-    amount = f"{wish.amount_minor / 100:.2f}"
-    return {
-        "notify_time": now,
-        "notify_type": "trade_status_sync",
-        "notify_id": "f" * 34,
-        "app_id": account["app_id"],
-        "seller_id": account["seller_id"],
-        "trade_no": "2026" + "0" * 24,
-        "out_trade_no": trade_no,
-        "trade_status": "TRADE_SUCCESS",
-        "total_amount": amount,
-        "receipt_amount": amount,
-        "buyer_pay_amount": amount,
-        "buyer_id": "2088000000000000",
-        "gmt_payment": now,
-        "sign_type": "RSA2",
-        "sign": _SIGNATURE,
-    }
+def _is_kept(line: bytes) -> bool:
+    name = line.partition(b":")[0].lower()
+    return name.startswith(b"wechatpay-") or name == b"content-type"
 
 
 async def _play_all_lost(house: House) -> None:
@@ -120,6 +120,12 @@ SCENARIOS: Final = (
         stands_for="a channel that repeats itself, queues that hold messages back, and somebody who wants goods for nothing",
         orders=12,
         play=_play_doubled_late_and_forged,
+    ),
+    Scenario(
+        name="forged and replayed notices",
+        stands_for="somebody who overhears true notices tells them again, and of his own orders, and signs with a key of his",
+        orders=8,
+        play=_play_forged_and_replayed,
     ),
     Scenario(
         name="every notice lost",
