@@ -78,11 +78,15 @@ class RecoverSeconds(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ComputedLife(msgspec.Struct, frozen=True, kw_only=True):
-    """Whole lives of orders with this expiry, computed: questions ÷ paid orders, and what payments waited."""
+    """Whole lives of orders with this expiry, computed: questions ÷ paid orders, and what payments waited.
+
+    `health_with_ended` counts what is asked after an unpaid end too (I6).
+    """
 
     expires_in_s: float
     outage: float
     health: float
+    health_with_ended: float
     fixed_ladder: float
     recover_s: RecoverSeconds
     fixed_ladder_recover_s: RecoverSeconds
@@ -159,11 +163,13 @@ async def _recover(stage: Stage, schedule: Schedule, *, plan: Plan, as_json: boo
 def _compute(schedule: Schedule, *, expires_in_s: float) -> ComputedLife:
     crowd = draw_crowd(orders=ORDERS_COMPUTED, seed=SEED)
     outage = compute(crowd, schedule, notices_come=False, expires_in_s=expires_in_s)
+    health = compute(crowd, schedule, notices_come=True, expires_in_s=expires_in_s)
     fixed = compute(crowd, fixed_ladder, notices_come=False, expires_in_s=expires_in_s)
     return ComputedLife(
         expires_in_s=expires_in_s,
         outage=round(outage.per_paid_order, 2),
-        health=round(compute(crowd, schedule, notices_come=True, expires_in_s=expires_in_s).per_paid_order, 2),
+        health=round(health.per_paid_order, 2),
+        health_with_ended=round(health.per_paid_order_with_ended, 2),
         fixed_ladder=round(fixed.per_paid_order, 2),
         recover_s=_recover_seconds(outage.heal_s),
         fixed_ladder_recover_s=_recover_seconds(fixed.heal_s),
@@ -391,6 +397,7 @@ def _show(stage: Stage, result: RecoverResult) -> None:
             _aim(result, life, "outage"),
         )
         table.add_row("  in health", f"{life.health:.2f}", _aim(result, life, "health"))
+        table.add_row("  in health, with the two after each unpaid end", f"{life.health_with_ended:.2f}", "")
         table.add_row("  with a question each 5 s", f"{life.fixed_ladder:.2f}", "more than ours")
         table.add_row(
             "  payment to completion, p50, p99, slowest",

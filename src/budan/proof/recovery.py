@@ -56,6 +56,11 @@ class Cost:
         """Questions about all orders, those never paid too, for each paid one, until each trade has its end."""
         return self.questions / max(1, self.paid)
 
+    @property
+    def per_paid_order_with_ended(self) -> float:
+        """The same with the questions that each trade gets which ended unpaid."""
+        return (self.questions + ENDED_QUESTIONS * (self.orders - self.paid)) / max(1, self.paid)
+
 
 def draw_crowd(*, orders: int, seed: int) -> Crowd:
     """The same seed gives the same orders."""

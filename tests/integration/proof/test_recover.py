@@ -30,4 +30,6 @@ async def test_every_payment_whose_notice_was_lost_is_found_by_a_question_that_t
     assert 0 < result.recover_s.p50 <= result.recover_s.p99 <= result.recover_s.max
     assert result.first_completed_by_query_s > 0
     assert result.queries_in_outage >= result.paid_in_outage
+    (life,) = result.computed
+    assert life.health < life.health_with_ended < life.outage
     assert result.whole_lives == {"outage": 0, "health": 0}

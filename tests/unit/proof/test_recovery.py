@@ -78,3 +78,10 @@ def test_budans_own_rule_keeps_its_figures(expires_in_s: float, outage_max: floa
     assert recovery.percentile(outage.heal_s, 0.5) <= 5
     assert recovery.percentile(outage.heal_s, 0.99) <= 30
     assert outage.worst_share <= 1
+
+
+def test_the_two_questions_after_an_unpaid_end_are_counted_beside_the_others() -> None:
+    """A paid order and one that nobody pays, each asked about once before its end: the closing asks, then the two of I6."""
+    cost = compute(crowd(7.0, None), one_question_at(10.0), notices_come=False, expires_in_s=EXPIRES_IN_S)
+    assert cost.per_paid_order == 1 + 1 + recovery.CLOSING_QUESTIONS
+    assert cost.per_paid_order_with_ended == cost.per_paid_order + 2
