@@ -7,7 +7,7 @@ from typing import Final
 
 import structlog
 
-from budan.channels.session import SessionChannel
+from budan.channels.session import GuardedSession
 from budan.channels.settings import BadSettings
 from budan.core.errors import Overloaded, StoreUnavailable
 from budan.core.numbers import AccountId
@@ -20,7 +20,7 @@ UNKNOWN_IDS_MAX: Final = 1_024
 LOADS_AT_ONCE_MAX: Final = 64
 
 Load = Callable[[AccountId], Awaitable[AccountConfig | None]]
-Builder = Callable[[AccountConfig], SessionChannel]
+Builder = Callable[[AccountConfig], GuardedSession]
 
 _log = structlog.get_logger(__name__)
 
@@ -46,7 +46,7 @@ class CachePace:
 class _Entry:
     config: AccountConfig
     account: ChannelAccount
-    adapter: SessionChannel
+    adapter: GuardedSession
     loaded_at_s: float
 
 
@@ -165,13 +165,13 @@ class AccountCache:
         self._retire(account_id)
         self._keep(account_id, config, adapter, now_s=now_s)
 
-    def _build(self, config: AccountConfig) -> SessionChannel:
+    def _build(self, config: AccountConfig) -> GuardedSession:
         builder = self._builders.get(config.channel)
         if builder is None:
             raise BadSettings("channel", "is none that this installation knows")
         return builder(config)
 
-    def _keep(self, account_id: AccountId, config: AccountConfig, adapter: SessionChannel, *, now_s: float) -> None:
+    def _keep(self, account_id: AccountId, config: AccountConfig, adapter: GuardedSession, *, now_s: float) -> None:
         self._problems.pop(account_id, None)
         self._unknown_until_s.pop(account_id, None)
         account = ChannelAccount(
@@ -180,6 +180,7 @@ class AccountCache:
             name=config.name,
             enabled=config.enabled,
             adapter=adapter,
+            takes_new=lambda: adapter.takes_new,
         )
         while account_id not in self._entries and len(self._entries) >= ACCOUNTS_MAX:
             self._retire(next(iter(self._entries)))
@@ -211,7 +212,7 @@ class AccountCache:
         self._retired.add(task)
         task.add_done_callback(self._retired.discard)
 
-    async def _end_later(self, adapter: SessionChannel) -> None:
+    async def _end_later(self, adapter: GuardedSession) -> None:
         try:
             async with asyncio.timeout(self._pace.grace_s):
                 await self._closing.wait()

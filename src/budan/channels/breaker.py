@@ -33,11 +33,15 @@ class Breaker:
             return BreakerState.CLOSED
         return BreakerState.HALF_OPEN if self.probes_out else BreakerState.OPEN
 
+    def refuses(self, *, now_s: float) -> bool:
+        """Whether a call would be refused now; nothing is counted."""
+        return self.probe_at_s is not None and now_s < self.probe_at_s
+
     def admit(self, *, now_s: float) -> "Admission":
         """Whether a call may leave now; what is admitted must be followed by `settle`."""
         if self.probe_at_s is None:
             return Admission.CALL
-        if now_s < self.probe_at_s:
+        if self.refuses(now_s=now_s):
             return Admission.REFUSED
         self.probe_at_s = now_s + self.probe_every_s
         self.probes_out += 1

@@ -139,6 +139,12 @@ class GuardedChannel:
             for kind, gate in self._gates.items()
         }
 
+    @property
+    def takes_new(self) -> bool:
+        """See GuardedSession.takes_new."""
+        gate = self._gates[Kind.PLACE]
+        return gate.calls_out < gate.calls_max and not gate.breaker.refuses(now_s=self._clock.monotonic_s())
+
     async def create(self, intent: TradeIntent, *, call: Call) -> CreateResult:
         """See Channel.create."""
 

@@ -11,3 +11,12 @@ class SessionChannel(Channel, Protocol):
     async def end_session(self) -> None:
         """Ends the connections; a call still waiting gets its error. Safe to repeat."""
         ...
+
+
+class GuardedSession(SessionChannel, Protocol):
+    """The same behind a guard, which knows whether its channel answers."""
+
+    @property
+    def takes_new(self) -> bool:
+        """See ChannelAccount.takes_new."""
+        ...

@@ -1,10 +1,10 @@
-"""Commands for channel accounts: list, add, check, disable, enable, rotate."""
+"""Commands for channel accounts: list, add, check, disable, enable, rotate, allow, disallow."""
 
 import sys
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Final
+from typing import Final, ParamSpec, TypeVar
 
 import click
 import msgspec
@@ -15,8 +15,10 @@ from budan.cli.sandbox_account import add_sandbox_account
 from budan.cli.settings import Settings
 from budan.cli.wiring import Opened, ask_channel, build_account_desk, open_database
 from budan.core.errors import Refused
-from budan.flows.account_desk import AccountDesk, AccountStanding
+from budan.flows.account_desk import METHODS, AccountDesk, AccountStanding, Payee
 
+P = ParamSpec("P")
+R = TypeVar("R")
 _STORE = ("environment", "folder", "database")
 # The largest is a bundle of root certificates.
 FILE_BYTES_MAX: Final = 262_144
@@ -185,6 +187,81 @@ def channel_rotate(
         OUT.print(
             f"account {account_id}: " + ("the old keys are refused" if until is None else f"old keys until {until}")
         )
+
+
+def _payee_options(command: Callable[P, R]) -> Callable[P, R]:
+    """Adds the flags of whose orders are meant."""
+    for option in (
+        click.option("--shop", "shop_id", type=int, default=None, help="Of this shop alone."),
+        click.option("--merchant", "merchant_id", type=int, default=None, help="Of all shops of this merchant."),
+    ):
+        command = option(command)
+    return command
+
+
+@channel.command("allow")
+@click.argument("account_id", type=int)
+@_payee_options
+@click.option(
+    "--method", "methods", multiple=True, help="native, jsapi, wap or code; all that the channel has unless told."
+)
+@click.option("--priority", type=int, default=0, show_default=True, help="The lowest goes first.")
+@with_settings(*_STORE)
+@json_option
+def channel_allow(
+    *,
+    account_id: int,
+    merchant_id: int | None,
+    shop_id: int | None,
+    methods: tuple[str, ...],
+    priority: int,
+    settings: Settings,
+    as_json: bool,
+) -> None:
+    """Let new orders of a merchant or of one shop go to an account.
+
+    A shop that has accounts of its own uses no other ones. Of several the first whose channel answers takes an order.
+    """
+    payee = Payee(merchant_id=merchant_id, shop_id=shop_id)
+
+    async def allow() -> None:
+        async with _open_desk(settings) as (_, desk):
+            await desk.allow(account_id, payee, priority=priority, methods=methods)
+
+    run_async(allow())
+    row = {
+        "account_id": account_id,
+        "merchant_id": merchant_id,
+        "shop_id": shop_id,
+        "priority": priority,
+        "methods": list(methods) or list(METHODS),
+    }
+    if as_json:
+        print_json(row)
+    else:
+        OUT.print(f"account {account_id}: allowed")
+
+
+@channel.command("disallow")
+@click.argument("account_id", type=int)
+@_payee_options
+@with_settings(*_STORE)
+@json_option
+def channel_disallow(
+    *, account_id: int, merchant_id: int | None, shop_id: int | None, settings: Settings, as_json: bool
+) -> None:
+    """Let new orders of a merchant or of one shop go to an account no more. What is in flight there goes on."""
+    payee = Payee(merchant_id=merchant_id, shop_id=shop_id)
+
+    async def disallow() -> bool:
+        async with _open_desk(settings) as (_, desk):
+            return await desk.disallow(account_id, payee)
+
+    was = run_async(disallow())
+    if as_json:
+        print_json({"account_id": account_id, "merchant_id": merchant_id, "shop_id": shop_id, "was_allowed": was})
+    else:
+        OUT.print(f"account {account_id}: {'not allowed any more' if was else 'was not allowed'}")
 
 
 @asynccontextmanager

@@ -442,12 +442,12 @@ def build_bare_channel(config: AccountConfig, signer: Signer) -> SessionChannel:
     return KINDS[config.channel].build(config, Tools(connect=_connect, signer=signer, monotonic_s=monotonic))
 
 
-def _builders(opened: Opened, signer: Signer) -> dict[str, Callable[[AccountConfig], SessionChannel]]:
+def _builders(opened: Opened, signer: Signer) -> dict[str, Callable[[AccountConfig], GuardedChannel]]:
     """How an account of each channel is made ready."""
     tools = Tools(connect=_connect, signer=signer, monotonic_s=monotonic)
 
-    def builder(kind: ChannelKind) -> Callable[[AccountConfig], SessionChannel]:
-        def build(config: AccountConfig) -> SessionChannel:
+    def builder(kind: ChannelKind) -> Callable[[AccountConfig], GuardedChannel]:
+        def build(config: AccountConfig) -> GuardedChannel:
             kind.refuse_wrong_place(config, environment=opened.settings.environment)
             ends = [life.ends_at.timestamp() for life in kind.list_key_lives(config)]
             metrics.ACCOUNT_KEY_ENDS.labels(str(config.account_id)).set(min(ends, default=inf))
@@ -462,7 +462,7 @@ def _connect(*, ssl_context: ssl.SSLContext | None = None) -> FastHttpClient:
     return FastHttpClient(connections_per_host_max=CONNECTIONS_PER_ACCOUNT_MAX, ssl_context=ssl_context)
 
 
-def _guarded(config: AccountConfig, inner: SessionChannel, clock: SystemClock) -> SessionChannel:
+def _guarded(config: AccountConfig, inner: SessionChannel, clock: SystemClock) -> GuardedChannel:
     return GuardedChannel(inner, account_id=config.account_id, clock=clock)
 
 

@@ -1,6 +1,6 @@
 """What an operator does with channel accounts: adds them, looks at their keys, rotates these, takes accounts out of use."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import Enum
@@ -26,6 +26,8 @@ from budan.wire.secret_box import CannotOpen, SecretBox
 ENDING_WITHIN: Final = timedelta(days=30)
 OVERLAP_S_MAX: Final = 30 * 86_400
 ASK_S_MAX: Final = 10.0
+PRIORITY_MAX: Final = 32_767
+METHODS: Final = tuple(method.value for method in Method)
 
 Inspect = Callable[[AccountConfig], AccountFacts]
 
@@ -36,6 +38,19 @@ class KeyVerdict(Enum):
     GOOD = "good"
     ENDING = "ending"  # within ENDING_WITHIN
     ENDED = "ended"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Payee:
+    """Who is paid through an account: a merchant in all its shops, or one shop. Exactly one of both is told."""
+
+    merchant_id: int | None = None
+    shop_id: int | None = None
+
+    def __post_init__(self) -> None:
+        """Neither, or both, is wrong use."""
+        if (self.merchant_id is None) == (self.shop_id is None):
+            raise Refused("options_exclude", param="shop", detail="either a merchant or a shop")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,6 +192,48 @@ class AccountDesk:
             if not await stored.set_enabled(transaction, AccountId(account_id), enabled=enabled):
                 raise Refused("account_unknown", param="account")
 
+    async def allow(self, account_id: int, to: Payee, *, priority: int, methods: Sequence[str]) -> None:
+        """Let new orders of a merchant, or of a shop of its own, go there; the lowest priority goes first.
+
+        A shop that is given accounts of its own uses no other ones. No methods are all. Safe to repeat: it replaces what
+        was said before. Raises `Refused` with `method_unknown`, `priority_out_of_range`, `account_unknown`,
+        `merchant_unknown` or `shop_unknown`.
+        """
+        wrong = next((method for method in methods if method not in METHODS), None)
+        if wrong is not None:
+            raise Refused("method_unknown", param="method", detail=f"one of {', '.join(METHODS)}")
+        if not 0 <= priority <= PRIORITY_MAX:
+            raise Refused("priority_out_of_range", param="priority", detail=f"0 to {PRIORITY_MAX}")
+        kept = sorted(set(methods)) or None
+        async with self._database.transaction() as transaction:
+            row = await self._lock(transaction, account_id)
+            await _refuse_unknown(transaction, to)
+            if to.shop_id is not None:
+                await stored.allow_shop_account(
+                    transaction, shop_id=to.shop_id, account_id=row.account_id, priority=priority, methods=kept
+                )
+                return
+            assert to.merchant_id is not None, "a payee is one of both"
+            await stored.allow_account(
+                transaction,
+                merchant_id=MerchantId(to.merchant_id),
+                account_id=row.account_id,
+                priority=priority,
+                methods=kept,
+            )
+
+    async def disallow(self, account_id: int, to: Payee) -> bool:
+        """Let its new orders go there no more; False where they did not. Safe to repeat."""
+        async with self._database.transaction() as transaction:
+            if to.shop_id is not None:
+                return await stored.disallow_shop_account(
+                    transaction, shop_id=to.shop_id, account_id=AccountId(account_id)
+                )
+            assert to.merchant_id is not None, "a payee is one of both"
+            return await stored.disallow_account(
+                transaction, merchant_id=MerchantId(to.merchant_id), account_id=AccountId(account_id)
+            )
+
     async def list_standings(self) -> list[AccountStanding]:
         """All accounts, judged at the database's clock."""
         async with self._database.reading() as transaction:
@@ -270,6 +327,13 @@ async def ask_for_nothing(channel: Channel, *, environment: Environment, now: da
     if result.sent and (result.answered or result.outcome is not Outcome.UNKNOWN):
         return None
     return f"{result.code} {result.message}".strip() or "no answer"
+
+
+async def _refuse_unknown(transaction: Transaction, to: Payee) -> None:
+    if to.shop_id is not None and await stored.find_merchant_of_shop(transaction, to.shop_id) is None:
+        raise Refused("shop_unknown", param="shop")
+    if to.merchant_id is not None and await directory.find_merchant(transaction, MerchantId(to.merchant_id)) is None:
+        raise Refused("merchant_unknown", param="merchant")
 
 
 def _opened(sealed: bytes, *, row: AccountRow, box: SecretBox) -> dict[str, str]:

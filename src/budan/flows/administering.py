@@ -21,6 +21,7 @@ from budan.flows.settlement_terms import (
     check_settlement_terms,
     set_settlement_terms,
 )
+from budan.store import accounts
 from budan.store import directory as stored
 from budan.store.database import Database, RowsFailed, Transaction
 from budan.store.rates import set_rate
@@ -106,11 +107,12 @@ class Administration:
         merchant_id = merchant.merchant_id
         await _set_terms(transaction, merchant_id, wish.terms)
         for priority, account_id in enumerate(wish.account_ids):
-            await stored.allow_account(
+            await accounts.allow_account(
                 transaction,
                 merchant_id=merchant_id,
                 account_id=AccountId(account_id),
                 priority=priority,
+                methods=None,
             )
         for channel, rate_bp in wish.rates_bp.items():
             await set_rate(

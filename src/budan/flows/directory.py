@@ -10,11 +10,12 @@ from typing import Generic, TypeVar
 from budan.core.cashback import CashbackPlan
 from budan.core.errors import Refused, StoreUnavailable
 from budan.core.fees import Rate, find_fee_terms
-from budan.core.numbers import AccountId, Environment, MerchantId
+from budan.core.numbers import Environment, MerchantId
 from budan.flows.views import AccountChoice, Caller, Shop, Terminal
 from budan.ports.clock import Clock
 from budan.store import directory as stored
 from budan.store import rates as rates_stored
+from budan.store.accounts import AllowedRow, list_allowed
 from budan.store.cashbacks import list_plans_of
 from budan.store.database import Database
 
@@ -62,7 +63,7 @@ class SelfFillingCache(Generic[Key, Value]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _MerchantAccounts:
-    accounts: tuple[tuple[AccountId, str], ...]
+    accounts: tuple[AllowedRow, ...]
     rates: tuple[Rate, ...]
     cashback_plans: tuple[CashbackPlan, ...]
     expires_in_s: int
@@ -126,35 +127,40 @@ class Directory:
     async def list_choices(
         self, merchant_id: MerchantId, *, shop_id: int | None, method: str
     ) -> tuple[AccountChoice, ...]:
-        """The merchant's accounts, first choice first, each with its fee for such a payment now, by the database's clock.
+        """The accounts of the order's shop, first choice first, each with its fee for such a payment now.
 
-        Raises `Refused` with `no_account` when there is none, `rate_missing` when no account's channel has a rate.
+        By the database's clock. Raises `Refused` with `no_account` when there is none, `method_unsupported` when none is
+        meant for this method, `rate_missing` when no account's channel has a rate.
         """
         merchant = await self._merchants.get(merchant_id)
-        if not merchant.accounts:
+        allowed = _allowed_in(merchant, shop_id)
+        if not allowed:
             raise Refused("no_account", detail="the merchant has no channel account")
+        by_method = [row for row in allowed if row.methods is None or method in row.methods]
+        if not by_method:
+            raise Refused("method_unsupported", param="payment.method", detail="no account is meant for it")
         now = self._now(merchant)
         in_force = {
-            channel: find_fee_terms(merchant.rates, channel=channel, shop_id=shop_id, method=method, now=now)
-            for _, channel in merchant.accounts
+            row.channel: find_fee_terms(merchant.rates, channel=row.channel, shop_id=shop_id, method=method, now=now)
+            for row in by_method
         }
         choices = tuple(
             AccountChoice(
-                account_id=account_id, channel=channel, fee_terms=terms, cashback_plans=merchant.cashback_plans
+                account_id=row.account_id, channel=row.channel, fee_terms=terms, cashback_plans=merchant.cashback_plans
             )
-            for account_id, channel in merchant.accounts
-            if (terms := in_force[channel]) is not None
+            for row in by_method
+            if (terms := in_force[row.channel]) is not None
         )
         if not choices:
             raise Refused("rate_missing", detail="no fee rate is in force for the merchant's channels")
         return choices
 
-    async def list_channels(self, merchant_id: MerchantId) -> tuple[str, ...]:
-        """The channels of the merchant's accounts on which anything may be paid now, first choice first."""
+    async def list_priced(self, merchant_id: MerchantId, *, shop_id: int | None) -> tuple[AllowedRow, ...]:
+        """The accounts of the shop on whose channels anything may be paid now, first choice first."""
         merchant = await self._merchants.get(merchant_id)
         now = self._now(merchant)
         priced = {rate.channel for rate in merchant.rates if rate.effective_from <= now}
-        return tuple(channel for _, channel in merchant.accounts if channel in priced)
+        return tuple(row for row in _allowed_in(merchant, shop_id) if row.channel in priced)
 
     async def find_expiry_s(self, merchant_id: MerchantId, *, with_payer: bool) -> int:
         """How many seconds an order of the merchant's lives that has no time of its own."""
@@ -173,7 +179,7 @@ class Directory:
         async with self._database.reading() as transaction:
             read_at_s = self._clock.monotonic_s()
             now = await transaction.clock()
-            accounts = await stored.list_merchant_accounts(transaction, merchant_id)
+            accounts = await list_allowed(transaction, merchant_id)
             rates = await rates_stored.list_rates(transaction, merchant_id, past=False)
             plans = await list_plans_of(transaction, merchant_id)
             merchant = await stored.find_merchant(transaction, merchant_id)
@@ -187,3 +193,10 @@ class Directory:
             now=now,
             read_at_s=read_at_s,
         )
+
+
+def _allowed_in(merchant: _MerchantAccounts, shop_id: int | None) -> list[AllowedRow]:
+    """What takes new orders of a shop: accounts of its own where it was given any, else the merchant's."""
+    own = [row for row in merchant.accounts if shop_id is not None and row.shop_id == shop_id]
+    rows = own or [row for row in merchant.accounts if row.shop_id is None]
+    return [row for row in rows if row.enabled]

@@ -22,7 +22,16 @@ from budan.flows.door_plan import Planned
 from budan.flows.intake import OrderIntake, Replayed, Taken, check_wish
 from budan.flows.intents import IntentMaker, OrderFacts, TradePlan
 from budan.flows.reading import Reading, own_number, view_new_order
-from budan.flows.views import Caller, ChargeOrder, CreateOrder, OrderView, PaymentStatus, PaymentWish, TradeView
+from budan.flows.views import (
+    Caller,
+    ChargeOrder,
+    CreateOrder,
+    OrderView,
+    Payable,
+    PaymentStatus,
+    PaymentWish,
+    TradeView,
+)
 from budan.ports.channel import Method, PayAction, PayResult
 from budan.ports.clock import Clock
 from budan.store import closing as looks
@@ -117,6 +126,12 @@ class Payments:
             )
         return await self._place_first(wish.caller, answer.order, answer.trade, read_at_s=read_at_s)
 
+    async def list_payable(self, caller: Caller, order_no: str) -> tuple[Payable, ...]:
+        """What the order's payer can be offered, first choice first; raises `Refused` as `own_number` does."""
+        number = own_number(caller, order_no, environment=self._environment)
+        order, _ = await self._reading.get_rows(number)
+        return await self._chooser.list_payable(caller, shop_id=order.shop_id)
+
     async def start_payment(self, caller: Caller, order_no: str, wish: PaymentWish) -> OrderView:
         """Start a C2B payment of an order: an open trade of this method and channel goes on, else a new one is placed.
 
@@ -126,7 +141,12 @@ class Payments:
         number = own_number(caller, order_no, environment=self._environment)
         rows_read_at_s = self._clock.monotonic_s()
         order, trades = await self._reading.get_rows(number)
-        chosen = await self._chooser.choose(caller, wish, shop_id=order.shop_id)
+        chosen = await self._chooser.choose(
+            caller,
+            wish,
+            shop_id=order.shop_id,
+            stays_with={trade.account_id for trade in trades if TradeState(trade.state) in OPEN_STATES},
+        )
         for trade in trades:
             same = trade.account_id == chosen.account.account_id and trade.method == wish.method.value
             # One whose answer never came and that may not be sent again leads no payer anywhere.

@@ -190,6 +190,14 @@ class PayerPage(msgspec.Struct, frozen=True, kw_only=True):
     next_cursor: str | None
 
 
+class Payable(msgspec.Struct, frozen=True, kw_only=True):
+    """A channel on which an order may be paid: by which methods, and with whose wallets."""
+
+    channel: str
+    methods: frozenset[Method]
+    wallets: frozenset[str]
+
+
 class AccountChoice(msgspec.Struct, frozen=True, kw_only=True):
     """An account that may take a new trade, with the terms of its fee that are in force and the merchant's plans."""
 

@@ -1,6 +1,6 @@
 """One interface for every upstream that moves money."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from enum import Enum
@@ -36,6 +36,7 @@ class Capabilities:
     """
 
     methods: frozenset[Method]
+    wallets: frozenset[str]  # whose payers can scan its codes and open its pages: wechat, alipay, unionpay
     auth_code_pattern: str  # which B2C codes are this channel's
     close: bool
     reverse: bool
@@ -373,13 +374,17 @@ class AccountFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChannelAccount:
-    """An account ready for use: its adapter stands behind deadline, bound and breaker."""
+    """An account ready for use: its adapter stands behind deadline, bound and breaker.
+
+    `takes_new()` is False while placements are most likely refused or unanswered: new orders go to another account then.
+    """
 
     account_id: AccountId
     channel: str
     name: str
     enabled: bool
     adapter: Channel
+    takes_new: Callable[[], bool]
 
 
 class ChannelAccounts(Protocol):

@@ -21,8 +21,6 @@ _ACCOUNT_ADD = query("account_add")
 _ACCOUNT_RESEAL = query("account_reseal")
 _ACCOUNT_FIND = query("account_find")
 _ACCOUNT_LIST = query("account_list")
-_MERCHANT_ACCOUNT_ADD = query("merchant_account_add")
-_MERCHANT_ACCOUNT_LIST = query("merchant_account_list")
 _ENDPOINT_ADD = query("endpoint_add")
 _ENDPOINT_RESEAL = query("endpoint_reseal")
 _SHOP_ADD = query("shop_add")
@@ -220,22 +218,6 @@ async def list_accounts(transaction: Transaction) -> list[AccountRow]:
         )
         for row in await transaction.many(_ACCOUNT_LIST)
     ]
-
-
-async def allow_account(
-    transaction: Transaction,
-    *,
-    merchant_id: MerchantId,
-    account_id: AccountId,
-    priority: int,
-) -> None:
-    """Let a merchant take payments through an account; safe to repeat."""
-    await transaction.none(_MERCHANT_ACCOUNT_ADD, merchant_id, account_id, priority)
-
-
-async def list_merchant_accounts(transaction: Transaction, merchant_id: MerchantId) -> list[tuple[AccountId, str]]:
-    """The enabled accounts of a merchant with their channels, first choice first."""
-    return [(row["id"], row["channel"]) for row in await transaction.many(_MERCHANT_ACCOUNT_LIST, merchant_id)]
 
 
 async def add_endpoint(transaction: Transaction, *, merchant_id: MerchantId, url: str) -> int:

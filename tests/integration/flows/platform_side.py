@@ -92,8 +92,12 @@ def open_accounts() -> Iterator[Accounts]:
         monotonic_s=time.monotonic,
     )
     by_id = {
-        WECHAT: ChannelAccount(account_id=WECHAT, channel="wechat_v3", name="w", enabled=True, adapter=wechat),
-        ALIPAY: ChannelAccount(account_id=ALIPAY, channel="alipay", name="a", enabled=True, adapter=alipay_channel),
+        WECHAT: ChannelAccount(
+            account_id=WECHAT, channel="wechat_v3", name="w", enabled=True, adapter=wechat, takes_new=lambda: True
+        ),
+        ALIPAY: ChannelAccount(
+            account_id=ALIPAY, channel="alipay", name="a", enabled=True, adapter=alipay_channel, takes_new=lambda: True
+        ),
     }
     try:
         yield Accounts(by_id)

@@ -41,6 +41,7 @@ from budan.ports.channel import (
     TradeRef,
 )
 from budan.store import directory as stored
+from budan.store.accounts import allow_account
 from budan.store.rates import set_rate
 from integration.flows.platform_side import Accounts, MovingClock
 from integration.flows.standing import LANES, WAIT_S, Till
@@ -48,6 +49,7 @@ from integration.flows.standing import LANES, WAIT_S, Till
 CODE = "130000000000000001"
 WINDOW = timedelta(seconds=30)
 CAPABILITIES = Capabilities(
+    wallets=frozenset({"wechat"}),
     methods=frozenset(Method),
     auth_code_pattern="13[0-9]{16}",
     close=True,
@@ -170,7 +172,7 @@ async def open_shop(till: Till) -> AsyncIterator[Shop]:
     channel, clock = PausingChannel(), MovingClock()
     async with till.database.transaction() as transaction:
         account_id = await stored.add_account(transaction, channel="wechat_v3", name="w", settings={})
-        await stored.allow_account(transaction, merchant_id=till.merchant_id, account_id=account_id, priority=0)
+        await allow_account(transaction, merchant_id=till.merchant_id, account_id=account_id, priority=0, methods=None)
         await set_rate(
             transaction,
             merchant_id=till.merchant_id,
@@ -180,7 +182,9 @@ async def open_shop(till: Till) -> AsyncIterator[Shop]:
             effective_from=None,
             terms=FeeTerms(rate_bp=60),
         )
-    account = ChannelAccount(account_id=account_id, channel="wechat_v3", name="w", enabled=True, adapter=channel)
+    account = ChannelAccount(
+        account_id=account_id, channel="wechat_v3", name="w", enabled=True, adapter=channel, takes_new=lambda: True
+    )
     accounts = Accounts({AccountId(account_id): account})
     environment, database = Environment.LOCAL, till.database
     ids = IdSource(database=database, clock=clock)

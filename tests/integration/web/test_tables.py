@@ -9,7 +9,7 @@ import msgspec
 
 import budan.web
 from budan.web.api.openapi import build_openapi, documented_routes
-from budan.web.cashier.wallets import WALLET_OF_CHANNEL, Wallet
+from budan.web.cashier.wallets import Wallet
 from budan.web.page.words import LANGUAGES
 from budan.web.problems import KINDS
 from budan.web.routes import ROUTES, Found, Router, Surface
@@ -79,7 +79,7 @@ def test_both_languages_have_the_same_keys_with_the_same_values_to_fill_in() -> 
 def test_every_word_that_a_page_says_exists_and_every_word_is_said() -> None:
     sources = "".join(path.read_text("utf-8") for path in [*WEB.rglob("*.html"), *WEB.rglob("*.py")])
     said = set(re.findall(r"say\([\"']([a-z_.0-9]+?)[\"']", sources))
-    said |= {f"cashier.scan.{channel}" for channel in WALLET_OF_CHANNEL}
+    said |= {f"cashier.scan.{wallet.value}" for wallet in Wallet if wallet is not Wallet.NONE}
     said |= {f"wallet.{wallet.value}" for wallet in Wallet if wallet is not Wallet.NONE}
     known = set(_texts("zh"))
     plain = {key for key in known if not key.startswith("refused.")}

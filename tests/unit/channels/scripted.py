@@ -48,6 +48,7 @@ class ScriptedChannel:
     refunded: RefundResult = REFUND_PENDING
     turn: Callable[[], Awaitable[None]] = at_once
     calls: list[Call] = field(default_factory=list[Call])
+    takes_new: bool = True
     asked: list[object] = field(default_factory=list[object])
     arrivals: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(0))
     sessions_ended: int = 0

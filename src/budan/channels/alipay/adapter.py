@@ -61,6 +61,7 @@ from budan.wire.rsa import Signer
 
 CAPABILITIES: Final = Capabilities(
     methods=frozenset({Method.NATIVE, Method.WAP, Method.CODE}),
+    wallets=frozenset({"alipay"}),
     # 16 to 24 digits that start with 25 to 30 (docs/protocols/alipay.md section 5).
     auth_code_pattern=r"(2[5-9]|30)[0-9]{14,22}",
     close=True,

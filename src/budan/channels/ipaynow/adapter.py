@@ -50,6 +50,8 @@ from budan.wire.ipaynow import Signed
 
 CAPABILITIES: Final = Capabilities(
     methods=frozenset({Method.NATIVE, Method.JSAPI, Method.WAP, Method.CODE}),
+    # By an account's `c2b_pay_channel`; payers' codes are charged of both.
+    wallets=frozenset({"wechat"}),
     # WeChat's 18 digits from 10 to 15, Alipay's 16 to 24 from 25 to 30: iPaynow charges both.
     auth_code_pattern=r"1[0-5][0-9]{16}|(2[5-9]|30)[0-9]{14,22}",
     # No such function was found; a placement's time-out is the only close (docs/protocols/ipaynow.md section 1).
@@ -91,11 +93,13 @@ class IpaynowChannel:
         self._settings = settings
         self._http = http
         self._monotonic_s = monotonic_s
+        wallet = mapping.WALLETS[settings.c2b_pay_channel]
+        self._capabilities = replace(CAPABILITIES, wallets=frozenset({wallet}))
 
     @property
     def capabilities(self) -> Capabilities:
         """See Channel.capabilities."""
-        return CAPABILITIES
+        return self._capabilities
 
     async def create(self, intent: TradeIntent, *, call: Call) -> CreateResult:
         """See Channel.create. A repeat is refused as a number used twice, and gives no second code."""

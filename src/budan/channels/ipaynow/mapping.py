@@ -15,7 +15,7 @@ from budan.wire.errors import BadAnswer
 FOREIGN_CODE: Final = "foreign_answer"
 SIGNATURE_CODE: Final = "signature_wrong"
 _CURRENCY: Final = "CNY"
-_WALLETS: Final[Mapping[str, str]] = {"13": "wechat", "12": "alipay", "11": "unionpay"}
+WALLETS: Final[Mapping[str, str]] = {"13": "wechat", "12": "alipay", "11": "unionpay"}
 
 
 class Proof(Enum):
@@ -337,7 +337,7 @@ def _paid(said: Said, *, trade_no: str) -> PayResult:
         wallet_reference=_reference(said, "channelOrderNo"),
         paid_at=find_moment(said.get("payTime")),
         payer_id=_reference(said, "payConsumerId"),
-        wallet=_WALLETS.get(said.get("payChannelType")),
+        wallet=WALLETS.get(said.get("payChannelType")),
         code=said.code,
     )
 

@@ -59,6 +59,7 @@ from budan.wire.xml_fields import parse_fields, render_fields
 
 CAPABILITIES: Final = Capabilities(
     methods=frozenset({Method.NATIVE, Method.JSAPI, Method.CODE}),
+    wallets=frozenset({"wechat", "alipay"}),
     # WeChat's and Alipay's codes; which other wallets a bank's contract takes is not documented.
     auth_code_pattern=r"1[0-5][0-9]{16}|(2[5-9]|30)[0-9]{14,22}",
     close=True,

@@ -55,6 +55,7 @@ from budan.wire.xml_fields import parse_fields, render_fields
 
 CAPABILITIES: Final = Capabilities(
     methods=frozenset({Method.CODE}),
+    wallets=frozenset({"wechat"}),
     # 18 digits that start with 10 to 15: the same codes as WeChat Pay v3's (section 1).
     auth_code_pattern=r"1[0-5][0-9]{16}",
     close=False,

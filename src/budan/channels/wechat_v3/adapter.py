@@ -60,6 +60,7 @@ from budan.wire.wechat_v3 import Authorization, Verdict
 
 CAPABILITIES: Final = Capabilities(
     methods=frozenset({Method.NATIVE, Method.JSAPI, Method.CODE}),
+    wallets=frozenset({"wechat"}),
     # 18 digits that start with 10 to 15 (docs/protocols/wechat_v3.md section 5).
     auth_code_pattern=r"1[0-5][0-9]{16}",
     close=True,

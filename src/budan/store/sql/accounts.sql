@@ -51,3 +51,58 @@ UPDATE channel_account
 SET old_sealed_secrets = NULL, old_until = NULL
 WHERE id = $1 AND old_until IS NOT NULL
 RETURNING id;
+
+-- name: merchant_account_add :none
+-- Lets a merchant take payments through an account; a repeat changes the priority and the ways of paying.
+INSERT INTO merchant_account (merchant_id, account_id, priority, methods) VALUES ($1, $2, $3, $4)
+ON CONFLICT (merchant_id, account_id) DO UPDATE SET priority = excluded.priority, methods = excluded.methods;
+
+-- name: merchant_account_remove :maybe
+-- The merchant's new orders go there no more. By the primary key.
+DELETE FROM merchant_account
+WHERE merchant_id = $1 AND account_id = $2
+RETURNING account_id;
+
+-- name: shop_account_add :none
+-- Lets a shop take payments through an account of its own; a repeat changes the priority and the ways of paying.
+INSERT INTO shop_account (shop_id, account_id, priority, methods) VALUES ($1, $2, $3, $4)
+ON CONFLICT (shop_id, account_id) DO UPDATE SET priority = excluded.priority, methods = excluded.methods;
+
+-- name: shop_account_remove :maybe
+-- The shop's new orders go there no more. By the primary key.
+DELETE FROM shop_account
+WHERE shop_id = $1 AND account_id = $2
+RETURNING account_id;
+
+-- name: shop_find_merchant :maybe
+-- Whose shop it is. By the primary key.
+SELECT merchant_id
+FROM shop
+WHERE id = $1;
+
+-- name: merchant_account_list :many
+-- The accounts of a merchant and of its shops, first choice first, those out of use too: a shop whose own accounts are
+-- all out of use must not fall back to its merchant's. By the primary key of the first and by shop_merchant_id.
+SELECT
+    NULL::integer AS shop_id,
+    a.id AS account_id,
+    a.channel,
+    a.enabled,
+    ma.methods,
+    ma.priority
+FROM merchant_account AS ma
+INNER JOIN channel_account AS a ON ma.account_id = a.id
+WHERE ma.merchant_id = $1
+UNION ALL
+SELECT
+    sa.shop_id,
+    a.id AS account_id,
+    a.channel,
+    a.enabled,
+    sa.methods,
+    sa.priority
+FROM shop AS s
+INNER JOIN shop_account AS sa ON s.id = sa.shop_id
+INNER JOIN channel_account AS a ON sa.account_id = a.id
+WHERE s.merchant_id = $1
+ORDER BY shop_id NULLS FIRST, priority, account_id;

@@ -102,21 +102,6 @@ SELECT
 FROM channel_account
 ORDER BY id;
 
--- name: merchant_account_add :none
--- Lets a merchant take payments through an account; a repeat changes the priority.
-INSERT INTO merchant_account (merchant_id, account_id, priority) VALUES ($1, $2, $3)
-ON CONFLICT (merchant_id, account_id) DO UPDATE SET priority = excluded.priority;
-
--- name: merchant_account_list :many
--- The accounts that take new orders of a merchant, first choice first.
-SELECT
-    a.id,
-    a.channel,
-    ma.priority
-FROM merchant_account AS ma
-INNER JOIN channel_account AS a ON ma.account_id = a.id
-WHERE ma.merchant_id = $1 AND a.enabled
-ORDER BY ma.priority, a.id;
 
 -- name: endpoint_add :one
 -- Where a merchant takes webhooks; the secret is sealed when the id is known.

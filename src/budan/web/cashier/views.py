@@ -13,7 +13,7 @@ from budan.core.trade import OPEN_STATES, TradeState
 from budan.flows.views import Caller, OrderView, PaymentWish, TradeView
 from budan.flows.wired import Flows
 from budan.ports.channel import Method
-from budan.web.cashier.wallets import Offer, is_phone, list_offers, wallet_of
+from budan.web.cashier.wallets import Offer, is_phone, list_offers, wallet_of, wallet_paying
 from budan.web.exchange import Answer, Exchange, json_answer
 from budan.web.page.codes import draw_code
 from budan.web.page.forms import read_form
@@ -115,7 +115,8 @@ class Cashier:
         user_agent = exchange.headers.get(b"user-agent", b"").decode("latin-1")
         state = page_state(view)
         trade = open_trade(view) if state == "open" else None
-        offers = await self._offers(caller, user_agent) if state == "open" else []
+        payables = await self._flows.payments.list_payable(caller, view.order_no) if state == "open" else ()
+        offers = list_offers(payables, user_agent=user_agent)
         token = exchange.parameters[0]
         return self._pages.render(
             "cashier.html",
@@ -126,6 +127,9 @@ class Cashier:
             trade=trade,
             drawing=draw_code(trade.qr_text) if trade is not None and trade.qr_text else None,
             jsapi=msgspec.json.encode(trade.jsapi_parameters).decode() if trade and trade.jsapi_parameters else None,
+            scanned_by=next(
+                (wallet_paying(one).value for one in payables if trade and one.channel == trade.channel), "none"
+            ),
             offers=[offer for offer in offers if not _is_shown(offer, trade)],
             in_wallet=wallet_of(user_agent).value,
             is_phone=is_phone(user_agent),
@@ -136,14 +140,6 @@ class Cashier:
             reload_address=_address(exchange, asked="1"),
             refused_code=None if refused is None else refused.code,
         )
-
-    async def _offers(self, caller: Caller, user_agent: str) -> list[Offer]:
-        try:
-            channels = await self._flows.directory.list_channels(caller.merchant_id)
-        except Refused:
-            # A merchant without an account can still show what an order is; the page says that nobody can pay it.
-            return []
-        return list_offers(channels, user_agent=user_agent)
 
     def _wallet_page(self, trade: TradeView | None, token: str) -> str | None:
         """Where one machine's tester plays the payer of a code; None where real wallets scan it."""

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
+from budan.flows.views import Payable
 from budan.ports.channel import Method
 
 
@@ -16,16 +17,11 @@ class Wallet(Enum):
     NONE = "none"
 
 
-# The wallet whose money moves on a channel. A channel that is not here is offered under its own name.
-WALLET_OF_CHANNEL: dict[str, Wallet] = {
-    "wechat_v3": Wallet.WECHAT,
-    "alipay": Wallet.ALIPAY,
-    "swiftpass": Wallet.ANY,
+_WALLETS: dict[frozenset[str], Wallet] = {
+    frozenset({"wechat"}): Wallet.WECHAT,
+    frozenset({"alipay"}): Wallet.ALIPAY,
+    frozenset({"wechat", "alipay"}): Wallet.ANY,
 }
-
-
-# Where only the shop can scan, so that a page has nothing to offer.
-SCANNED_BY_SHOPS: frozenset[str] = frozenset({"wechat_v2"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,20 +47,27 @@ def is_phone(user_agent: str) -> bool:
     return "Mobile" in user_agent or "Android" in user_agent
 
 
-def list_offers(channels: Sequence[str], *, user_agent: str) -> list[Offer]:
+def wallet_paying(payable: Payable) -> Wallet:
+    """Whose payers a channel's codes are for; NONE where its own name says more than a wallet's."""
+    return _WALLETS.get(payable.wallets, Wallet.NONE)
+
+
+def list_offers(payables: Sequence[Payable], *, user_agent: str) -> list[Offer]:
     """What to offer, in the merchant's order; inside a wallet only what that wallet pays.
 
-    Alipay takes a phone's browser to its own page. WeChat has no such way without the payer's openid, which only the
-    merchant's own account can ask for: there the code is shown.
+    A phone's browser is taken to the wallet where the channel has a page for that, and Alipay's own browser too. Inside
+    WeChat there is no such way without the payer's openid, which only the merchant's own account can ask for: there the
+    code is shown. Where only a shop can scan, a page has nothing to offer.
     """
     wallet = wallet_of(user_agent)
     offers: list[Offer] = []
-    for channel in dict.fromkeys(channels):
-        if channel in SCANNED_BY_SHOPS:
-            continue
-        pays_by = WALLET_OF_CHANNEL.get(channel, Wallet.NONE)
+    for payable in payables:
+        pays_by = wallet_paying(payable)
         if wallet is not Wallet.NONE and pays_by not in {wallet, Wallet.ANY}:
             continue
-        goes_to_wallet = pays_by is Wallet.ALIPAY and (wallet is Wallet.ALIPAY or is_phone(user_agent))
-        offers.append(Offer(channel=channel, wallet=pays_by, method=Method.WAP if goes_to_wallet else Method.NATIVE))
+        opens_wallet = wallet is Wallet.ALIPAY or (wallet is Wallet.NONE and is_phone(user_agent))
+        wished = [Method.WAP, Method.NATIVE] if opens_wallet else [Method.NATIVE]
+        method = next((one for one in wished if one in payable.methods), None)
+        if method is not None:
+            offers.append(Offer(channel=payable.channel, wallet=pays_by, method=method))
     return offers
