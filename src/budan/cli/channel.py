@@ -16,6 +16,7 @@ from budan.cli.settings import Settings
 from budan.cli.wiring import Opened, ask_channel, build_account_desk, open_database
 from budan.core.errors import Refused
 from budan.flows.account_desk import METHODS, AccountDesk, AccountStanding, Payee
+from budan.flows.choosing import CHANNELS
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -50,7 +51,7 @@ def channel_list(*, settings: Settings, as_json: bool) -> None:
 
 
 @channel.command("add")
-@click.argument("channel_name", metavar="CHANNEL")
+@click.argument("channel_name", type=click.Choice(sorted(CHANNELS)))
 @click.option("--name", required=True, help="What people call the account.")
 @click.option("--sandbox", is_flag=True, help="Open the account at the sandbox, with fresh keys.")
 @click.option("--set", "sets", multiple=True, metavar="FIELD=VALUE", help="A setting, as docs/channels.md names it.")
@@ -69,7 +70,7 @@ def channel_add(
     settings: Settings,
     as_json: bool,
 ) -> None:
-    """Add an account of wechat_v3, wechat_v2, alipay, swiftpass or ipaynow.
+    """Add an account of a channel.
 
     Keys come from files or from the standard input, never from arguments: those stand in the machine's list of
     processes. A file of `platform_keys.SERIAL` is one of several keys.
