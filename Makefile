@@ -41,13 +41,13 @@ lint: $(DEV_READY) ## what needs no test run
 	@echo "== migrations and queries"
 	@$(if $(MIGRATIONS),$(BIN)/squawk $(MIGRATIONS))
 	@$(if $(QUERIES),$(BIN)/sqlfluff lint $(QUERIES))
-	@$(BIN)/sqlfluff lint --config .sqlfluff-duckdb src/budan/channels/sql src/budan/store/bill_sql
+	@$(BIN)/sqlfluff lint --config .sqlfluff-duckdb src/budan/channels/sql src/budan/store/bill_sql src/budan/proof/bill_sql
 
 fix: $(DEV_READY) ## mend what ruff and sqlfluff can mend by themselves
 	@$(BIN)/ruff check --fix --quiet . || true
 	@$(BIN)/ruff format --quiet .
 	@$(if $(QUERIES),$(BIN)/sqlfluff fix --quiet $(QUERIES) || true)
-	@$(BIN)/sqlfluff fix --quiet --config .sqlfluff-duckdb src/budan/channels/sql src/budan/store/bill_sql || true
+	@$(BIN)/sqlfluff fix --quiet --config .sqlfluff-duckdb src/budan/channels/sql src/budan/store/bill_sql src/budan/proof/bill_sql || true
 
 pytest: $(DEV_READY) chromium ## the tests with branch coverage; ARGS="-k door" chooses
 	@echo "== tests"

@@ -34,7 +34,11 @@ def demo(*, once: bool, as_json: bool) -> None:
 @click.command()
 @click.option("--long", is_flag=True, help="Three interleaved rounds, medians, a million orders preloaded.")
 @click.option("--recover", is_flag=True, help="Lose every notice: how long payments wait, what the questions cost.")
-@click.option("--books", is_flag=True, help="Settle a day of many merchants; with --long a million orders of 10,000.")
+@click.option(
+    "--books",
+    is_flag=True,
+    help="Compare a day with its bill, and settle one; with --long ten million lines, and a million orders.",
+)
 @click.option(
     "--sweep", is_flag=True, help="A whole autobudan beside a loop that only asks; 120,000 suspects with --long."
 )

@@ -10,13 +10,14 @@ _HEADER = re.compile(r"^-- name: (?P<name>[a-z0-9_]+) :(?:one|maybe|many|none)$"
 @cache
 def query(name: str) -> str:
     """The text of a named query of proof/sql; a wrong name fails at import."""
-    return _all_queries()[name]
+    return queries_of("sql")[name]
 
 
 @cache
-def _all_queries() -> dict[str, str]:
+def queries_of(folder: str) -> dict[str, str]:
+    """The text of each named query of a folder of this package, by name."""
     found: dict[str, str] = {}
-    for path in sorted(files("budan.proof").joinpath("sql").iterdir(), key=lambda item: item.name):
+    for path in sorted(files("budan.proof").joinpath(folder).iterdir(), key=lambda item: item.name):
         text = path.read_text(encoding="utf-8")
         headers = list(_HEADER.finditer(text))
         for header, following in zip(headers, [*headers[1:], None], strict=True):

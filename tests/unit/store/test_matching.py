@@ -41,7 +41,7 @@ def keep(matching: Matching, numbers: list[str]) -> None:
 
 
 def test_every_number_of_ours_is_decoded_as_it_was_written(tmp_path: Path) -> None:
-    drawn = [spread(kind=kind, place=place) for kind in NumberKind for place in range(300)]
+    drawn = [spread(kind=kind, place=place) for kind in (NumberKind.ORDER, NumberKind.REFUND) for place in range(300)]
     matching = Matching(folder=tmp_path, threads=1)
     keep(matching, [render_number(number) for number in drawn])
     rows = matching.tables.execute("SELECT whose, head, tail FROM bill_row ORDER BY line_no").fetchall()

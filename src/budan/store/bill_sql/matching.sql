@@ -38,8 +38,9 @@ CREATE MACRO packed_eights(words) AS
 (((words >> 12) & 1099510579200::ubigint) | (words & 1048575::ubigint))::bigint;
 
 -- name: match_make_decoded :none
--- The forty bits that eight characters of a number stand for.
-CREATE MACRO decoded(eight) AS packed_eights(packed_fours(packed_pairs(digit_values(ascii_bits(eight)))));
+-- The forty bits that eight characters of a number stand for, given as the integer of `ascii_bits`. Never within a
+-- CASE: there DuckDB would compute what is repeated in these expressions each time anew.
+CREATE MACRO decoded(eight) AS packed_eights(packed_fours(packed_pairs(digit_values(eight))));
 
 -- name: match_keep_bill :none
 -- The bill, read once, with what comparing needs of each row: text costs more to keep than all the rest. A number that
@@ -57,10 +58,10 @@ SELECT
     l.coupon_minor,
     l.refund_minor,
     l.fee_e5,
-    CASE WHEN l.is_number THEN decoded(substr(l.number, 7, 8)) END AS whose,
-    CASE WHEN l.is_number THEN decoded(substr(l.number, 15, 8)) END AS head,
-    CASE WHEN l.is_number THEN decoded(substr(l.number, 23, 8)) END AS tail,
-    CASE WHEN NOT l.is_number THEN l.number END AS foreign_no,
+    decoded(l.whose) AS whose,
+    decoded(l.head) AS head,
+    decoded(l.tail) AS tail,
+    l.foreign_no,
     l.channel_no
 FROM (
     SELECT
@@ -78,6 +79,10 @@ FROM (
         length(number) = 30
         AND strlen(number) = 30
         AND left(number, 1) = CASE WHEN b.kind = 'refund' THEN $refund_lead ELSE $order_lead END AS is_number,
+        CASE WHEN is_number THEN ascii_bits(substr(number, 7, 8)) END AS whose,
+        CASE WHEN is_number THEN ascii_bits(substr(number, 15, 8)) END AS head,
+        CASE WHEN is_number THEN ascii_bits(substr(number, 23, 8)) END AS tail,
+        CASE WHEN NOT is_number THEN number END AS foreign_no,
         CASE
             WHEN b.kind = 'payment' THEN b.channel_no ELSE coalesce(b.channel_refund_no, b.channel_no)
         END AS channel_no
