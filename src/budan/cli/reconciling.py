@@ -4,6 +4,7 @@ import csv
 import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Final
@@ -15,14 +16,16 @@ from budan.cli.books_desk import BooksDesk, open_books_desk
 from budan.cli.frame import ERR, OUT, database_dsn, json_option, print_json, run_async, with_settings
 from budan.cli.moments import Day
 from budan.cli.settings import Settings
+from budan.cli.sheets import Amount, Cell, open_sheet
 from budan.cli.table_text import safe_cell
 from budan.core.errors import Refused
 from budan.core.journal import render_amount
 from budan.core.money import CURRENCY_EXPONENTS
 from budan.core.numbers import beijing_day
 from budan.core.reconcile import parse_rate
+from budan.flows.day_page import render_page
 from budan.flows.day_report import DayReport
-from budan.flows.discrepancies import RESOLUTIONS, DiscrepancyView
+from budan.flows.discrepancies import LIST_ROWS_MAX, RESOLUTIONS, DiscrepancyView
 from budan.flows.reconciling import BillWish
 from budan.ports.bill import FetchedBill, Packing
 from budan.store.reconcile import DiscrepancyFilter, DiscrepancyRow
@@ -122,6 +125,34 @@ def reconcile_show(*, run_id: int, settings: Settings, as_json: bool) -> None:
             return await desk.reconciliation.get_report(run_id)
 
     _show_report(run_async(read()), as_json=as_json)
+
+
+@reconcile.command("report")
+@click.argument("run_id", metavar="RUN", type=int)
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option("--all", "with_resolved", is_flag=True, help="Resolved differences as well.")
+@with_settings(*_STORE)
+@json_option
+def reconcile_report(*, run_id: int, path: Path, with_resolved: bool, settings: Settings, as_json: bool) -> None:
+    """Write a run's report to a file: a page with bars (.html), or its day's differences as a sheet (.csv, .xlsx)."""
+
+    async def write() -> int:
+        async with _open(settings) as desk:
+            report = await desk.reconciliation.get_report(run_id)
+            wanted = DiscrepancyFilter(
+                account_id=report.run.account_id, day=report.run.day, with_resolved=with_resolved
+            )
+            if path.suffix.lower() == ".html":
+                rows = await desk.discrepancies.list_page(wanted, rows_max=LIST_ROWS_MAX)
+                _write_page(path, render_page(report, rows))
+                return len(rows)
+            return await _write_sheet(desk, path, wanted)
+
+    written = run_async(write())
+    if as_json:
+        print_json({"run": run_id, "path": str(path), "differences": written})
+    else:
+        OUT.print(f"{path}: {written} differences", markup=False)
 
 
 @reconcile.command("discrepancies")
@@ -295,6 +326,53 @@ def _bill_of(path: Path) -> FetchedBill:
         raise Refused("bill_unreadable", param="bill", detail=f"{path}: {error.strerror}") from error
     packing = Packing.GZIP if begin[:2] == b"\x1f\x8b" else Packing.ZIP if begin == b"PK\x03\x04" else Packing.PLAIN
     return FetchedBill(path=path, packing=packing)
+
+
+def _write_page(path: Path, page: str) -> None:
+    """A file that is there is not written over: somebody may have been sent it."""
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(page)
+    except FileExistsError as error:
+        raise Refused("file_exists", param="path", detail=str(path)) from error
+    except OSError as error:
+        raise Refused("folder_missing", param="path", detail=f"{path}: {error.strerror}") from error
+
+
+async def _write_sheet(desk: BooksDesk, path: Path, wanted: DiscrepancyFilter) -> int:
+    written = 0
+    with open_sheet(path, title="differences", header=_DISCREPANCY_HEADER) as sheet:
+        while rows := await desk.discrepancies.list_page(wanted, rows_max=LIST_ROWS_MAX):
+            for row in rows:
+                sheet.add(sheet_cells(row))
+            written += len(rows)
+            wanted = replace(wanted, after=rows[-1].id)
+    return written
+
+
+def sheet_cells(row: DiscrepancyRow) -> tuple[Cell, ...]:
+    """A difference as a row of a sheet; an amount in a currency that we keep no books in is text."""
+    return (
+        row.id,
+        row.day,
+        row.account_id,
+        row.kind,
+        row.verdict,
+        row.subject,
+        row.line_no,
+        _money(row.their_minor, row.currency),
+        _money(row.our_minor, row.currency),
+        row.state,
+        row.resolution,
+        f"{row.age_s / 3_600:.1f}",
+        row.owner,
+    )
+
+
+def _money(amount_minor: int | None, currency: str) -> Cell:
+    if amount_minor is None or currency not in CURRENCY_EXPONENTS:
+        return _amount(amount_minor, currency)
+    return Amount(amount_minor=amount_minor, currency=currency)
 
 
 def _progress(text: str) -> None:

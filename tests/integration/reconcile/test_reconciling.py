@@ -8,8 +8,11 @@ from typing import Any
 import asyncpg
 import pytest
 
+from budan.cli.reconciling import sheet_cells
+from budan.cli.sheets import open_sheet
 from budan.core.errors import Refused
 from budan.core.numbers import Environment
+from budan.flows.day_page import render_page
 from budan.flows.door import DoorItem
 from integration.cli.commands import Typist
 from integration.reconcile.bills import Line, write_bill
@@ -264,6 +267,23 @@ async def test_rows_in_another_order_are_the_same_day(clerk: Clerk) -> None:
     lines = [clerk.line(order) for order in orders]
     report = await clerk.compare(list(reversed(lines)))
     assert verdicts(report, "payment") == {"matched": (4, 4)}
+
+
+async def test_the_report_is_a_page_and_a_sheet_that_run_nothing(clerk: Clerk, tmp_path: Path) -> None:
+    """What strangers write into a bill is text to a browser and to a spreadsheet."""
+    tag = clerk.line(clerk.name(clerk.noon), trade_no="<script>alert(1)</script>", channel_no="8")
+    formula = clerk.line(clerk.name(clerk.noon), trade_no="=1+1", currency="USD", channel_no="9")
+    report = await clerk.compare([clerk.line(await clerk.paid()), tag, formula])
+    rows = list((await clerk.differences()).values())
+    page = render_page(report, rows)
+    assert "<script>" not in page
+    assert "&lt;script&gt;alert(1)" in page
+    assert page.count("<rect ") == len(report.tallies)
+    path = tmp_path / "differences.csv"
+    with open_sheet(path, title="differences", header=("subject", "there")) as sheet:
+        for row in rows:
+            sheet.add(sheet_cells(row)[5:9:2])
+    assert "'=1+1" in path.read_text("utf-8-sig")
 
 
 async def test_people_take_care_of_differences_by_command(clerk: Clerk, typist: Typist, tmp_path: Path) -> None:
