@@ -7,6 +7,7 @@ from typing import Final
 import click
 
 from budan.cli.frame import OUT, json_option, run_async
+from budan.cli.posting_cost import measure_posting
 from budan.core.errors import Refused
 from budan.core.health import NoticeHealth
 from budan.core.pace import question_wait
@@ -48,7 +49,7 @@ def bench(*, long: bool, recover: bool, books: bool, sweep: bool, as_json: bool)
     if recover + books + sweep > 1:
         raise Refused("options_exclude", param="sweep", detail="--recover, --books and --sweep are runs of their own")
     if books:
-        raise SystemExit(run_async(run_books(long=long, as_json=as_json)))
+        raise SystemExit(run_async(run_books(measure_posting, long=long, as_json=as_json)))
     if sweep:
         raise SystemExit(run_async(run_sweep(long=long, as_json=as_json)))
     if recover:

@@ -26,6 +26,7 @@ SNAPSHOT_S_MAX: Final = 30.0
 HELD_EACH: Final = 997
 _PARTITIONS_MAKE: Final = query("settlement_partitions_make")
 _MERCHANTS_ADD: Final = query("settlement_merchants_add")
+_MERCHANTS_NEXT: Final = query("settlement_merchants_next")
 _ORDERS_ADD: Final = query("settlement_orders_add")
 _SUMS: Final = query("settlement_sums")
 _LONGEST_SNAPSHOT: Final = query("settlement_longest_snapshot")
@@ -137,6 +138,7 @@ async def _watched(dsn: str) -> AsyncGenerator[_Watched]:
 async def _sell(connection: "asyncpg.Connection[asyncpg.Record]", plan: SettlePlan) -> None:
     await connection.fetchval(_PARTITIONS_MAKE)
     await connection.fetch(_MERCHANTS_ADD, plan.merchants)
+    await connection.fetchval(_MERCHANTS_NEXT)
     for first in range(1, plan.orders + 1, ORDERS_PER_STATEMENT):
         last = min(plan.orders, first + ORDERS_PER_STATEMENT - 1)
         await connection.execute(_ORDERS_ADD, first, last, plan.orders, plan.merchants)

@@ -15,6 +15,10 @@ SELECT
 FROM generate_series(1, $1::integer) AS g
 RETURNING id;
 
+-- name: settlement_merchants_next :one
+-- The next merchant's id comes after those that were given theirs.
+SELECT setval(pg_get_serial_sequence('merchant', 'id'), max(id)) AS last FROM merchant;
+
 -- name: settlement_orders_add :none
 -- Orders $1 to $2 of $3 over $4 merchants, sold through the Beijing day before yesterday, each with the lines of its
 -- payment; one in ten with a refund, one in 997 on hold. Ids as in docs/design.md section 6, with the last
