@@ -6,6 +6,7 @@ from typing import Final
 
 import click
 
+from budan.cli.channel_bench import run_channel_bench
 from budan.cli.frame import OUT, json_option, run_async
 from budan.cli.posting_cost import measure_posting
 from budan.core.errors import Refused
@@ -43,11 +44,15 @@ def demo(*, once: bool, as_json: bool) -> None:
 @click.option(
     "--sweep", is_flag=True, help="A whole autobudan beside a loop that only asks; 120,000 suspects with --long."
 )
+@click.option("--channels", is_flag=True, help="CPU per message beside bare cryptography; how fast bills are read.")
 @json_option
-def bench(*, long: bool, recover: bool, books: bool, sweep: bool, as_json: bool) -> None:
+def bench(*, long: bool, recover: bool, books: bool, sweep: bool, channels: bool, as_json: bool) -> None:
     """Measure whole order lives on a private instance, beside a fixed reference in the same run."""
-    if recover + books + sweep > 1:
-        raise Refused("options_exclude", param="sweep", detail="--recover, --books and --sweep are runs of their own")
+    if recover + books + sweep + channels > 1:
+        detail = "--recover, --books, --sweep and --channels are runs of their own"
+        raise Refused("options_exclude", param="sweep", detail=detail)
+    if channels:
+        raise SystemExit(run_channel_bench(long=long, as_json=as_json))
     if books:
         raise SystemExit(run_async(run_books(measure_posting, long=long, as_json=as_json)))
     if sweep:
