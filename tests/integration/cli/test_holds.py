@@ -206,7 +206,7 @@ async def silent_channel(stage: Stage) -> AsyncIterator[StagedOrder]:
         account_secrets={
             "merchant_private_key": key,
             "apiv3_key": "k" * 32,
-            "platform_keys": json.dumps({"PUB_KEY_ID_1": public_text(load_private_key(key))}),
+            "platform_keys": json.dumps({"PUB_KEY_ID_1": public_text(load_private_key(make_private_key()))}),
         },
     )
     async with server:

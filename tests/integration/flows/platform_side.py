@@ -11,7 +11,9 @@ from secrets import token_hex
 from typing import Any
 
 from budan.channels.alipay.adapter import AlipayChannel
+from budan.channels.alipay.bill import read_bill_facts as read_alipay_bill_facts
 from budan.channels.alipay.settings import AlipayKey, AlipaySettings
+from budan.channels.wechat_bills import read_bill_facts as read_wechat_bill_facts
 from budan.channels.wechat_v3.adapter import WechatV3Channel
 from budan.channels.wechat_v3.settings import WechatV3Settings
 from budan.core.numbers import AccountId
@@ -73,6 +75,7 @@ def open_accounts() -> Iterator[Accounts]:
             merchant_private_key=OURS,
             apiv3_key=APIV3_KEY,
             platform_keys={SERIAL: PLATFORM.public_key()},
+            bill_facts=read_wechat_bill_facts({}),
         ),
         http=http,
         signer=signer,
@@ -86,6 +89,8 @@ def open_accounts() -> Iterator[Accounts]:
             precreate_product_code=None,
             app_private_key=OURS,
             alipay_keys=(AlipayKey(public_key=PLATFORM.public_key()),),
+            bill_facts=read_alipay_bill_facts({}),
+            bill_not_found_codes=frozenset(),
         ),
         http=http,
         signer=signer,

@@ -544,8 +544,8 @@ LIMIT $4;
 -- name: settlement_list_astray :many
 -- What was booked for merchants in some lanes and one range of orders, beside what is settled of it: an entry that no
 -- batch has and that does not wait although its day has a batch, one that waits and is settled, one that is settled
--- with another amount, and a line without an entry. Leans on the primary keys of posting, settlement_line, settlement_wait
--- and settlement_mark.
+-- with another amount, and a line without an entry. Leans on the primary keys of posting, settlement_line,
+-- settlement_wait and settlement_mark.
 WITH booked AS ( -- one row for each entry of a merchant
     SELECT
         p.lane,
