@@ -14,6 +14,8 @@ DEV_READY := .venv/.dev-ready
 # The first that starts and is new enough: a version manager leaves names behind that cannot run.
 PYTHON ?= $(shell for name in python3.13 python3.12 python3.11 python3; do \
 	$$name -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && { echo $$name; break; }; done)
+# One more than there are cores, up to eight: the one that plays chaos waits most of its time.
+TESTERS = $(shell n=$$(( $$(nproc 2>/dev/null || echo 2) + 1 )); echo $$(( n < 8 ? n : 8 )))
 MIGRATIONS = $(wildcard src/budan/store/migrations/*.sql)
 # Those of channels are DuckDB's.
 QUERIES = $(filter-out src/budan/channels/%,$(sort $(dir $(wildcard src/budan/*/sql/*.sql))))
@@ -51,7 +53,7 @@ fix: $(DEV_READY) ## mend what ruff and sqlfluff can mend by themselves
 
 pytest: $(DEV_READY) chromium ## the tests with branch coverage; ARGS="-k door" chooses
 	@echo "== tests"
-	@$(BIN)/pytest -n auto --maxprocesses=8 $(if $(ARGS),$(ARGS),--cov --cov-report=term)
+	@$(BIN)/pytest -n $(TESTERS) --dist loadgroup $(if $(ARGS),$(ARGS),--cov --cov-report=term)
 
 # The console's tests look at real pages. A missing browser stops the run: a skipped test would look like a passed one.
 .PHONY: chromium

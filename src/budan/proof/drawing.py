@@ -1,7 +1,7 @@
 """Draws whole orders from a seed: who pays how, when, and what goes wrong; the same seed gives the same orders."""
 
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -56,6 +56,11 @@ class MixUnreadable(ValueError):  # noqa: N818 - names what was asked
 def with_notice_faults(mix: Mix, share: float) -> Mix:
     """`mix` with this share of the payments meeting a notice fault of one kind or another."""
     return msgspec.structs.replace(mix, **{name: part * share for name, part in _NOTICE_SHARES.items()})
+
+
+def without_shares(mix: Mix, names: Sequence[str]) -> Mix:
+    """`mix` with none of these."""
+    return msgspec.structs.replace(mix, **dict.fromkeys(names, 0.0))
 
 
 def parse_mix(text: str, *, mix: Mix) -> Mix:

@@ -12,7 +12,7 @@ import msgspec
 from budan.proof.audit import Books, compare, read_books, tell_webhooks
 from budan.proof.client import Client
 from budan.proof.demo import EXIT_BROKEN, Stage, until_signal
-from budan.proof.drawing import Mix
+from budan.proof.drawing import Mix, without_shares
 from budan.proof.hands import Hands
 from budan.proof.house import CONNECTIONS_MAX, House, Options
 from budan.proof.instance import Instance, Shape, Shop, private_folder, private_instance
@@ -132,7 +132,7 @@ async def play_scenario(
     options = Options(
         seed=wanted.seed,
         orders=wanted.orders or scenario.orders,
-        mix=wanted.mix,
+        mix=wanted.mix if scenario.with_alone else without_shares(wanted.mix, ALONE),
         kill_every_s=wanted.kill_every_s,
         patience_s=wanted.patience_s,
     )
