@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ def folder() -> Iterator[Path]:
     shutil.rmtree(made)
 
 
-@pytest.fixture(scope="session")
+@contextmanager
 def uncounted() -> Iterator[None]:
     """What the platform's programs run is counted by other tests; without the counting they are twice as fast."""
     with pytest.MonkeyPatch.context() as patch:
@@ -30,9 +31,20 @@ def uncounted() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(autouse=True)
+def programs_uncounted() -> Iterator[None]:
+    """Those that are started anew; what this process tests afterwards is counted again."""
+    with uncounted():
+        yield
+
+
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def stall(folder: Path, uncounted: None) -> AsyncIterator[Stall]:
+async def stall(folder: Path) -> AsyncIterator[Stall]:
     shape = prove_shape(merchants=SHOPS, seed=SEED)
-    async with private_instance(folder=folder, dsn=None, shape=shape, progress=tell) as instance:
-        await link_up(instance)
+    async with AsyncExitStack() as opened:
+        with uncounted():
+            instance = await opened.enter_async_context(
+                private_instance(folder=folder, dsn=None, shape=shape, progress=tell)
+            )
+            await link_up(instance)
         yield Stall(instance)
