@@ -107,6 +107,8 @@ async def _play_account_disabled(house: House) -> None:
     async with house.hands.accounts_disabled():
         for order, wish in zip(orders, wishes, strict=True):
             await house.till.pay(order, wish)
+        # As long as notices come, one that is lost is asked about after 90 s.
+        await house.pass_time(minutes=2)
         await all_are_paid_here(house)
 
 

@@ -62,6 +62,8 @@ async def _play_first_news_is_refunded(house: House) -> None:
         await house.until(refunds_are_told, what="every payment that its refund proves", timeout_s=STEP_S_MAX)
         told = sum(bool(trade.notices_sent_at) for trade in house.ours() if trade.key in by_wechat)
         happened(f"{told} payments were told before their refunds", is_so=not told)
+    # As long as notices come, one that is lost is asked about after 90 s.
+    await house.pass_time(minutes=2)
     await all_are_paid_here(house)
 
 
