@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 from urllib.parse import urlsplit
 
+from budan.channels.form_reader import FormReader
 from budan.channels.session import SessionChannel
 from budan.channels.settings import BadSettings
 from budan.core.numbers import Environment
+from budan.ports.bill import BillTerms
 from budan.ports.channel import AccountConfig, AccountFacts, KeyLife
 from budan.wire.http import HttpClient
 from budan.wire.rsa import Signer
@@ -39,8 +41,9 @@ class ChannelKind:
     """One channel. `settings` and `secrets` name every field that an account may have.
 
     Of the settings, `identity` says whose the account is at the channel, and `gateways` are addresses. Real money moves
-    at `live_hosts`, none at `test_hosts`; both may be empty where nobody outside knows the hosts. `list_key_lives` and
-    `build` raise `BadSettings`.
+    at `live_hosts`, none at `test_hosts`; both may be empty where nobody outside knows the hosts. `bills` are those of the
+    adapter's capabilities, to be known also of an account whose keys are wrong; `bill_reader` needs no keys either. It,
+    `list_key_lives` and `build` raise `BadSettings`.
     """
 
     name: str
@@ -52,6 +55,8 @@ class ChannelKind:
     test_hosts: frozenset[str]
     list_key_lives: Callable[[AccountConfig], tuple[KeyLife, ...]]
     build: Callable[[AccountConfig, Tools], SessionChannel]
+    bills: BillTerms | None
+    bill_reader: Callable[[AccountConfig], FormReader]
 
     def examine(self, config: AccountConfig, *, environment: Environment) -> AccountFacts:
         """What the account says of itself, its channel not asked; raises `BadSettings`."""

@@ -4,10 +4,9 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from budan.channels.bill_readers import find_bill_reader
 from budan.channels.settings import BadSettings
 from budan.cli.settings import Settings
-from budan.cli.wiring import open_database
+from budan.cli.wiring import KINDS, open_database
 from budan.core.errors import Refused
 from budan.core.numbers import AccountId
 from budan.flows.discrepancies import Discrepancies
@@ -48,16 +47,11 @@ class BooksDesk:
         )
 
     def reader_of(self, config: AccountConfig) -> BillReader:
-        """Who reads the account's bills; raises `Refused` with `bill_not_readable` or `settings_malformed`."""
+        """Who reads the account's bills, by the form that its adapter reads; raises `Refused` with `settings_malformed`."""
         try:
-            reader = find_bill_reader(config)
+            return KINDS[config.channel].bill_reader(config)
         except BadSettings as error:
             raise Refused("settings_malformed", param="account", detail=str(error)) from error
-        if reader is None:
-            raise Refused(
-                "bill_not_readable", param="channel", detail=f"{config.channel} has no bill that is known here"
-            )
-        return reader
 
 
 @asynccontextmanager

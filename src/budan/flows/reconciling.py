@@ -25,7 +25,7 @@ from budan.core.reconcile import (
 )
 from budan.flows.day_report import DayReport
 from budan.flows.judging import KINDS, Edges, Judge, Judged, Judgement, Lookups
-from budan.ports.bill import BillRefused, BillTables, FetchedBill, ReadBill
+from budan.ports.bill import BILL_FAULTS, BillRefused, BillTables, FetchedBill, ReadBill
 from budan.store import reconcile as stored
 from budan.store.database import Database
 from budan.store.matching import LineNumbers, Matching, SideSum, UnequalRow
@@ -93,8 +93,8 @@ class Reconciliation:
     async def compare(self, wish: BillWish, *, reader: BillReader, progress: Progress) -> RunRow:
         """Compare a bill with our books and keep what was found; the same bytes again give the same run.
 
-        Nothing is kept of a bill that is refused. Raises `Refused` with `bill_<why>`, `bill_does_not_fit` or
-        `day_not_over`.
+        Nothing is kept of a bill that is refused. Raises `Refused` with `day_not_over`, one of `BILL_FAULTS` or
+        `bill_does_not_fit`.
         """
         async with self._database.reading() as transaction:
             begun_at = await transaction.clock()
@@ -167,7 +167,7 @@ class Reconciliation:
             try:
                 read = reader.read_bill(matching.tables, wish.bill, day=wish.day, folder=unpacked)
             except BillRefused as refused:
-                raise Refused(f"bill_{refused.code}", param="bill", detail=_where(refused)) from refused
+                raise Refused(BILL_FAULTS[refused.code], param="bill", detail=_where(refused)) from refused
             digest = bytes.fromhex(read.sha256)
         matching.keep_bill(
             order_lead=number_lead(self._environment, NumberKind.ORDER),

@@ -5,16 +5,38 @@ from dataclasses import dataclass
 from datetime import time, timedelta
 from enum import Enum
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
+
+# Every fault for which a bill is refused, and the code that an operator meets; docs/channels.md says what each means.
+BILL_FAULTS: Final[Mapping[str, str]] = {
+    "empty": "bill_empty",
+    "packing": "bill_packing",
+    "digest": "bill_digest",
+    "encoding": "bill_encoding",
+    "control_character": "bill_control_character",
+    "blank_line": "bill_blank_line",
+    "line_too_long": "bill_line_too_long",
+    "too_long": "bill_too_long",
+    "truncated": "bill_truncated",
+    "header": "bill_header",
+    "summary": "bill_summary",
+    "summary_mismatch": "bill_summary_mismatch",
+    "foreign_account": "bill_foreign_account",
+    "wrong_day": "bill_wrong_day",
+    "row_fields": "bill_row_fields",
+    "row_value": "bill_row_value",
+    "row_repeated": "bill_row_repeated",
+}
 
 
 class BillRefused(Exception):  # noqa: N818 - an outcome of reading, named as the reader meets it
     """The bill is not what it should be, and nothing of it was loaded.
 
-    `code` is stable. `line_no` is the line of the file, counted from 1; None where the fault is the file's as a whole.
+    `code` is one of `BILL_FAULTS`. `line_no` is the line of the file, counted from 1; None where the fault is the file's as a whole.
     """
 
     def __init__(self, code: str, *, line_no: int | None = None, detail: str = "") -> None:
+        assert code in BILL_FAULTS, f"{code} is not documented"
         where = "" if line_no is None else f" in line {line_no}"
         super().__init__(f"{code}{where}: {detail}" if detail else f"{code}{where}")
         self.code = code

@@ -7,7 +7,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from budan.channels.bill_readers import find_bill_reader
+from budan.cli.wiring import KINDS
 from budan.core.numbers import (
     BEIJING,
     AccountId,
@@ -40,6 +40,8 @@ class Clerk:
     discrepancies: Discrepancies
     folder: Path
     day: date
+    channel: str = "wechat_v3"
+    settings: dict[str, str] = field(default_factory=lambda: {"mchid": MCHID})
     _ids: Any = field(default_factory=lambda: count(1))
 
     @property
@@ -112,14 +114,21 @@ class Clerk:
         """Compare a bill of these rows, and look after what differs."""
         return await self.compare_file(write_bill(lines), day=day, is_partial=is_partial)
 
-    async def compare_file(self, content: bytes, *, day: date | None = None, is_partial: bool = False) -> DayReport:
+    async def compare_file(
+        self,
+        content: bytes,
+        *,
+        day: date | None = None,
+        is_partial: bool = False,
+        packing: Packing = Packing.PLAIN,
+    ) -> DayReport:
         """The same with a file as it is."""
         path = self.folder / "bill.csv"
         path.write_bytes(content)
         wish = BillWish(
             account_id=self.account_id,
             day=day or self.day,
-            bill=FetchedBill(path=path, packing=Packing.PLAIN),
+            bill=FetchedBill(path=path, packing=packing),
             origin="file",
             loaded_by="ann",
             is_partial=is_partial,
@@ -136,15 +145,13 @@ class Clerk:
     def _reader(self) -> BillReader:
         config = AccountConfig(
             account_id=self.account_id,
-            channel="wechat_v3",
+            channel=self.channel,
             name="main",
             enabled=True,
-            settings={"mchid": MCHID},
+            settings=self.settings,
             secrets={},
         )
-        reader = find_bill_reader(config)
-        assert reader is not None
-        return reader
+        return KINDS[self.channel].bill_reader(config)
 
 
 def verdicts(report: DayReport, kind: str) -> dict[str, tuple[int, int]]:

@@ -2,10 +2,13 @@
 
 from typing import Final
 
-from budan.channels.alipay.adapter import AlipayChannel
+from budan.channels.alipay.adapter import CAPABILITIES, AlipayChannel
+from budan.channels.alipay.bill import bill_form, read_bill_facts
 from budan.channels.alipay.settings import LIVE_HOSTS, SECRETS, SETTINGS, TEST_HOSTS, list_key_lives, parse_settings
+from budan.channels.form_reader import FormReader
 from budan.channels.kind import ChannelKind, Tools
 from budan.channels.session import SessionChannel
+from budan.channels.settings import read_text
 from budan.ports.channel import AccountConfig
 
 
@@ -19,6 +22,13 @@ def _build(config: AccountConfig, tools: Tools) -> SessionChannel:
     )
 
 
+def _bill_reader(config: AccountConfig) -> FormReader:
+    return FormReader(
+        form=bill_form(read_bill_facts(config.settings)),
+        account_no=read_text(config.settings, "seller_id", pattern="[0-9]{1,32}"),
+    )
+
+
 KIND: Final = ChannelKind(
     name="alipay",
     settings=SETTINGS,
@@ -29,4 +39,6 @@ KIND: Final = ChannelKind(
     test_hosts=TEST_HOSTS,
     list_key_lives=list_key_lives,
     build=_build,
+    bills=CAPABILITIES.bills,
+    bill_reader=_bill_reader,
 )

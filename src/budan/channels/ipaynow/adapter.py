@@ -6,7 +6,7 @@ from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Final, assert_never
 
-from budan.channels.bill_reading import ExpectedBill, read_bill
+from budan.channels.form_reader import FormReader
 from budan.channels.ipaynow import mapping, messages
 from budan.channels.ipaynow.bill import bill_form
 from budan.channels.ipaynow.mapping import GoingBack, Proof, Said
@@ -192,8 +192,8 @@ class IpaynowChannel:
 
     def read_bill(self, tables: BillTables, bill: FetchedBill, *, day: date, folder: Path) -> ReadBill:
         """See Channel.read_bill."""
-        expected = ExpectedBill(day=day, account_no=self._settings.app_id)
-        return read_bill(tables, bill, form=bill_form(), expected=expected, folder=folder)
+        reader = FormReader(form=bill_form(), account_no=self._settings.app_id)
+        return reader.read_bill(tables, bill, day=day, folder=folder)
 
     def parse_notice(self, notice: RawNotice, *, now: datetime) -> Notice:
         """See Channel.parse_notice, whatever content type it came with. Its signature covers no time of sending."""

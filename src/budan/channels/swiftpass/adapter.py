@@ -16,8 +16,8 @@ from budan.channels.bill_fetching import (
     kept_if_fetched,
     packing_of,
 )
-from budan.channels.bill_reading import ExpectedBill, read_bill
 from budan.channels.flat_fields import Proof, Said
+from budan.channels.form_reader import FormReader
 from budan.channels.send_window import send_within_s
 from budan.channels.silence import (
     shortened,
@@ -181,8 +181,8 @@ class SwiftpassChannel:
 
     def read_bill(self, tables: BillTables, bill: FetchedBill, *, day: date, folder: Path) -> ReadBill:
         """See Channel.read_bill."""
-        expected = ExpectedBill(day=day, account_no=self._settings.mch_id)
-        return read_bill(tables, bill, form=bill_form(self._settings.bill_facts), expected=expected, folder=folder)
+        reader = FormReader(form=bill_form(self._settings.bill_facts), account_no=self._settings.mch_id)
+        return reader.read_bill(tables, bill, day=day, folder=folder)
 
     def parse_notice(self, notice: RawNotice, *, now: datetime) -> Notice:
         """See Channel.parse_notice. These notices carry no time to judge: `now` tells which keys count."""

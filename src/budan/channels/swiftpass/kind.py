@@ -2,9 +2,12 @@
 
 from typing import Final
 
+from budan.channels.form_reader import FormReader
 from budan.channels.kind import ChannelKind, Tools
 from budan.channels.session import SessionChannel
-from budan.channels.swiftpass.adapter import SwiftpassChannel
+from budan.channels.settings import read_text
+from budan.channels.swiftpass.adapter import CAPABILITIES, SwiftpassChannel
+from budan.channels.swiftpass.bill import bill_form, read_bill_facts
 from budan.channels.swiftpass.settings import LIVE_HOSTS, SECRETS, SETTINGS, list_key_lives, parse_settings
 from budan.ports.channel import AccountConfig
 
@@ -19,6 +22,13 @@ def _build(config: AccountConfig, tools: Tools) -> SessionChannel:
     )
 
 
+def _bill_reader(config: AccountConfig) -> FormReader:
+    return FormReader(
+        form=bill_form(read_bill_facts(config.settings)),
+        account_no=read_text(config.settings, "mch_id", pattern="[0-9A-Za-z]{1,32}"),
+    )
+
+
 KIND: Final = ChannelKind(
     name="swiftpass",
     settings=SETTINGS,
@@ -29,4 +39,6 @@ KIND: Final = ChannelKind(
     test_hosts=frozenset(),
     list_key_lives=list_key_lives,
     build=_build,
+    bills=CAPABILITIES.bills,
+    bill_reader=_bill_reader,
 )

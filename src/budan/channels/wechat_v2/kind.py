@@ -2,9 +2,13 @@
 
 from typing import Final
 
+from budan.channels.form_reader import FormReader
 from budan.channels.kind import ChannelKind, Tools
 from budan.channels.session import SessionChannel
-from budan.channels.wechat_v2.adapter import WechatV2Channel
+from budan.channels.settings import read_text
+from budan.channels.wechat_bills import read_bill_facts
+from budan.channels.wechat_v2.adapter import CAPABILITIES, WechatV2Channel
+from budan.channels.wechat_v2.bill import bill_form
 from budan.channels.wechat_v2.settings import LIVE_HOSTS, SECRETS, SETTINGS, list_key_lives, parse_settings
 from budan.ports.channel import AccountConfig
 
@@ -19,6 +23,13 @@ def _build(config: AccountConfig, tools: Tools) -> SessionChannel:
     )
 
 
+def _bill_reader(config: AccountConfig) -> FormReader:
+    return FormReader(
+        form=bill_form(read_bill_facts(config.settings)),
+        account_no=read_text(config.settings, "mch_id", pattern="[0-9]{1,32}"),
+    )
+
+
 KIND: Final = ChannelKind(
     name="wechat_v2",
     settings=SETTINGS,
@@ -29,4 +40,6 @@ KIND: Final = ChannelKind(
     test_hosts=frozenset(),
     list_key_lives=list_key_lives,
     build=_build,
+    bills=CAPABILITIES.bills,
+    bill_reader=_bill_reader,
 )

@@ -19,7 +19,7 @@ from budan.channels.bill_fetching import (
     packing_of,
     second_call,
 )
-from budan.channels.bill_reading import ExpectedBill, read_bill
+from budan.channels.form_reader import FormReader
 from budan.channels.silence import (
     silent_end_result,
     silent_pay_result,
@@ -189,8 +189,8 @@ class WechatV3Channel:
 
     def read_bill(self, tables: BillTables, bill: FetchedBill, *, day: date, folder: Path) -> ReadBill:
         """See Channel.read_bill."""
-        expected = ExpectedBill(day=day, account_no=self._settings.mchid)
-        return read_bill(tables, bill, form=bill_form(self._settings.bill_facts), expected=expected, folder=folder)
+        reader = FormReader(form=bill_form(self._settings.bill_facts), account_no=self._settings.mchid)
+        return reader.read_bill(tables, bill, day=day, folder=folder)
 
     def parse_notice(self, notice: RawNotice, *, now: datetime) -> Notice:
         """See Channel.parse_notice."""
