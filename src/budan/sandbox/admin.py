@@ -8,24 +8,35 @@ import msgspec
 
 from budan.sandbox.accounts import AccountRefused, AccountWish, KeysWish, change_keys, open_account, render_account
 from budan.sandbox.auth_codes import make_auth_code
-from budan.sandbox.bills import NO_BILL_FAULTS, Absent, BillFaults, make_bill, parse_day
+from budan.sandbox.bills import Absent, make_bill, parse_day
+from budan.sandbox.choosing import (
+    AccountFaultsWish,
+    AmountsWish,
+    BillFaultsWish,
+    WeatherWish,
+    choose_amounts,
+    choose_bill_faults,
+    choose_for_placing,
+    choose_for_trade,
+    choose_odds,
+    choose_weather,
+    documented_amounts,
+)
 from budan.sandbox.exchange import Answer, Request, json_answer
 from budan.sandbox.faults import FaultOdds, Faults
+from budan.sandbox.finding import AdminRefusal, find_trade
 from budan.sandbox.payer import PayRefused
 from budan.sandbox.records import (
     ChannelName,
     Event,
     EventKind,
-    OddsSet,
     Placed,
-    PlacingSet,
     Refund,
     Trade,
     TradeState,
 )
 from budan.sandbox.refunds import RefundRefused, RefundWish, portal_refund_no, take_refund
 from budan.sandbox.truth import CODE_LIFE
-from budan.sandbox.weather import Weather
 from budan.sandbox.world import World
 
 PREFIX: Final = "/sandbox/"
@@ -83,23 +94,6 @@ class RefundFaultsWish(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     trade_no: Annotated[str, msgspec.Meta(max_length=64)]
     account_id: str = ""
     faults: Faults | None = None
-
-
-class BillFaultsWish(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What is wrong with an account's bills from now on; without an account, with those of all that have none chosen."""
-
-    faults: BillFaults
-    account_id: str = ""
-
-
-class AdminRefusal(Exception):  # noqa: N818 - an answer, not an error
-    """The request cannot be met; `code` is stable."""
-
-    def __init__(self, status: int, code: str, detail: str = "") -> None:
-        super().__init__(code)
-        self.status = status
-        self.code = code
-        self.detail = detail
 
 
 class Admin:
@@ -160,26 +154,31 @@ class Admin:
                 return self._refund_by_portal(_decoded(request.body, PortalWish))
             case "PUT", "trade-faults":
                 chosen = _decoded(request.body, TradeFaultsWish)
-                return self._note_faults(chosen, EventKind.FAULTS_CHOSEN, chosen.faults)
+                return self._choose_for_trade(chosen, EventKind.FAULTS_CHOSEN, chosen.faults)
             case "PUT", "refund-faults":
                 wish = _decoded(request.body, RefundFaultsWish)
-                return self._note_faults(wish, EventKind.REFUND_FAULTS_CHOSEN, wish.faults)
+                return self._choose_for_trade(wish, EventKind.REFUND_FAULTS_CHOSEN, wish.faults)
             case _:
                 return self._choose_for_all(request, name)
 
     def _choose_for_all(self, request: Request, name: str) -> Answer:
         match request.method, name:
             case "PUT", "weather":
-                self._world.vane.weather = _decoded(request.body, Weather)
-                return json_answer(self._world.vane.weather)
+                weather = _decoded(request.body, WeatherWish)
+                return json_answer(choose_weather(self._world, weather, account_id=weather.account_id))
             case "PUT", "bill-faults":
-                return self._choose_bill_faults(_decoded(request.body, BillFaultsWish))
+                bills = _decoded(request.body, BillFaultsWish)
+                choose_bill_faults(self._world, bills.faults, account_id=bills.account_id)
             case "PUT", "faults":
-                odds = _decoded(request.body, FaultOdds)
-                self._world.truth.record(OddsSet(at=self._world.clock(), odds=odds))
-                return json_answer(odds)
+                choose_odds(self._world, _decoded(request.body, FaultOdds), account_id="")
+            case "PUT", "account-faults":
+                wish = _decoded(request.body, AccountFaultsWish)
+                choose_odds(self._world, wish.odds, account_id=wish.account_id)
+            case "PUT", "amount-faults":
+                choose_amounts(self._world, _decoded(request.body, AmountsWish).amounts)
             case _:
                 raise AdminRefusal(404, "not_found", request.path)
+        return json_answer(self._chosen(name, account_id=""))
 
     def _get(self, name: str, *, query: Mapping[str, Sequence[str]]) -> Answer:
         match name:
@@ -192,20 +191,27 @@ class Admin:
                 return self._truth_page(query)
             case "bill":
                 return self._bill(query)
-            case "faults" | "weather" | "bill-faults":
-                return json_answer(self._chosen(name))
+            case "faults" | "account-faults" | "amount-faults" | "documented-amounts" | "weather" | "bill-faults":
+                return json_answer(self._chosen(name, account_id=_one(query, "account_id")))
             case _:
                 return self._history(name, query)
 
-    def _chosen(self, name: str) -> object:
+    def _chosen(self, name: str, *, account_id: str) -> object:
         """What goes wrong on purpose just now."""
+        choices = self._world.truth.choices
         match name:
             case "faults":
-                return self._world.truth.odds
+                return choices.odds
+            case "account-faults":
+                return {"accounts": choices.account_odds}
+            case "amount-faults":
+                return {"amounts": choices.amounts}
+            case "documented-amounts":
+                return {"amounts": documented_amounts(account_id)}
             case "weather":
-                return self._world.vane.weather
+                return self._world.vane.over(account_id)
             case _:
-                return {"accounts": self._world.bills.faults}
+                return {"accounts": choices.bill_faults}
 
     def _history(self, name: str, query: Mapping[str, Sequence[str]]) -> Answer:
         if name.startswith("trades/"):
@@ -215,22 +221,13 @@ class Admin:
             return json_answer(render_trade(self._world, trade) | {"events": history})
         raise AdminRefusal(404, "not_found", name)
 
-    def _choose_bill_faults(self, wish: BillFaultsWish) -> Answer:
-        if wish.account_id and self._world.truth.find_account(wish.account_id) is None:
-            raise AdminRefusal(404, "account_unknown", wish.account_id)
-        if wish.faults == NO_BILL_FAULTS:
-            self._world.bills.faults.pop(wish.account_id, None)
-        else:
-            self._world.bills.faults[wish.account_id] = wish.faults
-        return json_answer({"accounts": self._world.bills.faults})
-
     def _bill(self, query: Mapping[str, Sequence[str]]) -> Answer:
         """The file as a person downloads it in the channel's portal; iPaynow's is to be had in no other way."""
         account = self._world.truth.find_account(_one(query, "account_id"))
         day = parse_day(_one(query, "day").replace("-", ""))
         if account is None or day is None:
             raise AdminRefusal(404, "bill_unknown", "account_id and day=YYYY-MM-DD name a bill")
-        content = make_bill(self._world.truth, account, day, desk=self._world.bills, now=self._world.clock())
+        content = make_bill(self._world.truth, account, day, now=self._world.clock())
         if isinstance(content, Absent):
             raise AdminRefusal(404, f"bill_{content.value}", "there is no bill of this day")
         return Answer(status=200, body=content, content_type="application/octet-stream")
@@ -242,13 +239,15 @@ class Admin:
     def _refund_by_portal(self, wish: PortalWish) -> Answer:
         trade = find_trade(self._world, trade_no=wish.trade_no, account_id=wish.account_id)
         refund = RefundWish(refund_no=portal_refund_no(trade), amount_minor=wish.amount_minor, by_portal=True)
-        taken = take_refund(self._world, trade, refund, faults=self._world.faults_for(wish.faults))
+        faults = self._world.faults_for(wish.faults, account_id=trade.account_id, amount_minor=wish.amount_minor)
+        taken = take_refund(self._world, trade, refund, faults=faults)
         return json_answer(render_refund(taken), status=201)
 
-    def _note_faults(self, wish: TradeFaultsWish | RefundFaultsWish, kind: EventKind, faults: Faults | None) -> Answer:
-        trade = find_trade(self._world, trade_no=wish.trade_no, account_id=wish.account_id)
-        self._world.truth.record(Event(nth=trade.nth, at=self._world.clock(), kind=kind, faults=faults))
-        return json_answer(render_trade(self._world, self._world.truth.get(trade.nth)))
+    def _choose_for_trade(
+        self, wish: TradeFaultsWish | RefundFaultsWish, kind: EventKind, faults: Faults | None
+    ) -> Answer:
+        trade = choose_for_trade(self._world, kind, faults, trade_no=wish.trade_no, account_id=wish.account_id)
+        return json_answer(render_trade(self._world, trade))
 
     def _named(self, wish: PayWish) -> Trade:
         if bool(wish.code_text) == bool(wish.trade_no):
@@ -258,9 +257,7 @@ class Admin:
         return find_trade(self._world, trade_no=wish.trade_no, account_id=wish.account_id)
 
     def _placing(self, wish: PlacingWish) -> Answer:
-        if self._world.truth.is_full_of_placings:
-            raise AdminRefusal(409, "placings_full", "too many orders are still to come")
-        self._world.truth.record(PlacingSet(at=self._world.clock(), subject=wish.subject, faults=wish.faults))
+        choose_for_placing(self._world, wish.subject, wish.faults)
         return json_answer(wish, status=201)
 
     def _auth_code(self, wish: CodeWish) -> Answer:
@@ -296,20 +293,6 @@ class Admin:
         is_last = after + len(trades) >= self._world.truth.trades_count
         rendered = [render_trade(self._world, trade) for trade in trades]
         return json_answer({"trades": rendered, "next_after": None if is_last else after + len(trades)})
-
-
-def find_trade(world: World, *, trade_no: str, account_id: str) -> Trade:
-    """The trade of this number; AdminRefusal when there is none, or one at several accounts and none was named."""
-    if account_id:
-        trade = world.truth.find(account_id=account_id, trade_no=trade_no)
-        found = [] if trade is None else [trade]
-    else:
-        found = world.truth.list_by_number(trade_no)
-    if not found:
-        raise AdminRefusal(404, "trade_unknown", trade_no)
-    if len(found) > 1:
-        raise AdminRefusal(409, "account_id_needed", "several accounts have a trade of this number")
-    return world.payer.settled(found[0])
 
 
 def render_trade(world: World, trade: Trade) -> dict[str, Any]:

@@ -97,6 +97,7 @@ class AlipayFace:
             call = self._judged(parameters)
         except _Refusal as refusal:
             return self._unsigned(method, refusal)
+        await self._world.vane.endure(call.account.account_id)
         try:
             return await self._route(call)
         except _Refusal as refusal:
@@ -123,7 +124,7 @@ class AlipayFace:
         if not verify_request(parameters, public_key=self._world.keys.merchant_key(account)):
             raise _Refusal("40002", "isv.invalid-signature", "无效签名")
         sent_at = parse_beijing(parameters.get("timestamp", ""))
-        if sent_at is None or abs(self._world.clock() - sent_at) > _CLOCK_SKEW_MAX:
+        if sent_at is None or abs(self._world.told_time(account.account_id) - sent_at) > _CLOCK_SKEW_MAX:
             raise _Refusal("40002", "isv.invalid-timestamp", "非法的时间戳参数")
         return _Call(account=account, method=parameters.get("method", ""), parameters=parameters)
 
@@ -137,7 +138,9 @@ class AlipayFace:
             return await self._place_again(call, self._world.payer.settled(trade), digest)
         if method is Method.PAY:
             return await self._charge(call, order, digest)
-        faults = self._world.faults_for_placing(order.subject)
+        faults = self._world.faults_for_placing(
+            order.subject, account_id=call.account.account_id, amount_minor=_wished_minor(order.total_amount)
+        )
         if faults.timeout_before_charge and method is Method.PRECREATE:
             return Withheld()
         trade = self._new_trade(call, order, method=method, digest=digest, faults=faults)
@@ -164,7 +167,9 @@ class AlipayFace:
         code = self._world.truth.find_code(order.auth_code, channel=ChannelName.ALIPAY, now=now)
         if code is None:
             raise _Refusal("40004", "ACQ.PAYMENT_AUTH_CODE_INVALID", "支付失败,请顾客刷新付款码后重新收款")
-        faults = self._world.faults_for(code.faults)
+        faults = self._world.faults_for(
+            code.faults, account_id=call.account.account_id, amount_minor=_wished_minor(order.total_amount)
+        )
         if faults.timeout_before_charge:
             return Withheld()
         trade = self._new_trade(call, order, method=Method.PAY, digest=digest, faults=faults)
@@ -199,7 +204,7 @@ class AlipayFace:
         if wish.bill_type != "trade":
             raise _Refusal("40004", "isv.invalid_arguments", "参数有误")
         now = self._world.clock()
-        content = make_bill(self._world.truth, call.account, wish.bill_date, desk=self._world.bills, now=now)
+        content = make_bill(self._world.truth, call.account, wish.bill_date, now=now)
         match content:
             case Absent.TOO_EARLY:
                 raise _Refusal("40004", "isv.invalid_arguments", "账单日期有误")
@@ -251,7 +256,7 @@ class AlipayFace:
         trade = self._existing(call, RefFields(out_trade_no=wish.out_trade_no, trade_no=wish.trade_no))
         refund_no = wish.out_request_no or trade.trade_no
         is_repeat = trade.find_refund(refund_no) is not None
-        faults = refund_faults(self._world, trade)
+        faults = refund_faults(self._world, trade, amount_minor=_wished_minor(wish.refund_amount))
         if faults.timeout_before_charge and not is_repeat:
             return Withheld()
         try:
@@ -432,6 +437,14 @@ def _content(call: _Call, wanted: type[_T]) -> _T:
         return msgspec.json.decode(call.parameters.get("biz_content", ""), type=wanted)
     except (msgspec.DecodeError, UnicodeError) as error:
         raise _Refusal("40004", "ACQ.INVALID_PARAMETER", f"参数无效: {error}") from error
+
+
+def _wished_minor(text: str) -> int:
+    """The amount by which faults are chosen: none for what is no amount, which is refused later."""
+    try:
+        return parse_yuan(text)
+    except WrongValue:
+        return 0
 
 
 def _url(call: _Call, name: str) -> str:

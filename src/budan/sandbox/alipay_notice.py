@@ -41,7 +41,7 @@ class AlipayAnnouncer:
                 app_id=account.app_id,
                 seller_id=STRANGER_SELLER if lies_of_merchant(trade) else account.seller_id,
                 notify_id=hashlib.sha256(told_no.encode()).hexdigest()[:_NOTIFY_ID_LENGTH],
-                now=self._world.clock(),
+                now=self._world.told_time(account.account_id),
             )
         )
         if refund is not None:

@@ -31,6 +31,8 @@ from budan.sandbox.exchange import (
     send_answer,
     withhold,
 )
+from budan.sandbox.fault_page import PATH as FAULT_PATH
+from budan.sandbox.fault_page import FaultPage
 from budan.sandbox.faults import Dice
 from budan.sandbox.ipaynow import PATH as IPAYNOW_PATH
 from budan.sandbox.ipaynow import IpaynowFace
@@ -47,7 +49,7 @@ from budan.sandbox.swiftpass_notice import SwiftpassAnnouncer
 from budan.sandbox.truth import Truth
 from budan.sandbox.wallet import PATH as WALLET_PATH
 from budan.sandbox.wallet import Wallet
-from budan.sandbox.weather import WeatherVane
+from budan.sandbox.weather import ChannelDown, WeatherVane
 from budan.sandbox.wechat_v2 import PATHS as WECHAT_V2_PATHS
 from budan.sandbox.wechat_v2 import WechatV2Face
 from budan.sandbox.wechat_v3 import WechatFace
@@ -57,6 +59,8 @@ from budan.wire.http_fast import FastHttpClient
 from budan.wire.rsa import Signer
 
 _SIGN_THREADS: Final = 2
+# What is the sandbox's own and no channel's, by the first part of the path.
+_OWN: Final = {ADMIN_PREFIX.strip("/"), WALLET_PATH.strip("/"), FAULT_PATH.strip("/")}
 _LOG: Final = logging.getLogger(__name__)
 
 
@@ -79,6 +83,7 @@ class SandboxApp:
             IPAYNOW_PATH.strip("/"): IpaynowFace(world).answer,
             ADMIN_PREFIX.strip("/"): Admin(world).answer,
             WALLET_PATH.strip("/"): Wallet(world).answer,
+            FAULT_PATH.strip("/"): FaultPage(world).answer,
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -112,9 +117,11 @@ class SandboxApp:
 
     async def _answer(self, request: Request) -> Answer | Withheld:
         try:
-            if self._is_of_a_channel(request.path) and await self._world.vane.keeps_away():
-                return Answer(status=503, body=b"service unavailable\n", content_type="text/plain; charset=utf-8")
+            if self._is_of_a_channel(request.path):
+                await self._world.vane.endure("")
             return await self._route(request)
+        except ChannelDown:
+            return Answer(status=503, body=b"service unavailable\n", content_type="text/plain; charset=utf-8")
         except Exception:  # noqa: BLE001 - top of a request: it is logged and answered
             _LOG.exception("%s %s failed in the sandbox itself", request.method, request.path)
             return json_answer({"code": "sandbox_failed", "detail": "see its log"}, status=500)
@@ -131,7 +138,7 @@ class SandboxApp:
         if path in self._by_path:
             return True
         first = path.split("/", 2)[1]
-        return first in self._faces and first not in {ADMIN_PREFIX.strip("/"), WALLET_PATH.strip("/")}
+        return first in self._faces and first not in _OWN
 
 
 def build_app(

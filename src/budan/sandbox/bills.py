@@ -10,6 +10,7 @@ import msgspec
 
 from budan.sandbox.alipay_bill import alipay_bill
 from budan.sandbox.bill_rows import BillRow, Kind
+from budan.sandbox.faults import NO_BILL_FAULTS, BillFaults
 from budan.sandbox.ipaynow_bill import ipaynow_bill
 from budan.sandbox.numbers import BEIJING
 from budan.sandbox.records import (
@@ -34,28 +35,6 @@ PLACE_LIFE: Final = timedelta(seconds=30)
 PLACES_MAX: Final = 64
 
 
-class BillFaults(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What is wrong with the bills of an account; all at rest by default.
-
-    `creating` has no bill yet. The rows: `next_day_row` tells the last payment as made after midnight, `refunds_first`
-    puts what goes back before what was paid, `extra_row` adds a payment that nobody made, `missing_row` leaves the
-    first payment out, `wrong_fee` takes a fen too much for it. These agree with their summary; `wrong_summary` does
-    not, and `cut_off` loses the end of the file.
-    """
-
-    creating: bool = False
-    next_day_row: bool = False
-    refunds_first: bool = False
-    extra_row: bool = False
-    missing_row: bool = False
-    wrong_fee: bool = False
-    wrong_summary: bool = False
-    cut_off: bool = False
-
-
-NO_BILL_FAULTS: Final = BillFaults()
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Place:
     account_id: str
@@ -65,17 +44,9 @@ class _Place:
 
 @dataclass(slots=True)
 class BillDesk:
-    """Which bills are spoilt just now, by account, and where files lie for a moment. Nothing of it is kept.
+    """Where files lie for a moment; it is not kept."""
 
-    The faults under "" are those of every account that has none of its own.
-    """
-
-    faults: dict[str, BillFaults] = field(default_factory=dict[str, BillFaults])
     _places: dict[str, _Place] = field(default_factory=dict[str, _Place])
-
-    def faults_of(self, account_id: str) -> BillFaults:
-        """What this account's bills meet."""
-        return self.faults.get(account_id) or self.faults.get("") or NO_BILL_FAULTS
 
     def lay(self, content: bytes, *, account_id: str, token: str, now: datetime) -> None:
         """Lets the file lie under this token for a moment."""
@@ -99,12 +70,12 @@ class Absent(Enum):
     TOO_EARLY = "too_early"
 
 
-def make_bill(truth: Truth, account: Account, day: date, *, desk: BillDesk, now: datetime) -> bytes | Absent:
+def make_bill(truth: Truth, account: Account, day: date, *, now: datetime) -> bytes | Absent:
     """The file of this day in the channel's own form, as it is before it is packed (Alipay's: as it is served).
 
     A sandbox is in a hurry: today's is served as well, as it stands.
     """
-    faults = desk.faults_of(account.account_id)
+    faults = truth.choices.bill_faults_of(account.account_id)
     if day > now.astimezone(BEIJING).date():
         return Absent.TOO_EARLY
     if faults.creating:

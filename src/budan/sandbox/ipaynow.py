@@ -104,6 +104,7 @@ class IpaynowFace:
             call = self._judged(request)
         except _Refusal as refusal:
             return _form({"responseCode": refusal.code, "responseMsg": refusal.message})
+        await self._world.vane.endure(call.account.account_id)
         try:
             return await self._route(call)
         except _Refusal as refusal:
@@ -149,7 +150,11 @@ class IpaynowFace:
         method = self._checked(call)
         if method is Method.PAY:
             return await self._charge(call)
-        faults = self._world.faults_for_placing(call.get("mhtOrderName"))
+        faults = self._world.faults_for_placing(
+            call.get("mhtOrderName"),
+            account_id=call.account.account_id,
+            amount_minor=read_amount(call.fields, "mhtOrderAmt"),
+        )
         if faults.timeout_before_charge:
             return Withheld()
         trade = self._new_trade(call, method=method, faults=faults)
@@ -158,7 +163,11 @@ class IpaynowFace:
 
     async def _charge(self, call: _Call) -> Answer | Withheld:
         code = self._find_code(call)
-        faults = self._world.faults_for(None if code is None else code.faults)
+        faults = self._world.faults_for(
+            None if code is None else code.faults,
+            account_id=call.account.account_id,
+            amount_minor=read_amount(call.fields, "mhtOrderAmt"),
+        )
         if faults.timeout_before_charge:
             return Withheld()
         trade = self._new_trade(call, method=Method.PAY, faults=faults)
@@ -220,11 +229,11 @@ class IpaynowFace:
         trade = self._named(call)
         if not call.get("mhtRefundNo") or trade.find_refund(call.get("mhtRefundNo")) is not None:
             raise _Refusal("商户退款订单号重复")
-        faults = refund_faults(self._world, trade)
-        if faults.timeout_before_charge:
-            return Withheld()
         try:
             asked = RefundWish(refund_no=call.get("mhtRefundNo"), amount_minor=read_amount(call.fields, "amount"))
+            faults = refund_faults(self._world, trade, amount_minor=asked.amount_minor)
+            if faults.timeout_before_charge:
+                return Withheld()
             refund = take_refund(self._world, trade, asked, faults=faults)
         except WrongField as error:
             raise _Refusal(f"字段错误[{error}]") from error
@@ -353,7 +362,12 @@ class IpaynowFace:
         kind = Signed.REFUND_ANSWER if call.is_refund else Signed.PAY_ANSWER
         own = {"mhtRefundNo": call.get("mhtRefundNo")} if call.is_refund else {"version": "1.0.0"}
         echoed = {"funcode": call.funcode, "appId": call.account.app_id, "mhtOrderNo": call.get("mhtOrderNo"), **own}
-        shown = {**echoed, "responseTime": beijing(self._world.clock()), **fields, "signType": "MD5"}
+        shown = {
+            **echoed,
+            "responseTime": beijing(self._world.told_time(call.account.account_id)),
+            **fields,
+            "signType": "MD5",
+        }
         return _form(signed(shown, app_key=call.account.app_key, kind=kind))
 
 

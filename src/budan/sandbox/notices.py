@@ -141,6 +141,14 @@ class Notices:
         if refund is not None:
             events = [_of_refund(event, refund) for event in events]
         self._world.truth.record(*events)
+        self._overtake(trade.account_id)
+
+    def _overtake(self, account_id: str) -> None:
+        """A notice of this account has left: those leave now that waited for one."""
+        for held in self._world.truth.list_held(account_id):
+            now = self._world.clock()
+            self._world.truth.record(Event(nth=held.nth, at=now, kind=EventKind.NOTICE_OVERTAKEN, until=now))
+            self._world.payer.arm(held)
 
     async def _forge(self, trade: Trade, announcer: Announcer) -> Event:
         """Somebody changes a copy of the notice and is faster: its signature holds no more."""

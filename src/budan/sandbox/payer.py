@@ -82,7 +82,7 @@ class Payer:
         trade = self.settled(trade)
         now = self._clock()
         self._refuse(trade, now)
-        drawn = self._dice.draw(self._truth.odds) if faults is None else faults
+        drawn = self._by_choice(trade) if faults is None else faults
         events = [self._scanned(trade, now)] if trade.scanned_at is None else []
         self._truth.record(*events, *self._payment(trade, now=now, faults=with_notice_faults(trade.faults, of=drawn)))
         return self._armed(trade.nth)
@@ -114,8 +114,13 @@ class Payer:
             raise PayRefused("sandbox_busy")
 
     def arm(self, trade: Trade) -> None:
-        """Sets the trade's alarm anew, after a start."""
+        """Sets the trade's alarm anew, after a start or where its notice's time has changed."""
         self._armed(trade.nth)
+
+    def _by_choice(self, trade: Trade) -> Faults:
+        return self._truth.choices.faults_of(
+            account_id=trade.account_id, amount_minor=trade.amount_minor, dice=self._dice
+        )
 
     def _refuse(self, trade: Trade, now: datetime) -> None:
         self.refuse_if_full()
@@ -140,7 +145,7 @@ class Payer:
         channel = self._truth.account_of(trade).CHANNEL
         # Only Alipay's code payments have a notice, and a trade without an address has nowhere to send one.
         is_announced = bool(trade.notify_url) and trade.method not in {Method.CODEPAY, Method.MICROPAY}
-        due_at = now + timedelta(seconds=faults.delay_notice_s)
+        due_at = now + timedelta(seconds=faults.notice_wait_s)
         paid = Event(
             nth=trade.nth,
             at=now,
@@ -153,7 +158,7 @@ class Payer:
             return [paid]
         if faults.drop_notice:
             return [paid, Event(nth=trade.nth, at=now, kind=EventKind.NOTICE_DROPPED)]
-        if faults.delay_notice_s:
+        if faults.notice_wait_s:
             return [paid, Event(nth=trade.nth, at=now, kind=EventKind.NOTICE_DELAYED, until=due_at)]
         return [paid]
 

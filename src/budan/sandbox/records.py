@@ -7,7 +7,8 @@ from typing import Any, ClassVar, Final, Literal
 
 import msgspec
 
-from budan.sandbox.faults import NO_FAULTS, FaultOdds, Faults
+from budan.sandbox.choices import Choice
+from budan.sandbox.faults import NO_FAULTS, Faults
 
 SignType = Literal["MD5", "RSA_1_256"]
 
@@ -254,6 +255,7 @@ class EventKind(Enum):
     REVERSE_ASKED = "reverse_asked"
     NOTICE_DELAYED = "notice_delayed"
     NOTICE_DROPPED = "notice_dropped"
+    NOTICE_OVERTAKEN = "notice_overtaken"
     NOTICE_FORGED = "notice_forged"
     NOTICE_SENT = "notice_sent"
     NOTICE_ACKNOWLEDGED = "notice_acknowledged"
@@ -315,13 +317,6 @@ class CodeMade(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, ta
     faults: Faults | None = None
 
 
-class OddsSet(msgspec.Struct, frozen=True, kw_only=True, tag="odds_set", tag_field="record"):
-    """The odds were changed."""
-
-    at: datetime
-    odds: FaultOdds
-
-
 class PlacingSet(msgspec.Struct, frozen=True, kw_only=True, tag="placing_set", tag_field="record"):
     """Somebody chose what the order of this subject shall meet when it is placed."""
 
@@ -330,7 +325,7 @@ class PlacingSet(msgspec.Struct, frozen=True, kw_only=True, tag="placing_set", t
     faults: Faults
 
 
-Record = Event | Opened | Placed | CodeMade | OddsSet | PlacingSet
+Record = Event | Opened | Placed | CodeMade | PlacingSet | Choice
 
 
 def changed(trade: Trade, event: Event) -> Trade:
@@ -431,7 +426,7 @@ def _reverse_changes(trade: Trade, event: Event) -> dict[str, Any]:
 
 def _notice_changes(told: Trade | Refund, event: Event) -> dict[str, Any]:
     match event.kind:
-        case EventKind.NOTICE_DELAYED:
+        case EventKind.NOTICE_DELAYED | EventKind.NOTICE_OVERTAKEN:
             return {"notice_due_at": event.until}
         case EventKind.NOTICE_DROPPED:
             return {"notice_state": NoticeState.DROPPED, "notice_due_at": None}

@@ -32,9 +32,9 @@ class RefundRefused(Exception):  # noqa: N818 - a refusal is an answer, not an e
         self.code = code
 
 
-def refund_faults(world: World, trade: Trade) -> Faults:
-    """The faults that a refund of this trade meets now."""
-    return world.faults_for(trade.refund_faults)
+def refund_faults(world: World, trade: Trade, *, amount_minor: int) -> Faults:
+    """The faults that a refund of so much of this trade meets now."""
+    return world.faults_for(trade.refund_faults, account_id=trade.account_id, amount_minor=amount_minor)
 
 
 def take_refund(world: World, trade: Trade, wish: RefundWish, *, faults: Faults) -> Refund:

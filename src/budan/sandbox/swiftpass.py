@@ -102,6 +102,7 @@ class SwiftpassFace:
         """The signed answer; what is not understood, and the gateway's own failure, are unsigned."""
         try:
             call = self._judged(request)
+            await self._world.vane.endure(call.account.account_id)
             return await self._route(call)
         except _NotUnderstood as refusal:
             fields = {"version": "2.0", "charset": "UTF-8", "status": refusal.status, "message": refusal.message}
@@ -141,7 +142,7 @@ class SwiftpassFace:
         if day is None or call.fields.get("bill_type") != "ALL":
             raise _NotUnderstood("400", "bill_date or bill_type error")
         now = self._world.clock()
-        content = make_bill(self._world.truth, call.account, day, desk=self._world.bills, now=now)
+        content = make_bill(self._world.truth, call.account, day, now=now)
         match content:
             case Absent.TOO_EARLY:
                 raise _NotUnderstood("400", "bill_date error")
@@ -168,7 +169,9 @@ class SwiftpassFace:
             return await self._charge(call, order)
         if method is Method.JSAPI and (not order.sub_openid or order.sub_appid != call.account.sub_appid):
             raise _Refusal("", "参数错误: sub_openid, sub_appid")
-        faults = self._world.faults_for_placing(order.body)
+        faults = self._world.faults_for_placing(
+            order.body, account_id=call.account.account_id, amount_minor=int(order.total_fee)
+        )
         if faults.timeout_before_charge:
             return Withheld()
         trade = self._new_trade(call.account, order, method=method, faults=faults)
@@ -183,7 +186,9 @@ class SwiftpassFace:
             if order.auth_code.startswith("1"):
                 raise _Refusal("AUTH_CODE_INVALID", "付款码无效,请重新扫码")
             raise _Refusal("ACQ.PAYMENT_AUTH_CODE_INVALID", "支付失败,获取顾客账户信息失败", need_query="N")
-        faults = self._world.faults_for(code.faults)
+        faults = self._world.faults_for(
+            code.faults, account_id=call.account.account_id, amount_minor=int(order.total_fee)
+        )
         if faults.timeout_before_charge:
             return Withheld()
         trade = self._new_trade(call.account, order, method=Method.MICROPAY, faults=faults)
@@ -269,7 +274,7 @@ class SwiftpassFace:
         if int(wish.total_fee) != trade.amount_minor:
             raise _Refusal("PARAM_ERROR", "参数错误: total_fee")
         is_repeat = trade.find_refund(wish.out_refund_no) is not None
-        faults = refund_faults(self._world, trade)
+        faults = refund_faults(self._world, trade, amount_minor=int(wish.refund_fee))
         if faults.timeout_before_charge and not is_repeat:
             return Withheld()
         asked = RefundWish(refund_no=wish.out_refund_no, amount_minor=int(wish.refund_fee))

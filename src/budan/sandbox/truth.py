@@ -8,7 +8,8 @@ from typing import Final
 
 import msgspec
 
-from budan.sandbox.faults import NO_ODDS, FaultOdds, Faults
+from budan.sandbox.choices import AmountsSet, BillFaultsSet, Choices, OddsSet
+from budan.sandbox.faults import Faults
 from budan.sandbox.journal import Journal
 from budan.sandbox.records import (
     WALLETS_OF,
@@ -18,7 +19,6 @@ from budan.sandbox.records import (
     Event,
     EventKind,
     NoticeState,
-    OddsSet,
     Opened,
     Placed,
     PlacingSet,
@@ -34,6 +34,7 @@ from budan.sandbox.records import (
 CODE_LIFE: Final = timedelta(minutes=2)
 # Choices for orders that never come must not fill the memory.
 PLACINGS_MAX: Final = 100_000
+_ENDS_OF_HOLDING: Final = {EventKind.NOTICE_OVERTAKEN, EventKind.NOTICE_SENT}
 
 
 class Truth:
@@ -49,7 +50,8 @@ class Truth:
         self._by_refund: dict[str, dict[str, int]] = {}
         self._placings: dict[str, Faults] = {}
         self._reverses: dict[tuple[str, str], int] = {}
-        self.odds: FaultOdds = NO_ODDS
+        self._held: dict[str, set[int]] = {}
+        self.choices = Choices()
         for place, record in journal.replay():
             self._apply(record, place=place)
 
@@ -135,6 +137,10 @@ class Truth:
         """What somebody chose that the order of this subject shall meet when it is placed."""
         return self._placings.get(subject)
 
+    def list_held(self, account_id: str) -> list[Trade]:
+        """Trades of this account whose notice waits to be overtaken by another one."""
+        return [self._trades[nth] for nth in sorted(self._held.get(account_id, ()))]
+
     def list_unfinished(self) -> list[Trade]:
         """Trades for which a clock is running: somebody types, a refund is under way, or a notice is due."""
         return [
@@ -152,23 +158,29 @@ class Truth:
     def _apply(self, record: Record, *, place: int) -> None:
         match record:
             case Event():
-                self._trades[record.nth] = changed(self._trades[record.nth], record)
-                self._places[record.nth].append(place)
-                if record.refund is not None:
-                    numbers = self._by_refund.setdefault(self._trades[record.nth].account_id, {})
-                    numbers[record.refund.refund_no] = record.nth
-                if record.kind is EventKind.REVERSE_ASKED:
-                    self._reverses[self._trades[record.nth].account_id, record.text] = record.nth
+                self._happen(record, place=place)
             case Placed():
                 self._place(record, place=place)
             case CodeMade():
                 self._keep_code(record)
             case Opened():
                 self._accounts[record.account.account_id] = record.account
-            case OddsSet():
-                self.odds = record.odds
             case PlacingSet():
                 self._placings[record.subject] = record.faults
+            case OddsSet() | AmountsSet() | BillFaultsSet():
+                self.choices.apply(record)
+
+    def _happen(self, event: Event, *, place: int) -> None:
+        trade = self._trades[event.nth] = changed(self._trades[event.nth], event)
+        self._places[event.nth].append(place)
+        if event.refund is not None:
+            self._by_refund.setdefault(trade.account_id, {})[event.refund.refund_no] = event.nth
+        if event.kind is EventKind.REVERSE_ASKED:
+            self._reverses[trade.account_id, event.text] = event.nth
+        if event.kind is EventKind.NOTICE_DELAYED and trade.faults.reorder_notice:
+            self._held.setdefault(trade.account_id, set()).add(event.nth)
+        elif event.kind in _ENDS_OF_HOLDING:
+            self._held.get(trade.account_id, set()).discard(event.nth)
 
     def _place(self, placed: Placed, *, place: int) -> None:
         # The same texts come with every trade of a shop: one in memory serves them all.

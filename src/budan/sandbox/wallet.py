@@ -5,19 +5,20 @@ from importlib import resources
 from typing import Any, Final
 from urllib.parse import parse_qs, quote, unquote, urlencode, urlsplit
 
-import jinja2
 import segno
 
-from budan.sandbox.admin import AdminRefusal, find_trade, render_event
+from budan.sandbox.admin import render_event
 from budan.sandbox.alipay import return_address
 from budan.sandbox.alipay_messages import yuan
 from budan.sandbox.auth_codes import make_auth_code
 from budan.sandbox.exchange import Answer, Request
 from budan.sandbox.faults import Faults
+from budan.sandbox.finding import AdminRefusal, find_trade
 from budan.sandbox.numbers import BEIJING
+from budan.sandbox.pages import Pages, View
 from budan.sandbox.payer import PayRefused, is_expired
 from budan.sandbox.records import AlipayAccount, ChannelName, Event, Method, Placed, Trade, TradeState
-from budan.sandbox.wallet_texts import TEXTS, language
+from budan.sandbox.wallet_texts import TEXTS
 from budan.sandbox.world import World
 
 PATH: Final = "/wallet"
@@ -32,7 +33,16 @@ _STALE_S: Final = 10
 _QR_SCALE: Final = 6
 # Whose code a shop scans; a code of one is charged on every channel that it pays on.
 _WALLETS: Final = (ChannelName.WECHAT_V3, ChannelName.ALIPAY)
-_PAY_TICKS: Final = ("drop_notice", "double_notice", "delay_notice", "forge_notice", "wrong_amount", "stale_query")
+_PAY_TICKS: Final = (
+    "drop_notice",
+    "double_notice",
+    "delay_notice",
+    "reorder_notice",
+    "forge_notice",
+    "wrong_amount",
+    "wrong_merchant",
+    "stale_query",
+)
 _CODE_TICKS: Final = (
     "timeout_after_charge",
     "timeout_before_charge",
@@ -50,20 +60,13 @@ class Wallet:
         self._world = world
         folder = resources.files("budan.sandbox")
         self._style = folder.joinpath("static", "wallet.css").read_bytes()
-        self._pages = jinja2.Environment(
-            loader=jinja2.PackageLoader("budan.sandbox"),
-            autoescape=True,
-            undefined=jinja2.StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-        )
+        self._pages = Pages(TEXTS)
 
     async def answer(self, request: Request) -> Answer:
         """A page; a refusal is shown as one."""
         if request.path == _STYLE_PATH:
             return Answer(status=200, body=self._style, content_type="text/css; charset=utf-8")
-        query = {name: values[0] for name, values in parse_qs(request.query).items()}
-        view = _View(query=query, accepted=request.headers.get("accept-language", ""))
+        view = View(request)
         try:
             return await self._route(request, view)
         except PayRefused as refusal:
@@ -71,7 +74,7 @@ class Wallet:
         except AdminRefusal as refusal:
             return self._refusal(view, refusal.code, status=refusal.status)
 
-    async def _route(self, request: Request, view: "_View") -> Answer:
+    async def _route(self, request: Request, view: View) -> Answer:
         if request.path == PATH and request.method == "GET":
             return self._home(view)
         if request.path == _CODE_PATH and request.method == "GET":
@@ -82,13 +85,13 @@ class Wallet:
             return await self._pay(view, trade, form=parse_qs(request.body.decode("latin-1")))
         return self._trade(view, trade)
 
-    def _home(self, view: "_View") -> Answer:
+    def _home(self, view: View) -> Answer:
         if code := view.query.get("code"):
             trade = self._world.payer.find_scanned(code)
             back = {"return_url": view.query["return_url"]} if "return_url" in view.query else {}
-            return Answer(status=303, headers={"Location": view.trade_path(trade, **back)})
+            return Answer(status=303, headers={"Location": _trade_path(view, trade, **back)})
         unpaid = [self._shown(trade, view) for trade in self._unpaid()]
-        return self._page("wallet_home.html", view, {"unpaid": unpaid})
+        return self._pages.render("wallet_home.html", view, {"unpaid": unpaid})
 
     def _unpaid(self) -> list[Trade]:
         now = self._world.clock()
@@ -100,7 +103,7 @@ class Wallet:
                 break
         return found
 
-    def _trade(self, view: "_View", trade: Trade, *, refused: str = "") -> Answer:
+    def _trade(self, view: View, trade: Trade, *, refused: str = "") -> Answer:
         now = self._world.clock()
         is_payable = trade.state is TradeState.WAITING and not is_expired(trade, now)
         if is_payable:
@@ -110,38 +113,31 @@ class Wallet:
             "events": [_shown_event(event) for event in self._world.truth.history(trade)],
             "is_payable": is_payable,
             "ticks": _PAY_TICKS,
-            "action": view.trade_path(trade, **({"return_url": back} if back and not trade.return_url else {})),
+            "action": _trade_path(view, trade, **({"return_url": back} if back and not trade.return_url else {})),
             "refused": refused,
         }
         origins = _origin(back)
-        return self._page("wallet_trade.html", view, shown, form_action=origins, status=409 if refused else 200)
+        return self._pages.render("wallet_trade.html", view, shown, form_action=origins, status=409 if refused else 200)
 
-    async def _pay(self, view: "_View", trade: Trade, *, form: Mapping[str, list[str]]) -> Answer:
-        faults = Faults(
-            drop_notice="drop_notice" in form,
-            double_notice="double_notice" in form,
-            delay_notice_s=_NOTICE_DELAY_S if "delay_notice" in form else 0,
-            forge_notice="forge_notice" in form,
-            amount_off_minor=_AMOUNT_OFF_MINOR if "wrong_amount" in form else 0,
-            stale_query_s=_STALE_S if "stale_query" in form else 0,
-        )
+    async def _pay(self, view: View, trade: Trade, *, form: Mapping[str, list[str]]) -> Answer:
         try:
             # Nobody ticked anything: then the odds may.
-            trade = self._world.payer.pay(trade, faults=faults if form else None)
+            ticked = [tick for tick in _PAY_TICKS if tick in form]
+            trade = self._world.payer.pay(trade, faults=_ticked_faults(ticked) if form else None)
         except PayRefused as refusal:
             return self._trade(view, trade, refused=refusal.code)
         where = self._return_url(view, trade)
         if where and trade.method is Method.WAP and isinstance(self._world.truth.account_of(trade), AlipayAccount):
             where = await return_address(self._world, trade, now=self._world.clock())
-        return Answer(status=303, headers={"Location": where or view.trade_path(trade)})
+        return Answer(status=303, headers={"Location": where or _trade_path(view, trade)})
 
-    def _code(self, view: "_View") -> Answer:
+    def _code(self, view: View) -> Answer:
         try:
             channel = ChannelName(view.query.get("channel", ChannelName.WECHAT_V3.value))
         except ValueError as error:
             raise AdminRefusal(404, "trade_unknown") from error
         ticked = [tick for tick in _CODE_TICKS if tick in view.query]
-        code = make_auth_code(self._world, channel=channel, faults=_code_faults(ticked) if ticked else None)
+        code = make_auth_code(self._world, channel=channel, faults=_ticked_faults(ticked) if ticked else None)
         drawing = segno.make(code.auth_code, error="m", micro=False)
         shown = {
             "digits": " ".join(code.auth_code[at : at + 4] for at in range(0, len(code.auth_code), 4)),
@@ -151,12 +147,12 @@ class Wallet:
             "ticks": _CODE_TICKS,
             "ticked": ticked,
         }
-        return self._page("wallet_code.html", view, shown)
+        return self._pages.render("wallet_code.html", view, shown)
 
-    def _refusal(self, view: "_View", code: str, *, status: int) -> Answer:
-        return self._page("wallet_refusal.html", view, {"refused": code}, status=status)
+    def _refusal(self, view: View, code: str, *, status: int) -> Answer:
+        return self._pages.render("wallet_refusal.html", view, {"refused": code}, status=status)
 
-    def _return_url(self, view: "_View", trade: Trade) -> str:
+    def _return_url(self, view: View, trade: Trade) -> str:
         """Where the shop wants the payer back: its signed address, or one on the host of its callbacks."""
         if trade.return_url:
             return trade.return_url
@@ -164,7 +160,7 @@ class Wallet:
         is_the_shops = wanted.hostname is not None and wanted.hostname == urlsplit(trade.notify_url).hostname
         return wanted.geturl() if is_the_shops and wanted.scheme in {"http", "https"} else ""
 
-    def _shown(self, trade: Trade, view: "_View") -> dict[str, Any]:
+    def _shown(self, trade: Trade, view: View) -> dict[str, Any]:
         expires = trade.expires_at
         return {
             "subject": trade.subject,
@@ -173,46 +169,14 @@ class Wallet:
             "channel": self._world.truth.account_of(trade).CHANNEL.value,
             "state": trade.state.value,
             "expires": None if expires is None else expires.astimezone(BEIJING).strftime("%Y-%m-%d %H:%M:%S"),
-            "path": view.trade_path(trade),
+            "path": _trade_path(view, trade),
         }
 
-    def _page(
-        self, name: str, view: "_View", values: Mapping[str, Any], *, form_action: str = "", status: int = 200
-    ) -> Answer:
-        html = self._pages.get_template(name).render(
-            texts=TEXTS[view.language], language=view.language, view=view, **values
-        )
-        policy = (
-            "default-src 'none'; style-src 'self'; base-uri 'none'; frame-ancestors 'none'; "
-            # A browser holds a form's redirect to this too, and the payer goes back to the shop by one.
-            f"form-action 'self' {form_action}"
-        )
-        headers = {
-            "Content-Security-Policy": policy.strip(),
-            "Cache-Control": "no-store",
-            "Referrer-Policy": "no-referrer",
-            "X-Content-Type-Options": "nosniff",
-        }
-        return Answer(status=status, body=html.encode(), content_type="text/html; charset=utf-8", headers=headers)
 
-
-class _View:
-    """Who looks: the page's query and the reader's language, which every link keeps."""
-
-    def __init__(self, *, query: Mapping[str, str], accepted: str) -> None:
-        self.query = query
-        self.language = language(asked=query.get("lang", ""), accepted=accepted)
-
-    def trade_path(self, trade: Trade, **more: str) -> str:
-        """The address of the trade's page."""
-        query = urlencode({"account_id": trade.account_id, "lang": self.language, **more})
-        return f"{PATH}/{quote(trade.trade_no, safe='')}?{query}"
-
-    @property
-    def other_language_path(self) -> str:
-        """This page in the other language."""
-        kept = {name: value for name, value in self.query.items() if name != "lang"}
-        return "?" + urlencode({**kept, "lang": "en" if self.language == "zh" else "zh"})
+def _trade_path(view: View, trade: Trade, **more: str) -> str:
+    """The address of the trade's page."""
+    query = urlencode({"account_id": trade.account_id, "lang": view.language, **more})
+    return f"{PATH}/{quote(trade.trade_no, safe='')}?{query}"
 
 
 def _shown_event(event: Event | Placed) -> dict[str, Any]:
@@ -221,7 +185,7 @@ def _shown_event(event: Event | Placed) -> dict[str, Any]:
     return fields | {"at": at.strftime("%H:%M:%S.%f")[:-3]}
 
 
-def _code_faults(ticked: list[str]) -> Faults:
+def _ticked_faults(ticked: list[str]) -> Faults:
     is_typing = "types_then_pays" in ticked or "types_then_fails" in ticked
     return Faults(
         timeout_after_charge="timeout_after_charge" in ticked,
@@ -232,7 +196,9 @@ def _code_faults(ticked: list[str]) -> Faults:
         drop_notice="drop_notice" in ticked,
         double_notice="double_notice" in ticked,
         delay_notice_s=_NOTICE_DELAY_S if "delay_notice" in ticked else 0,
+        reorder_notice="reorder_notice" in ticked,
         forge_notice="forge_notice" in ticked,
+        wrong_merchant="wrong_merchant" in ticked,
         amount_off_minor=_AMOUNT_OFF_MINOR if "wrong_amount" in ticked else 0,
         stale_query_s=_STALE_S if "stale_query" in ticked else 0,
     )

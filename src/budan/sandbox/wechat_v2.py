@@ -103,6 +103,7 @@ class WechatV2Face:
         except _NotUnderstood as refusal:
             body = render_fields({"return_code": "FAIL", "return_msg": str(refusal)})
             return Answer(status=200, body=body, content_type=_XML)
+        await self._world.vane.endure(call.account.account_id)
         try:
             return await self._operations[request.path](call)
         except _NoBill as refusal:
@@ -134,7 +135,7 @@ class WechatV2Face:
         if day is None or call.fields.get("bill_type") != "ALL":
             raise _NoBill("invalid bill_date or bill_type", error_code="20003")
         now = self._world.clock()
-        content = make_bill(self._world.truth, call.account, day, desk=self._world.bills, now=now)
+        content = make_bill(self._world.truth, call.account, day, now=now)
         match content:
             case Absent.TOO_EARLY:
                 raise _NoBill("invalid bill_date", error_code="20003")
@@ -159,7 +160,9 @@ class WechatV2Face:
         code = self._world.truth.find_code(wish.auth_code, channel=ChannelName.WECHAT_V2, now=self._world.clock())
         if code is None:
             raise _Refusal("AUTH_CODE_INVALID", "付款码无效,请重新扫码")
-        faults = self._world.faults_for(code.faults)
+        faults = self._world.faults_for(
+            code.faults, account_id=call.account.account_id, amount_minor=int(wish.total_fee)
+        )
         if faults.timeout_before_charge:
             return Withheld()
         trade = self._new_trade(call.account, wish, payer_id=code.payer_id, faults=faults)
@@ -213,7 +216,7 @@ class WechatV2Face:
         if int(wish.total_fee) != trade.amount_minor:
             raise _Refusal("PARAM_ERROR", "参数错误: total_fee")
         is_repeat = trade.find_refund(wish.out_refund_no) is not None
-        faults = refund_faults(self._world, trade)
+        faults = refund_faults(self._world, trade, amount_minor=int(wish.refund_fee))
         if faults.timeout_before_charge and not is_repeat:
             return Withheld()
         asked = RefundWish(refund_no=wish.out_refund_no, amount_minor=int(wish.refund_fee), reason=wish.refund_desc)

@@ -86,6 +86,7 @@ class WechatFace:
             account = self._account(request)
         except _Refusal as refusal:
             return self._unsigned(refusal)
+        await self._world.vane.endure(account.account_id)
         try:
             return await self._route(request, account)
         except _Refusal as refusal:
@@ -134,7 +135,7 @@ class WechatFace:
         if day is None or query.get("bill_type", "ALL") != "ALL" or query.get("tar_type") not in {None, "GZIP"}:
             raise _Refusal(400, "PARAM_ERROR", "参数错误")
         now = self._world.clock()
-        content = make_bill(self._world.truth, account, day, desk=self._world.bills, now=now)
+        content = make_bill(self._world.truth, account, day, now=now)
         match content:
             case Absent.TOO_EARLY:
                 raise _Refusal(400, "INVALID_REQUEST", "账单日期不合法")
@@ -175,7 +176,7 @@ class WechatFace:
             method=request.method,
             path_and_query=request.path_and_query,
             body=request.body,
-            now_s=int(self._world.clock().timestamp()),
+            now_s=int(self._world.told_time(account.account_id).timestamp()),
         )
         if verdict is not Verdict.VALID:
             raise wrong
@@ -189,7 +190,9 @@ class WechatFace:
             return await self._place_again(request, account, self._world.payer.settled(trade), digest)
         if method is Method.CODEPAY:
             return await self._charge(request, account, order, digest)
-        faults = self._world.faults_for_placing(order.description)
+        faults = self._world.faults_for_placing(
+            order.description, account_id=account.account_id, amount_minor=order.amount.total
+        )
         if faults.timeout_before_charge:
             return Withheld()
         trade = self._new_trade(account, order, method=method, digest=digest, faults=faults)
@@ -217,7 +220,7 @@ class WechatFace:
         )
         if code is None:
             raise _Refusal(400, "AUTH_CODE_INVALID", "付款码无效,请重新扫码")
-        faults = self._world.faults_for(code.faults)
+        faults = self._world.faults_for(code.faults, account_id=account.account_id, amount_minor=order.amount.total)
         if faults.timeout_before_charge:
             return Withheld()
         trade = self._new_trade(account, order, method=Method.CODEPAY, digest=digest, faults=faults)
@@ -305,7 +308,7 @@ class WechatFace:
         if wish.amount.total != trade.amount_minor:
             raise _Refusal(400, "PARAM_ERROR", "订单金额不一致")
         is_repeat = trade.find_refund(wish.out_refund_no) is not None
-        faults = refund_faults(self._world, trade)
+        faults = refund_faults(self._world, trade, amount_minor=wish.amount.refund)
         if faults.timeout_before_charge and not is_repeat:
             return Withheld()
         asked = RefundWish(
@@ -444,7 +447,7 @@ class WechatFace:
 async def sign_headers(world: World, account: WechatAccount, body: bytes, *, wanted_serial: str) -> dict[str, str]:
     """The headers that sign this answer or notice."""
     serial, private_key = world.keys.wechat_key(account, wanted_serial=wanted_serial)
-    timestamp = int(world.clock().timestamp())
+    timestamp = int(world.told_time(account.account_id).timestamp())
     nonce = world.nonce()
     signed = answer_sign_string(timestamp=timestamp, nonce=nonce, body=body)
     return {

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 import msgspec
@@ -52,12 +52,14 @@ class World:
             asked = Event(nth=trade.nth, at=self.clock(), kind=EventKind.QUERIED, text=trade.state.value)
             self.truth.record(asked)
 
-    def faults_for(self, chosen: Faults | None) -> Faults:
-        """The faults that somebody chose, else those that the odds of the moment give."""
-        return self.dice.draw(self.truth.odds) if chosen is None else chosen
+    def faults_for(self, chosen: Faults | None, *, account_id: str, amount_minor: int) -> Faults:
+        """The faults that somebody chose for this very thing, else those that its amount or the odds give."""
+        if chosen is not None:
+            return chosen
+        return self.truth.choices.faults_of(account_id=account_id, amount_minor=amount_minor, dice=self.dice)
 
-    def faults_for_placing(self, subject: str) -> Faults:
-        """The faults that an order of this subject meets when it is placed: chosen for it, else by the odds.
+    def faults_for_placing(self, subject: str, *, account_id: str, amount_minor: int) -> Faults:
+        """The faults that an order of this subject meets when it is placed: chosen for it, else by amount or odds.
 
         A chosen time-out before the charge is met once: a repeat of the placement meets the rest.
         """
@@ -65,7 +67,11 @@ class World:
         if chosen is not None and chosen.timeout_before_charge:
             rest = msgspec.structs.replace(chosen, timeout_before_charge=False)
             self.truth.record(PlacingSet(at=self.clock(), subject=subject, faults=rest))
-        return self.faults_for(chosen)
+        return self.faults_for(chosen, account_id=account_id, amount_minor=amount_minor)
+
+    def told_time(self, account_id: str) -> datetime:
+        """What the channel's own clock shows where it signs, and where it judges a shop's time."""
+        return self.clock() + timedelta(seconds=self.vane.clock_off_s(account_id))
 
     async def slow_down(self, trade: Trade) -> None:
         """Waits as long as the trade's faults say."""

@@ -29,6 +29,16 @@ async def _pay_in_wallet(page: Page, *, lose_notice: bool = False) -> float:
     return tapped_s
 
 
+async def _lose_notices_of(faults: Page, *, amount: str) -> None:
+    """Choose it on the sandbox's page of faults, as a person does on a phone."""
+    assert await _fits(faults)
+    await faults.get_by_label("Amount in yuan").fill(amount)
+    await faults.get_by_label("Lose the notice", exact=True).check()
+    await faults.get_by_role("button", name="For this amount").click()
+    await expect(faults.get_by_text("It counts from now on.")).to_be_visible()
+    assert await _fits(faults)
+
+
 async def _fits(page: Page) -> bool:
     return await page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
 
@@ -52,11 +62,15 @@ async def test_a_lost_notice_costs_the_payer_less_than_five_seconds(house: House
     order = await house.create_order(payment={"method": "native", "channel": "wechat_v3"})
     page = await open_page(order["cashier_url"])
     await page.evaluate("window.isTheSamePage = true")
-    tapped_s = await _pay_in_wallet(page, lose_notice=True)
+    faults = await open_page(f"{house.sandbox.url}/faults")
+    await _lose_notices_of(faults, amount="19.99")
+    tapped_s = await _pay_in_wallet(page)
     await expect(page.get_by_role("heading", name="Paid")).to_be_visible()
     assert time.monotonic() - tapped_s < HEALED_WITHIN_S
     assert await page.evaluate("window.isTheSamePage")
     assert (await house.call("GET", f"/v1/orders/{order['order_no']}")).json["learned_source"] == "query"
+    await faults.get_by_role("button", name="Forget ¥19.99").click()
+    await expect(faults.get_by_text("Lose the notice", exact=True)).to_have_count(1)
 
 
 async def test_alipays_browser_goes_to_alipay_and_comes_back_paid(house: House, open_page: OpenPage) -> None:

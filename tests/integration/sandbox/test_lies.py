@@ -72,7 +72,10 @@ async def test_the_channels_go_down_and_come_back_while_the_wallet_stays_open(
 ) -> None:
     trade_no = new_trade_no()
     await wechat_shop.place(trade_no)
-    assert await caller.admin("PUT", "/sandbox/weather", {"down": True}) == (200, {"down": True, "slow_ms": 0})
+    assert await caller.admin("PUT", "/sandbox/weather", {"down": True}) == (
+        200,
+        {"down": True, "slow_ms": 0, "clock_off_s": 0},
+    )
     try:
         assert (await wechat_shop.query(trade_no)).status == 503
         sent = alipay_shop.parameters("alipay.trade.query", {"out_trade_no": trade_no})

@@ -3,12 +3,16 @@ import signal
 import time
 from pathlib import Path
 
+import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
+from budan.sandbox.fault_texts import TEXTS as FAULT_TEXTS
+from budan.sandbox.faults import BillFaults, FaultOdds, Faults
 from budan.sandbox.records import EventKind, TradeState
 from budan.sandbox.serve import NotLoopback, run
 from budan.sandbox.wallet_texts import TEXTS
+from budan.sandbox.weather import Weather
 from budan.wire.errors import BadAnswer, NoAnswer
 from integration.sandbox.running import Caller, calling, start_sandbox
 from integration.sandbox.shops import WechatShop, new_trade_no
@@ -68,6 +72,19 @@ async def test_accounts_are_listed_without_the_channels_private_keys(wechat_shop
         ("GET /sandbox/trades?limit=many", None, (400, "count_unreadable")),
         ("GET /sandbox/trades?state=lost", None, (400, "state_unknown")),
         ("GET /sandbox/nothing", None, (404, "not_found")),
+        ("PUT /sandbox/account-faults", {"account_id": "nobody", "odds": {}}, (404, "account_unknown")),
+        ("PUT /sandbox/weather", {"account_id": "nobody", "down": True}, (404, "account_unknown")),
+        ("PUT /sandbox/bill-faults", {"account_id": "nobody", "faults": {}}, (404, "account_unknown")),
+        (
+            "PUT /sandbox/amount-faults",
+            {"amounts": [{"amount_minor": 101, "faults": {}}] * 2},
+            (400, "amount_twice"),
+        ),
+        (
+            "PUT /sandbox/amount-faults",
+            {"amounts": [{"amount_minor": number, "faults": {}} for number in range(1, 102)]},
+            (400, "body_unreadable"),
+        ),
     ],
 )
 async def test_a_wrong_wish_is_refused_by_a_stable_code(
@@ -96,3 +113,6 @@ def test_both_languages_say_the_same_things() -> None:
     assert TEXTS["zh"].keys() == TEXTS["en"].keys()
     assert {f"event_{kind.value}" for kind in EventKind} < TEXTS["zh"].keys()
     assert {f"state_{state.value}" for state in TradeState} < TEXTS["zh"].keys()
+    assert FAULT_TEXTS["zh"].keys() == FAULT_TEXTS["en"].keys()
+    fields = [field.name for kind in (Faults, FaultOdds, BillFaults, Weather) for field in msgspec.structs.fields(kind)]
+    assert {f"field_{name}" for name in fields} < FAULT_TEXTS["zh"].keys()

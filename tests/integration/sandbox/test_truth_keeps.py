@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
+from budan.sandbox.choices import OddsSet
 from budan.sandbox.faults import Dice, FaultOdds
 from budan.sandbox.journal import JOURNAL_NAME, FolderInUse, Journal
-from budan.sandbox.records import ChannelName, CodeMade, OddsSet
+from budan.sandbox.records import ChannelName, CodeMade
 from budan.sandbox.truth import Truth
 from integration.sandbox.running import Caller, RunningSandbox, calling, http_answer, receiving, start_sandbox
 from integration.sandbox.shops import WechatShop, new_trade_no
@@ -107,9 +108,10 @@ async def test_a_refund_under_way_ends_and_is_told_of_after_a_kill(
         assert second.end(by=signal.SIGTERM) == 0
 
 
-async def test_odds_are_changed_while_it_runs_and_kept(
+async def test_what_goes_wrong_is_changed_while_it_runs_and_kept(
     start: Starter, merchant_key: RSAPrivateKey, merchant_texts: dict[str, str]
 ) -> None:
+    """Odds of all and of one account, the table of amounts and the faults of bills: a restart forgets none of them."""
     first = start()
     async with calling(first.url) as caller:
         shop = await _a_shop(caller, merchant_key, merchant_texts)
@@ -119,10 +121,21 @@ async def test_odds_are_changed_while_it_runs_and_kept(
         assert (await shop.place(trade_no)).status == 500
         assert (await caller.pay(trade_no=trade_no))["notice_state"] == "dropped"
         assert (await caller.admin("PUT", "/sandbox/faults", {"busy": 2}))[0] == 400
+        account_id = shop.account["mchid"]
+        row = {"amount_minor": 777, "faults": {"double_notice": True}, "account_id": ""}
+        for name, wish in (
+            ("account-faults", {"account_id": account_id, "odds": {"slow": 1, "slow_ms": 1}}),
+            ("amount-faults", {"amounts": [row]}),
+            ("bill-faults", {"faults": {"cut_off": True}}),
+        ):
+            assert (await caller.admin("PUT", f"/sandbox/{name}", wish))[0] == 200
         first.end(by=signal.SIGKILL)
     second = start()
     async with calling(second.url) as caller:
         assert await caller.admin("GET", "/sandbox/faults") == (200, odds)
+        assert (await caller.admin("GET", "/sandbox/account-faults"))[1]["accounts"][account_id]["slow"] == 1
+        assert await caller.admin("GET", "/sandbox/amount-faults") == (200, {"amounts": [row]})
+        assert (await caller.admin("GET", "/sandbox/bill-faults"))[1]["accounts"][""]["cut_off"]
 
 
 async def test_the_audit_reads_every_trade_once_in_pages(

@@ -110,12 +110,12 @@ async def test_a_jsapi_payer_goes_back_to_the_shops_own_host_and_nowhere_else(
         assert (paid.headers["location"] == back) is goes_back
 
 
-@pytest.mark.parametrize("path", ["/wallet", "/wallet/code", "/wallet/NOSUCHTRADE"])
+@pytest.mark.parametrize("path", ["/wallet", "/wallet/code", "/wallet/NOSUCHTRADE", "/faults"])
 async def test_pages_load_nothing_from_elsewhere_and_hold_nothing_inline(caller: Caller, path: str) -> None:
     page = await caller.send("GET", path)
     read = _read(page.body)
     assert read.inline == []
-    assert all(address.startswith(("/wallet", "?")) for address in read.addresses)
+    assert all(address.startswith(("/wallet", "/faults", "?")) for address in read.addresses)
     policy = page.headers["content-security-policy"]
     assert policy.startswith("default-src 'none'; style-src 'self'; ")
     style = await caller.send("GET", "/wallet/wallet.css")
