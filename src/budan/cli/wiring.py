@@ -60,6 +60,7 @@ from budan.flows.refund_door import RefundDoor
 from budan.flows.refunding import Refunding
 from budan.flows.remedies import Remedies
 from budan.flows.replaying import Replays
+from budan.flows.sealing import Sealing
 from budan.flows.settling import SETTLE_DAILY, SettleDaily, Settling
 from budan.flows.suspicion import SILENT_S_MAX, SuspicionSteps
 from budan.flows.testifying import Testimony
@@ -410,6 +411,11 @@ def build_account_desk(opened: Opened) -> AccountDesk:
         box=opened.keys.box,
         inspect=inspect_account(opened),
     )
+
+
+def build_sealing(opened: Opened) -> Sealing:
+    """Puts what is at rest under the installation's newest key."""
+    return Sealing(database=opened.database, box=opened.keys.box)
 
 
 async def ask_channel(opened: Opened, config: AccountConfig) -> str | None:
