@@ -66,7 +66,7 @@ LIMIT $2;
 -- A page of the same secrets under another key, but for those that somebody has changed since. By the primary key.
 UPDATE webhook_endpoint AS e
 SET sealed_secret = n.sealed
-FROM unnest($1::integer [], $2::bytea [], $3::bytea []) AS n (id, was, sealed)
+FROM unnest($1::integer[], $2::bytea[], $3::bytea[]) AS n (id, was, sealed)
 WHERE e.id = n.id AND e.sealed_secret = n.was
 RETURNING e.id;
 
