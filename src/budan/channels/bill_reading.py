@@ -5,12 +5,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from datetime import date, datetime, time, timedelta
 from enum import Enum
-from functools import cache
-from importlib.resources import files
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Final
 
+from budan.channels.bill_tables import bill_sql
+from budan.channels.bill_texts import RowParts
 from budan.channels.bill_unpacking import Layout, Unpacked, unpack
 from budan.channels.settings import read_optional_text
 from budan.core.numbers import BEIJING
@@ -18,6 +19,11 @@ from budan.ports.bill import BillRefused, BillRemark, BillTables, BillTotals, Fe
 
 OTHER_DAY: Final = "other_day"
 ROWS_FILE: Final = "bill.rows"
+# Where a row with too many values has the next; NULL in every row that is right.
+BEYOND: Final = "beyond"
+ANYTHING: Final = ".*"
+# Between the values that one pattern looks at; no bill has it, for it is a control character.
+JOINER: Final = "\x01"
 
 
 class Total(Enum):
@@ -78,9 +84,9 @@ class BillFields:
 class BillForm:
     """One channel's kind of bill, with every header that it is known to have.
 
-    `patterns` gives what a column's values look like. `texts` are columns that strangers write into, which may hold the
-    separator; they stand side by side. `mark` stands before a row's first value. `kinds` and `statuses` turn the
-    channel's words into ours. A fee is `fee_unit_e5` hundred-thousandths of the major unit times the factor.
+    `patterns` gives what the values of a column look like; one without a pattern, which nobody reads, may hold anything
+    but the separator. `texts` are columns that strangers write into, which may hold that too; they stand side by side.
+    `mark` stands before a row's first value. `kinds` and `statuses` turn the channel's words into ours. A fee is `fee_unit_e5` hundred-thousandths of the major unit times the factor.
     """
 
     layout: Layout
@@ -106,7 +112,7 @@ def read_bill(
     """See Channel.read_bill."""
     rows_path = folder / ROWS_FILE
     try:
-        unpacked = unpack(bill, form.layout, rows_path=rows_path)
+        unpacked = unpack(bill, form.layout, rows_path=rows_path, parts_of=partial(_parts_of, form))
         form.check_head(unpacked.head, expected)
         shape = _shape_of(form, unpacked)
         said = form.read_foot(unpacked)
@@ -141,6 +147,7 @@ class _Found:
     far_line_no: int | None
     other_day_line_no: int | None
     other_days: int
+    ids: int | None
 
     @property
     def net_settle_minor(self) -> int:
@@ -153,34 +160,61 @@ class _Shape:
 
     form: BillForm
     columns: tuple[str, ...]
+    parts: RowParts
 
-    def position(self, names: tuple[str, ...]) -> int | None:
-        return next((self.columns.index(name) + 1 for name in names if name in self.columns), None)
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The columns under names that SQL knows: it looks at the values of those that are called fields."""
+        last = len(self.columns)
+        return tuple(
+            f"{'field' if column in self.form.patterns or place == last else 'other'}_{place}"
+            for place, column in enumerate(self.columns, start=1)
+        )
+
+    def name_of(self, columns: tuple[str, ...]) -> str:
+        """The name of the first of these that the header has, or of what is NULL in every row."""
+        return next((self.names[self.columns.index(column)] for column in columns if column in self.columns), BEYOND)
 
     @property
     def row(self) -> str:
-        """What a whole row looks like, with what stands left and right of its texts as groups."""
-        separator = re.escape(self.form.separator)
-        texts = [place for place, name in enumerate(self.columns) if name in self.form.texts]
-        patterns = [f"(?:{self.form.patterns[name]})" for name in self.columns]
-        if not texts:
-            return f"()({re.escape(self.form.mark)}{separator.join(patterns)})"
-        first, last = texts[0], texts[-1]
-        assert len(texts) == last - first + 1, "texts stand side by side"
-        left = re.escape(self.form.mark) + "".join(f"{pattern}{separator}" for pattern in patterns[:first])
-        others = f"{separator}.*" * (last - first)
-        right = "".join(f"{separator}{pattern}" for pattern in patterns[last + 1 :])
-        return f"({left}).*({others}{right})"
+        """What the fields of a row look like, each after the other. Its last value is one of them: a short row has none."""
+        *columns, last = self.columns
+        assert columns[0] in self.form.patterns, "the mark stands before the first"
+        patterns = [f"(?:{self.form.patterns[column]})" for column in columns if column in self.form.patterns]
+        return re.escape(self.form.mark) + JOINER.join([*patterns, f"(?:{self.form.patterns.get(last, ANYTHING)})"])
+
+    @property
+    def moment_from(self) -> int:
+        """From which character on a row's moment is one: the mark stands before the first value of a row."""
+        is_first = self.name_of(self.form.fields.happened_at) == self.names[0]
+        return 1 + len(self.form.mark) if is_first else 1
+
+
+def _columns_of(form: BillForm, header: str) -> tuple[str, ...] | None:
+    return next((columns for columns in form.headers if header == ",".join(columns)), None)
+
+
+def _parts_of(form: BillForm, header: str) -> RowParts | None:
+    columns = _columns_of(form, header)
+    if columns is None:
+        return None
+    texts = [place for place, column in enumerate(columns) if column in form.texts]
+    assert not texts or len(texts) == texts[-1] - texts[0] + 1, "texts stand side by side"
+    return RowParts(
+        separator=form.separator.encode(),
+        columns=len(columns),
+        first_text=texts[0] if texts else 0,
+        texts=len(texts),
+    )
 
 
 def _shape_of(form: BillForm, unpacked: Unpacked) -> _Shape:
-    header = unpacked.head[-1]
-    for columns in form.headers:
-        if header == ",".join(columns):
-            return _Shape(form=form, columns=columns)
-    raise BillRefused(
-        "header", line_no=len(unpacked.head), detail="is none that this channel's bills are known to have"
-    )
+    columns, parts = _columns_of(form, unpacked.head[-1]), _parts_of(form, unpacked.head[-1])
+    if columns is None or parts is None:
+        raise BillRefused(
+            "header", line_no=len(unpacked.head), detail="is none that this channel's bills are known to have"
+        )
+    return _Shape(form=form, columns=columns, parts=parts)
 
 
 def _read_rows(
@@ -192,17 +226,24 @@ def _read_rows(
     expected: ExpectedBill,
     said: Mapping[Total, int],
 ) -> ReadBill:
-    tables.execute(_sql("bill_line_create"))
-    tables.execute(_sql("bill_line_read"), _read_parameters(unpacked, shape=shape, form=form, expected=expected))
+    lines_before = len(unpacked.head)
+    tables.execute(bill_sql("bill_text_create"))
+    tables.execute(bill_sql("bill_text_begin"), {"lines_before": lines_before, "account_no": expected.account_no})
+    tables.execute(bill_sql("bill_line_show"))
+    tables.execute(bill_sql("bill_text_read"), _read_parameters(unpacked, shape=shape, form=form, expected=expected))
     day_from = datetime.combine(expected.day, time(), tzinfo=BEIJING)
     cursor = tables.execute(
-        _sql("bill_line_totals"),
-        {"account_no": expected.account_no, "day_from": day_from, "day_to": day_from + timedelta(days=1)},
+        bill_sql("bill_text_totals"),
+        {
+            "day_from": day_from,
+            "day_to": day_from + timedelta(days=1),
+            "lines_before": lines_before,
+        },
     )
     found = _Found(*cursor.fetchone())
     _refuse_unread(unpacked, found, shape=shape)
     _refuse_foreign(found)
-    (repeated,) = tables.execute(_sql("bill_line_repeated")).fetchone()
+    (repeated,) = tables.execute(bill_sql("bill_text_repeated"), {"lines_before": lines_before}).fetchone()
     if repeated is not None:
         raise BillRefused("row_repeated", line_no=repeated, detail="an earlier line has the same payment or refund")
     _refuse_other_sums(unpacked, found, said)
@@ -210,15 +251,15 @@ def _read_rows(
 
 
 def _read_parameters(unpacked: Unpacked, *, shape: _Shape, form: BillForm, expected: ExpectedBill) -> dict[str, object]:
-    positions = {field.name: shape.position(getattr(form.fields, field.name)) for field in fields(form.fields)}
+    names = {field.name: shape.name_of(getattr(form.fields, field.name)) for field in fields(form.fields)}
     return {
-        **positions,
+        **names,
         "path": str(unpacked.rows_path),
-        "lines_before": len(unpacked.head),
         "separator": form.separator,
+        "columns": dict.fromkeys([*shape.names, BEYOND], "VARCHAR"),
         "row": shape.row,
-        "columns": len(shape.columns),
-        "moment": form.mark + form.moment if positions["happened_at"] == 1 else form.moment,
+        "moment": form.moment,
+        "moment_from": shape.moment_from,
         "kind_words": list(form.kinds),
         "kinds": list(form.kinds.values()),
         "status_words": list(form.statuses),
@@ -228,28 +269,54 @@ def _read_parameters(unpacked: Unpacked, *, shape: _Shape, form: BillForm, expec
         "refund_fee_factor": form.refund_fee_factor,
         "default_currency": "CNY",
         # Where no row names the account, the head has.
-        "default_account_no": expected.account_no,
+        "expected_account_no": expected.account_no,
     }
 
 
 def _refuse_unread(unpacked: Unpacked, found: _Found, *, shape: _Shape) -> None:
-    assert found.rows == unpacked.rows, "every line became a row"
-    if (line_no := found.unread_line_no) is not None:
-        with unpacked.rows_path.open(encoding="utf-8", newline="\n") as rows:
-            (line,) = islice(rows, line_no - len(unpacked.head) - 1, line_no - len(unpacked.head))
-        raise _explain(line.rstrip("\n"), line_no, shape=shape)
+    """Look at the lines one by one from the first that was not read: beside a bad one it may be right (bill_texts.py)."""
+    if found.rows == unpacked.rows and found.unread_line_no is None:
+        assert found.ids in {None, found.rows}, "the rows lie side by side"
+        return
+    first_row_line_no = len(unpacked.head) + 1
+    # DuckDB passes over a blank line.
+    from_line_no = found.unread_line_no if found.rows == unpacked.rows else first_row_line_no
+    assert from_line_no is not None
+    with unpacked.rows_path.open("rb") as rows:
+        lines = islice(rows, from_line_no - first_row_line_no, None)
+        for line_no, line in enumerate(lines, start=from_line_no):
+            _refuse_bad(line.removesuffix(b"\n"), line_no, shape=shape)
+    detail = f"{shape.form.fields.happened_at[0]} is no moment"
+    raise BillRefused("row_value", line_no=from_line_no, detail=detail)
 
 
-def _explain(line: str, line_no: int, *, shape: _Shape) -> BillRefused:
-    """Which field of a row that was not read is at fault; values are not repeated, for payers stand among them."""
+def _refuse_bad(line: bytes, line_no: int, *, shape: _Shape) -> None:
+    """Say which field of a row is at fault; values are not repeated, for payers stand among them."""
     form, columns = shape.form, shape.columns
-    values = line.removeprefix(form.mark).split(form.separator)
-    if not line.startswith(form.mark) or len(values) != len(columns):
-        return BillRefused("row_fields", line_no=line_no, detail=f"{len(values)} fields, not {len(columns)}")
+    if not line:
+        raise BillRefused("blank_line", line_no=line_no)
+    as_it_stands = shape.parts.show(line)
+    count = as_it_stands.count(shape.parts.separator) + 1
+    values = shape.parts.hide(as_it_stands).decode().removeprefix(form.mark).split(form.separator)
+    of_other_length = BillRefused("row_fields", line_no=line_no, detail=f"{count} fields, not {len(columns)}")
+    if not line.startswith(form.mark.encode()) or len(values) != len(columns):
+        raise of_other_length
     for column, value in zip(columns, values, strict=True):
-        if re.fullmatch(form.patterns[column], value, re.ASCII) is None:
-            return BillRefused("row_value", line_no=line_no, detail=f"{column} is not what it should be")
-    return BillRefused("row_value", line_no=line_no, detail=f"{form.fields.happened_at[0]} is no moment")
+        if re.fullmatch(form.patterns.get(column, ANYTHING), value, re.ASCII) is None:
+            if count != len(columns):
+                raise of_other_length
+            raise BillRefused("row_value", line_no=line_no, detail=f"{column} is not what it should be")
+    moment_column = next(column for column in form.fields.happened_at if column in columns)
+    if not _is_moment(values[columns.index(moment_column)], form):
+        raise BillRefused("row_value", line_no=line_no, detail=f"{moment_column} is no moment")
+
+
+def _is_moment(text: str, form: BillForm) -> bool:
+    try:
+        datetime.strptime(text, form.moment).replace(tzinfo=BEIJING)
+    except ValueError:
+        return False
+    return True
 
 
 def _refuse_foreign(found: _Found) -> None:
@@ -287,8 +354,3 @@ def _remarks(found: _Found) -> tuple[BillRemark, ...]:
         return ()
     # Real bills hold a few rows of the next day; whoever reconciles decides about them.
     return (BillRemark(code=OTHER_DAY, line_no=found.other_day_line_no, count=found.other_days),)
-
-
-@cache
-def _sql(name: str) -> str:
-    return files("budan.channels").joinpath("sql", f"{name}.sql").read_text(encoding="utf-8")

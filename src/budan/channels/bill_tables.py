@@ -2,6 +2,8 @@
 
 from collections.abc import Generator
 from contextlib import contextmanager
+from functools import cache
+from importlib.resources import files
 from pathlib import Path
 from typing import Final
 
@@ -19,6 +21,13 @@ def open_tables(folder: Path, *, memory_mb: int, threads: int) -> Generator[Bill
     settings = dict(table_settings(folder=folder, memory_mb=memory_mb, threads=threads))
     try:
         with duckdb.connect(str(path), config={**settings}) as tables:
+            tables.execute(bill_sql("tables_prepare"))
             yield tables
     finally:
         path.unlink(missing_ok=True)
+
+
+@cache
+def bill_sql(name: str) -> str:
+    """The statement of this name in sql/."""
+    return files("budan.channels").joinpath("sql", f"{name}.sql").read_text(encoding="utf-8")

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
 
+from budan.channels.bill_texts import RowParts
 from budan.ports.bill import BillRefused, FetchedBill, Packing
 
 # Small enough for all that is done to a chunk to find it in the processor's cache.
@@ -48,7 +49,10 @@ class Layout:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unpacked:
-    """The rows are lines of UTF-8 in `rows_path`, each ended by LF; `foot_from` is the number of the foot's first line."""
+    """The rows are lines of UTF-8 in `rows_path`, each ended by LF; `foot_from` is the number of the foot's first line.
+
+    Within them, a separator that a text holds is hidden (bill_texts.py), but for lines beside one that is refused.
+    """
 
     head: tuple[str, ...]
     foot: tuple[str, ...]
@@ -59,11 +63,16 @@ class Unpacked:
     side: str | None
 
 
-def unpack(bill: FetchedBill, layout: Layout, *, rows_path: Path) -> Unpacked:
-    """Unpacks in constant memory; raises BillRefused for bytes that are not the channel's or no lines of text."""
+def unpack(
+    bill: FetchedBill, layout: Layout, *, rows_path: Path, parts_of: Callable[[str], RowParts | None]
+) -> Unpacked:
+    """Unpacks in constant memory; raises BillRefused for bytes that are not the channel's or no lines of text.
+
+    `parts_of` gives a row's parts by the header; None where it is unknown, and then nobody reads the rows.
+    """
     try:
         with _opened(bill, layout) as (stream, side):
-            parting = _Parting(layout)
+            parting = _Parting(layout, parts_of)
             digests = _Digests(bill.sha1)
             with rows_path.open("wb") as rows:
                 for lines in _lines(digests.through(_chunks(stream)), layout, parting):
@@ -101,26 +110,48 @@ class _Digests:
 class _Parting:
     """Tells head, rows and foot apart while whole lines pass; keeps back what may be the foot."""
 
-    def __init__(self, layout: Layout) -> None:
+    def __init__(self, layout: Layout, parts_of: Callable[[str], RowParts | None]) -> None:
         self._layout = layout
+        self._parts_of = parts_of
+        self._parts: RowParts | None = None
         self._head = b""
         self._head_lines = 0
         self._kept = b""
         self._lines = 0
+        self._rows_past = 0
 
     def rows_of(self, lines: bytes) -> bytes:
-        """The lines of these that are certainly rows."""
+        """The lines of these that are certainly rows, each with as many separators as it should have."""
         self._lines += lines.count(b"\n")
-        while self._head_lines < self._layout.head_lines and lines:
-            head, _, lines = lines.partition(b"\n")
-            self._head += head + b"\n"
-            self._head_lines += 1
+        if self._head_lines < self._layout.head_lines:
+            lines = self._head_of(lines)
         self._kept += lines
         end = len(self._kept)
         for _ in range(self._layout.foot_lines + 1):
             end = self._kept.rfind(b"\n", 0, end)
         rows, self._kept = self._kept[: end + 1], self._kept[end + 1 :]
-        return rows
+        rows_past = self._lines - self._head_lines - self._kept.count(b"\n")
+        count, self._rows_past = rows_past - self._rows_past, rows_past
+        if self._parts is None or self._parts.are_regular(rows, count):
+            return rows
+        return self._made_regular(rows, self._head_lines + rows_past - count + 1, self._parts)
+
+    @staticmethod
+    def _made_regular(lines: bytes, first_line_no: int, parts: RowParts) -> bytes:
+        single = lines.removesuffix(b"\n").split(b"\n")
+        for line_no, line in enumerate(single, start=first_line_no):
+            if not line:
+                raise BillRefused("blank_line", line_no=line_no)
+        return b"\n".join([*map(parts.hide, single), b""])
+
+    def _head_of(self, lines: bytes) -> bytes:
+        while self._head_lines < self._layout.head_lines and lines:
+            line, _, lines = lines.partition(b"\n")
+            self._head += line + b"\n"
+            self._head_lines += 1
+            if self._head_lines == self._layout.head_lines:
+                self._parts = self._parts_of(line.decode())
+        return lines
 
     @property
     def lines(self) -> int:
@@ -163,20 +194,33 @@ def _lines(chunks: Iterator[bytes], layout: Layout, parting: _Parting) -> Genera
 
 def _clean(lines: bytes, layout: Layout, lines_before: int) -> bytes:
     """Whole lines, judged at once: a look at each line would cost more than reading them."""
-    clean = lines.translate(None, _CONTROLS)
+    clean = lines.translate(None, _CONTROLS + b"\t" if layout.tab_ended else _CONTROLS)
     dropped = len(lines) - len(clean)
-    # CR before each LF, or nowhere: counting both is much cheaper than looking for the pair.
-    if dropped and not dropped == lines.count(b"\r") == lines.count(b"\n"):
-        clean = lines.replace(b"\r\n", b"\n")
-        if len(clean.translate(None, _CONTROLS)) != len(clean):
-            raise _first_bad(
-                clean, lines_before, "control_character", lambda line: line.translate(None, _CONTROLS) != line
-            )
-    lines = clean
-    if lines.startswith(b"\n") or b"\n\n" in lines:
-        raise _first_bad(lines, lines_before, "blank_line", lambda line: not line)
-    lines = _as_utf8(lines, layout.encoding, lines_before)
-    return lines.replace(b"\t,", b",").replace(b"\t\n", b"\n") if layout.tab_ended else lines
+    if dropped and dropped != _count_ends(lines, layout):
+        clean = _clean_closely(lines, layout, lines_before)
+    return _as_utf8(clean, layout.encoding, lines_before)
+
+
+def _count_ends(lines: bytes, layout: Layout) -> int:
+    """How many characters end lines beside LF, and values beside the separator; -1 where CR is not before each LF.
+
+    Counting CR and LF is much cheaper than looking for the pair.
+    """
+    returns = lines.count(b"\r")
+    if returns and returns != lines.count(b"\n"):
+        return -1
+    if not layout.tab_ended:
+        return returns
+    return returns + lines.count(b"\t,") + lines.count(b"\t\r\n" if returns else b"\t\n")
+
+
+def _clean_closely(lines: bytes, layout: Layout, lines_before: int) -> bytes:
+    clean = lines.replace(b"\r\n", b"\n")
+    if len(clean.translate(None, _CONTROLS)) != len(clean):
+        numbered = enumerate(clean.split(b"\n"), start=lines_before + 1)
+        line_no = next(number for number, line in numbered if line.translate(None, _CONTROLS) != line)
+        raise BillRefused("control_character", line_no=line_no)
+    return clean.replace(b"\t,", b",").replace(b"\t\n", b"\n") if layout.tab_ended else clean
 
 
 def _as_utf8(lines: bytes, encoding: str, lines_before: int) -> bytes:
@@ -186,11 +230,6 @@ def _as_utf8(lines: bytes, encoding: str, lines_before: int) -> bytes:
         line_no = lines_before + lines.count(b"\n", 0, error.start) + 1
         raise BillRefused("encoding", line_no=line_no, detail=f"no {encoding}") from error
     return lines if encoding == "utf-8" else text.encode()
-
-
-def _first_bad(lines: bytes, lines_before: int, code: str, is_bad: Callable[[bytes], bool]) -> BillRefused:
-    numbered = enumerate(lines.split(b"\n"), start=lines_before + 1)
-    return BillRefused(code, line_no=next(number for number, line in numbered if is_bad(line)))
 
 
 def _chunks(stream: _Stream) -> Generator[bytes]:

@@ -77,10 +77,7 @@ class Evidence:
 
 
 def evidence_digest(evidence: Evidence) -> bytes:
-    """Digest of the normalised statement, without source, nonce or time: the same news twice is one row.
-
-    A row of a bill is told apart from the channel's signed word of the same, which must not be lost beside it (I4).
-    """
+    """Digest of the normalised statement, without source, nonce or time: the same news twice is one row."""
     statement = "\n".join(
         repr(part)
         for part in (
@@ -99,5 +96,4 @@ def evidence_digest(evidence: Evidence) -> bytes:
             evidence.refunded_hint,
         )
     )
-    marked = f"bill\n{statement}" if evidence.source is Source.BILL else statement
-    return sha256(marked.encode()).digest()
+    return sha256(statement.encode()).digest()

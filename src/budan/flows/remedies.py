@@ -26,10 +26,7 @@ class RemedyFilter:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RemedyLine:
-    """A completion that did not come the normal way. `recover_s` is from the payment to the completion.
-
-    `found_by` is `bill` where a row of the channel's bill had it asked, else how it was learned.
-    """
+    """A completion that did not come the normal way. `recover_s` is from the payment to the completion."""
 
     trade_no: str
     merchant_id: MerchantId
@@ -45,7 +42,6 @@ class RemedyLine:
     completed_at: datetime
     recover_s: float | None
     actor: str
-    found_by: str
 
 
 class Remedies:
@@ -100,7 +96,6 @@ class Remedies:
             completed_at=row.completed_at,
             recover_s=recover_s,
             actor=row.actor,
-            found_by="bill" if row.in_bill else row.learned_source,
         )
 
 

@@ -151,6 +151,8 @@ def table_settings(*, folder: Path, memory_mb: int, threads: int) -> Mapping[str
         "threads": str(threads),
         # What does not fit in memory is written beside the bill, not where the process was started.
         "temp_directory": str(folder / "spill"),
+        # Written once and read a few times: looking for the best compression costs more than the disk it saves.
+        "force_compression": "uncompressed",
         "autoinstall_known_extensions": "false",
         "autoload_known_extensions": "false",
         "allow_community_extensions": "false",

@@ -56,7 +56,7 @@ class CopyRange:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MovedRow:
-    """A trade or a refund as it is here now; of a trade also when its channel last answered."""
+    """A trade or a refund as it is here now."""
 
     lane: int
     order_id: int
@@ -68,7 +68,6 @@ class MovedRow:
     moved_at: datetime | None
     currency: str
     amount_minor: int
-    answered_at: datetime | None
 
     @property
     def key(self) -> RowKey:

@@ -4,13 +4,15 @@ import pytest
 
 from budan.channels.alipay import bill as alipay
 from budan.channels.bill_reading import BillForm
+from budan.channels.bill_tables import open_tables
+from budan.channels.form_reader import FormReader
 from budan.channels.ipaynow import bill as ipaynow
 from budan.channels.settings import BadSettings
 from budan.channels.swiftpass import bill as swiftpass
 from budan.channels.wechat_bills import read_bill_facts
 from budan.channels.wechat_v2 import bill as wechat_v2
-from budan.ports.bill import Packing
-from unit.channels.bills import Desk, sample, zipped
+from budan.ports.bill import FetchedBill, Packing
+from unit.channels.bills import DAY, Desk, sample, zipped
 from unit.channels.builders import IPAYNOW_APP_ID, MCHID, SELLER_ID, SWIFTPASS_MCH_ID
 
 V2_LINES = sample("wechat_v2_micropay", after="Synthetic old-form ALL bill")
@@ -158,6 +160,7 @@ def test_an_ipaynow_file_that_a_person_loads_is_read(at_ipaynow: Desk) -> None:
         ([(6, ",12.80,12.80", ",12.80")], "row_fields", 6),
         ([(7, "一号店", "一,号店")], "row_fields", 7),
         ([(8, "-2.80,-2.80", "-2.8,-2.80")], "row_value", 8),
+        ([(6, "T20260101000003", "T2026\t0101000003")], "row_value", 6),
         ([(9, "结束", "")], "summary", 9),
         ([(10, "2笔", "3笔")], "summary_mismatch", None),
         ([(10, "47.80", "47.81")], "summary_mismatch", 9),
@@ -206,6 +209,28 @@ def test_an_ipaynow_file_that_is_not_right_is_refused_with_its_line(at_ipaynow: 
     assert at_ipaynow.refusal(text(changed(IPAYNOW_LINES, (5, "4500", "4501")))) == ("summary_mismatch", 5)
     assert at_ipaynow.refusal(text(changed(IPAYNOW_LINES, (2, "A001", "A002")))) == ("row_value", 2)
     assert at_ipaynow.refusal(text(changed(IPAYNOW_LINES, (4, "REFUND,13", "REFUND")))) == ("row_fields", 4)
+
+
+def test_lines_are_numbered_as_they_stand_when_several_threads_read_them(at_ipaynow: Desk, tmp_path: Path) -> None:
+    """No row carries its number: it is where the row lies, whoever read it."""
+    # More than the eight megabytes that one thread takes.
+    rows = 60_000
+    lines = [
+        IPAYNOW_LINES[0],
+        *(f"T{nth:014},N{nth:063},C{nth:063},PAY,13,1280,8,20260101120000,A001," for nth in range(rows)),
+        f"TOTAL,{rows},,,,{rows * 1280},{rows * 8},,,",
+    ]
+    path = tmp_path / "bill"
+    path.write_bytes(text(lines))
+    with open_tables(tmp_path, memory_mb=128, threads=2) as tables:
+        reader = FormReader(form=ipaynow.bill_form(), account_no=IPAYNOW_APP_ID)
+        reader.read_bill(tables, FetchedBill(path=path, packing=Packing.PLAIN), day=DAY, folder=tmp_path)
+        misplaced = tables.execute(
+            "SELECT count(*) FROM bill_line WHERE trade_no != 'T' || lpad((line_no - 2)::varchar, 14, '0')"
+        )
+        assert misplaced.fetchall() == [(0,)]
+    spoiled = changed(lines, (rows - 9, ",PAY,", ",PAID,"), (rows, ",A001,", ",A002,"))
+    assert at_ipaynow.refusal(text(spoiled)) == ("row_value", rows - 9)
 
 
 def test_unconfirmed_facts_are_settings_of_the_account(tmp_path: Path) -> None:

@@ -85,6 +85,15 @@ def test_a_name_of_goods_may_hold_the_separator(desk: Desk) -> None:
     assert rows == desk.read(bill())[1]
 
 
+def test_a_bad_line_is_named_beside_a_right_one_that_makes_up_for_its_separators(desk: Desk) -> None:
+    """Separators are counted for many lines at once, and what one lacks another may have in a name."""
+    assert desk.refusal(bill((2, "拿铁", "拿,`铁"), (3, ",`CMB_CREDIT", ""))) == ("row_fields", 3)
+    lines = bill((2, "拿铁", ",`" * 26)).split(b"\r\n")
+    assert desk.refusal(b"\r\n".join([*lines[:3], b"", *lines[3:]])) == ("blank_line", 4)
+    # So many are missing in the two lines of the summary, which are no rows.
+    assert desk.read(bill((2, "拿铁", ",`" * 46)))[1] == desk.read(bill())[1]
+
+
 @pytest.mark.parametrize(
     ("changes", "code", "line_no"),
     [
@@ -97,6 +106,7 @@ def test_a_name_of_goods_may_hold_the_separator(desk: Desk) -> None:
         ([(3, "35.00", "3 5.00")], "row_value", 3),
         ([(3, "35.00", "1e3.00")], "row_value", 3),
         ([(2, "2026-01-01", "2026-02-30")], "row_value", 2),
+        ([(2, "2026-01-01 08", "2026-01-01 24")], "row_value", 2),
         ([(2, "SUCCESS", "WAITING")], "row_value", 2),
         ([(4, "ORIGINAL,`SUCCESS", "ORIGINAL,`DONE")], "row_value", 4),
         ([(4, MCHID, "1900000110")], "foreign_account", 4),

@@ -22,17 +22,15 @@ _SUMMARY_ENDS: Final = "业务明细(汇总).csv"
 _SUMMARY_HEADER: Final = "门店编号,门店名称,交易订单总笔数,退款订单总笔数"
 
 _KINDS: Final = {"交易": "payment", "退款": "refund"}
-_MOMENT_PATTERN: Final = r"[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}"
+_MOMENT_PATTERN: Final = r"[0-9]{4}-[0-9]{2}-[0-9]{2} (?:[01][0-9]|2[0-3]):[0-9]{2}:[0-9]{2}"
 _NUMBER_PATTERN: Final = r"[!-+\--~]{1,64}"  # visible ASCII but for the comma
 _YUAN_PATTERN: Final = r"-?[0-9]{1,12}\.[0-9]{2}"
 _FEE_PATTERN: Final = r"-?[0-9]{1,9}\.[0-9]{2,5}"
 _PATTERNS: Final = {
-    **dict.fromkeys(HEADER.split(","), r"[^,]*"),
     **{name: _YUAN_PATTERN for name in HEADER.split(",") if name.endswith("（元）")},
     "支付宝交易号": _NUMBER_PATTERN,
     "商户订单号": _NUMBER_PATTERN,
     "业务类型": "|".join(_KINDS),
-    "商品名称": r".*",
     "创建时间": _MOMENT_PATTERN,
     "完成时间": _MOMENT_PATTERN,
     "服务费（元）": _FEE_PATTERN,

@@ -99,9 +99,7 @@ def bill_form(facts: SwiftpassBillFacts) -> BillForm:
 
 
 def _patterns(kinds: Mapping[str, str]) -> Mapping[str, str]:
-    columns = {*HEADER.split(","), *OLD_HEADER.split(",")}
     return {
-        **dict.fromkeys(columns, backtick.UNMARKED_PATTERN),
         **dict.fromkeys(_NUMBERS, backtick.NUMBER_PATTERN),
         **dict.fromkeys(_NUMBERS_OR_NONE, backtick.NUMBER_OR_NONE_PATTERN),
         **dict.fromkeys(_AMOUNTS_OR_NONE, _YUAN_OR_NONE),
@@ -111,7 +109,5 @@ def _patterns(kinds: Mapping[str, str]) -> Mapping[str, str]:
         "退款状态": "|".join(_STATUSES),
         "货币种类": backtick.CURRENCY_PATTERN,
         "总金额": backtick.YUAN_PATTERN,
-        "商品名称": backtick.TEXT_PATTERN,
-        "商户数据包": backtick.TEXT_PATTERN,
         "手续费": backtick.FEE_PATTERN,
     }

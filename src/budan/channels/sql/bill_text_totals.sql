@@ -1,5 +1,6 @@
--- name: bill_line_totals :one
+-- name: bill_text_totals :one
 -- What the summary is held against, and the first line of each kind that does not belong: one scan, no row leaves it.
+-- Until the commit the first row's id is a large number, so lines are counted from it.
 SELECT
     count(*) AS row_count,
     count(*) FILTER (WHERE kind = 'payment') AS payments,
@@ -11,11 +12,14 @@ SELECT
     coalesce(sum(refund_minor), 0)::bigint AS refund_minor,
     coalesce(-sum(coupon_minor) FILTER (WHERE kind != 'payment'), 0)::bigint AS refund_coupon_minor,
     coalesce(sum(fee_e5), 0)::bigint AS fee_e5,
-    min(line_no) FILTER (WHERE kind IS NULL) AS unread_line_no,
-    min(line_no) FILTER (WHERE account_no IS DISTINCT FROM $account_no) AS foreign_line_no,
-    min(line_no) FILTER (
+    $lines_before + 1 - min(rowid) + min(rowid) FILTER (WHERE kind IS NULL) AS unread_line_no,
+    $lines_before + 1 - min(rowid) + min(rowid) FILTER (WHERE is_foreign) AS foreign_line_no,
+    $lines_before + 1 - min(rowid) + min(rowid) FILTER (
         WHERE happened_at < $day_from - INTERVAL 1 DAY OR happened_at >= $day_to + INTERVAL 1 DAY
     ) AS far_line_no,
-    min(line_no) FILTER (WHERE happened_at < $day_from OR happened_at >= $day_to) AS other_day_line_no,
-    count(*) FILTER (WHERE happened_at < $day_from OR happened_at >= $day_to) AS other_days
-FROM bill_line
+    $lines_before + 1 - min(rowid) + min(rowid) FILTER (
+        WHERE happened_at < $day_from OR happened_at >= $day_to
+    ) AS other_day_line_no,
+    count(*) FILTER (WHERE happened_at < $day_from OR happened_at >= $day_to) AS other_days,
+    max(rowid) - min(rowid) + 1 AS ids
+FROM bill_text
