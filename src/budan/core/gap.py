@@ -15,6 +15,7 @@ class GapCause(Enum):
 
     NOTICE_MISSING = "notice_missing"
     NOTICE_LATE = "notice_late"
+    NOTICE_REJECTED = "notice_rejected"
     REPLY_MISSING = "reply_missing"
     OUR_QUEUE = "our_queue"
     MERCHANT_ENDPOINT = "merchant_endpoint"
@@ -25,7 +26,8 @@ class Milestones:
     """The moments between a payment and the merchant's word that it was taken; None has not happened.
 
     `noticed_at` is the first verified notice of the paying trade, `told_at` the first delivery that left. `is_to_tell`
-    says that an event waits for an endpoint.
+    says that an event waits for an endpoint. `rejected_at` is the first notice to the paying account, from the payment
+    until we knew of it, whose signature did not hold: of whom it told, nobody can say.
     """
 
     direction: Direction
@@ -34,6 +36,7 @@ class Milestones:
     learned_source: str
     completed_at: datetime
     noticed_at: datetime | None
+    rejected_at: datetime | None
     is_to_tell: bool
     told_at: datetime | None
     taken_at: datetime | None
@@ -75,7 +78,9 @@ def _unheard_cause(milestones: Milestones) -> GapCause:
         return GapCause.OUR_QUEUE
     if noticed_at is not None or milestones.learned_source == "notice":
         return GapCause.NOTICE_LATE
-    return GapCause.REPLY_MISSING if milestones.direction is Direction.B2C else GapCause.NOTICE_MISSING
+    if milestones.direction is Direction.B2C:
+        return GapCause.REPLY_MISSING
+    return GapCause.NOTICE_MISSING if milestones.rejected_at is None else GapCause.NOTICE_REJECTED
 
 
 def _gap(cause: GapCause, began_at: datetime, ended_at: datetime | None, *, now: datetime) -> Gap:

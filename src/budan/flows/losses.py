@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Final
 
-from budan.core.gap import GAP_NAMED_FROM, Milestones, name_gap
+from budan.core.gap import GAP_NAMED_FROM, GapCause, Milestones, name_gap
 from budan.core.losses import UNEXPLAINED, Loss, LossTally
 from budan.core.numbers import BEIJING, Environment, MerchantId, trade_number
 from budan.ports.channel import Method, direction_of
@@ -114,13 +114,19 @@ def name_cause(row: LossRow, *, now: datetime) -> str:
             learned_source=row.learned_source,
             completed_at=row.completed_at,
             noticed_at=row.noticed_at,
+            rejected_at=row.rejected_at,
             is_to_tell=row.is_to_tell,
             told_at=row.told_at,
             taken_at=row.taken_at,
         ),
         now=now,
     )
-    return gap.cause.value if gap is not None else row.remedy_cause or UNEXPLAINED
+    if gap is not None:
+        return gap.cause.value
+    if row.remedy_cause == GapCause.NOTICE_MISSING.value and row.rejected_at is not None:
+        # We asked so soon that nobody waited long; the notice was there all the same, and could not be believed.
+        return GapCause.NOTICE_REJECTED.value
+    return row.remedy_cause or UNEXPLAINED
 
 
 def day_of(day: date) -> tuple[datetime, datetime]:

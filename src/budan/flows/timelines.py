@@ -209,13 +209,14 @@ class Timelines:
                 raise Refused("order_not_found", param="order_no")
             trades = (await stored_reading.list_trades(transaction, [key])).get(key, [])
             rows = await _read_rows(transaction, key)
+            rejected_at = await _find_rejected(transaction, order, trades)
         return OrderTimeline(
             order_no=self._number(order, attempt=0),
             order=order,
             trades=tuple(self._trade_line(order, trade) for trade in trades),
             rows=rows,
             moments=tuple(list_moments(order, trades, rows)),
-            gap=_name_gap(order, trades, rows, now=now),
+            gap=_name_gap(order, trades, rows, rejected_at=rejected_at, now=now),
             cut=rows.cut(CHILD_ROWS_MAX),
         )
 
@@ -277,7 +278,22 @@ async def _read_rows(transaction: Transaction, key: Key) -> OrderRows:
     )
 
 
-def _name_gap(order: WholeOrder, trades: Sequence[TradeRow], rows: OrderRows, *, now: datetime) -> Gap | None:
+async def _find_rejected(transaction: Transaction, order: WholeOrder, trades: Sequence[TradeRow]) -> datetime | None:
+    """The first notice to the paying account, from the payment until we knew of it, that could not be verified."""
+    paying = next((trade for trade in trades if trade.attempt == order.paid_attempt), None)
+    if paying is None or order.paid_at is None or order.learned_at is None:
+        return None
+    return await stored.find_first_rejected(transaction, paying.account_id, since=order.paid_at, until=order.learned_at)
+
+
+def _name_gap(
+    order: WholeOrder,
+    trades: Sequence[TradeRow],
+    rows: OrderRows,
+    *,
+    rejected_at: datetime | None,
+    now: datetime,
+) -> Gap | None:
     """Where a paid order lost its time; an order that is not paid has none yet."""
     paying = next((trade for trade in trades if trade.attempt == order.paid_attempt), None)
     if paying is None or order.learned_at is None or order.completed_at is None or order.learned_source is None:
@@ -295,6 +311,7 @@ def _name_gap(order: WholeOrder, trades: Sequence[TradeRow], rows: OrderRows, *,
             learned_source=order.learned_source,
             completed_at=order.completed_at,
             noticed_at=min((notice.received_at for notice in rows.notices), default=None),
+            rejected_at=rejected_at,
             is_to_tell=bool(told),
             told_at=min(left_at, default=None),
             taken_at=max(taken_at) if told and len(taken_at) == len(told) else None,

@@ -55,7 +55,7 @@ def spoken(chosen: msgspec.Struct, texts: Mapping[str, str]) -> str:
         value = getattr(chosen, field.name)
         if value != field.default:
             text = texts[f"field_{field.name}"]
-            said = texts.get(f"word_{value}", str(value))
+            said = texts[f"word_{value}"] if isinstance(value, str) else f"{value:.10g}"
             words.append(text if value is True else f"{text}: {said}")
     return ", ".join(words)
 

@@ -30,6 +30,7 @@ class LossRow:
     completed_at: datetime
     remedy_cause: str | None
     noticed_at: datetime | None
+    rejected_at: datetime | None
     is_to_tell: bool
     told_at: datetime | None
     taken_at: datetime | None

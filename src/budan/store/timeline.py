@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from budan.core.numbers import AccountId, Lane, MerchantId, OrderId
 from budan.store.database import Transaction, columns
@@ -13,6 +13,7 @@ _ORDER_SCAN = query("order_scan")
 _ORDER_SCAN_MERCHANT = query("order_scan_merchant")
 _ORDER_FIND_WHOLE = query("order_find_whole")
 _EVIDENCE_LIST_OF = query("evidence_list_of")
+_NOTICE_FIRST_REJECTED = query("notice_first_rejected")
 _NOTICE_LIST_OF = query("notice_list_of")
 _POSTING_LIST_OF = query("posting_list_of")
 _REMEDY_LIST_OF = query("remedy_list_of")
@@ -220,6 +221,14 @@ async def list_evidence(transaction: Transaction, keys: Sequence[Key], *, rows_m
 async def list_notices(transaction: Transaction, keys: Sequence[Key], *, rows_max: int) -> list[NoticeRow]:
     """The verified notices of these orders, oldest first."""
     return await _list_of(transaction, _NOTICE_LIST_OF, NoticeRow, keys, rows_max)
+
+
+async def find_first_rejected(
+    transaction: Transaction, account_id: AccountId, *, since: datetime, until: datetime
+) -> datetime | None:
+    """When the account was first told something in this time that we could not verify."""
+    row = await transaction.one(_NOTICE_FIRST_REJECTED, account_id, since, until)
+    return cast("datetime | None", row["rejected_at"])
 
 
 async def list_postings(transaction: Transaction, keys: Sequence[Key], *, rows_max: int) -> list[PostingRow]:

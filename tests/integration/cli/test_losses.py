@@ -2,6 +2,7 @@
 
 import csv
 from datetime import timedelta
+from secrets import token_bytes
 
 import asyncpg
 
@@ -22,6 +23,19 @@ async def pay(stage: Stage, merchant: StagedMerchant, *, ago_s: float, source: S
     return order
 
 
+async def reject_a_notice(rows: Rows, merchant: StagedMerchant, *, ago_s: float) -> None:
+    """What the door keeps of a notice whose signature did not hold."""
+    await rows.execute(
+        """
+        INSERT INTO notice_rejected (account_id, digest, reason, received_at)
+        VALUES ($1, $2, 'signature_unknown_key', now() - make_interval(secs => $3))
+        """,
+        merchant.account_id,
+        token_bytes(32),
+        ago_s,
+    )
+
+
 async def test_a_days_lost_and_late_orders_are_told_by_channel_and_cause(
     stage: Stage, rows: Rows, typist: Typist
 ) -> None:
@@ -34,22 +48,32 @@ async def test_a_days_lost_and_late_orders_are_told_by_channel_and_cause(
     await rows.execute(
         "UPDATE orders SET completed_at = learned_at + interval '9 seconds' WHERE id = $1", queued.order_id
     )
+    wrong_key = await stage.add_merchant()
+    await reject_a_notice(rows, wrong_key, ago_s=59.0)
+    await reject_a_notice(rows, wrong_key, ago_s=1.5)
+    rejected = await pay(stage, wrong_key, ago_s=60.0, source=Source.QUERY)
+    soon = await pay(stage, wrong_key, ago_s=2.0, source=Source.QUERY)
     split = await pay(stage, merchant, ago_s=4.0)
     await rows.execute(
         "UPDATE orders SET completed_at = learned_at + interval '4 seconds' WHERE id = $1", split.order_id
     )
+    lost = (late, missing, quick, queued, rejected, soon, split)
     day = beijing_day(await rows.fetchval("SELECT min(booked_at) FROM posting"))
     found = await typist.json("remedies", "report", "--day", str(day))
-    assert (found["paid"], found["lost"], found["unexplained"]) == (6, 5, 1)
+    assert (found["paid"], found["lost"], found["unexplained"]) == (8, 7, 1)
     assert {(row["channel"], row["cause"]): row["orders"] for row in found["counts"]} == {
         ("wechat_v3", "notice_late"): 1,
         ("wechat_v3", "notice_missing"): 2,
+        ("wechat_v3", "notice_rejected"): 2,
         ("wechat_v3", "our_queue"): 1,
         ("wechat_v3", "unexplained"): 1,
     }
     assert 60.0 <= found["whole"]["recover_max_s"] < 120.0
     shown = await typist.type("remedies", "report", "--day", str(day), "--csv")
     lines = {line["order"]: line for line in csv.DictReader(shown.out.splitlines())}
-    causes = {order.order_no: lines[order.order_no]["cause"] for order in (late, missing, quick, queued, split)}
-    assert list(causes.values()) == ["notice_late", "notice_missing", "notice_missing", "our_queue", "unexplained"]
+    causes = {order.order_no: lines[order.order_no]["cause"] for order in lost}
+    assert list(causes.values()) == [
+        *("notice_late", "notice_missing", "notice_missing", "our_queue"),
+        *("notice_rejected", "notice_rejected", "unexplained"),
+    ]
     assert set(lines) == set(causes)

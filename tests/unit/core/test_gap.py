@@ -22,6 +22,7 @@ def the_gap(**changes: Any) -> Gap | None:
         "learned_source": "notice",
         "completed_at": after(0.6),
         "noticed_at": after(0.5),
+        "rejected_at": None,
         "is_to_tell": True,
         "told_at": after(0.7),
         "taken_at": after(0.9),
@@ -41,6 +42,16 @@ def test_an_order_that_went_the_normal_way_has_no_gap() -> None:
     [
         ({"learned_at": after(60), "noticed_at": after(60)}, GapCause.NOTICE_LATE),
         ({"learned_at": after(60), "learned_source": "query", "noticed_at": None}, GapCause.NOTICE_MISSING),
+        # Something came to the account that could not be verified, and nothing that could.
+        (
+            {"learned_at": after(60), "learned_source": "query", "noticed_at": None, "rejected_at": after(1)},
+            GapCause.NOTICE_REJECTED,
+        ),
+        # A forged copy beside the true one that came late has lost nobody anything.
+        (
+            {"learned_at": after(60), "learned_source": "query", "noticed_at": after(300), "rejected_at": after(1)},
+            GapCause.NOTICE_LATE,
+        ),
         # It came in the end, so it was not lost but late.
         ({"learned_at": after(60), "learned_source": "query", "noticed_at": after(300)}, GapCause.NOTICE_LATE),
         # It had come, and something of ours kept it from its effect.

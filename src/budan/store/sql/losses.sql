@@ -2,7 +2,8 @@
 
 -- name: loss_list :many
 -- The orders that became paid in a stretch of time and whose completion, or the merchant's word that it took it, came
--- late or not the normal way. Leans on posting_booked_at for the time and on primary keys for the rest.
+-- late or not the normal way. Leans on posting_booked_at for the time, on notice_rejected_account, and on primary keys
+-- for the rest.
 SELECT
     o.lane,
     o.id AS order_id,
@@ -18,6 +19,11 @@ SELECT
     o.completed_at,
     r.cause AS remedy_cause,
     (SELECT min(n.received_at) FROM notice AS n WHERE n.lane = o.lane AND n.order_id = o.id) AS noticed_at,
+    (
+        SELECT min(x.received_at)
+        FROM notice_rejected AS x
+        WHERE x.account_id = t.account_id AND x.received_at >= o.paid_at AND x.received_at <= o.learned_at
+    ) AS rejected_at,
     h.is_to_tell,
     (
         SELECT min(d.started_at)

@@ -159,6 +159,13 @@ WHERE n.lane = any($1)
 ORDER BY n.id
 LIMIT $3;
 
+-- name: notice_first_rejected :one
+-- When an account was first told something in a stretch of time that we could not verify. Leans on
+-- notice_rejected_account.
+SELECT min(received_at) AS rejected_at
+FROM notice_rejected
+WHERE account_id = $1 AND received_at >= $2 AND received_at <= $3;
+
 -- name: posting_list_of :many
 -- What was booked for some orders, oldest first. Leans on the primary key of posting.
 SELECT
