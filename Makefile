@@ -32,7 +32,11 @@ demo: $(RUN_READY) ## start the whole platform here and pay in it; ONCE=1 shows 
 
 test: $(DEV_READY) lint pytest ## everything that CI runs: lint, types, layers, SQL, then all tests
 
-lint: $(DEV_READY) ## what needs no test run
+lint: $(DEV_READY) ## what needs no test run; Python and SQL beside each other
+	@$(MAKE) --jobs=2 --output-sync=target lint-python lint-sql
+
+.PHONY: lint-python
+lint-python: $(DEV_READY)
 	@echo "== ruff"
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
@@ -40,6 +44,9 @@ lint: $(DEV_READY) ## what needs no test run
 	@$(BIN)/basedpyright
 	@echo "== import layers"
 	@$(BIN)/lint-imports --no-logo
+
+.PHONY: lint-sql
+lint-sql: $(DEV_READY)
 	@echo "== migrations and queries"
 	@$(if $(MIGRATIONS),$(BIN)/squawk $(MIGRATIONS))
 	@$(if $(QUERIES),$(BIN)/sqlfluff lint $(QUERIES))
