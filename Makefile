@@ -4,6 +4,8 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory
+# Where Python is told to keep nothing compiled, each start of a program costs twice the CPU, and tests start hundreds.
+export PYTHONDONTWRITEBYTECODE :=
 
 BIN := .venv/bin
 # Each stamp is touched when its step is done, so that a warm call starts nothing.
@@ -60,7 +62,7 @@ fix: $(DEV_READY) ## mend what ruff and sqlfluff can mend by themselves
 
 pytest: $(DEV_READY) chromium ## the tests with branch coverage; ARGS="-k door" chooses
 	@echo "== tests"
-	@$(BIN)/pytest -n $(TESTERS) --dist loadgroup $(if $(ARGS),$(ARGS),--cov --cov-report=term)
+	@$(BIN)/pytest -n $(TESTERS) --dist loadscope $(if $(ARGS),$(ARGS),--cov --cov-report=term)
 
 # The console's tests look at real pages. A missing browser stops the run: a skipped test would look like a passed one.
 .PHONY: chromium

@@ -90,8 +90,7 @@ PLANTS = (
     ),
 )
 
-# One platform for all of it, whoever plays the rest of the tests beside it.
-pytestmark = [pytest.mark.xdist_group("chaos"), pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(240)]
 
 
 def plant(name: str, *, tree: Path) -> None:

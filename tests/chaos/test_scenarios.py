@@ -14,8 +14,7 @@ MIXED_ORDERS = 60
 # Longer than the 90 s after which one lost notice among many that come is asked about; rest ends the waiting sooner.
 PATIENCE_S = 120.0
 
-# One platform for all of it, whoever plays the rest of the tests beside it.
-pytestmark = [pytest.mark.xdist_group("chaos"), pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(240)]
 
 
 @pytest.mark.invariant("I1", "I3", "I4", "I5", "I6", "I8", "I9", "I10", "I11")

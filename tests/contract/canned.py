@@ -10,13 +10,15 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
 from budan.wire import alipay, ipaynow, wechat_v3
-from budan.wire.field_signatures import sign_md5, sign_string
+from budan.wire.field_signatures import sign_hmac_sha256, sign_md5, sign_string
 from budan.wire.forms import render_form
 from budan.wire.ipaynow import Signed
 from budan.wire.rsa import sign_sha256
 from budan.wire.xml_fields import render_fields
 from unit.channels.builders import (
+    APPID,
     IPAYNOW_APP_ID,
+    MCHID,
     NOW_S,
     PLATFORM_SERIAL,
     SWIFTPASS_MCH_ID,
@@ -162,6 +164,24 @@ def swiftpass_message(fields: Mapping[str, str], *, key: str = "", rsa_key: RSAP
 def swiftpass_answer(fields: Mapping[str, str], **signing: Any) -> bytes:
     """A signed answer."""
     return xml_http(swiftpass_message(fields, **signing))
+
+
+def wechat_v2_message(fields: Mapping[str, str], *, key: str = "", is_hmac: bool = False) -> bytes:
+    """An answer that was understood, signed by WeChat's v2 key or by the owner of `key`."""
+    told = {"return_code": "SUCCESS", "result_code": "SUCCESS", "appid": APPID, "mch_id": MCHID, **fields}
+    sign = sign_hmac_sha256 if is_hmac else sign_md5
+    return render_fields(told | {"sign": sign(told, key=key or vectors()["wechat_v2"]["key"])})
+
+
+def wechat_v2_answer(fields: Mapping[str, str], **signing: Any) -> bytes:
+    """A signed answer."""
+    return xml_http(wechat_v2_message(fields, **signing))
+
+
+def unsigned_xml(fields: Mapping[str, str]) -> bytes:
+    """An answer in XML without a signature."""
+    members = "".join(f"<{name}>{value}</{name}>" for name, value in fields.items())
+    return xml_http(f"<xml>{members}</xml>".encode())
 
 
 def xml_http(body: bytes) -> bytes:

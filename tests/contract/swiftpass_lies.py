@@ -1,6 +1,6 @@
 """What a server on the way, or a forger, could say in Swiftpass's name, beside what Swiftpass says itself."""
 
-from contract.canned import http, swiftpass_answer, swiftpass_message, xml_http
+from contract.canned import http, swiftpass_answer, swiftpass_message, unsigned_xml, xml_http
 from unit.channels.builders import REFUND_NO, TRADE_NO, merchant_key
 
 PAID = {"out_trade_no": TRADE_NO, "trade_state": "SUCCESS", "total_fee": "1280", "fee_type": "CNY"}
@@ -26,11 +26,11 @@ def lies() -> dict[str, bytes]:
     """Answers that no call may take for a payment or an end."""
     told = {"status": "0", "result_code": "0"}
     found: dict[str, bytes] = {
-        "unsigned refusal": xml_http(_plain({"status": "400", "message": "Auth valid fail"})),
+        "unsigned refusal": unsigned_xml({"status": "400", "message": "Auth valid fail"}),
         "signed, not understood": swiftpass_answer({"status": "500", "message": "System error"}),
-        "unsigned refused charge": xml_http(_plain({**told, "result_code": "1", "need_query": "N"})),
-        "unsigned no such trade": xml_http(_plain({**told, "result_code": "1", "err_code": "ORDERNOTEXIST"})),
-        "unsigned end": xml_http(_plain({**told, "mch_id": "755000000001"})),
+        "unsigned refused charge": unsigned_xml({**told, "result_code": "1", "need_query": "N"}),
+        "unsigned no such trade": unsigned_xml({**told, "result_code": "1", "err_code": "ORDERNOTEXIST"}),
+        "unsigned end": unsigned_xml({**told, "mch_id": "755000000001"}),
         "a code unheard of": swiftpass_answer({"result_code": "1", "err_code": "ASK_LATER"}),
         "busy": swiftpass_answer({"result_code": "1", "err_code": "SYSTEMERROR", "need_query": "Y"}),
         "entities": xml_http(_BOMB),
@@ -44,7 +44,7 @@ def lies() -> dict[str, bytes]:
     for name, fields in (("query", PAID), ("charge", CHARGED)):
         good = swiftpass_message(fields)
         found |= {
-            f"unsigned {name}": xml_http(_plain({**told, **fields})),
+            f"unsigned {name}": unsigned_xml({**told, **fields}),
             f"forged {name}": swiftpass_answer(fields, key=_FOREIGN_KEY),
             f"{name} signed in another way": swiftpass_answer(fields, rsa_key=merchant_key()),
             f"replayed {name} of another trade": swiftpass_answer({**fields, **_OTHER}),
@@ -63,7 +63,7 @@ def lies() -> dict[str, bytes]:
 def refund_lies() -> dict[str, bytes]:
     """Answers that no call may take for the end of a refund."""
     found = {
-        "unsigned refusal": xml_http(_plain({"status": "0", "result_code": "1", "err_code": "NOTENOUGH"})),
+        "unsigned refusal": unsigned_xml({"status": "0", "result_code": "1", "err_code": "NOTENOUGH"}),
         "forged refusal": swiftpass_answer({"result_code": "1", "err_code": "NOTENOUGH"}, key=_FOREIGN_KEY),
         "not understood": swiftpass_answer({"status": "500"}),
         "busy": swiftpass_answer({"result_code": "1", "err_code": "SYSTEMERROR"}),
@@ -79,15 +79,10 @@ def refund_lies() -> dict[str, bytes]:
     for name, fields, amount in (("reply", REFUND_ACCEPTED, "refund_fee"), ("query", REFUND_DONE, "refund_fee_0")):
         good = swiftpass_message(fields)
         found |= {
-            f"unsigned {name}": xml_http(_plain({"status": "0", "result_code": "0", **fields})),
+            f"unsigned {name}": unsigned_xml({"status": "0", "result_code": "0", **fields}),
             f"forged {name}": swiftpass_answer(fields, key=_FOREIGN_KEY),
             f"changed {name}": xml_http(good.replace(b"280", b"281")),
             f"{name} of another merchant": swiftpass_answer({**fields, "mch_id": "755000000002"}),
             f"{name} of no amount": swiftpass_answer({**fields, amount: ""}),
         }
     return found
-
-
-def _plain(fields: dict[str, str]) -> bytes:
-    members = "".join(f"<{name}>{value}</{name}>" for name, value in fields.items())
-    return f"<xml>{members}</xml>".encode()

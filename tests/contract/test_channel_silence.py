@@ -16,6 +16,8 @@ from budan.channels.ipaynow.adapter import IpaynowChannel
 from budan.channels.session import SessionChannel
 from budan.channels.swiftpass import settings as swiftpass_settings
 from budan.channels.swiftpass.adapter import SwiftpassChannel
+from budan.channels.wechat_v2 import settings as wechat_v2_settings
+from budan.channels.wechat_v2.adapter import WechatV2Channel
 from budan.channels.wechat_v3 import settings as wechat_settings
 from budan.channels.wechat_v3.adapter import WechatV3Channel
 from budan.core.evidence import Outcome
@@ -28,7 +30,7 @@ from budan.wire.http import HttpClient
 from budan.wire.http_aiohttp import AiohttpClient
 from budan.wire.http_fast import FastHttpClient
 from budan.wire.rsa import Signer
-from contract import swiftpass_lies
+from contract import swiftpass_lies, wechat_v2_lies
 from contract.canned import (
     CannedServer,
     alipay_answer,
@@ -39,6 +41,7 @@ from contract.canned import (
     swiftpass_answer,
     wechat_answer,
     wechat_headers,
+    wechat_v2_answer,
 )
 from unit.channels.builders import (
     APPID,
@@ -58,6 +61,7 @@ from unit.channels.builders import (
     an_ipaynow_config,
     merchant_key,
 )
+from unit.channels.certified import a_wechat_v2_config
 
 # What each channel says of a paid trade, and of one that it ended: the two answers that must never be believed wrongly.
 WECHAT_PAID = {
@@ -250,12 +254,14 @@ LIES = {
     "alipay": alipay_lies() | BROKEN,
     "swiftpass": swiftpass_lies.lies() | BROKEN,
     "ipaynow": ipaynow_lies() | BROKEN,
+    "wechat_v2": wechat_v2_lies.lies() | BROKEN,
 }
 REFUND_LIES = {
     "wechat_v3": wechat_refund_lies() | BROKEN,
     "alipay": alipay_refund_lies() | BROKEN,
     "swiftpass": swiftpass_lies.refund_lies() | BROKEN,
     "ipaynow": ipaynow_refund_lies() | BROKEN,
+    "wechat_v2": wechat_v2_lies.refund_lies() | BROKEN,
 }
 
 
@@ -267,12 +273,16 @@ class Party:
     server: CannedServer
 
     async def ask_everything(self, **call: Any) -> tuple[list[PayResult], list[EndResult]]:
+        """What every call came to that moves money in, and every one that ends a trade; placements first."""
         how: Call = a_call(**call)
-        created = await self.channel.create(an_intent(), call=how)
-        assert created.action is None
+        placed: list[PayResult] = []
+        if Method.NATIVE in self.channel.capabilities.methods:
+            created = await self.channel.create(an_intent(), call=how)
+            assert created.action is None
+            placed = [created.result]
         charge = an_intent(method=Method.CODE)
         paid = [
-            created.result,
+            *placed,
             await self.channel.charge(charge, auth_code="280000000000000000", call=how),
             await self.channel.query(a_ref(), call=how),
         ]
@@ -298,6 +308,9 @@ def a_channel(name: str, *, port: int, http_client: HttpClient, signer: Signer, 
     if name == "ipaynow":
         now = ipaynow_settings.parse_settings(an_ipaynow_config(gateway=gateway))
         return IpaynowChannel(settings=now, http=http_client, monotonic_s=clock.monotonic_s)
+    if name == "wechat_v2":
+        older = wechat_v2_settings.parse_settings(a_wechat_v2_config(gateway=gateway))
+        return WechatV2Channel(settings=older, http=http_client, secure_http=http_client, monotonic_s=clock.monotonic_s)
     ali = alipay_settings.parse_settings(an_alipay_config(gateway=f"{gateway}/gateway.do"))
     return AlipayChannel(settings=ali, http=http_client, signer=signer, monotonic_s=clock.monotonic_s)
 
@@ -335,10 +348,10 @@ async def test_no_lie_and_no_broken_answer_pays_or_ends_anything(party: Party, n
     for lie, answer in LIES[name].items():
         party.server.answer = answer
         paid, ended = await party.ask_everything()
-        outcomes = [result.outcome for result in paid]
+        *placed, charged, asked = [result.outcome for result in paid]
         # A refused placement took no money and ends nothing; to a charge or a query it is silence.
-        assert outcomes[0] in {Outcome.UNKNOWN, Outcome.UNPAID_OPEN}, lie
-        assert outcomes[1:] == [Outcome.UNKNOWN] * 2, lie
+        assert set(placed) <= {Outcome.UNKNOWN, Outcome.UNPAID_OPEN}, lie
+        assert (charged, asked) == (Outcome.UNKNOWN, Outcome.UNKNOWN), lie
         assert {result.state for result in ended} <= {EndState.UNKNOWN, EndState.RETRY}, lie
         assert all(result.sent for result in (*paid, *ended)), lie
         assert not any(result.not_found or result.user_paying for result in paid), lie
@@ -364,13 +377,14 @@ async def test_the_truth_about_a_refund_is_believed(party: Party, name: str) -> 
             swiftpass_answer(swiftpass_lies.REFUND_DONE),
         ],
         "ipaynow": [ipaynow_answer(funcode, IPAYNOW_REFUNDED) for funcode in ("R001", "Q001")],
+        "wechat_v2": [wechat_v2_answer(wechat_v2_lies.REFUND_ACCEPTED), wechat_v2_answer(wechat_v2_lies.REFUND_DONE)],
     }
     party.server.answer, shown = answers[name]
     sent = await party.channel.refund(a_refund_intent(), call=a_call())
     party.server.answer = shown
     asked = await party.channel.query_refund(a_refund_ref(), call=a_call())
-    # Swiftpass accepts a refund before it does it.
-    taken = RefundOutcome.PENDING if name == "swiftpass" else RefundOutcome.SUCCEEDED
+    # Swiftpass and WeChat v2 accept a refund before they do it.
+    taken = RefundOutcome.PENDING if name in {"swiftpass", "wechat_v2"} else RefundOutcome.SUCCEEDED
     for result, outcome in ((sent, taken), (asked, RefundOutcome.SUCCEEDED)):
         assert (result.outcome, result.amount_minor, result.currency) == (outcome, 280, "CNY")
 
@@ -382,6 +396,7 @@ async def test_the_truth_beside_the_lies_is_believed(party: Party, name: str) ->
         "alipay": alipay_answer(QUERY, ALIPAY_PAID),
         "swiftpass": swiftpass_answer(swiftpass_lies.PAID),
         "ipaynow": ipaynow_answer("MQ002", IPAYNOW_PAID),
+        "wechat_v2": wechat_v2_answer(wechat_v2_lies.PAID),
     }
     party.server.answer = answers[name]
     result = await party.channel.query(a_ref(), call=a_call())
@@ -392,7 +407,9 @@ async def test_the_truth_beside_the_lies_is_believed(party: Party, name: str) ->
 async def test_a_channel_that_never_answers_leaves_everything_unknown(party: Party) -> None:
     party.server.answer = None
     paid, ended = await party.ask_everything(deadline_s=0.1)
-    assert [(result.outcome, result.sent, result.code) for result in paid] == [(Outcome.UNKNOWN, True, "no_answer")] * 3
+    assert [(result.outcome, result.sent, result.code) for result in paid] == [
+        (Outcome.UNKNOWN, True, "no_answer")
+    ] * len(paid)
     assert [(result.state, result.sent) for result in ended] == [(EndState.UNKNOWN, True)] * len(ended)
     refunds = await party.ask_of_refunds(deadline_s=0.1)
     assert [(result.outcome, result.sent) for result in refunds] == [(RefundOutcome.UNKNOWN, True)] * 2
@@ -403,7 +420,7 @@ async def test_a_channel_that_cannot_be_reached_was_sent_nothing(party: Party) -
     paid, ended = await party.ask_everything()
     assert [(result.outcome, result.sent, result.code) for result in paid] == [
         (Outcome.UNPAID_OPEN, False, "not_sent")
-    ] * 3
+    ] * len(paid)
     assert [(result.state, result.sent) for result in ended] == [(EndState.RETRY, False)] * len(ended)
     refunds = await party.ask_of_refunds()
     assert [(result.outcome, result.sent) for result in refunds] == [(RefundOutcome.UNKNOWN, False)] * 2
@@ -415,7 +432,7 @@ async def test_past_its_send_window_nothing_leaves(party: Party, clock: HandCloc
     """A request that leaves later could be paid after everybody was told that it was not."""
     for send_before_s in (clock.seconds, clock.seconds - 100):
         paid, ended = await party.ask_everything(send_before_s=send_before_s)
-        assert [(result.outcome, result.sent) for result in paid] == [(Outcome.UNPAID_OPEN, False)] * 3
+        assert [(result.outcome, result.sent) for result in paid] == [(Outcome.UNPAID_OPEN, False)] * len(paid)
         assert [(result.state, result.sent) for result in ended] == [(EndState.RETRY, False)] * len(ended)
         refunds = await party.ask_of_refunds(send_before_s=send_before_s)
         assert [(result.outcome, result.sent) for result in refunds] == [(RefundOutcome.UNKNOWN, False)] * 2

@@ -133,6 +133,18 @@ async def test_a_method_without_what_it_needs_is_refused_before_anything_is_sent
     signer.close()
 
 
+async def test_a_life_that_the_account_calls_too_short_is_not_sent() -> None:
+    """Whether a bank's gateway takes less than five minutes is not confirmed, so the account says it."""
+    party, signer = await a_party(c2b_life_s_min="300")
+    for life_s, sent in ((299, False), (300, True)):
+        party.server.answer = swiftpass_answer({"code_url": "https://qr.example/1"})
+        created = await party.channel.create(an_intent(expires_at=NOW + timedelta(seconds=life_s)), call=a_call())
+        assert (created.result.sent, created.action is not None) == (sent, sent)
+    await party.channel.end_session()
+    await party.server.stop()
+    signer.close()
+
+
 async def test_a_charge_sends_the_code_and_no_address_for_a_notice(party: Party, signing: dict[str, Any]) -> None:
     party.server.answer = swiftpass_answer(PAID, **signing)
     intent = an_intent(method=Method.CODE, store_id="7", device_id="POS7", device_ip="10.0.0.8")

@@ -6,15 +6,18 @@ from dataclasses import dataclass
 
 from budan.channels.settings import BadSettings
 from budan.cli.settings import Settings
-from budan.cli.wiring import KINDS, open_database
+from budan.cli.wiring import KINDS, build_bill_days, open_database, open_reconciliation
 from budan.core.errors import Refused
 from budan.core.numbers import AccountId
+from budan.flows.bill_days import BillDays
 from budan.flows.discrepancies import Discrepancies
+from budan.flows.door import Door
+from budan.flows.healths import AccountHealths
 from budan.flows.reconciling import BillReader, Reconciliation
 from budan.host.resources import usable_cores
 from budan.ports.channel import AccountConfig
 from budan.store import directory
-from budan.store.database import Database, Workload
+from budan.store.database import Database
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +27,7 @@ class BooksDesk:
     database: Database
     reconciliation: Reconciliation
     discrepancies: Discrepancies
+    bills: BillDays
 
     async def find_account(self, name: str, *, channel: str | None) -> AccountConfig:
         """The account of a number or name, without its secrets.
@@ -59,17 +63,17 @@ async def open_books_desk(settings: Settings, *, dsn: str) -> AsyncGenerator[Boo
     """The desk on the settings' database."""
     async with (
         open_database(settings, dsn=dsn) as opened,
-        open_database(settings, dsn=dsn, workload=Workload.BULK) as bulk,
+        open_reconciliation(opened, cores=usable_cores()) as reconciliation,
+        Door(
+            database=opened.database,
+            environment=settings.environment,
+            lanes=opened.lanes,
+            healths=AccountHealths(database=opened.database, clock=opened.clock),
+        ) as door,
     ):
         yield BooksDesk(
             database=opened.database,
-            reconciliation=Reconciliation(
-                database=opened.database,
-                bulk=bulk.database,
-                environment=settings.environment,
-                lanes=opened.lanes,
-                folder=settings.folder / "reconcile",
-                threads=max(1, int(usable_cores())),
-            ),
-            discrepancies=Discrepancies(database=opened.database),
+            reconciliation=reconciliation,
+            discrepancies=Discrepancies(database=opened.database, door=door),
+            bills=build_bill_days(opened),
         )

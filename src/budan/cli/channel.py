@@ -3,6 +3,7 @@
 import sys
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Final, ParamSpec, TypeVar
 
@@ -13,10 +14,11 @@ from rich.table import Table
 from budan.cli.frame import EXIT_BROKEN, OUT, database_dsn, json_option, print_json, run_async, with_settings
 from budan.cli.sandbox_account import add_sandbox_account
 from budan.cli.settings import Settings
-from budan.cli.wiring import Opened, ask_channel, build_account_desk, open_database
+from budan.cli.wiring import Opened, ask_channel, build_account_desk, build_sealing, open_database
 from budan.core.errors import Refused
 from budan.flows.account_desk import METHODS, AccountDesk, AccountStanding, Payee
 from budan.flows.choosing import CHANNELS
+from budan.flows.sealing import SealedAgain
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -146,29 +148,41 @@ def channel_enable(*, account_id: int, settings: Settings, as_json: bool) -> Non
 
 
 @channel.command("rotate")
-@click.argument("account_id", type=int)
+@click.argument("account_id", type=int, required=False)
 @click.option("--set", "sets", multiple=True, metavar="FIELD=VALUE", help="A setting that changes with the keys.")
 @click.option("--secret-file", "files", multiple=True, metavar="FIELD=PATH", help="A new key; - is the standard input.")
 @click.option(
     "--overlap-s", type=int, default=OVERLAP_S_DEFAULT, show_default=True, help="How long the old keys count too."
 )
 @click.option("--end-overlap", is_flag=True, help="Refuse what was signed with the old keys from now on.")
+@click.option("--reseal", is_flag=True, help="Seal all secrets of the database with the installation's newest key.")
 @with_settings(*_STORE)
 @json_option
 def channel_rotate(
     *,
-    account_id: int,
+    account_id: int | None,
     sets: tuple[str, ...],
     files: tuple[str, ...],
     overlap_s: int,
     end_overlap: bool,
+    reseal: bool,
     settings: Settings,
     as_json: bool,
 ) -> None:
     """Put new keys in place of an account's; what is not named stays.
 
     What the channel signed or sealed with the old ones still counts for a while: notices on their way are not lost.
+    With --reseal no account is named: it is the installation's own key that was replaced.
     """
+    if reseal:
+        if account_id is not None or sets or files or end_overlap:
+            raise Refused(
+                "options_exclude", param="reseal", detail="it is of all accounts, and changes no key of theirs"
+            )
+        _reseal(settings, as_json=as_json)
+        return
+    if account_id is None:
+        raise Refused("option_missing", param="account", detail="which account gets new keys")
     if end_overlap == bool(sets or files):
         raise Refused("options_exclude", param="end_overlap", detail="either new keys, or the end of the old ones")
     given = _read_pairs(sets), _read_files(files)
@@ -188,6 +202,24 @@ def channel_rotate(
         OUT.print(
             f"account {account_id}: " + ("the old keys are refused" if until is None else f"old keys until {until}")
         )
+
+
+def _reseal(settings: Settings, *, as_json: bool) -> None:
+    async def seal() -> SealedAgain:
+        async with open_database(settings, dsn=database_dsn(settings)) as opened:
+            return await build_sealing(opened).seal_again()
+
+    done = run_async(seal())
+    if as_json:
+        print_json({**asdict(done), "whole": done.is_whole})
+    else:
+        OUT.print(f"sealed anew: {done.accounts} accounts, {done.endpoints} webhook endpoints")
+        for name in done.unreadable:
+            OUT.print(f"  {name}: no key opens it", markup=False)
+        if done.changing:
+            OUT.print(f"  {done.changing} were changed at the same time: run it again")
+    if not done.is_whole:
+        raise SystemExit(EXIT_BROKEN)
 
 
 def _payee_options(command: Callable[P, R]) -> Callable[P, R]:

@@ -2,7 +2,7 @@
 
 import csv
 import sys
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
@@ -23,6 +23,7 @@ from budan.core.journal import render_amount
 from budan.core.money import CURRENCY_EXPONENTS
 from budan.core.numbers import beijing_day
 from budan.core.reconcile import parse_rate
+from budan.flows.bill_days import WaitedBill
 from budan.flows.day_page import render_page
 from budan.flows.day_report import DayReport
 from budan.flows.discrepancies import LIST_ROWS_MAX, RESOLUTIONS, DiscrepancyView
@@ -93,16 +94,19 @@ def reconcile(
 @with_settings(*_STORE)
 @json_option
 def reconcile_runs(*, account: int | None, day: date | None, limit: int, settings: Settings, as_json: bool) -> None:
-    """Which bills were compared, newest first."""
+    """Which bills were compared, newest first, and which are waited for."""
 
-    async def read() -> list[DayReport]:
+    async def read() -> tuple[list[DayReport], Sequence[WaitedBill]]:
         async with _open(settings) as desk:
             runs = await desk.reconciliation.list_runs(account_id=account, day=day, rows_max=limit)
-            return [await desk.reconciliation.get_report(run.id) for run in runs]
+            reports = [await desk.reconciliation.get_report(run.id) for run in runs]
+            waited = await desk.bills.list_waited()
+        fits = [one for one in waited if account in {None, one.bill.account_id} and day in {None, one.bill.day}]
+        return reports, fits
 
-    reports = run_async(read())
+    reports, waited = run_async(read())
     if as_json:
-        print_json({"runs": [report.as_json() for report in reports]})
+        print_json({"runs": [report.as_json() for report in reports], "waited": waited})
         return
     table = Table("run", "day", "account", "channel", "from", "lines", "agree", "differ", "repaired", "unresolved")
     for report in reports:
@@ -111,6 +115,10 @@ def reconcile_runs(*, account: int | None, day: date | None, limit: int, setting
         origin = f"{run.origin}, a part" if run.is_partial else run.origin
         table.add_row(str(run.id), str(run.day), run.account_name, run.channel, origin, *map(str, numbers))
     OUT.print(table)
+    for one in waited:
+        said = f"{one.bill.code} {one.bill.message}".strip() or "not asked for yet"
+        state = "late" if one.is_late else one.bill.state
+        OUT.print(f"{one.bill.day} of {one.bill.account_name}: {state}, {said}", markup=False)
 
 
 @reconcile.command("show")

@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from math import inf
+from pathlib import Path
 from random import random
 from secrets import token_hex
 from time import monotonic
@@ -30,12 +31,14 @@ from budan.flows.account_desk import AccountDesk, ask_for_nothing, open_account
 from budan.flows.administering import Administration
 from budan.flows.asking import Questions
 from budan.flows.autobudan import AUTOBUDAN, Autobudan
+from budan.flows.bill_days import BillDays
 from budan.flows.calling import ChannelCalls
 from budan.flows.cashier_link import CashierLinks
 from budan.flows.choosing import Chooser
 from budan.flows.closing import OrderClosing
 from budan.flows.delivering import Deliveries
 from budan.flows.directory import Directory
+from budan.flows.discrepancies import Discrepancies
 from budan.flows.door import Door
 from budan.flows.ending import TradeEndings
 from budan.flows.healths import AccountHealths
@@ -56,15 +59,19 @@ from budan.flows.notices import Notices
 from budan.flows.payers import Payers
 from budan.flows.paying import Payments
 from budan.flows.reading import Reading
+from budan.flows.reconcile_job import RECONCILE, BillTools, Reconcile
+from budan.flows.reconciling import READERS, Reconciliation
 from budan.flows.refund_door import RefundDoor
 from budan.flows.refunding import Refunding
 from budan.flows.remedies import Remedies
 from budan.flows.replaying import Replays
+from budan.flows.sealing import Sealing
 from budan.flows.settling import SETTLE_DAILY, SettleDaily, Settling
 from budan.flows.suspicion import SILENT_S_MAX, SuspicionSteps
 from budan.flows.testifying import Testimony
 from budan.flows.wired import Flows, OperatorFlows
 from budan.flows.withdrawing import Withdrawals
+from budan.host.resources import usable_cores
 from budan.ports.channel import AccountConfig, AccountFacts
 from budan.store import directory as stored
 from budan.store.database import Database, Workload
@@ -83,7 +90,7 @@ CONNECTIONS_PER_ACCOUNT_MAX = GuardLimits().calls_max
 # The channels that this version ships.
 KINDS = {kind.name: kind for kind in (WECHAT_V3, WECHAT_V2, ALIPAY, SWIFTPASS, IPAYNOW)}
 # The jobs that this version ships.
-PLANS = (AUTOBUDAN, NIGHTLY, SETTLE_DAILY)
+PLANS = (AUTOBUDAN, NIGHTLY, RECONCILE, SETTLE_DAILY)
 # RSA releases the GIL: two threads use two cores, and the event loop is left to the rest.
 SIGNER_THREADS = 2
 
@@ -112,9 +119,9 @@ class Opened:
     dsn: str = field(repr=False)
 
     @asynccontextmanager
-    async def bulk(self) -> AsyncGenerator[Database]:
+    async def bulk(self, *, connections_max: int = 1) -> AsyncGenerator[Database]:
         """The same database with sessions that read much, for as long as somebody does."""
-        database = await Database.connect(self.dsn, connections_max=1, workload=Workload.BULK)
+        database = await Database.connect(self.dsn, connections_max=connections_max, workload=Workload.BULK)
         try:
             yield database
         finally:
@@ -221,6 +228,7 @@ async def open_flows(opened: Opened) -> AsyncGenerator[Flows]:
             payers=Payers(database=database, environment=environment, reading=reading),
             cashier_links=CashierLinks(secret=opened.keys.cashier_key),
             ids=ids,
+            accounts=accounts,
         )
 
 
@@ -340,6 +348,17 @@ def build_job_turns(opened: Opened, flows: Flows, *, silent_s_max: float = SILEN
             losses=Losses(bulk=opened.bulk, environment=opened.settings.environment),
         ),
         SettleDaily(settling=Settling(bulk=opened.bulk, ids=flows.ids)),
+        Reconcile(
+            tools=BillTools(
+                bills=build_bill_days(opened),
+                accounts=flows.accounts,
+                discrepancies=Discrepancies(database=opened.database, door=flows.door),
+                folder=bill_folder(opened.settings),
+                clock=opened.clock,
+            ),
+            # Half of the cores: the worker's other loops go on meanwhile.
+            open_reconciliation=lambda: open_reconciliation(opened, cores=usable_cores() / 2),
+        ),
     )
     return JobTurns(
         runs=JobRuns(database=opened.database, plans={job.plan.name: job.plan for job in jobs}),
@@ -347,6 +366,30 @@ def build_job_turns(opened: Opened, flows: Flows, *, silent_s_max: float = SILEN
         jobs={job.plan.name: job for job in jobs},
         holder=f"jobs-{token_hex(8)}",
     )
+
+
+@asynccontextmanager
+async def open_reconciliation(opened: Opened, *, cores: float) -> AsyncGenerator[Reconciliation]:
+    """What compares bills with the books on so many cores, with sessions of its own for our side of a day."""
+    async with opened.bulk(connections_max=READERS) as bulk:
+        yield Reconciliation(
+            database=opened.database,
+            bulk=bulk,
+            environment=opened.settings.environment,
+            lanes=opened.lanes,
+            folder=bill_folder(opened.settings),
+            threads=max(1, int(cores)),
+        )
+
+
+def bill_folder(settings: Settings) -> Path:
+    """Where bills lie while they are compared."""
+    return settings.folder / "reconcile"
+
+
+def build_bill_days(opened: Opened) -> BillDays:
+    """Which bills are waited for, by what each channel promises."""
+    return BillDays(database=opened.database, terms={kind.name: kind.bills for kind in KINDS.values()})
 
 
 def build_job_desk(opened: Opened) -> JobDesk:
@@ -410,6 +453,11 @@ def build_account_desk(opened: Opened) -> AccountDesk:
         box=opened.keys.box,
         inspect=inspect_account(opened),
     )
+
+
+def build_sealing(opened: Opened) -> Sealing:
+    """Puts what is at rest under the installation's newest key."""
+    return Sealing(database=opened.database, box=opened.keys.box)
 
 
 async def ask_channel(opened: Opened, config: AccountConfig) -> str | None:

@@ -77,7 +77,10 @@ class Evidence:
 
 
 def evidence_digest(evidence: Evidence) -> bytes:
-    """Digest of the normalised statement, without source, nonce or time: the same news twice is one row."""
+    """Digest of the normalised statement, without source, nonce or time: the same news twice is one row.
+
+    A row of a bill is told apart from the channel's signed word of the same, which must not be lost beside it (I4).
+    """
     statement = "\n".join(
         repr(part)
         for part in (
@@ -96,4 +99,5 @@ def evidence_digest(evidence: Evidence) -> bytes:
             evidence.refunded_hint,
         )
     )
-    return sha256(statement.encode()).digest()
+    marked = f"bill\n{statement}" if evidence.source is Source.BILL else statement
+    return sha256(marked.encode()).digest()

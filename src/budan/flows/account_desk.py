@@ -15,6 +15,7 @@ from budan.core.numbers import AccountId, Environment, Lane, MerchantId, OrderId
 from budan.core.trade import Direction
 from budan.flows.administering import Administration, account_context
 from budan.flows.choosing import CHANNELS
+from budan.flows.sealing import is_sealed_with_current
 from budan.ports.channel import AccountConfig, AccountFacts, Call, Channel, KeyLife, Method, OldKeys, TradeRef
 from budan.store import accounts as stored
 from budan.store import directory
@@ -89,7 +90,9 @@ class AccountStanding:
     def list_warnings(self) -> list[str]:
         """What somebody has to do about it, a line each."""
         wrong = [] if self.wrong_field is None else [f"{self._head}: {self.wrong_field} {self.wrong_because}"]
-        return wrong + self.list_key_warnings()
+        is_behind = self.wrong_field is None and not self.sealed_with_current
+        behind = [f"{self._head}: sealed with an old key of this installation"] if is_behind else []
+        return wrong + behind + self.list_key_warnings()
 
     def list_key_warnings(self) -> list[str]:
         """Which keys end soon, or have ended, a line each."""
@@ -277,7 +280,7 @@ class AccountDesk:
         return replace(
             standing,
             keys=tuple(_judge_key(life, now=now) for life in facts.key_lives),
-            sealed_with_current=self._box.is_current(row.sealed_secrets),
+            sealed_with_current=is_sealed_with_current(row, box=self._box),
         )
 
     def _refuse_other_identity(self, before: AccountConfig, facts: AccountFacts) -> None:

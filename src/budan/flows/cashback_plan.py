@@ -7,6 +7,7 @@ import msgspec
 from budan.core.cashback import Cashback, CashbackCause, CashbackOffer, grant_cashback, settle_cashback
 from budan.core.ledger import cashback_entry
 from budan.core.money import Money
+from budan.flows.views import CashbackView
 from budan.store.cashbacks import BudgetKey, CashbackChange, find_cashbacks, lock_budgets
 from budan.store.database import Transaction
 from budan.store.door import DoorWrites, Key, LockedOrder, LockedTrade
@@ -37,6 +38,31 @@ def budget_key(locked: LockedOrder, trade: LockedTrade) -> BudgetKey | None:
 def find_paid(locked: LockedOrder, trades: Iterable[LockedTrade]) -> LockedTrade | None:
     """The trade that completed the order."""
     return next((trade for trade in trades if trade.trade.attempt == locked.order.paid_attempt), None)
+
+
+def view_cashback(offer: CashbackOffer | None, cashback: Cashback | None) -> CashbackView | None:
+    """What merchants are told of a payment's cashback: what stands, else why there is none; None where no plan was in force."""
+    if cashback is not None:
+        return CashbackView(
+            decision=cashback.decision.value,
+            granted_minor=cashback.granted_minor,
+            booked_minor=cashback.booked_minor,
+            funded_by=cashback.funded_by.value,
+            payer_id=cashback.payer_id,
+        )
+    if offer is None or offer.none_because is None:
+        return None
+    return CashbackView(
+        decision=offer.none_because.value, granted_minor=0, booked_minor=0, funded_by=None, payer_id=None
+    )
+
+
+def view_written_cashback(
+    key: Key, trade: LockedTrade, writes: DoorWrites, *, before: Cashback | None
+) -> CashbackView | None:
+    """The same as this transaction leaves it; `before` is what stood when it began."""
+    after = next((change.after for change in reversed(writes.cashbacks) if change.key == key), before)
+    return view_cashback(decode_offer(trade.cashback_offer), after)
 
 
 async def read_cashbacks(

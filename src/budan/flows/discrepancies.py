@@ -1,23 +1,27 @@
 """What becomes of differences: asked about, met in another bill, taken care of and ended by persons."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Final
 
 from budan.core.errors import Refused
+from budan.core.evidence import Evidence, Outcome, Source
 from budan.core.numbers import AccountId, Lane, OrderId
 from budan.core.reconcile import NEIGHBOUR_MAX, RowKind, Verdict, day_begin
 from budan.flows.acts import check_name
-from budan.store import audit
+from budan.flows.door import Door, DoorItem
 from budan.store import door as gate
 from budan.store import reconcile as stored
 from budan.store.database import Database, Transaction
-from budan.store.reconcile import ContractRow, DiscrepancyFilter, DiscrepancyRow, NoteRow, RowKey
+from budan.store.reconcile import ContractRow, DiscrepancyFilter, DiscrepancyRow, MovedRow, NoteRow, RowKey
 
 PAGE_ROWS: Final = 1_000
 # Orders locked at a time: as many as the door takes.
 ASKED_AT_ONCE: Final = 200
+# A channel that answers "not paid" for so long, of what its own bill calls paid, contradicts itself: that is a person's.
+ASKED_FOR: Final = timedelta(hours=1)
 LIST_ROWS_MAX: Final = 1_000
 NOTE_LENGTH_MAX: Final = 500
 # How a person may end a difference; the program itself says repaired, neighbour_day or gone.
@@ -28,9 +32,16 @@ RESOLUTIONS: Final = ("accepted", "corrected", "refunded", "claimed")
 class FollowedUp:
     """What a look at the open differences did: ended because both sides agree now, met elsewhere, asked about again."""
 
-    repaired: int
-    neighbours: int
-    asked: int
+    repaired: int = 0
+    neighbours: int = 0
+    asked: int = 0
+
+    def __add__(self, other: "FollowedUp") -> "FollowedUp":
+        return FollowedUp(
+            repaired=self.repaired + other.repaired,
+            neighbours=self.neighbours + other.neighbours,
+            asked=self.asked + other.asked,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,30 +53,34 @@ class DiscrepancyView:
 
 
 class Discrepancies:
-    """Looks after differences; moves no money and no state of an order."""
+    """Looks after differences; moves no money, and no state of an order but through the door."""
 
-    def __init__(self, *, database: Database) -> None:
+    def __init__(self, *, database: Database, door: Door) -> None:
         self._database = database
+        self._door = door
 
     async def follow_up(self, account_id: AccountId | None = None) -> FollowedUp:
         """Look at every unresolved difference again, of one account or of all. Safe to repeat and to race.
 
-        A payment or refund that the channel has is asked about at once; what it answers goes through the door.
+        A payment or refund that the channel has is asked about at once; what it answers goes through the door. Raises
+        `Overloaded` or `StoreUnavailable`; what was ended until then is.
         """
-        repaired = neighbours = asked = after = 0
+        done, after = FollowedUp(), 0
         while True:
             wanted = DiscrepancyFilter(after=after, account_id=account_id)
             async with self._database.reading() as transaction:
                 rows = await stored.list_discrepancies(transaction, wanted, rows_max=PAGE_ROWS)
             if not rows:
-                return FollowedUp(repaired=repaired, neighbours=neighbours, asked=asked)
+                return done
             after = rows[-1].id
             moves = await self._look_again(rows)
             async with self._database.transaction() as transaction:
                 await stored.settle_discrepancies(transaction, moves)
-            repaired += sum(resolution == "repaired" for _, resolution in moves.values())
-            neighbours += sum(resolution == "neighbour_day" for _, resolution in moves.values())
-            asked += await self._ask([row for row in rows if row.state == "asked" and row.id not in moves])
+            done += FollowedUp(
+                repaired=sum(resolution == "repaired" for _, resolution in moves.values()),
+                neighbours=sum(resolution == "neighbour_day" for _, resolution in moves.values()),
+                asked=await self._ask([row for row in rows if row.state == "asked" and row.id not in moves]),
+            )
 
     async def list_page(self, wanted: DiscrepancyFilter, *, rows_max: int) -> list[DiscrepancyRow]:
         """The differences that fit, oldest first, after `wanted.after`. Raises `Refused` with `limit_out_of_range`."""
@@ -141,12 +156,15 @@ class Discrepancies:
             moved_refunds = await stored.list_refunds(transaction, sorted(set(refunds)))
         moves: dict[int, tuple[str, str | None]] = {}
         for row in rows:
-            moved = (moved_refunds if row.kind == RowKind.REFUND.value else moved_trades).get(_key(row))
-            if row.state != "asked" or moved is None or not moved.has_moved:
+            is_refund = row.kind == RowKind.REFUND.value
+            moved = (moved_refunds if is_refund else moved_trades).get(_key(row))
+            # A refund that nobody asks about was made past us: it is named by its payment, not by a refund of ours.
+            if row.verdict != Verdict.THERE_ONLY.value or moved is None or (is_refund and row.state != "asked"):
                 continue
-            is_reversal = row.kind == RowKind.REVERSAL.value
-            if moved.amount_minor == row.their_minor and (not is_reversal or moved.state == "reversed"):
+            if _is_repaired(row, moved):
                 moves[row.id] = ("resolved", "repaired")
+            elif row.state == "asked" and _is_denied(row, moved):
+                moves[row.id] = ("open", None)
         return moves | await self._look_beside([row for row in rows if row.verdict == Verdict.HERE_ONLY.value])
 
     async def _look_beside(self, rows: Sequence[DiscrepancyRow]) -> dict[int, tuple[str, str | None]]:
@@ -169,17 +187,53 @@ class Discrepancies:
         return moves
 
     async def _ask(self, rows: Sequence[DiscrepancyRow]) -> int:
-        """Make due what these are about, a few orders at a time under their locks; gives how many it was."""
+        """Make due what these are about, a few orders at a time under their locks; gives how many it was.
+
+        What the bill says of a payment goes through the door, which keeps it and asks (I4).
+        """
         asked = 0
         for first in range(0, len(rows), ASKED_AT_ONCE):
             part = rows[first : first + ASKED_AT_ONCE]
-            trades = {_key(row) for row in part if row.kind != RowKind.REFUND.value}
-            refunds = {_key(row) for row in part if row.kind == RowKind.REFUND.value}
-            async with self._database.transaction() as transaction:
-                await gate.lock_orders(transaction, sorted({_order(key) for key in trades | refunds}))
-                asked += len(await audit.ask_again(transaction, sorted({_trade(key) for key in trades})))
-                asked += len(await stored.ask_refunds(transaction, sorted(refunds)))
+            statements = [bill_evidence(row) for row in part if row.kind != RowKind.REFUND.value]
+            planned = await asyncio.gather(*(self._door.record(DoorItem(evidence=said)) for said in statements))
+            asked += sum(outcome.decision == "channel_is_asked" for outcome in planned)
+            refunds = sorted({_key(row) for row in part if row.kind == RowKind.REFUND.value})
+            if refunds:
+                async with self._database.transaction() as transaction:
+                    await gate.lock_orders(transaction, sorted({(Lane(key[0]), OrderId(key[1])) for key in refunds}))
+                    asked += len(await stored.ask_refunds(transaction, refunds))
         return asked
+
+
+def bill_evidence(row: DiscrepancyRow, *, source: Source = Source.BILL) -> Evidence:
+    """What a bill says of a trade of ours, by the row of a payment or a reversal."""
+    assert row.their_minor is not None, "a row of a bill has an amount"
+    is_payment = row.kind == RowKind.PAYMENT.value
+    return Evidence(
+        trade_no=row.subject,
+        account_id=AccountId(row.account_id),
+        outcome=Outcome.PAID if is_payment else Outcome.UNPAID_FINAL,
+        source=source,
+        learned_at=row.found_at,
+        order_minor=row.their_minor if is_payment else None,
+        currency=row.currency if is_payment else None,
+        channel_reference=row.channel_no,
+        paid_at=row.happened_at if is_payment else None,
+        reversed_here=not is_payment,
+        money_returned=not is_payment,
+    )
+
+
+def _is_repaired(row: DiscrepancyRow, moved: MovedRow) -> bool:
+    """Whether both sides agree by now."""
+    is_done = row.kind != RowKind.REVERSAL.value or moved.state == "reversed"
+    return moved.has_moved and is_done and moved.amount_minor == row.their_minor
+
+
+def _is_denied(row: DiscrepancyRow, moved: MovedRow) -> bool:
+    """Whether the channel has answered long after its bill, and its answer moved nothing."""
+    answered_at = moved.answered_at
+    return not moved.has_moved and answered_at is not None and answered_at >= row.found_at + ASKED_FOR
 
 
 def _day_beside(row: DiscrepancyRow) -> date:
@@ -191,14 +245,6 @@ def _day_beside(row: DiscrepancyRow) -> date:
 
 def _key(row: DiscrepancyRow) -> RowKey:
     return row.lane or 0, row.order_id or 0, row.ordinal or 0
-
-
-def _order(key: RowKey) -> tuple[Lane, OrderId]:
-    return Lane(key[0]), OrderId(key[1])
-
-
-def _trade(key: RowKey) -> tuple[Lane, OrderId, int]:
-    return Lane(key[0]), OrderId(key[1]), key[2]
 
 
 def _check_note(note: str) -> str:

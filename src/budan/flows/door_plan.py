@@ -23,8 +23,9 @@ from budan.core.pace import (
     question_wait,
 )
 from budan.core.trade import UNPAID_END_STATES, Trade, TradeState
-from budan.flows.cashback_plan import plan_granted, plan_settled
+from budan.flows.cashback_plan import plan_granted, plan_settled, view_written_cashback
 from budan.flows.events import OrderEvent, OrderEventOrder, render_event, render_trade_no
+from budan.flows.views import CashbackView
 from budan.store.acts import StatementKey
 from budan.store.door import (
     DoorWrites,
@@ -166,7 +167,10 @@ def _plan_transition(
         payer_id = evidence.payer_id or subject.trade.payer_id
         plan_granted(locked, subject.trade, writes, payer_id=payer_id, is_held=is_held)
     if follows.event is not None:
-        writes.webhooks.append(_webhook(subject, evidence, decision, follows, environment=environment))
+        cashback = view_written_cashback(subject.key, subject.trade, writes, before=None) if completes else None
+        writes.webhooks.append(
+            _webhook(subject, evidence, decision, follows, cashback=cashback, environment=environment)
+        )
     return Planned(
         decision=decision.effect.value,
         order_state=decision.order_state.value,
@@ -218,6 +222,7 @@ def _webhook(
     decision: Transition,
     follows: Consequences,
     *,
+    cashback: CashbackView | None,
     environment: Environment,
 ) -> NewWebhook:
     locked, trade = subject.locked, decision.trade
@@ -238,6 +243,7 @@ def _webhook(
             channel=subject.trade.channel,
             channel_reference=evidence.channel_reference,
             fee_minor=follows.fee_minor if decision.effect is Effect.COMPLETE else None,
+            cashback=cashback,
         ),
     )
     return NewWebhook(

@@ -6,11 +6,15 @@ import msgspec
 
 from budan.core.numbers import Environment, Number, NumberKind, render_number, trade_number
 from budan.core.order import OrderState
+from budan.flows.views import CashbackView
 from budan.store.door import LockedOrder
 
 
 class OrderEventOrder(msgspec.Struct, frozen=True, kw_only=True):
-    """The order as it is after the event; `trade_no` and `channel` where one attempt brought it about."""
+    """The order as it is after the event; `trade_no` and `channel` where one attempt brought it about.
+
+    `cashback` is told with `order.paid`: what its payer was granted, or why nothing; null where no plan was in force.
+    """
 
     order_no: str
     reference: str
@@ -24,6 +28,7 @@ class OrderEventOrder(msgspec.Struct, frozen=True, kw_only=True):
     channel: str | None
     channel_reference: str | None
     fee_minor: int | None
+    cashback: CashbackView | None
 
 
 class OrderEvent(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,7 +40,7 @@ class OrderEvent(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RefundEventRefund(msgspec.Struct, frozen=True, kw_only=True):
-    """The refund as it is after the event; `version` is the order's."""
+    """The refund as it is after the event; `version` is the order's, and `cashback` what its payer has of it now."""
 
     refund_no: str
     order_no: str
@@ -49,6 +54,7 @@ class RefundEventRefund(msgspec.Struct, frozen=True, kw_only=True):
     trade_no: str
     refunded_at: datetime | None
     fee_given_back_minor: int
+    cashback: CashbackView | None
 
 
 class RefundEvent(msgspec.Struct, frozen=True, kw_only=True):
@@ -86,6 +92,7 @@ def render_order_event(environment: Environment, locked: LockedOrder, *, event: 
                 channel=None,
                 channel_reference=None,
                 fee_minor=None,
+                cashback=None,
             ),
         ),
     )

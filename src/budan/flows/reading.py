@@ -19,8 +19,8 @@ from budan.core.numbers import (
 )
 from budan.core.order import OrderState
 from budan.core.trade import OPEN_STATES, TradeState
-from budan.flows.cashback_plan import decode_offer
-from budan.flows.views import Caller, CashbackView, OrderPage, OrderView, PaymentStatus, RefundView, TradeView
+from budan.flows.cashback_plan import decode_offer, view_cashback
+from budan.flows.views import Caller, OrderPage, OrderView, PaymentStatus, RefundView, TradeView
 from budan.ports.channel import PayAction
 from budan.store import reading as stored
 from budan.store.cashbacks import find_cashbacks
@@ -194,29 +194,13 @@ def view_order(
         fee_minor=row.fee_minor,
         trades=tuple(view_trade(trade, _render(row, trade.attempt, environment=environment)) for trade in trades),
         refunds=tuple(view_refund(refund, merchant_id=row.merchant_id, environment=environment) for refund in refunds),
-        cashback=_view_cashback(_paid_offer(row, trades), cashback),
+        cashback=view_cashback(_paid_offer(row, trades), cashback),
     )
 
 
 def _paid_offer(row: OrderRow, trades: Sequence[TradeRow]) -> CashbackOffer | None:
     """What the trade that paid the order offered its payer."""
     return next((decode_offer(trade.cashback_offer) for trade in trades if trade.attempt == row.paid_attempt), None)
-
-
-def _view_cashback(offer: CashbackOffer | None, cashback: Cashback | None) -> CashbackView | None:
-    if cashback is not None:
-        return CashbackView(
-            decision=cashback.decision.value,
-            granted_minor=cashback.granted_minor,
-            booked_minor=cashback.booked_minor,
-            funded_by=cashback.funded_by.value,
-            payer_id=cashback.payer_id,
-        )
-    if offer is None or offer.none_because is None:
-        return None
-    return CashbackView(
-        decision=offer.none_because.value, granted_minor=0, booked_minor=0, funded_by=None, payer_id=None
-    )
 
 
 def view_refund(row: RefundRow, *, merchant_id: MerchantId, environment: Environment) -> RefundView:

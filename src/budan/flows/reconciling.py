@@ -26,8 +26,9 @@ from budan.core.reconcile import (
 from budan.flows.day_report import DayReport
 from budan.flows.judging import KINDS, Edges, Judge, Judged, Judgement, Lookups
 from budan.ports.bill import BILL_FAULTS, BillRefused, BillTables, FetchedBill, ReadBill
+from budan.store import bill_days
 from budan.store import reconcile as stored
-from budan.store.database import Database
+from budan.store.database import Database, Transaction
 from budan.store.matching import LineNumbers, Matching, SideSum, UnequalRow
 from budan.store.reconcile import CopyRange, MovedRow, NewDiscrepancy, NewRun, RowKey, RunRow, TallyRow
 
@@ -60,7 +61,10 @@ class BillReader(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BillWish:
-    """A bill to compare. `bill` is None where the channel says that nothing moved; `loaded_by` where a person brought it."""
+    """A bill to compare. `bill` is None where the channel says that nothing moved; `loaded_by` where a person brought it.
+
+    `is_believed` is False where the channel may have said so of a bill that it has not made yet.
+    """
 
     account_id: AccountId
     day: date
@@ -68,6 +72,7 @@ class BillWish:
     origin: str
     loaded_by: str = ""
     is_partial: bool = False
+    is_believed: bool = True
 
 
 class Reconciliation:
@@ -93,8 +98,8 @@ class Reconciliation:
     async def compare(self, wish: BillWish, *, reader: BillReader, progress: Progress) -> RunRow:
         """Compare a bill with our books and keep what was found; the same bytes again give the same run.
 
-        Nothing is kept of a bill that is refused. Raises `Refused` with `day_not_over`, one of `BILL_FAULTS` or
-        `bill_does_not_fit`.
+        Nothing is kept of a bill that is refused. Raises `Refused` with `day_not_over`, one of `BILL_FAULTS`,
+        `bill_does_not_fit` or `bill_not_made`.
         """
         async with self._database.reading() as transaction:
             begun_at = await transaction.clock()
@@ -107,8 +112,14 @@ class Reconciliation:
             known = await self._find_run(wish, digest)
             if known is not None:
                 progress(f"run {known.id} has compared this bill already")
+                async with self._database.transaction() as transaction:
+                    await _mark_compared(transaction, wish, known.id)
                 return known
             compared = await self._compare(matching, terms, is_partial=wish.is_partial, progress=progress)
+            if wish.bill is None and not wish.is_believed and any(tally.our_rows for tally in compared.tallies):
+                raise Refused(
+                    "bill_not_made", param="bill", detail="it says that nothing moved, and our books have rows"
+                )
             return await self._keep(wish, terms, compared, digest=digest, begun_at=begun_at)
 
     async def list_runs(self, *, account_id: int | None, day: date | None, rows_max: int) -> list[RunRow]:
@@ -300,6 +311,7 @@ class Reconciliation:
                     )
                 if not wish.is_partial:
                     await stored.resolve_gone(transaction, wish.account_id, day=wish.day, run_id=run_id)
+                await _mark_compared(transaction, wish, run_id)
         found = await self._find_run(wish, digest)
         assert found is not None
         return found
@@ -311,6 +323,12 @@ class _Compared:
     fee_e5: int
     tallies: list[TallyRow]
     judgement: Judgement
+
+
+async def _mark_compared(transaction: Transaction, wish: BillWish, run_id: int) -> None:
+    """A part of a day is not the bill that is waited for."""
+    if not wish.is_partial:
+        await bill_days.mark_compared(transaction, wish.account_id, day=wish.day, run_id=run_id)
 
 
 def _find_unequal(matching: Matching, terms: Terms) -> list[UnequalRow]:

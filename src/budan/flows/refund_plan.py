@@ -29,7 +29,7 @@ from budan.core.refund import (
     refund_settled_at,
 )
 from budan.core.trade import TradeState
-from budan.flows.cashback_plan import plan_settled
+from budan.flows.cashback_plan import plan_settled, view_written_cashback
 from budan.flows.door_plan import REFUNDS_MAX
 from budan.flows.events import RefundEvent, RefundEventRefund, render_event, render_refund_no, render_trade_no
 from budan.store.door import DoorWrites, Key, LockedOrder, LockedTrade, NewContradiction, NewWebhook, OrderChange
@@ -460,7 +460,9 @@ def _change_order(subject: RefundSubject, writes: Writes, *, hold_reason: str | 
 def _tell(
     subject: RefundSubject, facts: RefundFacts, event_type: str, writes: Writes, *, environment: Environment
 ) -> None:
-    locked = subject.locked
+    locked, cashback = subject.locked, None
+    if subject.completes_order:
+        cashback = view_written_cashback(subject.key, subject.trade, writes.door, before=subject.cashback)
     event = RefundEvent(
         type=event_type,
         timestamp=locked.now,
@@ -477,6 +479,7 @@ def _tell(
             trade_no=render_trade_no(environment, locked, attempt=subject.trade.trade.attempt),
             refunded_at=facts.refunded_at,
             fee_given_back_minor=facts.fee_minor,
+            cashback=cashback,
         ),
     )
     writes.door.webhooks.append(

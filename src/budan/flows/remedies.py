@@ -26,7 +26,10 @@ class RemedyFilter:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RemedyLine:
-    """A completion that did not come the normal way. `recover_s` is from the payment to the completion."""
+    """A completion that did not come the normal way. `recover_s` is from the payment to the completion.
+
+    `found_by` is `bill` where a row of the channel's bill had it asked, else how it was learned.
+    """
 
     trade_no: str
     merchant_id: MerchantId
@@ -42,6 +45,7 @@ class RemedyLine:
     completed_at: datetime
     recover_s: float | None
     actor: str
+    found_by: str
 
 
 class Remedies:
@@ -96,6 +100,7 @@ class Remedies:
             completed_at=row.completed_at,
             recover_s=recover_s,
             actor=row.actor,
+            found_by="bill" if row.in_bill else row.learned_source,
         )
 
 

@@ -24,6 +24,7 @@ from budan.flows.remedies import Remedies
 from budan.flows.replaying import Replays
 from budan.flows.testifying import Testimony
 from budan.flows.withdrawing import Withdrawals
+from budan.ports.channel import ChannelAccounts
 from budan.store import directory as stored
 from budan.store.database import Database
 from budan.store.upgrade import list_missing
@@ -52,6 +53,7 @@ class Flows:
     payers: Payers
     cashier_links: CashierLinks
     ids: IdSource
+    accounts: ChannelAccounts
 
     async def problems(self) -> list[str]:
         """Why this process must not be given work just now; empty when it is ready."""

@@ -77,6 +77,7 @@ class ListedRemedy:
     currency: str
     merchant_id: MerchantId
     reference: str
+    in_bill: bool
 
 
 async def scan_notices(

@@ -56,7 +56,7 @@ class CopyRange:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MovedRow:
-    """A trade or a refund as it is here now."""
+    """A trade or a refund as it is here now; of a trade also when its channel last answered."""
 
     lane: int
     order_id: int
@@ -68,6 +68,7 @@ class MovedRow:
     moved_at: datetime | None
     currency: str
     amount_minor: int
+    answered_at: datetime | None
 
     @property
     def key(self) -> RowKey:

@@ -7,11 +7,16 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from budan.cli.wiring import build_account_desk
+from budan.cli.secret_keys import load_keys
+from budan.cli.wiring import build_account_desk, inspect_account
 from budan.core.errors import Refused
+from budan.core.numbers import AccountId
 from budan.flows.account_desk import AccountDesk, KeyVerdict
+from budan.flows.sealing import Sealing
 from budan.store import directory
+from budan.telemetry import metrics
 from budan.wire.key_pairs import public_text
+from budan.wire.secret_box import SecretBox, key_id_of, new_key
 from integration.cli.commands import Typist
 from stage import Stage
 from unit.channels.builders import PLATFORM_SERIAL, merchant_key, platform_key, vectors
@@ -140,3 +145,72 @@ async def test_an_accounts_secrets_are_sealed_at_rest_and_open_for_it_only(
     await rows.execute(f"{copy} WHERE channel_account.id = $1 AND o.id = $2", second, first)
     assert await refusal(desk.open_account(second)) == ("secrets_unreadable", "account")
     assert [standing.wrong_field for standing in await desk.list_standings()] == [None, "secrets"]
+
+
+async def test_the_metric_tells_when_the_first_key_of_an_account_ends(stage: Stage) -> None:
+    """Whoever watches the metrics learns it weeks before, without reading a report."""
+    ends_at = datetime.now(UTC).replace(microsecond=0) + timedelta(days=9)
+    account_id = AccountId(await added(build_account_desk(stage.opened), ends_at=ends_at))
+    # As notices and questions do: the account is made ready when it is first used.
+    assert await stage.flows.notices._accounts.find(account_id) is not None
+    assert metrics.ACCOUNT_KEY_ENDS.labels(str(account_id))._value.get() == ends_at.timestamp()
+
+
+async def test_the_installations_key_is_replaced_and_everything_sealed_anew(
+    stage: Stage, typist: Typist, rows: "asyncpg.Connection[asyncpg.Record]"
+) -> None:
+    """An installation whose key got out must come away from it without losing a channel or a webhook."""
+    desk = build_account_desk(stage.opened)
+    account_id = await added(desk)
+    await added(desk)
+    new_platform = {"platform_keys": json.dumps({"PUB_KEY_ID_NEW": public_text(another_key())})}
+    await desk.rotate(account_id, settings={}, account_secrets=new_platform, overlap_s=3_600)
+    await stage.add_merchant(webhook_url="http://127.0.0.1:9/hooks")
+    before = await desk.open_account(account_id)
+    secret = "SELECT sealed_secret FROM webhook_endpoint"
+    opened = stage.opened.keys.box.open(await rows.fetchval(secret), context="webhook_endpoint:1")
+
+    (stage.settings.folder / "secrets.toml").write_text(_with_new_key(stage), "utf-8")
+    both = load_keys(stage.settings).box
+    aware = AccountDesk(
+        database=stage.database, administration=stage.administration, box=both, inspect=inspect_account(stage.opened)
+    )
+    warned = [line for standing in await aware.list_standings() for line in standing.list_warnings()]
+    assert sum("sealed with an old key" in line for line in warned) == 2
+    done = await typist.json("channel", "rotate", "--reseal")
+    # The merchant came with an account of its own.
+    assert (done["accounts"], done["endpoints"], done["unreadable"], done["whole"]) == (3, 1, [], True)
+    only_new = SecretBox({"k2": _NEW}, sealing_key_id="k2")
+    sealed = await rows.fetch("SELECT id, sealed_secrets, old_sealed_secrets FROM channel_account ORDER BY id")
+    assert {key_id_of(row["sealed_secrets"]) for row in sealed} == {"k2"}
+    context = f"channel_account:{account_id}"
+    (row,) = [row for row in sealed if row["id"] == account_id]
+    assert json.loads(only_new.open(row["sealed_secrets"], context=context)) == before.secrets
+    assert before.old_keys is not None
+    assert json.loads(only_new.open(row["old_sealed_secrets"], context=context)) == before.old_keys.secrets
+    assert only_new.open(await rows.fetchval(secret), context="webhook_endpoint:1") == opened
+    # Who still has the old key alone cannot read it, and a repeat by the new one finds nothing to do.
+    assert [standing.wrong_field for standing in await desk.list_standings()] == ["secrets"] * 3
+    again = await Sealing(database=stage.database, box=only_new).seal_again()
+    assert (again.accounts, again.endpoints, again.is_whole) == (0, 0, True)
+
+
+async def test_what_no_key_opens_is_named_and_left_as_it_is(stage: Stage) -> None:
+    """A key that was taken away too early can be put back only while nothing was overwritten."""
+    desk = build_account_desk(stage.opened)
+    account_id = await added(desk)
+    assert not [standing.list_warnings() for standing in await desk.list_standings() if standing.list_warnings()]
+    stranger = Sealing(database=stage.database, box=SecretBox({"k9": new_key()}, sealing_key_id="k9"))
+    done = await stranger.seal_again()
+    assert (done.accounts, done.is_whole) == (0, False)
+    assert f"account {account_id}" in done.unreadable
+    await desk.open_account(account_id)
+
+
+_NEW = new_key()
+
+
+def _with_new_key(stage: Stage) -> str:
+    """The file of keys with a new one in front, as docs/operating.md has it."""
+    text = (stage.settings.folder / "secrets.toml").read_text("utf-8")
+    return text.replace('secret_keys = "', f'secret_keys = "k2={_NEW},')

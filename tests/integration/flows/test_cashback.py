@@ -1,6 +1,7 @@
 """What payers get back, with real rows: of the sandbox's payments, and of staged orders where many come at once."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -137,6 +138,18 @@ async def test_a_tenth_of_a_payment_is_the_payers_until_it_is_refunded(desk: Des
     assert (await house.flows.payers.get(stranger, given.payer_id, cursor=None, limit=2)).balances == ()
     assert await budget_granted(desk.rows) == 0
     assert (await check_books(house.dsn, house)).holds
+    # The merchant's own books follow what he is told with each event, without a question.
+    assert [(event, cashback["decision"], cashback["booked_minor"]) for event, cashback in await told(desk)] == [
+        ("order.paid", "granted", 128),
+        ("refund.failed", "granted", 128),
+        ("refund.succeeded", "granted", 0),
+    ]
+
+
+async def told(desk: Desk) -> list[tuple[str, Any]]:
+    """What webhooks tell of cashback, in their order."""
+    hooks = await desk.rows.fetch("SELECT event, body FROM webhook ORDER BY order_id, version")
+    return [(hook["event"], json.loads(hook["body"])["data"]["cashback"]) for hook in hooks]
 
 
 async def test_a_payment_that_no_plan_fits_says_why(desk: Desk) -> None:
@@ -146,6 +159,7 @@ async def test_a_payment_that_no_plan_fits_says_why(desk: Desk) -> None:
     shown = (await desk.order(await desk.paid())).cashback
     assert shown is not None
     assert (shown.decision, shown.granted_minor) == ("method_excluded", 0)
+    assert [cashback["decision"] for _, cashback in await told(desk)] == ["method_excluded"]
     assert await desk.rows.fetchval("SELECT count(*) FROM cashback") == 0
     await plans.end(added.plan_id)
     with pytest.raises(Refused, match="plan_not_running"):

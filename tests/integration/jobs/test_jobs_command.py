@@ -93,7 +93,7 @@ async def test_a_plan_may_be_changed_to_one_that_fires(stage: Stage, rows: Rows)
     ("arguments", "code"),
     [
         (("run", "autobudna"), "job_unknown (job)"),
-        (("pause", "reconcile"), "job_unknown (job)"),
+        (("pause", "archive"), "job_unknown (job)"),
         (("history", "nothing"), "job_unknown (job)"),
         (("history", "--limit", "0"), "limit_out_of_range (limit)"),
         (("show", "77"), "run_not_found (run)"),

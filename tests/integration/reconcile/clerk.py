@@ -1,6 +1,7 @@
 """Somebody who keeps orders of yesterday and compares them with bills that a test writes."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from itertools import count
@@ -133,16 +134,22 @@ class Clerk:
             loaded_by="ann",
             is_partial=is_partial,
         )
-        run = await self.reconciliation.compare(wish, reader=self._reader(), progress=lambda _: None)
+        run = await self.reconciliation.compare(wish, reader=self.reader(), progress=lambda _: None)
         await self.discrepancies.follow_up(self.account_id)
         return await self.reconciliation.get_report(run.id)
+
+    @asynccontextmanager
+    async def open_reconciliation(self) -> AsyncIterator[Reconciliation]:
+        """The same for a job, which opens and leaves it."""
+        yield self.reconciliation
 
     async def differences(self, **wanted: Any) -> dict[str, DiscrepancyRow]:
         """What differs, by subject; a test that has two rows of a subject looks at the last one."""
         wish = DiscrepancyFilter(**({"with_resolved": True} | wanted))
         return {row.subject: row for row in await self.discrepancies.list_page(wish, rows_max=100)}
 
-    def _reader(self) -> BillReader:
+    def reader(self) -> BillReader:
+        """Who reads the account's bills."""
         config = AccountConfig(
             account_id=self.account_id,
             channel=self.channel,

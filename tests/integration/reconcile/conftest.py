@@ -14,6 +14,7 @@ from budan.store.database import Database, Workload
 from integration.cli.commands import Typist
 from integration.reconcile.bills import MCHID
 from integration.reconcile.clerk import Clerk
+from integration.reconcile.counter import BillCounter
 from stage import Stage, open_stage
 
 
@@ -40,11 +41,18 @@ async def clerk(stage: Stage, database_dsn: str, tmp_path: Path) -> AsyncIterato
             folder=tmp_path / "reconcile",
             threads=1,
         ),
-        discrepancies=Discrepancies(database=stage.database),
+        discrepancies=Discrepancies(database=stage.database, door=stage.flows.door),
         folder=tmp_path,
         day=beijing_day(datetime.now(UTC)) - timedelta(days=2),
     )
     await bulk.close()
+
+
+@pytest.fixture
+async def counter(clerk: Clerk, rows: asyncpg.Connection) -> BillCounter:
+    """The clerk's account was there for weeks."""
+    await rows.execute("UPDATE channel_account SET created_at = created_at - interval '30 days'")
+    return BillCounter(clerk=clerk)
 
 
 @pytest.fixture

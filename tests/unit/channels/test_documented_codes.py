@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -14,9 +15,19 @@ from budan.channels.swiftpass import mapping as swiftpass
 from budan.channels.wechat_v2 import mapping as wechat_v2
 from budan.channels.wechat_v3 import mapping as wechat_v3
 from budan.core.evidence import Outcome
-from budan.ports.channel import PayResult
+from budan.core.refund import RefundOutcome
+from budan.ports.channel import EndResult, EndState, PayResult, RefundResult
 from budan.wire.wechat_v3 import Verdict
-from unit.channels.builders import APPID, IPAYNOW_APP_ID, MCHID, SWIFTPASS_MCH_ID, TRADE_NO
+from unit.channels.builders import (
+    APPID,
+    IPAYNOW_APP_ID,
+    MCHID,
+    REFUND_NO,
+    SWIFTPASS_MCH_ID,
+    TRADE_NO,
+    a_refund_intent,
+    a_refund_ref,
+)
 
 PAGES = Path(__file__).parents[3] / "docs" / "protocols"
 _CODE = re.compile(r"\b[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+\b|\b[A-Z]{6,}\b")
@@ -174,3 +185,102 @@ def test_each_status_of_ipaynows_page_means_what_it_says() -> None:
         assert result.outcome is wanted, status
         seen += 1
     assert seen >= 7
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answers:
+    """Every call that is not a charge, answered by one signed failure."""
+
+    paid: PayResult
+    ended: list[EndResult]
+    refund: RefundResult
+    asked: RefundResult
+
+
+def v3_answers(code: str) -> Answers:
+    # "No such …" is a 404 there, and no other status may say it.
+    status = 404 if "NOT_EXIST" in code else 400
+    body = json.dumps({"code": code, "message": "x"}).encode()
+    said = wechat_v3.Said(status=status, body=body, verdict=Verdict.VALID)
+    ours = wechat_v3.Ours(trade_no=TRADE_NO, mchid=MCHID, appid=APPID)
+    refund = wechat_v3.OurRefund(refund_no=REFUND_NO, trade_no=TRADE_NO)
+    return Answers(
+        paid=wechat_v3.queried(said, ours=ours),
+        ended=[wechat_v3.closed(said), wechat_v3.reversed_(said, ours=ours)],
+        refund=wechat_v3.refunded(said, ours=refund),
+        asked=wechat_v3.refund_queried(said, ours=refund),
+    )
+
+
+def v2_answers(code: str) -> Answers:
+    told = {"return_code": "SUCCESS", "result_code": "FAIL", "appid": APPID, "mch_id": MCHID, "err_code": code}
+    said = flat_fields.Said(fields=told, proof=flat_fields.Proof.VALID)
+    ours = wechat_v2.Ours(trade_no=TRADE_NO, appid=APPID, mch_id=MCHID)
+    refund = wechat_v2.OurRefund(refund_no=REFUND_NO, trade=ours, not_found_codes=frozenset({"REFUNDNOTEXIST"}))
+    return Answers(
+        paid=wechat_v2.queried(said, ours=ours),
+        ended=[wechat_v2.reversed_(said, ours=ours)],
+        refund=wechat_v2.refunded(said, ours=refund),
+        asked=wechat_v2.refund_queried(said, ours=refund),
+    )
+
+
+def swiftpass_answers(code: str) -> Answers:
+    told = {"status": "0", "result_code": "1", "mch_id": SWIFTPASS_MCH_ID, "err_code": code}
+    said = flat_fields.Said(fields=told, proof=flat_fields.Proof.VALID)
+    ours = swiftpass.Ours(trade_no=TRADE_NO, mch_id=SWIFTPASS_MCH_ID, payerror_ends=False)
+    refund = swiftpass.OurRefund(refund_no=REFUND_NO, trade_no=TRADE_NO, mch_id=SWIFTPASS_MCH_ID)
+    return Answers(
+        paid=swiftpass.queried(said, ours=ours),
+        ended=[swiftpass.closed(said, ours=ours), swiftpass.reversed_(said, ours=ours)],
+        refund=swiftpass.refunded(said, ours=refund),
+        asked=swiftpass.refund_queried(said, ours=refund),
+    )
+
+
+def alipay_answers(code: str) -> Answers:
+    payload = {"code": "40004", "msg": "x", "sub_code": f"ACQ.{code}"}
+    said = alipay.Said(payload=payload, proof=alipay.Proof.VALID)
+    return Answers(
+        paid=alipay.queried(said, trade_no=TRADE_NO, is_b2c=True),
+        ended=[alipay.closed(said, trade_no=TRADE_NO), alipay.cancelled(said, trade_no=TRADE_NO)],
+        refund=alipay.refunded(said, intent=a_refund_intent()),
+        asked=alipay.refund_queried(said, ref=a_refund_ref()),
+    )
+
+
+UNHEARD_OF = "NEVER_HEARD_OF"
+
+
+@pytest.mark.invariant("I5")
+@pytest.mark.parametrize(
+    ("page", "answers", "ending", "to_repeat"),
+    [
+        ("wechat_v3.md", v3_answers, {"ORDER_CLOSED", "ORDERCLOSED"}, {"FREQUENCY_LIMITED", "RATELIMIT_EXCEED"}),
+        (V2[0], v2_answers, set[str](), {"SYSTEMERROR", "BIZERR_NEED_RETRY", "FREQUENCY_LIMITED"}),
+        ("swiftpass.md", swiftpass_answers, set[str](), {"SYSTEMERROR"}),
+        (ALIPAY[0], alipay_answers, {"TRADE_HAS_CLOSE"}, {"SYSTEM_ERROR", "DISCORDANT_REPEAT_REQUEST"}),
+    ],
+)
+def test_no_failure_of_another_call_pays_or_ends_what_the_page_does_not_call_ended(
+    page: str, answers: Callable[[str], Answers], ending: set[str], to_repeat: set[str]
+) -> None:
+    """Every word in capitals of the page is tried, and one of none: a table that grows a wrong row is found here."""
+    words = {*_CODE.findall((PAGES / page).read_text("utf-8")), *to_repeat, UNHEARD_OF}
+    assert len(words) > len(to_repeat) + 10
+    for code in words:
+        said = answers(code)
+        assert not ends(said.paid), code
+        assert code in ending or not any(result.state is EndState.ENDED for result in said.ended), code
+        # Of a refund a failure says at most that this request was not taken: a query ends it.
+        assert said.refund.outcome in {RefundOutcome.FAILED, RefundOutcome.UNKNOWN}, code
+        assert said.asked.outcome in {RefundOutcome.NOT_FOUND, RefundOutcome.UNKNOWN}, code
+    for code in (*to_repeat, UNHEARD_OF):
+        assert answers(code).refund.outcome is RefundOutcome.UNKNOWN, code
+        assert answers(code).paid.not_found is False, code
+
+
+@pytest.mark.invariant("I5")
+@pytest.mark.parametrize("charged", [v2_charged, swiftpass_charged, alipay_charged, lambda code: v3_charged(code, 403)])
+def test_a_code_that_no_page_lists_leaves_a_charge_to_its_query(charged: Callable[[str], PayResult]) -> None:
+    assert charged(UNHEARD_OF).outcome is Outcome.UNKNOWN

@@ -41,6 +41,7 @@ def test_the_same_news_by_another_way_or_at_another_time_has_the_same_digest(cha
         {"outcome": Outcome.UNPAID_FINAL},
         {"outcome": Outcome.UNPAID_FINAL, "reversed_here": True},
         {"outcome": Outcome.UNPAID_FINAL, "reversed_here": True, "money_returned": True},
+        {"source": Source.BILL},
     ],
 )
 def test_other_news_has_another_digest(changes: dict[str, Any]) -> None:

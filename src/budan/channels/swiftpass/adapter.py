@@ -114,6 +114,8 @@ class SwiftpassChannel:
         if fields is None:
             message = f"{intent.method.value} needs what this trade or account lacks"
             return CreateResult(result=unsent_pay_result("not_supported", trade_no=intent.trade_no, message=message))
+        if intent.expires_at is not None and intent.expires_at - intent.created_at < self._settings.c2b_life_min:
+            return CreateResult(result=unsent_pay_result("expiry_too_short", trade_no=intent.trade_no))
         try:
             said = await self._ask(fields, call=call)
         except WireError as error:

@@ -25,7 +25,7 @@ from budan.ports.channel import AccountConfig, KeyLife
 SETTINGS: Final = frozenset(
     {
         *("gateway", "mch_id", "sign_type", "sub_appid", "create_ip", "payerror", "reverse_within_h"),
-        *("not_found_codes", "refund_not_found_codes"),
+        *("c2b_life_s_min", "not_found_codes", "refund_not_found_codes"),
         *("bill_gateway", "bill_version", "bill_counts", "bill_account_column", "bill_reversed_words"),
     }
 )
@@ -68,6 +68,7 @@ class SwiftpassSettings:
     | `create_ip` | settings, may be absent | our IPv4 address for trades without a device's; 127.0.0.1 |
     | `payerror` | settings, may be absent | `open` (the default) or `final`: what PAYERROR of a query means (unconfirmed) |
     | `reverse_within_h` | settings, may be absent | how long the bank behind reverses a charge, in hours (unconfirmed); 168 |
+    | `c2b_life_s_min` | settings, may be absent | the shortest life of a placement that is sent, in seconds (unconfirmed); 0 |
     | `not_found_codes` | settings, may be absent | the codes of "no such trade", by commas (unconfirmed) |
     | `refund_not_found_codes` | settings, may be absent | those of "no such refund" (unconfirmed) |
     | `bill_gateway` | settings, may be absent | where bills are; Swiftpass's own, at a bank's gateway that gateway |
@@ -86,6 +87,7 @@ class SwiftpassSettings:
     create_ip: str
     payerror_ends: bool
     reverse_within: timedelta
+    c2b_life_min: timedelta
     not_found_codes: frozenset[str]
     refund_not_found_codes: frozenset[str]
     sign_type: SignType
@@ -124,6 +126,7 @@ def parse_settings(config: AccountConfig) -> SwiftpassSettings:
         reverse_within=timedelta(
             hours=int(_optional(values, "reverse_within_h", default="168", pattern="[1-9][0-9]{0,3}"))
         ),
+        c2b_life_min=timedelta(seconds=int(_optional(values, "c2b_life_s_min", default="0", pattern="[0-9]{1,4}"))),
         not_found_codes=_code_set(values, "not_found_codes", default=_NOT_FOUND_CODES_DEFAULT),
         refund_not_found_codes=_code_set(values, "refund_not_found_codes", default=_REFUND_NOT_FOUND_CODES_DEFAULT),
         bill_gateway=_bill_gateway(values),

@@ -8,7 +8,8 @@ ORDER BY w.lane;
 -- name: audit_list_findings :many
 -- What is not as it should be with the orders of one lane and a range of ids, each thing once. Leans on primary keys:
 -- the range is read in the order of the orders, and their children by the same range.
--- First: a channel's word that money came, without any effect: no completion, no booking, no hold.
+-- First: a channel's word that money came, without any effect: no completion, no booking, no hold. A row of its bill is
+-- no such word: the channel is asked (I4).
 SELECT
     'paid_not_completed' AS kind,
     e.order_id,
@@ -19,6 +20,7 @@ INNER JOIN orders AS o ON e.lane = o.lane AND e.order_id = o.id
 WHERE
     e.lane = $1 AND e.order_id >= $2 AND e.order_id < $3
     AND e.outcome = 'paid'
+    AND e.source <> 'bill'
     AND o.state <> 'paid'
     AND o.hold_reason IS NULL
     AND NOT EXISTS (SELECT 1 FROM posting AS p WHERE p.lane = o.lane AND p.order_id = o.id)

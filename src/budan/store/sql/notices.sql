@@ -113,7 +113,8 @@ gone AS ( -- by the primary key
 SELECT count(*) AS pruned FROM gone;
 
 -- name: remedy_scan :many
--- Completions that did not come the normal way, in a stretch of time, the newest first. Leans on remedy_completed_at.
+-- Completions that did not come the normal way, in a stretch of time, the newest first; `in_bill` where a row of the
+-- channel's bill had it asked. Leans on remedy_completed_at and the primary key of evidence.
 SELECT
     r.lane,
     r.order_id,
@@ -129,7 +130,11 @@ SELECT
     t.amount_minor,
     t.currency,
     o.merchant_id,
-    o.reference
+    o.reference,
+    (
+        SELECT count(*) > 0 FROM evidence AS e
+        WHERE e.lane = r.lane AND e.order_id = r.order_id AND e.attempt = r.attempt AND e.source = 'bill'
+    ) AS in_bill
 FROM remedy AS r
 INNER JOIN trade AS t ON r.lane = t.lane AND r.order_id = t.order_id AND r.attempt = t.attempt
 INNER JOIN orders AS o ON r.lane = o.lane AND r.order_id = o.id

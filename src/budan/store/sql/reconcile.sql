@@ -52,7 +52,8 @@ SELECT
     t.paid_seen AS has_moved,
     t.paid_at AS moved_at,
     t.currency,
-    t.amount_minor
+    t.amount_minor,
+    t.answered_at
 FROM unnest($1::smallint[], $2::bigint[], $3::smallint[]) AS w (lane, order_id, attempt)
 INNER JOIN trade AS t ON w.lane = t.lane AND w.order_id = t.order_id AND w.attempt = t.attempt
 INNER JOIN orders AS o ON t.lane = o.lane AND t.order_id = o.id
@@ -70,7 +71,8 @@ SELECT
     r.state = 'succeeded' AS has_moved,
     r.refunded_at AS moved_at,
     r.currency,
-    r.amount_minor
+    r.amount_minor,
+    NULL::timestamptz AS answered_at
 FROM unnest($1::smallint[], $2::bigint[], $3::smallint[]) AS w (lane, order_id, ordinal)
 INNER JOIN refund AS r ON w.lane = r.lane AND w.order_id = r.order_id AND w.ordinal = r.ordinal
 INNER JOIN trade AS t ON r.lane = t.lane AND r.order_id = t.order_id AND r.attempt = t.attempt

@@ -1,0 +1,73 @@
+"""Which days' bills are wanted of an account, when each may be fetched, and when somebody should wonder where it is."""
+
+from collections.abc import Sequence
+from datetime import date, datetime, time, timedelta
+from enum import Enum
+from typing import Final
+
+from budan.core.numbers import BEIJING
+from budan.core.reconcile import bill_day
+
+
+class BillState(Enum):
+    """What became of a day's bill: waiting → compared, or missed once its channel keeps it no more.
+
+    A bill that a person loads makes either one compared.
+    """
+
+    WAITING = "waiting"
+    COMPARED = "compared"
+    MISSED = "missed"
+
+
+# An account that is met for the first time begins a week back: nobody closes older days by a bill that nobody missed.
+FIRST_DAYS: Final = 7
+# Finance wants a day closed by noon; channels that promise ten o'clock are there by then on nearly all days.
+LATE_AFTER: Final = timedelta(hours=2)
+# "Nothing moved" against our own books is believed a day after the bill was due: until then it may not be made yet.
+BELIEVED_AFTER: Final = timedelta(hours=24)
+# What a disabled account's bills are fetched for: refunds of its payments. After so many days without a row there are none.
+QUIET_DAYS: Final = 30
+# A bill is asked for again after a tenth of its age, within these bounds; a little less than the job's ten minutes.
+AGAIN_MIN: Final = timedelta(minutes=9)
+AGAIN_MAX: Final = timedelta(hours=6)
+
+
+def ready_at(day: date, ready: time) -> datetime:
+    """When a channel that promises its bills at `ready` of the next day, Beijing's clock, has this day's."""
+    return datetime.combine(day + timedelta(days=1), ready, tzinfo=BEIJING)
+
+
+def list_wanted(
+    *, created_at: datetime, planned_to: date | None, moved_on: date | None, enabled: bool, now: datetime, ready: time
+) -> Sequence[date]:
+    """The days of an account that are ready and not planned yet, oldest first.
+
+    `planned_to` is the last planned day, `moved_on` the last one whose bill had a row. A disabled account is followed
+    until `QUIET_DAYS` had none.
+    """
+    last = bill_day(now) - timedelta(days=1)
+    if now < ready_at(last, ready):
+        last -= timedelta(days=1)
+    if not enabled:
+        if moved_on is None:
+            return ()
+        last = min(last, moved_on + timedelta(days=QUIET_DAYS))
+    begin = max(bill_day(created_at), last - timedelta(days=FIRST_DAYS - 1))
+    first = begin if planned_to is None else planned_to + timedelta(days=1)
+    return tuple(first + timedelta(days=days) for days in range((last - first).days + 1))
+
+
+def ask_again_in(ready: datetime, *, now: datetime) -> timedelta:
+    """How long to wait after an answer that brought no bill, or one that was refused."""
+    return min(max((now - ready) / 10, AGAIN_MIN), AGAIN_MAX)
+
+
+def is_late(ready: datetime, *, now: datetime) -> bool:
+    """Whether a bill that is not compared should have been by now."""
+    return now >= ready + LATE_AFTER
+
+
+def is_believed(ready: datetime, *, now: datetime) -> bool:
+    """Whether "nothing moved" counts although our own books have the day's payments."""
+    return now >= ready + BELIEVED_AFTER

@@ -1,0 +1,108 @@
+"""Which bills are waited for: each account's days, from when on, and why one is not there yet."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from budan.core.bill_days import BillState, ask_again_in, is_late, list_wanted, ready_at
+from budan.core.reconcile import bill_day
+from budan.ports.bill import BillTerms
+from budan.store import bill_days as stored
+from budan.store.bill_days import NewBillDay, OpenBill
+from budan.store.database import Database
+
+OPEN_ROWS_MAX = 1_000
+# What the table shows of a channel's words, which are foreign text.
+MESSAGE_LENGTH_MAX = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WaitedBill:
+    """A bill that is not compared; late where finance should have had it by now, or nobody will ever have it."""
+
+    bill: OpenBill
+    is_late: bool
+
+
+class BillDays:
+    """Plans days and keeps what became of them. `terms` are each channel's; None where it serves no bills."""
+
+    def __init__(self, *, database: Database, terms: Mapping[str, BillTerms | None]) -> None:
+        self._database = database
+        self._terms = terms
+
+    def terms_of(self, bill: OpenBill) -> BillTerms:
+        """What the bill's channel promises."""
+        terms = self._terms.get(bill.channel)
+        assert terms is not None, "only days of channels that serve bills are planned"
+        return terms
+
+    async def plan(self) -> int:
+        """Want the bills that have become ready; gives how many. Safe to repeat and to race."""
+        async with self._database.transaction() as transaction:
+            now = await transaction.clock()
+            days: list[NewBillDay] = []
+            for account in await stored.list_accounts(transaction):
+                terms = self._terms.get(account.channel)
+                if terms is None:
+                    continue
+                wanted = list_wanted(
+                    created_at=account.created_at,
+                    planned_to=account.planned_to,
+                    moved_on=account.moved_on,
+                    enabled=account.enabled,
+                    now=now,
+                    ready=terms.ready_at,
+                )
+                days += [
+                    NewBillDay(account_id=account.account_id, day=day, ready_at=ready_at(day, terms.ready_at))
+                    for day in wanted
+                ]
+            return await stored.add_days(transaction, days) if days else 0
+
+    async def want_again(self, *, since: datetime | None, until: datetime | None) -> int:
+        """Want the bills of the days between two moments anew, compared or not; gives how many.
+
+        Only days whose bill is ready, of accounts that were there. Safe to repeat: a bill of the same bytes changes nothing.
+        """
+        async with self._database.transaction() as transaction:
+            now = await transaction.clock()
+            days: list[NewBillDay] = []
+            for account in await stored.list_accounts(transaction):
+                terms = self._terms.get(account.channel)
+                if terms is None:
+                    continue
+                first = bill_day(max(since or account.created_at, account.created_at, now - terms.kept))
+                last = bill_day(now if until is None else min(until, now))
+                for days_on in range((last - first).days + 1):
+                    day = first + timedelta(days=days_on)
+                    ready = ready_at(day, terms.ready_at)
+                    if ready <= now:
+                        days.append(NewBillDay(account_id=account.account_id, day=day, ready_at=ready))
+            return await stored.want_again(transaction, days) if days else 0
+
+    async def list_due(self) -> Sequence[OpenBill]:
+        """The bills to ask for now, of the oldest day first; a later run has what is too much for one."""
+        async with self._database.reading() as transaction:
+            return await stored.list_open(transaction, due_only=True, rows_max=OPEN_ROWS_MAX)
+
+    async def list_waited(self) -> Sequence[WaitedBill]:
+        """The bills that are not compared, of the oldest day first."""
+        async with self._database.reading() as transaction:
+            bills = await stored.list_open(transaction, due_only=False, rows_max=OPEN_ROWS_MAX)
+        return [WaitedBill(bill=bill, is_late=is_late(bill.ready_at, now=bill.now)) for bill in bills]
+
+    async def put_off(self, bill: OpenBill, *, code: str, message: str = "") -> BillState:
+        """Keep why a bill did not come; it is asked for again until its channel keeps it no more. Safe to repeat."""
+        is_over = bill.now >= bill.ready_at + self.terms_of(bill).kept
+        state = BillState.MISSED if is_over else BillState.WAITING
+        async with self._database.transaction() as transaction:
+            await stored.put_off(
+                transaction,
+                bill,
+                state=state.value,
+                wait=ask_again_in(bill.ready_at, now=bill.now),
+                code=code,
+                message=message[:MESSAGE_LENGTH_MAX],
+            )
+        return state

@@ -1,0 +1,112 @@
+"""Seals every secret at rest anew, after the installation's own key was replaced."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from budan.flows.administering import account_context, endpoint_context
+from budan.store import accounts as stored
+from budan.store.database import Database
+from budan.store.directory import AccountRow
+from budan.wire.secret_box import CannotOpen, SecretBox
+
+PAGE_ROWS: Final = 500
+# Who changes a secret meanwhile seals it with the key that his own process has; the next look finds what is left.
+LOOKS_MAX: Final = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SealedAgain:
+    """How many secrets are under the new key now that were not, and which stay as they were.
+
+    `unreadable` names those that none of the keys opens; `changing` counts those that others went on changing.
+    """
+
+    accounts: int
+    endpoints: int
+    changing: int
+    unreadable: tuple[str, ...]
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the old keys are needed no more."""
+        return not self.unreadable and not self.changing
+
+
+class Sealing:
+    """One secret is one compare-and-set, so nobody waits for it and a repeat goes on where it was interrupted."""
+
+    def __init__(self, *, database: Database, box: SecretBox) -> None:
+        self._database = database
+        self._box = box
+        self._unreadable: list[str] = []
+
+    async def seal_again(self) -> SealedAgain:
+        """Puts every account's and every webhook endpoint's secrets under the key that seals. Safe to repeat."""
+        accounts = endpoints = changing = 0
+        for _ in range(LOOKS_MAX):
+            self._unreadable = []
+            sealed, lost = await self._seal_accounts()
+            paged, missed = await self._seal_endpoints()
+            accounts, endpoints, changing = accounts + sealed, endpoints + paged, lost + missed
+            if not changing:
+                break
+        return SealedAgain(
+            accounts=accounts, endpoints=endpoints, changing=changing, unreadable=tuple(self._unreadable)
+        )
+
+    async def _seal_accounts(self) -> tuple[int, int]:
+        """How many were sealed anew, and how many somebody changed at the same time."""
+        async with self._database.reading() as transaction:
+            rows = await stored.list_sealed(transaction)
+        done = lost = 0
+        for row in rows:
+            if is_sealed_with_current(row, box=self._box):
+                continue
+            try:
+                sealed, old = self._sealed(row)
+            except CannotOpen:
+                self._unreadable.append(f"account {row.account_id}")
+                continue
+            async with self._database.transaction() as transaction:
+                is_kept = await stored.seal_again(transaction, row, sealed_secrets=sealed, old_sealed_secrets=old)
+            done, lost = done + is_kept, lost + (not is_kept)
+        return done, lost
+
+    def _sealed(self, row: AccountRow) -> tuple[bytes, bytes | None]:
+        context = account_context(row.account_id)
+        old = row.old_sealed_secrets
+        return self._anew(row.sealed_secrets, context), None if old is None else self._anew(old, context)
+
+    async def _seal_endpoints(self) -> tuple[int, int]:
+        """How many were sealed anew, and how many somebody changed at the same time."""
+        done = lost = last_id = 0
+        while True:
+            async with self._database.transaction() as transaction:
+                page = await stored.list_sealed_endpoints(transaction, after_id=last_id, rows_max=PAGE_ROWS)
+                if not page:
+                    return done, lost
+                last_id = page[-1][0]
+                if sealed := [anew for endpoint in page if (anew := self._endpoint_anew(*endpoint)) is not None]:
+                    kept = await stored.seal_endpoints_again(transaction, sealed)
+                    done, lost = done + kept, lost + len(sealed) - kept
+
+    def _endpoint_anew(self, endpoint_id: int, sealed: bytes) -> tuple[int, bytes, bytes] | None:
+        """The endpoint with its secret before and now; None where it stays as it is."""
+        try:
+            if self._box.is_current(sealed):
+                return None
+            return endpoint_id, sealed, self._anew(sealed, endpoint_context(endpoint_id))
+        except CannotOpen:
+            self._unreadable.append(f"webhook endpoint {endpoint_id}")
+            return None
+
+    def _anew(self, sealed: bytes, context: str) -> bytes:
+        return self._box.seal(self._box.open(sealed, context=context), context=context)
+
+
+def is_sealed_with_current(row: AccountRow, *, box: SecretBox) -> bool:
+    """Whether the account's secrets, those of before a rotation too, are under the key that seals."""
+    try:
+        return all(box.is_current(sealed) for sealed in (row.sealed_secrets, row.old_sealed_secrets) if sealed)
+    except CannotOpen:
+        return False

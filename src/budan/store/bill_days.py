@@ -1,0 +1,94 @@
+"""Which bills are waited for: a row for each account and day."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+
+from budan.core.numbers import AccountId
+from budan.store.database import Transaction, columns
+from budan.store.queries import query
+
+_ACCOUNT_LIST = query("bill_account_list")
+_ADD = query("bill_day_add")
+_WANT = query("bill_day_want")
+_LIST_OPEN = query("bill_day_list_open")
+_PUT_OFF = query("bill_day_put_off")
+_COMPARED = query("bill_day_compared")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BillAccount:
+    """An account with the last day that is planned, and the last day whose whole bill had a row."""
+
+    account_id: AccountId
+    channel: str
+    name: str
+    enabled: bool
+    created_at: datetime
+    planned_to: date | None
+    moved_on: date | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewBillDay:
+    """A day whose bill is wanted once it is ready."""
+
+    account_id: AccountId
+    day: date
+    ready_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenBill:
+    """A bill that is not compared; `code` and `message` are what was last said of it."""
+
+    account_id: AccountId
+    account_name: str
+    channel: str
+    day: date
+    state: str
+    ready_at: datetime
+    due_at: datetime
+    attempts: int
+    asked_at: datetime | None
+    code: str
+    message: str
+    now: datetime
+
+
+async def list_accounts(transaction: Transaction) -> list[BillAccount]:
+    """All accounts."""
+    return [BillAccount(**dict(row)) for row in await transaction.many(_ACCOUNT_LIST)]
+
+
+async def add_days(transaction: Transaction, days: Sequence[NewBillDay]) -> int:
+    """Want the bills of these days; gives how many are new. Safe to repeat and to race."""
+    return len(await transaction.many(_ADD, *_columns(days)))
+
+
+async def want_again(transaction: Transaction, days: Sequence[NewBillDay]) -> int:
+    """Want the bills of these days anew, compared or not; gives how many that is."""
+    return len(await transaction.many(_WANT, *_columns(days)))
+
+
+async def list_open(transaction: Transaction, *, due_only: bool, rows_max: int) -> list[OpenBill]:
+    """The bills that are not compared, of the oldest day first."""
+    return [OpenBill(**dict(row)) for row in await transaction.many(_LIST_OPEN, due_only, rows_max)]
+
+
+async def put_off(
+    transaction: Transaction, bill: OpenBill, *, state: str, wait: timedelta, code: str, message: str
+) -> bool:
+    """Keep why a bill did not come and when to ask again; False where somebody has brought it meanwhile."""
+    arguments = (bill.account_id, bill.day, state, wait.total_seconds(), code, message)
+    return await transaction.maybe(_PUT_OFF, *arguments) is not None
+
+
+async def mark_compared(transaction: Transaction, account_id: AccountId, *, day: date, run_id: int) -> None:
+    """A day's whole bill was compared. Safe to repeat; nothing where nobody waits for it."""
+    await transaction.none(_COMPARED, account_id, day, run_id)
+
+
+def _columns(days: Sequence[NewBillDay]) -> list[list[object]]:
+    ordered = sorted(days, key=lambda one: (one.account_id, one.day))
+    return columns([(one.account_id, one.day, one.ready_at) for one in ordered], 3)

@@ -1,0 +1,100 @@
+-- Which bills are waited for. The tables have a row for each account and day.
+
+-- name: bill_account_list :many
+-- All accounts, with the last day that is planned and the last day whose whole bill had a row. Leans on the primary key
+-- of bill_day and the unique key of reconcile_run.
+SELECT
+    a.id AS account_id,
+    a.channel,
+    a.name,
+    a.enabled,
+    a.created_at,
+    (SELECT max(d.day) FROM bill_day AS d WHERE d.account_id = a.id) AS planned_to,
+    (
+        SELECT max(r.day) FROM reconcile_run AS r
+        WHERE r.account_id = a.id AND NOT r.is_partial AND r.lines > 0
+    ) AS moved_on
+FROM channel_account AS a
+ORDER BY a.id;
+
+-- name: bill_day_add :many
+-- Days whose bills are wanted. One whose whole bill somebody has loaded already is done. Safe to repeat and to race.
+WITH loaded AS ( -- whole bills of these days that are compared
+    SELECT
+        r.account_id,
+        r.day,
+        max(r.id) AS run_id
+    FROM reconcile_run AS r
+    INNER JOIN unnest($1::integer[], $2::date[]) AS w (account_id, day) ON r.account_id = w.account_id AND r.day = w.day
+    WHERE NOT r.is_partial
+    GROUP BY r.account_id, r.day
+)
+
+INSERT INTO bill_day (account_id, day, state, ready_at, due_at, run_id)
+SELECT
+    w.account_id,
+    w.day,
+    CASE WHEN l.run_id IS NULL THEN 'waiting' ELSE 'compared' END,
+    w.ready_at,
+    w.ready_at AS due_at,
+    l.run_id
+FROM unnest($1::integer[], $2::date[], $3::timestamptz[]) AS w (account_id, day, ready_at)
+LEFT JOIN loaded AS l ON w.account_id = l.account_id AND w.day = l.day
+ON CONFLICT (account_id, day) DO NOTHING
+RETURNING account_id, day;
+
+-- name: bill_day_want :many
+-- Days whose bills somebody wants fetched anew, compared or not, now.
+INSERT INTO bill_day (account_id, day, state, ready_at, due_at)
+SELECT
+    w.account_id,
+    w.day,
+    'waiting',
+    w.ready_at,
+    clock_timestamp()
+FROM unnest($1::integer[], $2::date[], $3::timestamptz[]) AS w (account_id, day, ready_at)
+ON CONFLICT (account_id, day) DO UPDATE
+    SET state = 'waiting', due_at = excluded.due_at, attempts = 0, run_id = NULL
+RETURNING account_id, day;
+
+-- name: bill_day_list_open :many
+-- The bills that are not compared, oldest first; with $1 only those that are due. Leans on bill_day_open.
+SELECT
+    b.account_id,
+    a.name AS account_name,
+    a.channel,
+    b.day,
+    b.state,
+    b.ready_at,
+    b.due_at,
+    b.attempts,
+    b.asked_at,
+    b.code,
+    b.message,
+    clock_timestamp() AS now
+FROM bill_day AS b
+INNER JOIN channel_account AS a ON b.account_id = a.id
+WHERE
+    b.state <> 'compared'
+    AND (NOT $1::boolean OR (b.state = 'waiting' AND b.due_at <= clock_timestamp()))
+ORDER BY b.day, b.account_id
+LIMIT $2;
+
+-- name: bill_day_put_off :maybe
+-- A bill that did not come, or was refused: when to ask again, or that nobody can any more.
+UPDATE bill_day
+SET
+    state = $3,
+    attempts = attempts + 1,
+    asked_at = clock_timestamp(),
+    due_at = clock_timestamp() + make_interval(secs => $4),
+    code = $5,
+    message = $6
+WHERE account_id = $1 AND day = $2 AND state = 'waiting'
+RETURNING attempts;
+
+-- name: bill_day_compared :none
+-- A day's whole bill was compared, whoever brought it; in the transaction that keeps the run.
+UPDATE bill_day
+SET state = 'compared', run_id = $3, code = '', message = ''
+WHERE account_id = $1 AND day = $2;

@@ -1,0 +1,143 @@
+"""The job `reconcile`: each day's bill is fetched when it is ready, asked for until it is there, and compared once."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+import asyncpg
+import pytest
+
+from budan.core.reconcile import day_begin
+from budan.flows.remedies import RemedyFilter
+from budan.ports.bill import BillNotYet, BillUnfetched
+from integration.jobs.quick import QuickChannel, start_quick_channel
+from integration.reconcile.bills import write_bill
+from integration.reconcile.clerk import Clerk
+from integration.reconcile.counter import BillCounter
+
+Rows = asyncpg.Connection
+
+
+@pytest.fixture
+def quick() -> Iterator[QuickChannel]:
+    """WeChat Pay as far as questions go: one trade of five is paid."""
+    running = start_quick_channel()
+    yield running
+    running.end()
+
+
+async def test_each_days_bill_is_fetched_and_compared_once(clerk: Clerk, counter: BillCounter, rows: Rows) -> None:
+    """An account that is met for the first time begins a week back; a day without movement is compared as well."""
+    paid = await clerk.paid()
+    counter.answers[clerk.day] = write_bill([clerk.line(paid), clerk.line(clerk.name(clerk.noon))])
+    counts = await counter.run()
+    assert (counts["planned"], counts["compared"], counts["put_off"], counts["late"]) == (7, 7, 0, 0)
+    run = await rows.fetchrow("SELECT origin, loaded_by, lines FROM reconcile_run WHERE day = $1", clerk.day)
+    assert tuple(run) == ("channel", "", 2)
+    assert await rows.fetchval("SELECT count(*) FROM bill_day WHERE state = 'compared' AND run_id IS NOT NULL") == 7
+    assert any("2 lines, 1 agree, 1 differ, 1 unresolved" in line for line in counter.said)
+    asked = counter.asked.total()
+    assert (await counter.run())["compared"] == 0
+    assert counter.asked.total() == asked, "what is compared is not fetched again"
+    again = await counter.run(since=clerk.noon, until=clerk.noon)
+    assert (counter.asked[clerk.day], again["compared"]) == (2, 1)
+    assert await rows.fetchval("SELECT count(*) FROM reconcile_run WHERE day = $1", clerk.day) == 1
+
+
+async def test_a_bill_that_does_not_come_is_asked_for_until_it_is_there(
+    clerk: Clerk, counter: BillCounter, rows: Rows
+) -> None:
+    """Not made yet, no answer, a broken file: each is shown with its reason, and none keeps another day waiting."""
+    days = [clerk.day - timedelta(days=back) for back in range(3)]
+    whole = write_bill([clerk.line(clerk.name(clerk.noon))])
+    counter.answers |= {
+        days[0]: BillNotYet(code="STATEMENT_CREATING"),
+        days[1]: BillUnfetched(code="no_answer", message="timed out"),
+        days[2]: write_bill([clerk.line(clerk.name(clerk.noon), at=clerk.noon - timedelta(days=2))])[:-20],
+    }
+    counts = await counter.run()
+    assert (counts["compared"], counts["put_off"], counts["late"]) == (4, 3, 3)
+    waited = {one.bill.day: one.bill for one in await counter.bills.list_waited()}
+    assert [waited[day].code for day in days] == ["STATEMENT_CREATING", "no_answer", "bill_summary"]
+    assert waited[days[2]].message.startswith("line 4")
+    assert all(bill.due_at > bill.now for bill in waited.values())
+    assert (await counter.run())["put_off"] == 0, "nobody asks again before its time"
+    counter.answers[days[0]] = whole
+    await rows.execute("UPDATE bill_day SET due_at = now() WHERE day = $1", days[0])
+    assert (await counter.run())["compared"] == 1
+    assert list((clerk.folder / "reconcile").iterdir()) == [], "no file of a bill stays"
+
+
+async def test_a_channel_that_denies_what_our_books_have_is_not_believed_at_once(
+    clerk: Clerk, counter: BillCounter, rows: Rows
+) -> None:
+    """Alipay says "no bill" of one that it has not made yet; believed, all our payments would be differences."""
+    await clerk.paid()
+    await counter.bills.plan()
+    await rows.execute("UPDATE bill_day SET ready_at = now() - interval '23 hours' WHERE day = $1", clerk.day)
+    await counter.run()
+    (waited,) = await counter.bills.list_waited()
+    assert (waited.bill.day, waited.bill.code) == (clerk.day, "bill_not_made")
+    assert await clerk.differences() == {}
+    await rows.execute(
+        "UPDATE bill_day SET ready_at = now() - interval '24 hours', due_at = now() WHERE day = $1", clerk.day
+    )
+    assert (await counter.run())["compared"] == 1
+    assert [row.verdict for row in (await clerk.differences()).values()] == ["here_only"]
+
+
+async def test_a_bill_that_a_person_loads_ends_the_waiting_and_one_that_is_kept_no_more_is_shown(
+    clerk: Clerk, counter: BillCounter, rows: Rows
+) -> None:
+    other = clerk.day - timedelta(days=1)
+    counter.answers |= {day: BillUnfetched(code="no_answer") for day in (clerk.day, other)}
+    await counter.bills.plan()
+    await rows.execute("UPDATE bill_day SET ready_at = ready_at - interval '90 days' WHERE day = $1", other)
+    await counter.run()
+    await clerk.compare([clerk.line(clerk.name(clerk.noon))], is_partial=True)
+    states = "SELECT day, state FROM bill_day WHERE state <> 'compared' ORDER BY day"
+    assert [tuple(row) for row in await rows.fetch(states)] == [(other, "missed"), (clerk.day, "waiting")]
+    await clerk.compare([clerk.line(clerk.name(clerk.noon))])
+    assert [tuple(row) for row in await rows.fetch(states)] == [(other, "missed")]
+    assert [one.is_late for one in await counter.bills.list_waited()] == [True]
+
+
+async def test_our_own_mistake_with_one_bill_keeps_no_other_one_waiting_and_is_told(
+    clerk: Clerk, counter: BillCounter
+) -> None:
+    counter.answers[clerk.day - timedelta(days=3)] = ValueError("a bug")
+    with pytest.raises(ExceptionGroup, match="could not be compared"):
+        await counter.run()
+    (waited,) = await counter.bills.list_waited()
+    assert (waited.bill.code, waited.bill.message) == ("internal_error", "ValueError")
+
+
+@pytest.mark.invariant("I4")
+async def test_an_order_that_the_bill_calls_paid_is_completed_by_the_channels_signed_answer(
+    clerk: Clerk, counter: BillCounter, rows: Rows, quick: QuickChannel
+) -> None:
+    """Its notice was lost and its question lies far away: the bill's row makes it due, and the remedy tells of the bill."""
+    stage = clerk.stage
+    clerk.merchant = await stage.add_merchant(account_id=await quick.add_account(stage))
+    await rows.execute("UPDATE channel_account SET created_at = created_at - interval '30 days'")
+    settings = await rows.fetchval("SELECT settings ->> 'mchid' FROM channel_account WHERE id = $1", clerk.account_id)
+    clerk.settings = {"mchid": settings}
+    lost = await clerk.order()
+    while not quick.took_money(lost.trade_no):
+        lost = await clerk.order()
+    await rows.execute("UPDATE query_due SET due_at = 'infinity'")
+    bill = write_bill([clerk.line(lost)]).replace(b"1900000109", settings.encode())
+    counter.answers[clerk.day] = bill
+    counts = await counter.run()
+    assert (counts["asked"], counts["repaired"]) == (2, 0), "once with the bill, and once more with the run's last look"
+    assert await rows.fetchval("SELECT state FROM orders WHERE id = $1", lost.order_id) == "paying"
+    (due,) = await stage.flows.questions.list_due(lanes=[lost.lane], accounts_left_out=(), rows_max=10)
+    await stage.flows.questions.ask_due(due)
+    assert await rows.fetchval("SELECT state FROM orders WHERE id = $1", lost.order_id) == "paid"
+    said = await rows.fetch("SELECT source, decision FROM evidence WHERE order_id = $1 ORDER BY 1", lost.order_id)
+    assert [tuple(row) for row in said] == [("bill", "channel_is_asked"), ("query", "complete")]
+    (remedy,) = await stage.operator.remedies.list_remedies(
+        RemedyFilter(day=None, since=day_begin(clerk.day), channel=None, cause=None, limit=10)
+    )
+    assert (remedy.cause, remedy.learned_source, remedy.found_by) == ("notice_missing", "query", "bill")
+    assert (await counter.run())["repaired"] == 1
+    assert (await clerk.differences())[lost.trade_no].resolution == "repaired"
