@@ -13,6 +13,7 @@ import click
 from rich.table import Table
 
 from budan.cli.books_desk import BooksDesk, open_books_desk
+from budan.cli.file_words import stand_for_rows
 from budan.cli.frame import ERR, OUT, database_dsn, json_option, print_json, run_async, with_settings
 from budan.cli.moments import Day
 from budan.cli.settings import Settings
@@ -42,6 +43,9 @@ _NAMED_BY = click.option("--by", required=True, help="Your name. It is recorded 
 @click.option("--day", type=Day(), default=None, help="The bill's day in Beijing; yesterday where absent.")
 @click.option("--bill", "path", type=click.Path(path_type=Path), default=None, help="A bill as the channel gave it.")
 @click.option("--partial", is_flag=True, help="The bill is of a part of the day: what comes later is not missed.")
+@click.option("--propose", type=int, default=None, help="Stand for what this run's loaded bill calls paid.")
+@click.option("--confirm", type=int, default=None, help="Agree to what another person stands for.")
+@click.option("--reason", default=None, help="Why; with --propose.")
 @_BY
 @with_settings(*_STORE)
 @json_option
@@ -54,6 +58,9 @@ def reconcile(
     day: date | None,
     path: Path | None,
     partial: bool,
+    propose: int | None,
+    confirm: int | None,
+    reason: str | None,
     by: str | None,
     settings: Settings,
     as_json: bool,
@@ -61,9 +68,13 @@ def reconcile(
     """Compare a channel's bill with our books: `budan reconcile --account NAME --bill FILE --by NAME`.
 
     What the channel has and we have not is asked about at once. Everything else that differs waits in
-    `budan reconcile discrepancies`.
+    `budan reconcile discrepancies`. Where the channel cannot be asked any more, two persons may stand for the file:
+    one by --propose RUN with a --reason, another one half an hour later by --confirm RUN.
     """
     if context.invoked_subcommand is not None:
+        return
+    if propose is not None or confirm is not None:
+        stand_for_rows(settings, propose=propose, confirm=confirm, by=by, reason=reason, as_json=as_json)
         return
     if account is None or path is None or by is None:
         raise click.UsageError("--account, --bill and --by are needed, or a command: see --help")

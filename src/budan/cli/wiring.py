@@ -41,6 +41,7 @@ from budan.flows.directory import Directory
 from budan.flows.discrepancies import Discrepancies
 from budan.flows.door import Door
 from budan.flows.ending import TradeEndings
+from budan.flows.file_words import FileWords
 from budan.flows.healths import AccountHealths
 from budan.flows.holding import Holds
 from budan.flows.ids import IdSource
@@ -255,6 +256,9 @@ def operator_flows(opened: Opened, flows: Flows) -> OperatorFlows:
         ),
         replays=Replays(database=database, environment=environment, lanes=opened.lanes, notices=flows.notices),
         remedies=Remedies(database=database, environment=environment),
+        file_words=FileWords(
+            database=database, environment=environment, calls=flows.calls, door=flows.door, clock=opened.clock
+        ),
     )
 
 

@@ -29,6 +29,8 @@ from budan.ports.clock import Clock
 
 # WeChat asks for an answer of its own callback in 5 s, so a call that takes longer than this is no help to a payer.
 CALL_TIMEOUT_S = 5.0
+# There is no such account here, or none with keys that can be used: nothing can be asked of its channel.
+ACCOUNT_UNKNOWN = "account_unknown"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +75,7 @@ class ChannelCalls:
         intent = decode_intent(sending.intent)
         account = await self._accounts.find(sending.account_id)
         if account is None:
-            return _nothing_sent(), _not_sent(intent.trade_no, "account_unknown"), None
+            return _nothing_sent(), _not_sent(intent.trade_no, ACCOUNT_UNKNOWN), None
         created = await account.adapter.create(intent, call=self._call(sending))
         action = None if created.action is None else msgspec.json.encode(created.action).decode()
         planned = await self._record(account.account_id, created.result, Source.REPLY, action=action)
@@ -84,7 +86,7 @@ class ChannelCalls:
         intent = decode_intent(sending.intent)
         account = await self._accounts.find(sending.account_id)
         if account is None:
-            return _nothing_sent(), _not_sent(intent.trade_no, "account_unknown")
+            return _nothing_sent(), _not_sent(intent.trade_no, ACCOUNT_UNKNOWN)
         result = await account.adapter.charge(intent, auth_code=auth_code, call=self._call(sending))
         return await self._record(account.account_id, result, Source.REPLY), result
 
@@ -106,7 +108,7 @@ class ChannelCalls:
         account = await self._accounts.find(account_id)
         # An account that cannot be found climbs the ladder like one that cannot be reached: its trades stay due.
         if account is None:
-            return _not_sent(ref.trade_no, "account_unknown")
+            return _not_sent(ref.trade_no, ACCOUNT_UNKNOWN)
         result = await account.adapter.query(ref, call=self._call_of_question())
         if result.sent:
             self._healths.note_question(account_id, busy=result.busy)
@@ -188,7 +190,7 @@ def _ref(asking: Asking) -> TradeRef:
 
 
 def _no_account() -> EndResult:
-    return EndResult(state=EndState.RETRY, sent=False, code="account_unknown")
+    return EndResult(state=EndState.RETRY, sent=False, code=ACCOUNT_UNKNOWN)
 
 
 def _nothing_sent() -> Planned:

@@ -26,11 +26,15 @@ from budan.store.rows import TradeRow
 # The channel is asked when the word is proposed and when it is confirmed, and in between by the ladder. Silence that
 # lasts this long is more than a bad minute.
 SILENCE_MIN = timedelta(minutes=30)
+_NO_ANSWERS = frozenset({Source.OPERATOR.value, Source.BILL.value})
 _SAID = {"paid": Outcome.PAID, "unpaid": Outcome.UNPAID_FINAL}
 
 
 class Word(msgspec.Struct, frozen=True, kw_only=True):
-    """What a person says of a trade. `silence` is how the channel did not answer when it was asked for the proposal."""
+    """What a person says of a trade. `silence` is how the channel did not answer when it was asked for the proposal.
+
+    `run` is set where the word stands for a row of a bill that was loaded by hand (flows/file_words.py).
+    """
 
     attempt: int
     outcome: str
@@ -38,6 +42,7 @@ class Word(msgspec.Struct, frozen=True, kw_only=True):
     paid_at: datetime | None
     silence: str
     asked_at: datetime | None = None
+    run: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,7 +141,7 @@ class Testimony:
         async with self._database.transaction() as transaction:
             locked = (await gate.lock_orders(transaction, [_key(number)]))[_key(number)]
             proposal = await self._get_proposal(transaction, number, act=act, by=by)
-            await _refuse_heard(transaction, number, proposal)
+            await refuse_heard(transaction, _key(number), attempt=number.ordinal, proposal=proposal)
             await stored.confirm_act(transaction, _key(number), ordinal=act, confirmed_by=by, confirmed_at=locked.now)
             acts = await stored.list_acts(transaction, [_key(number)], rows_max=ACTS_MAX)
         confirmed = next(one for one in acts if one.ordinal == act)
@@ -172,9 +177,9 @@ class Testimony:
         word = msgspec.json.decode(proposal.wish, type=Word)
         if word.attempt != number.ordinal:
             raise Refused("proposal_not_found", param="confirm", detail=f"it is about trade {word.attempt}")
-        if now < proposal.acted_at + SILENCE_MIN:
-            detail = f"the channel must be silent until {proposal.acted_at + SILENCE_MIN:%Y-%m-%dT%H:%M:%SZ}"
-            raise Refused("too_early", param="confirm", detail=detail)
+        if word.run is not None:
+            raise Refused("proposal_not_found", param="confirm", detail=f"it is about the bill of run {word.run}")
+        refuse_too_early(proposal, now=now)
         return proposal
 
     async def _ask_in_vain(self, number: Number, trade: TradeRow) -> str:
@@ -223,13 +228,23 @@ def _refuse_known(trade: TradeRow, outcome: str) -> None:
         raise Refused("trade_already_ended", param="trade_no")
 
 
-async def _refuse_heard(transaction: Transaction, number: Number, proposal: ActRow) -> None:
-    """Any word of the channel that came meanwhile, by whatever way and be it "not yet", ends the need for a person's."""
+def refuse_too_early(proposal: ActRow, *, now: datetime) -> None:
+    """Raises `Refused` with `too_early` where the silence has not lasted."""
+    if now < proposal.acted_at + SILENCE_MIN:
+        detail = f"the channel must be silent until {proposal.acted_at + SILENCE_MIN:%Y-%m-%dT%H:%M:%SZ}"
+        raise Refused("too_early", param="confirm", detail=detail)
+
+
+async def refuse_heard(transaction: Transaction, key: Key, *, attempt: int, proposal: ActRow) -> None:
+    """Any word of the channel that came meanwhile, by whatever way and be it "not yet", ends the need for a person's.
+
+    Raises `Refused` with `channel_answers`. A row of the channel's bill is no answer.
+    """
     since = msgspec.json.decode(proposal.wish, type=Word).asked_at or proposal.acted_at
-    answered_at = await stored.find_answered_at(transaction, _key(number), attempt=number.ordinal)
+    answered_at = await stored.find_answered_at(transaction, key, attempt=attempt)
     if answered_at is not None and answered_at >= since:
         raise Refused("channel_answers", param="trade_no", detail=f"it did at {answered_at:%Y-%m-%dT%H:%M:%SZ}")
-    rows = await timeline.list_evidence(transaction, [_key(number)], rows_max=CHILD_ROWS_MAX)
+    rows = await timeline.list_evidence(transaction, [key], rows_max=CHILD_ROWS_MAX)
     for row in rows:
-        if row.attempt == number.ordinal and row.source != Source.OPERATOR.value and row.learned_at >= since:
+        if row.attempt == attempt and row.source not in _NO_ANSWERS and row.learned_at >= since:
             raise Refused("channel_answers", param="trade_no", detail=f"it said {row.outcome} by {row.source}")

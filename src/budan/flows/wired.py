@@ -11,6 +11,7 @@ from budan.flows.closing import OrderClosing
 from budan.flows.directory import Directory
 from budan.flows.door import Door
 from budan.flows.ending import TradeEndings
+from budan.flows.file_words import FileWords
 from budan.flows.healths import AccountHealths
 from budan.flows.holding import Holds
 from budan.flows.ids import IdSource
@@ -76,3 +77,4 @@ class OperatorFlows:
     testimony: Testimony
     replays: Replays
     remedies: Remedies
+    file_words: FileWords

@@ -25,6 +25,7 @@ NOT_BEHIND_THE_WEB = {
     "cashbacks.py",
     "cron.py",
     "discrepancies.py",
+    "file_words.py",
     "holding.py",
     "job.py",
     "job_desk.py",

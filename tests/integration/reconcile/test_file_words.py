@@ -1,0 +1,108 @@
+"""A bill by hand of an account that cannot be asked: nothing happens until a second person stands for it (I4)."""
+
+from dataclasses import dataclass, replace
+from typing import Any, cast
+
+import asyncpg
+import pytest
+
+from budan.core.errors import Refused
+from budan.core.evidence import Outcome
+from budan.flows.calling import ChannelCalls
+from budan.flows.file_words import FileWords
+from budan.ports.channel import Call, Channel, ChannelAccount, PayResult, TradeRef
+from integration.reconcile.clerk import Clerk
+from stage import AMOUNT_MINOR, StagedOrder
+
+Rows = asyncpg.Connection
+HALF_AN_HOUR_AGO = "UPDATE operator_act SET acted_at = acted_at - interval '31 minutes'"
+
+
+@dataclass
+class Mouth:
+    """An account's channel that says one thing to every question."""
+
+    says: PayResult
+
+    async def find(self, account_id: Any) -> ChannelAccount:
+        """See ChannelAccounts.find."""
+        adapter = cast("Channel", self)
+        return ChannelAccount(
+            account_id=account_id, channel="wechat_v3", name="m", enabled=True, adapter=adapter, takes_new=lambda: False
+        )
+
+    async def close(self) -> None:
+        """See ChannelAccounts.close."""
+
+    async def query(self, ref: TradeRef, *, call: Call) -> PayResult:
+        """See Channel.query."""
+        assert call.deadline_s > 0
+        return replace(self.says, trade_no=ref.trade_no)
+
+
+def words_of(clerk: Clerk, *, says: PayResult | None = None) -> FileWords:
+    """Persons' word where the account's channel says this; None where the account has no keys."""
+    flows, opened = clerk.stage.flows, clerk.stage.opened
+    calls = flows.calls
+    if says is not None:
+        calls = ChannelCalls(accounts=Mouth(says), door=flows.door, clock=opened.clock, healths=flows.healths)
+    return FileWords(
+        database=opened.database,
+        environment=opened.settings.environment,
+        calls=calls,
+        door=flows.door,
+        clock=opened.clock,
+    )
+
+
+async def refusal_of(word: Any) -> str:
+    """The code with which this is refused."""
+    with pytest.raises(Refused) as refused:
+        await word
+    return refused.value.code
+
+
+async def state_of(rows: Rows, order: StagedOrder) -> tuple[str, str | None]:
+    """The order's state and hold."""
+    found = await rows.fetchrow("SELECT state, hold_reason FROM orders WHERE id = $1", order.order_id)
+    return tuple(found)
+
+
+@pytest.mark.invariant("I4")
+async def test_two_persons_stand_for_a_loaded_bill_whose_channel_cannot_be_asked(clerk: Clerk, rows: Rows) -> None:
+    """The clerk's account has no keys. What fits completes its order; another amount completes nothing."""
+    fits, differs = await clerk.order(), await clerk.order()
+    report = await clerk.compare([clerk.line(fits), clerk.line(differs, amount_minor=AMOUNT_MINOR - 1)])
+    words, run = words_of(clerk), report.run.id
+    proposed = await words.propose(run, by="ann", reason="the channel ended our contract")
+    assert (proposed.rows, proposed.silence) == (2, "account_unknown")
+    assert await refusal_of(words.confirm(run, by="Ann ")) == "same_person"
+    assert await refusal_of(words.confirm(run, by="bob")) == "too_early"
+    assert [await state_of(rows, order) for order in (fits, differs)] == [("paying", None), ("paying", None)]
+    await rows.execute(HALF_AN_HOUR_AGO)
+    confirmed = await words.confirm(run, by="bob")
+    assert confirmed.decisions == {"complete": 1, "wrong_amount": 1}
+    assert await state_of(rows, fits) == ("paid", None)
+    assert await state_of(rows, differs) == ("paying", "wrong_amount")
+    remedy = await rows.fetchrow("SELECT learned_source, actor FROM remedy WHERE order_id = $1", fits.order_id)
+    assert tuple(remedy) == ("operator", "ann, bob")
+    await clerk.discrepancies.follow_up(clerk.account_id)
+    assert (await clerk.differences())[fits.trade_no].resolution == "repaired"
+
+
+@pytest.mark.invariant("I4")
+async def test_no_person_stands_for_a_channel_that_answers_or_was_not_asked(clerk: Clerk, rows: Rows) -> None:
+    order = await clerk.order()
+    run = (await clerk.compare([clerk.line(order)])).run.id
+    answers = words_of(clerk, says=PayResult(outcome=Outcome.UNPAID_OPEN, trade_no="", code="NOTPAY"))
+    assert await refusal_of(answers.propose(run, by="ann", reason="why")) == "channel_answers"
+    unsent = words_of(clerk, says=PayResult(outcome=Outcome.UNPAID_OPEN, trade_no="", sent=False, code="not_sent"))
+    assert await refusal_of(unsent.propose(run, by="ann", reason="why")) == "channel_not_asked"
+    silent = words_of(clerk, says=PayResult(outcome=Outcome.UNKNOWN, trade_no="", code="no_answer"))
+    await silent.propose(run, by="ann", reason="why")
+    await rows.execute(HALF_AN_HOUR_AGO)
+    assert await refusal_of(answers.confirm(run, by="bob")) == "channel_answers"
+    heard = await silent.confirm(run, by="bob")
+    assert heard.decisions == {"channel_answers": 1}, "it answered meanwhile, so its own word counts"
+    assert await state_of(rows, order) == ("paying", None)
+    assert await refusal_of(silent.confirm(run + 1, by="bob")) == "run_not_found"
