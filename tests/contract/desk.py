@@ -65,7 +65,8 @@ async def an_account(caller: Caller, name: str) -> AccountConfig:
     """A fresh account of one of `ALL_KINDS` at the sandbox, as the store would keep it."""
     keys = vectors()["keys"]["merchant"]
     channel, is_rsa = name.removesuffix("_rsa").removesuffix("_hmac"), name.endswith("_rsa")
-    how = {"sign_type": "RSA_1_256"} if is_rsa else {}
+    how: dict[str, object] = {"sign_type": "RSA_1_256"} if is_rsa else {}
+    channel, how = ("alipay", {"certificates": True}) if name == "alipay_certified" else (channel, how)
     opened = await caller.open_account(channel, keys["public_spki_b64"], reverse_after_s=0, **how)
     if channel == "swiftpass":
         settings = {field: opened[field] for field in ("gateway", "mch_id", "sign_type", "sub_appid")}
@@ -92,7 +93,9 @@ async def an_account(caller: Caller, name: str) -> AccountConfig:
         secrets = {"app_key": opened["app_key"]}
     else:
         settings = {field: opened[field] for field in ("gateway", "app_id", "seller_id")}
-        secrets = {"app_private_key": keys["private_pkcs8_b64"], "alipay_public_key": opened["alipay_public_key"]}
+        given = ("app_certificate", "alipay_certificate", "alipay_root_certificate")
+        fields = given if name == "alipay_certified" else ("alipay_public_key",)
+        secrets = {"app_private_key": keys["private_pkcs8_b64"]} | {field: opened[field] for field in fields}
     return AccountConfig(
         account_id=AccountId(1), channel=channel, name="一号店", enabled=True, settings=settings, secrets=secrets
     )

@@ -309,6 +309,31 @@ async def test_answers_under_keys_that_are_not_ours_to_trust_are_no_answers(
         expect_paid(await desk.query(intent), intent)
 
 
+@pytest.mark.parametrize("name", ["alipay_certified"])
+@pytest.mark.invariant("I4", "I5")
+async def test_alipays_certificates_change_while_orders_are_in_flight(
+    config: AccountConfig, caller: Caller, receiver: Receiver
+) -> None:
+    """Answers name the certificate that judges them; a merchant who holds one of two believes that one alone."""
+    asked = {"account_id": config.settings["app_id"], "keeps_old": True}
+    _, changed = await caller.admin("PUT", "/sandbox/account-keys", asked)
+    both = "\n".join((changed["alipay_certificate"], config.secrets["alipay_certificate"]))
+    async with a_desk(with_secret(config, "alipay_certificate", both), caller) as desk:
+        intent = await desk.placed(notify_url=receiver.url)
+        await caller.pay(trade_no=intent.trade_no)
+        for _ in range(2):
+            expect_paid(await desk.query(intent), intent)
+        assert (await heard(desk, receiver)).result.outcome is Outcome.PAID
+    async with a_desk(config, caller) as behind:
+        outcomes = {(await behind.query(intent)).outcome for _ in range(2)}
+    assert outcomes == {Outcome.PAID, Outcome.UNKNOWN}
+    # A request that does not name this application's root is not heard at all.
+    lost = with_secret(config, "alipay_root_certificate", config.secrets["alipay_certificate"])
+    async with a_desk(lost, caller) as mistaken:
+        refused = await mistaken.query(intent)
+    assert (refused.outcome, refused.code) == (Outcome.UNKNOWN, "isv.invalid-alipay-root-cert-sn")
+
+
 @pytest.mark.parametrize("name", PRIVATE_KEY_OF)
 @pytest.mark.invariant("I5")
 async def test_requests_under_a_wrong_key_of_ours_leave_everything_unknown(

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Final
 
 import msgspec
 
+from budan.sandbox.alipay_certificates import certify_application, certify_next
 from budan.sandbox.ipaynow import PATH as IPAYNOW_PATH
 from budan.sandbox.records import (
     Account,
@@ -45,6 +46,8 @@ class AccountWish(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     reverse_after_s: Annotated[float, msgspec.Meta(ge=0, le=3_600)] = 15.0
     # Swiftpass only.
     sign_type: SignType = "MD5"
+    # Alipay only: certificates in place of bare keys.
+    certificates: bool = False
 
 
 async def open_account(world: World, wish: AccountWish) -> Account:
@@ -52,7 +55,8 @@ async def open_account(world: World, wish: AccountWish) -> Account:
     _refuse_bad_key(wish)
     if len(world.truth.list_accounts()) >= ACCOUNTS_MAX:
         raise AccountRefused("too_many_accounts")
-    keys = [await asyncio.to_thread(make_private_key) for _ in range(_keys_of(wish.channel))]
+    made = _keys_of(wish.channel) + (wish.channel is ChannelName.ALIPAY and wish.certificates)
+    keys = [await asyncio.to_thread(make_private_key) for _ in range(made)]
     # Counted after the wait: nobody else may have been given the number meanwhile.
     count = len(world.truth.list_accounts()) + 1
     match wish.channel:
@@ -93,6 +97,9 @@ async def change_keys(world: World, wish: KeysWish) -> Account:
     else:
         old = account.alipay_private_key if wish.keeps_old else ""
         changed = msgspec.structs.replace(account, alipay_private_key=key, old_alipay_private_key=old)
+        if account.certificates is not None:
+            held = certify_next(account.certificates, alipay_private_key=key, keeps_old=wish.keeps_old)
+            changed = msgspec.structs.replace(changed, certificates=held)
     world.truth.record(Opened(account=changed))
     world.keys.forget(account.account_id)
     return changed
@@ -123,7 +130,8 @@ def render_account(world: World, account: Account) -> Mapping[str, Any]:
                 "gateway": f"{world.base_url}/gateway.do",
                 "app_id": account.app_id,
                 "seller_id": account.seller_id,
-                "alipay_public_key": keys["alipay"],
+                "alipay_public_key": next(iter(keys.values())),
+                **_shown_certificates(account),
             }
         case SwiftpassAccount():
             return shown | {
@@ -151,6 +159,17 @@ def render_account(world: World, account: Account) -> Mapping[str, Any]:
                 "client_certificate": account.client_certificate,
                 "client_key": account.client_key,
             }
+
+
+def _shown_certificates(account: AlipayAccount) -> dict[str, str]:
+    held = account.certificates
+    if held is None:
+        return {}
+    return {
+        "app_certificate": held.application,
+        "alipay_certificate": held.alipay,
+        "alipay_root_certificate": held.root,
+    }
 
 
 def _refuse_bad_key(wish: AccountWish) -> None:
@@ -196,14 +215,21 @@ def _public_key_id(mchid: str) -> str:
 
 
 def _alipay(world: World, wish: AccountWish, keys: list[str], count: int) -> AlipayAccount:
+    app_id, held = f"2021{count:012d}", None
+    if wish.certificates:
+        own = load_public_key(wish.merchant_public_key)
+        held = certify_application(
+            root_private_key=keys[1], application_key=own, app_id=app_id, alipay_private_key=keys[0]
+        )
     return AlipayAccount(
         name=wish.name,
         opened_at=world.clock(),
         merchant_public_key=wish.merchant_public_key,
         reverse_after_s=wish.reverse_after_s,
-        app_id=f"2021{count:012d}",
+        app_id=app_id,
         seller_id=f"2088{count:012d}",
         alipay_private_key=keys[0],
+        certificates=held,
     )
 
 

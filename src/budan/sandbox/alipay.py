@@ -123,6 +123,7 @@ class AlipayFace:
             raise _Refusal("40002", "isv.invalid-signature-type", "无效的签名类型")
         if not verify_request(parameters, public_key=self._world.keys.merchant_key(account)):
             raise _Refusal("40002", "isv.invalid-signature", "无效签名")
+        _refuse_other_certificates(parameters, account)
         sent_at = parse_beijing(parameters.get("timestamp", ""))
         if sent_at is None or abs(self._world.told_time(account.account_id) - sent_at) > _CLOCK_SKEW_MAX:
             raise _Refusal("40002", "isv.invalid-timestamp", "非法的时间戳参数")
@@ -361,8 +362,10 @@ class AlipayFace:
     async def _signed(self, call: _Call, fields: Mapping[str, Any]) -> Answer:
         # Alipay escapes the slash, and the signature covers the escape (docs/protocols/alipay.md §2).
         text = self._encoder.encode(fields).decode().replace("/", "\\/")
-        signature = await self._world.signer.sign_sha256(self._world.keys.alipay_key(call.account), text.encode())
-        body = f'{{"{response_name(call.method)}":{text},"sign":"{signature}"}}'.encode()
+        cert_sn, private_key = self._world.keys.alipay_key(call.account)
+        signature = await self._world.signer.sign_sha256(private_key, text.encode())
+        named = f'"alipay_cert_sn":"{cert_sn}",' if cert_sn else ""
+        body = f'{{"{response_name(call.method)}":{text},{named}"sign":"{signature}"}}'.encode()
         return Answer(status=200, body=body, content_type=_TEXT)
 
     def _unsigned(self, method: str, refusal: _Refusal) -> Answer:
@@ -413,9 +416,20 @@ async def return_address(world: World, trade: Trade, *, now: datetime) -> str:
         "trade_no": trade.channel_no,
         "version": "1.0",
     }
-    fields["sign"] = await world.signer.sign_sha256(world.keys.alipay_key(account), notify_sign_string(fields))
+    _, private_key = world.keys.alipay_key(account)
+    fields["sign"] = await world.signer.sign_sha256(private_key, notify_sign_string(fields))
     joint = "&" if "?" in trade.return_url else "?"
     return f"{trade.return_url}{joint}{urlencode(fields)}"
+
+
+def _refuse_other_certificates(parameters: Mapping[str, str], account: AlipayAccount) -> None:
+    """In certificate mode every request names the application's certificate and the root."""
+    held = account.certificates
+    if held is None:
+        return
+    for name, wanted in (("app_cert_sn", held.application_sn), ("alipay_root_cert_sn", held.root_sn)):
+        if parameters.get(name) != wanted:
+            raise _Refusal("40002", f"isv.invalid-{name.replace('_', '-')}", "无效的证书序列号")
 
 
 def _parameters(request: Request) -> Mapping[str, str]:

@@ -46,7 +46,8 @@ class AlipayAnnouncer:
         )
         if refund is not None:
             fields |= refund_notice_fields(trade, refund)
-        private_key = self._world.keys.alipay_key(account)
+        # A notice does not name its certificate: no document shows that it does.
+        _, private_key = self._world.keys.alipay_key(account)
         signature = await self._world.signer.sign_sha256(private_key, notify_sign_string(fields))
         body = render_form(fields | {"sign_type": "RSA2", "sign": signature})
         content_type = "application/x-www-form-urlencoded; charset=utf-8"

@@ -33,9 +33,13 @@ class KeyRing:
         """The account's keys have changed: they are loaded again."""
         self._platforms.pop(account_id, None)
 
-    def alipay_key(self, account: AlipayAccount) -> RSAPrivateKey:
-        """A key that signs answers and notices to this application: each in turn while they change."""
-        return self._next(account)[1]
+    def alipay_key(self, account: AlipayAccount) -> tuple[str, RSAPrivateKey]:
+        """A key that signs answers and notices to this application, each in turn while they change.
+
+        With it the name of its certificate, empty where there is none.
+        """
+        name, key = self._next(account)
+        return ("" if account.certificates is None else name), key
 
     def swiftpass_key(self, account: SwiftpassAccount) -> RSAPrivateKey:
         """The platform's key: it signs answers and notices to a merchant who chose RSA."""
@@ -70,8 +74,9 @@ def _texts(account: Account) -> dict[str, str]:
         case WechatAccount():
             return dict(account.platform_private_keys)
         case AlipayAccount():
-            old = {"old": account.old_alipay_private_key} if account.old_alipay_private_key else {}
-            return {"alipay": account.alipay_private_key, **old}
+            texts = [text for text in (account.alipay_private_key, account.old_alipay_private_key) if text]
+            names = ["alipay", "old"] if account.certificates is None else account.certificates.alipay_sns
+            return dict(zip(names, texts, strict=False))
         case SwiftpassAccount():
             return {"swiftpass": account.platform_private_key}
         case IpaynowAccount() | WechatV2Account():

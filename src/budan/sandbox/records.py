@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Final, Literal
 
 import msgspec
 
+from budan.sandbox.alipay_certificates import AlipayCertificates
 from budan.sandbox.choices import Choice
 from budan.sandbox.faults import NO_FAULTS, Faults
 
@@ -105,7 +106,7 @@ class WechatAccount(_Account, frozen=True, kw_only=True, tag="wechat_v3", tag_fi
 
 
 class AlipayAccount(_Account, frozen=True, kw_only=True, tag="alipay", tag_field="channel"):
-    """An application at Alipay."""
+    """An application at Alipay; one without certificates works with public keys."""
 
     CHANNEL: ClassVar[ChannelName] = ChannelName.ALIPAY
     app_id: str
@@ -113,6 +114,7 @@ class AlipayAccount(_Account, frozen=True, kw_only=True, tag="alipay", tag_field
     alipay_private_key: str
     # Signs in turn with the new one while the keys change.
     old_alipay_private_key: str = ""
+    certificates: AlipayCertificates | None = None
 
     @property
     def account_id(self) -> str:
