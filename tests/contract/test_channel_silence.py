@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,6 +64,9 @@ from unit.channels.builders import (
 from unit.channels.certified import a_wechat_v2_config
 
 # What each channel says of a paid trade, and of one that it ended: the two answers that must never be believed wrongly.
+# Long enough for a request to leave a busy machine.
+SILENCE_S = 0.5
+
 WECHAT_PAID = {
     "mchid": MCHID,
     "appid": APPID,
@@ -275,26 +278,28 @@ class Party:
     async def ask_everything(self, **call: Any) -> tuple[list[PayResult], list[EndResult]]:
         """What every call came to that moves money in, and every one that ends a trade; placements first."""
         how: Call = a_call(**call)
-        placed: list[PayResult] = []
+        calls: list[Awaitable[PayResult]] = []
         if Method.NATIVE in self.channel.capabilities.methods:
-            created = await self.channel.create(an_intent(), call=how)
-            assert created.action is None
-            placed = [created.result]
+            calls.append(self._place(how))
         charge = an_intent(method=Method.CODE)
-        paid = [
-            *placed,
-            await self.channel.charge(charge, auth_code="280000000000000000", call=how),
-            await self.channel.query(a_ref(), call=how),
-        ]
-        ended = [await self.channel.reverse(a_ref(direction=Direction.B2C), call=how)]
+        calls.append(self.channel.charge(charge, auth_code="280000000000000000", call=how))
+        calls.append(self.channel.query(a_ref(), call=how))
+        ends = [self.channel.reverse(a_ref(direction=Direction.B2C), call=how)]
         if self.channel.capabilities.close:
-            ended.append(await self.channel.close(a_ref(), call=how))
+            ends.append(self.channel.close(a_ref(), call=how))
+        # All at once: a channel that does not answer is waited for once.
+        paid, ended = await asyncio.gather(asyncio.gather(*calls), asyncio.gather(*ends))
         return paid, ended
+
+    async def _place(self, how: Call) -> PayResult:
+        created = await self.channel.create(an_intent(), call=how)
+        assert created.action is None
+        return created.result
 
     async def ask_of_refunds(self, **call: Any) -> list[RefundResult]:
         how: Call = a_call(**call)
-        sent = await self.channel.refund(a_refund_intent(), call=how)
-        return [sent, await self.channel.query_refund(a_refund_ref(), call=how)]
+        sent = self.channel.refund(a_refund_intent(), call=how)
+        return await asyncio.gather(sent, self.channel.query_refund(a_refund_ref(), call=how))
 
 
 def a_channel(name: str, *, port: int, http_client: HttpClient, signer: Signer, clock: HandClock) -> SessionChannel:
@@ -322,7 +327,7 @@ def clock() -> HandClock:
 
 @pytest.fixture(params=[FastHttpClient, AiohttpClient], ids=["fast", "aiohttp"])
 def http_client(request: pytest.FixtureRequest) -> HttpClient:
-    return request.param(connections_per_host_max=4)
+    return request.param(connections_per_host_max=8)
 
 
 @pytest.fixture(params=list(LIES))
@@ -406,12 +411,12 @@ async def test_the_truth_beside_the_lies_is_believed(party: Party, name: str) ->
 @pytest.mark.invariant("I5")
 async def test_a_channel_that_never_answers_leaves_everything_unknown(party: Party) -> None:
     party.server.answer = None
-    paid, ended = await party.ask_everything(deadline_s=0.1)
+    paid, ended = await party.ask_everything(deadline_s=SILENCE_S)
     assert [(result.outcome, result.sent, result.code) for result in paid] == [
         (Outcome.UNKNOWN, True, "no_answer")
     ] * len(paid)
     assert [(result.state, result.sent) for result in ended] == [(EndState.UNKNOWN, True)] * len(ended)
-    refunds = await party.ask_of_refunds(deadline_s=0.1)
+    refunds = await party.ask_of_refunds(deadline_s=SILENCE_S)
     assert [(result.outcome, result.sent) for result in refunds] == [(RefundOutcome.UNKNOWN, True)] * 2
 
 
@@ -449,10 +454,10 @@ async def test_a_guarded_adapter_knows_what_was_sent_when_its_deadline_strikes(p
     """The adapter's own word comes before the guard's: it knows whether a byte had left."""
     guard = GuardedChannel(party.channel, account_id=AccountId(1), clock=clock)
     party.server.answer = None
-    result = await guard.query(a_ref(), call=a_call(deadline_s=0.05))
+    result = await guard.query(a_ref(), call=a_call(deadline_s=SILENCE_S))
     assert (result.outcome, result.code) == (Outcome.UNKNOWN, "no_answer")
     await party.server.stop()
-    result = await guard.query(a_ref(), call=a_call(deadline_s=0.05))
+    result = await guard.query(a_ref(), call=a_call(deadline_s=SILENCE_S))
     assert (result.outcome, result.sent, result.code) == (Outcome.UNPAID_OPEN, False, "not_sent")
     await party.server.start()
 
