@@ -10,6 +10,7 @@ from budan.cli.wiring import KINDS, build_bill_days, open_database, open_reconci
 from budan.core.errors import Refused
 from budan.core.numbers import AccountId
 from budan.flows.bill_days import BillDays
+from budan.flows.books_link import BooksLinks
 from budan.flows.discrepancies import Discrepancies
 from budan.flows.door import Door
 from budan.flows.healths import AccountHealths
@@ -28,6 +29,7 @@ class BooksDesk:
     reconciliation: Reconciliation
     discrepancies: Discrepancies
     bills: BillDays
+    links: BooksLinks
 
     async def find_account(self, name: str, *, channel: str | None) -> AccountConfig:
         """The account of a number or name, without its secrets.
@@ -76,4 +78,5 @@ async def open_books_desk(settings: Settings, *, dsn: str) -> AsyncGenerator[Boo
             reconciliation=reconciliation,
             discrepancies=Discrepancies(database=opened.database, door=door),
             bills=build_bill_days(opened),
+            links=BooksLinks(secret=opened.keys.cashier_key, clock=opened.clock),
         )

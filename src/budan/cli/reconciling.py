@@ -102,22 +102,26 @@ def reconcile(
 @click.option("--account", type=int, default=None, help="Of this account, by number.")
 @click.option("--day", type=Day(), default=None, help="Of this day.")
 @click.option("--limit", type=int, default=50, show_default=True, help="At most so many.")
-@with_settings(*_STORE)
+@click.option("--link", is_flag=True, help="Also an address of the page that shows them, good for 12 hours.")
+@with_settings(*_STORE, "listen", "public_url")
 @json_option
-def reconcile_runs(*, account: int | None, day: date | None, limit: int, settings: Settings, as_json: bool) -> None:
+def reconcile_runs(
+    *, account: int | None, day: date | None, limit: int, link: bool, settings: Settings, as_json: bool
+) -> None:
     """Which bills were compared, newest first, and which are waited for."""
 
-    async def read() -> tuple[list[DayReport], Sequence[WaitedBill]]:
+    async def read() -> tuple[list[DayReport], Sequence[WaitedBill], str]:
         async with _open(settings) as desk:
             runs = await desk.reconciliation.list_runs(account_id=account, day=day, rows_max=limit)
             reports = [await desk.reconciliation.get_report(run.id) for run in runs]
             waited = await desk.bills.list_waited()
         fits = [one for one in waited if account in {None, one.bill.account_id} and day in {None, one.bill.day}]
-        return reports, fits
+        return reports, fits, f"{settings.public_url.rstrip('/')}/books/{desk.links.render()}"
 
-    reports, waited = run_async(read())
+    reports, waited, address = run_async(read())
     if as_json:
-        print_json({"runs": [report.as_json() for report in reports], "waited": waited})
+        page = {"page": address} if link else {}
+        print_json({"runs": [report.as_json() for report in reports], "waited": waited} | page)
         return
     table = Table("run", "day", "account", "channel", "from", "lines", "agree", "differ", "repaired", "unresolved")
     for report in reports:
@@ -130,6 +134,8 @@ def reconcile_runs(*, account: int | None, day: date | None, limit: int, setting
         said = f"{one.bill.code} {one.bill.message}".strip() or "not asked for yet"
         state = "late" if one.is_late else one.bill.state
         OUT.print(f"{one.bill.day} of {one.bill.account_name}: {state}, {said}", markup=False)
+    if link:
+        OUT.print(address, markup=False)
 
 
 @reconcile.command("show")

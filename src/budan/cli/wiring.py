@@ -32,10 +32,12 @@ from budan.flows.administering import Administration
 from budan.flows.asking import Questions
 from budan.flows.autobudan import AUTOBUDAN, Autobudan
 from budan.flows.bill_days import BillDays
+from budan.flows.books_link import BooksLinks
 from budan.flows.calling import ChannelCalls
 from budan.flows.cashier_link import CashierLinks
 from budan.flows.choosing import Chooser
 from budan.flows.closing import OrderClosing
+from budan.flows.day_books import DayBooks
 from budan.flows.delivering import Deliveries
 from budan.flows.directory import Directory
 from budan.flows.discrepancies import Discrepancies
@@ -230,6 +232,8 @@ async def open_flows(opened: Opened) -> AsyncGenerator[Flows]:
             cashier_links=CashierLinks(secret=opened.keys.cashier_key),
             ids=ids,
             accounts=accounts,
+            day_books=DayBooks(database=database, bills=build_bill_days(opened)),
+            books_links=BooksLinks(secret=opened.keys.cashier_key, clock=clock),
         )
 
 

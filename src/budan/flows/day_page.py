@@ -32,7 +32,7 @@ def render_page(report: DayReport, rows: Sequence[DiscrepancyRow]) -> str:
     )
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title><style>{_STYLE}</style></head>'
-        f"<body><h1>{title}</h1><p>{escape(facts)}</p>{_bars(report)}<h2>Tie-out</h2>{_tallies(report)}"
+        f"<body><h1>{title}</h1><p>{escape(facts)}</p>{_outcomes(report)}{_bars(report)}<h2>Tie-out</h2>{_tallies(report)}"
         f"<h2>Differences (the first {len(rows)})</h2>{_differences(rows)}</body></html>"
     )
 
@@ -66,6 +66,14 @@ def _bar(tallies: Sequence[TallyRow]) -> str:
     )
 
 
+def _outcomes(report: DayReport) -> str:
+    """What became of the day's rows."""
+    cells = [
+        (name, str(found.rows), render_sum(found.amount_minor, "CNY")) for name, found in report.outcomes().items()
+    ]
+    return _table(("outcome", "rows", "sum"), cells, numbers_from=1)
+
+
 def _tallies(report: DayReport) -> str:
     header = ("kind", "verdict", "rows there", "sum there", "rows here", "sum here")
     cells = [
@@ -73,15 +81,15 @@ def _tallies(report: DayReport) -> str:
             tally.kind,
             tally.verdict,
             str(tally.their_rows),
-            _amount(tally.their_minor, "CNY"),
+            render_sum(tally.their_minor, "CNY"),
             str(tally.our_rows),
-            _amount(tally.our_minor, "CNY"),
+            render_sum(tally.our_minor, "CNY"),
         )
         for tally in report.tallies
     ]
     for kind in RowKind:
         their_rows, their_minor, our_rows, our_minor = report.sides(kind)
-        sums = (str(their_rows), _amount(their_minor, "CNY"), str(our_rows), _amount(our_minor, "CNY"))
+        sums = (str(their_rows), render_sum(their_minor, "CNY"), str(our_rows), render_sum(our_minor, "CNY"))
         cells.append((kind.value, "all", *sums))
     return _table(header, cells, numbers_from=2)
 
@@ -95,8 +103,8 @@ def _differences(rows: Sequence[DiscrepancyRow]) -> str:
             row.verdict,
             row.subject,
             "" if row.line_no is None else str(row.line_no),
-            _amount(row.their_minor, row.currency),
-            _amount(row.our_minor, row.currency),
+            render_sum(row.their_minor, row.currency),
+            render_sum(row.our_minor, row.currency),
             row.state if row.resolution is None else f"{row.state}: {row.resolution}",
             row.owner or "",
             f"{row.age_s / 3_600:.0f} h",
@@ -120,7 +128,8 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]], *, numbers_from
     return f"<table><tr>{heads}</tr>{body}</table>"
 
 
-def _amount(amount_minor: int | None, currency: str) -> str:
+def render_sum(amount_minor: int | None, currency: str) -> str:
+    """An amount for people, "" where there is none; in a currency that we keep no books in as it stands in the bill."""
     if amount_minor is None:
         return ""
     known = currency in CURRENCY_EXPONENTS

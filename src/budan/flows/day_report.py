@@ -3,7 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from budan.core.reconcile import AGREED, RowKind, Verdict
+from budan.core.numbers import AccountId
+from budan.core.reconcile import AGREED, RowKind, Sum, Verdict
+from budan.store import reconcile as stored
+from budan.store.database import Transaction
 from budan.store.reconcile import DiscrepancyCount, RunRow, TallyRow
 
 
@@ -47,6 +50,19 @@ class DayReport:
         """How many wait: for the channel's word, for the bill of the day beside, or for a person."""
         return sum(count.rows_found for count in self.counts if count.state != "resolved")
 
+    def outcomes(self) -> dict[str, Sum]:
+        """What agrees, and what became of each difference: repaired, ended otherwise, or open."""
+        found = {"matched": Sum(), "repaired": Sum(), "ended": Sum(), "open": Sum()}
+        for tally in self.tallies:
+            if Verdict(tally.verdict) in AGREED:
+                found["matched"] += Sum(rows=tally.their_rows, amount_minor=tally.their_minor)
+        for count in self.counts:
+            ended = "repaired" if count.resolution == "repaired" else "ended"
+            found[ended if count.state == "resolved" else "open"] += Sum(
+                rows=count.rows_found, amount_minor=count.amount_minor
+            )
+        return found
+
     def as_json(self) -> dict[str, object]:
         """The counts and sums of each verdict, for machines."""
         run = self.run
@@ -70,6 +86,9 @@ class DayReport:
             "repaired": self.repaired,
             "unresolved": self.unresolved,
             "kinds": {kind.value: self._kind(kind) for kind in RowKind},
+            "outcomes": {
+                name: {"rows": found.rows, "minor": found.amount_minor} for name, found in self.outcomes().items()
+            },
             "discrepancies": list(self.counts),
         }
 
@@ -87,3 +106,12 @@ class DayReport:
                 if tally.kind == kind.value
             },
         }
+
+
+async def read_report(transaction: Transaction, run: RunRow) -> DayReport:
+    """The report of a run as its differences stand now."""
+    return DayReport(
+        run=run,
+        tallies=await stored.list_tallies(transaction, run.id),
+        counts=await stored.count_discrepancies(transaction, AccountId(run.account_id), day=run.day),
+    )

@@ -1,11 +1,16 @@
 """What the database needs in time: partitions ahead, counts of what is due, and forgeries forgotten."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final
 
+from budan.core.bill_days import is_late
 from budan.core.numbers import Lane
-from budan.store import notices, partitions, work
+from budan.flows.bill_days import OPEN_ROWS_MAX
+from budan.store import bill_days, notices, partitions, reconcile, work
 from budan.store.database import Database, RowsFailed
+from budan.store.reconcile import OpenAges
 from budan.store.work import DueCount
 
 # The continuous loops, by the work that they find due.
@@ -17,6 +22,14 @@ DUE_COUNTED_MAX: Final = 10_000
 # An unverified notice can be replayed until then; nobody repairs a key for longer.
 REJECTED_KEPT_DAYS: Final = 30
 REJECTED_PRUNED_MAX: Final = 1_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BooksCount:
+    """What finance waits for: late bills by account, and differences that nobody has ended."""
+
+    late_bills: Mapping[int, int]
+    ages: OpenAges
 
 
 class Housekeeping:
@@ -58,6 +71,16 @@ class Housekeeping:
         """Questions in the held lanes that a person must look at, counted up to a bound."""
         async with self._database.reading() as transaction:
             return await work.count_questions_needing_person(transaction, lanes=lanes, rows_max=NEEDING_PERSON_MAX)
+
+    async def count_books(self) -> BooksCount:
+        """The late bills of each account that waits for one, and the open differences by age."""
+        async with self._database.reading() as transaction:
+            waited = await bill_days.list_open(transaction, due_only=False, rows_max=OPEN_ROWS_MAX)
+            ages = await reconcile.count_ages(transaction)
+        late = Counter[int]()
+        for bill in waited:
+            late[bill.account_id] += is_late(bill.ready_at, now=bill.now)
+        return BooksCount(late_bills=late, ages=ages)
 
     async def count_due(self, *, lanes: Sequence[Lane]) -> list[DueCount]:
         """How much is due in the held lanes, by kind of work, counted up to a bound."""

@@ -23,7 +23,7 @@ from budan.core.reconcile import (
     day_begin,
     tie_out,
 )
-from budan.flows.day_report import DayReport
+from budan.flows.day_report import DayReport, read_report
 from budan.flows.judging import KINDS, Edges, Judge, Judged, Judgement, Lookups
 from budan.ports.bill import BILL_FAULTS, BillRefused, BillTables, FetchedBill, ReadBill
 from budan.store import bill_days
@@ -136,11 +136,7 @@ class Reconciliation:
             if not runs:
                 raise Refused("run_not_found", param="run")
             (run,) = runs
-            return DayReport(
-                run=run,
-                tallies=await stored.list_tallies(transaction, run.id),
-                counts=await stored.count_discrepancies(transaction, AccountId(run.account_id), day=run.day),
-            )
+            return await read_report(transaction, run)
 
     @asynccontextmanager
     async def _matching(self) -> AsyncGenerator[tuple[Matching, Path]]:

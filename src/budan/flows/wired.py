@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from budan.core.errors import StoreUnavailable
 from budan.core.numbers import Environment
 from budan.flows.asking import Questions
+from budan.flows.books_link import BooksLinks
 from budan.flows.calling import ChannelCalls
 from budan.flows.cashier_link import CashierLinks
 from budan.flows.closing import OrderClosing
+from budan.flows.day_books import DayBooks
 from budan.flows.directory import Directory
 from budan.flows.door import Door
 from budan.flows.ending import TradeEndings
@@ -55,6 +57,8 @@ class Flows:
     cashier_links: CashierLinks
     ids: IdSource
     accounts: ChannelAccounts
+    day_books: DayBooks
+    books_links: BooksLinks
 
     async def problems(self) -> list[str]:
         """Why this process must not be given work just now; empty when it is ready."""

@@ -29,6 +29,7 @@ _DISCREPANCY_WRITE = query("discrepancy_write")
 _DISCREPANCY_RESOLVE_GONE = query("discrepancy_resolve_gone")
 _DISCREPANCY_LIST = query("discrepancy_list")
 _DISCREPANCY_COUNT = query("discrepancy_count")
+_DISCREPANCY_COUNT_AGES = query("discrepancy_count_ages")
 _DISCREPANCY_SETTLE = query("discrepancy_settle")
 _DISCREPANCY_ASSIGN = query("discrepancy_assign")
 _DISCREPANCY_LOCK = query("discrepancy_lock")
@@ -198,6 +199,15 @@ class DiscrepancyCount:
     resolution: str
     rows_found: int
     amount_minor: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenAges:
+    """Differences that nobody has ended: younger than a day, than a week, and older ones."""
+
+    day: int
+    week: int
+    older: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -414,6 +424,11 @@ async def list_discrepancies(
 async def count_discrepancies(transaction: Transaction, account_id: AccountId, *, day: date) -> list[DiscrepancyCount]:
     """How many differences of a day are in which state."""
     return [DiscrepancyCount(**dict(row)) for row in await transaction.many(_DISCREPANCY_COUNT, account_id, day)]
+
+
+async def count_ages(transaction: Transaction) -> OpenAges:
+    """How old the differences are that nobody has ended."""
+    return OpenAges(**dict(await transaction.one(_DISCREPANCY_COUNT_AGES)))
 
 
 async def settle_discrepancies(transaction: Transaction, moves: Mapping[int, tuple[str, str | None]]) -> set[int]:

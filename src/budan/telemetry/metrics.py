@@ -141,6 +141,18 @@ MAILS: Final = Counter("budan_mails", "Tries to send a mail: sent, put_off.", ["
 MAIL_OLDEST_SECONDS: Final = Gauge(
     "budan_mail_oldest_seconds", "How long the oldest mail has waited for a server to take it.", registry=REGISTRY
 )
+BILLS_LATE: Final = Gauge(
+    "budan_bills_late",
+    "Days of an account whose bill should have been compared by now; shown by the worker that holds lane 0.",
+    ["account"],
+    registry=REGISTRY,
+)
+DISCREPANCIES_OPEN: Final = Gauge(
+    "budan_discrepancies_unresolved",
+    "Differences between bills and books that nobody has ended, by age: day (younger than one), week, older.",
+    ["age"],
+    registry=REGISTRY,
+)
 LANES_HELD: Final = Gauge("budan_lanes_held", "Lanes that this worker holds.", registry=REGISTRY)
 TURN_FAILURES: Final = Counter(
     "budan_turn_failures", "Turns of a loop that ended in an error.", ["work"], registry=REGISTRY

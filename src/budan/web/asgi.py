@@ -31,6 +31,7 @@ from budan.web.exchange import (
     send_answer,
 )
 from budan.web.notices.receive import NoticeReceiver
+from budan.web.ops.books import BooksPage
 from budan.web.ops.probes import Probes
 from budan.web.page.render import Pages
 from budan.web.problems import refusal_of
@@ -242,6 +243,7 @@ def build_app(flows: Flows, *, wallet_url: str | None = None) -> Application:
             *terminal.handlers(),
             *ShopPage(flows=flows, pages=pages).handlers(),
             *Docs(pages=pages, public_url=public_url).handlers(),
+            *BooksPage(flows=flows, pages=pages).handlers(),
         ]
     )
     return Application(flows=flows, raw=raw, rest=rest, pages=pages, probes=probes)

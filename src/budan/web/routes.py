@@ -317,6 +317,7 @@ ROUTES: tuple[Route, ...] = (
         surface=Surface.PAGE,
         summary="Is it paid?",
     ),
+    Route(name="books", method="GET", path="/books/{token}", surface=Surface.PAGE, summary="A day's bills and books"),
     Route(name="asset", method="GET", path="/assets/{name}", surface=Surface.PAGE, summary="A file of the pages"),
     Route(name="openapi", method="GET", path="/openapi.json", surface=Surface.API, summary="This API as OpenAPI 3.1"),
     Route(name="docs", method="GET", path="/docs", surface=Surface.PAGE, summary="This API for people"),

@@ -15,6 +15,7 @@ from budan.workers.loop import attempt, stopped_within
 COUNT_EVERY_S: Final = 5.0
 PARTITIONS_EVERY_S: Final = 3_600.0
 PRUNE_EVERY_S: Final = 3_600.0
+BOOKS_EVERY_S: Final = 60.0
 
 _log = structlog.get_logger(__name__)
 
@@ -26,9 +27,10 @@ class HousekeepingTurns:
         self._housekeeping = housekeeping
         self._lanes = lanes
         self._clock = clock
-        self._failures = {work: Failures(work=work) for work in ("housekeeping", "partitions", "forgeries")}
+        self._failures = {work: Failures(work=work) for work in ("housekeeping", "partitions", "forgeries", "books")}
         self._partitions_at_s = float("-inf")
         self._prune_at_s = float("-inf")
+        self._books_at_s = float("-inf")
 
     async def run(self, stop: asyncio.Event) -> None:
         """Take turns until `stop`."""
@@ -41,6 +43,7 @@ class HousekeepingTurns:
         await attempt(self._see_to_partitions, self._failures["partitions"])
         await attempt(self._count, self._failures["housekeeping"])
         await attempt(self._forget_forgeries, self._failures["forgeries"])
+        await attempt(self._count_books, self._failures["books"])
 
     async def _count(self) -> None:
         held = list(self._lanes.held())
@@ -63,6 +66,20 @@ class HousekeepingTurns:
         if late:
             _log.error("partitions_were_late", orders=late)
         self._partitions_at_s = self._clock.monotonic_s() + PARTITIONS_EVERY_S
+
+    async def _count_books(self) -> None:
+        if self._clock.monotonic_s() < self._books_at_s:
+            return
+        # The worker that holds lane 0 shows them; one that held it shows nothing any more, rather than what was.
+        metrics.BILLS_LATE.clear()
+        metrics.DISCREPANCIES_OPEN.clear()
+        if 0 in self._lanes.held():
+            count = await self._housekeeping.count_books()
+            for account_id, late in count.late_bills.items():
+                metrics.BILLS_LATE.labels(str(account_id)).set(late)
+            for age, rows in (("day", count.ages.day), ("week", count.ages.week), ("older", count.ages.older)):
+                metrics.DISCREPANCIES_OPEN.labels(age).set(rows)
+        self._books_at_s = self._clock.monotonic_s() + BOOKS_EVERY_S
 
     async def _forget_forgeries(self) -> None:
         # One batch a turn, so that a month of forgeries holds nobody up.

@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 
 import budan.web
+from budan.core.reconcile import RowKind, Verdict
 from budan.web.api.openapi import build_openapi, documented_routes
 from budan.web.cashier.wallets import Wallet
 from budan.web.page.words import LANGUAGES
@@ -82,6 +83,10 @@ def test_every_word_that_a_page_says_exists_and_every_word_is_said() -> None:
     said = set(re.findall(r"say\([\"']([a-z_.0-9]+?)[\"']", sources))
     said |= {f"cashier.scan.{wallet.value}" for wallet in Wallet if wallet is not Wallet.NONE}
     said |= {f"wallet.{wallet.value}" for wallet in Wallet if wallet is not Wallet.NONE}
+    said |= {f"books.kind.{kind.value}" for kind in RowKind} | {f"books.verdict.{verdict.value}" for verdict in Verdict}
+    said |= {f"books.outcome.{name}" for name in ("matched", "repaired", "ended", "open")}
+    said |= {f"books.state.{state}" for state in ("open", "asked", "awaited")}
+    said |= {f"books.bill.{state}" for state in ("waiting", "late", "missed")}
     known = set(_texts("zh"))
     plain = {key for key in known if not key.startswith("refused.")}
     assert said - {"cashier.scan.", "wallet."} - {"refused.other"} == plain

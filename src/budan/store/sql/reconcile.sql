@@ -334,6 +334,18 @@ WHERE account_id = $1 AND day = $2
 GROUP BY kind, verdict, state, resolution
 ORDER BY kind, verdict, state, resolution;
 
+-- name: discrepancy_count_ages :one
+-- How old the differences are that nobody has ended. Leans on discrepancy_unresolved.
+SELECT
+    count(*) FILTER (WHERE found_at > statement_timestamp() - interval '1 day') AS day,
+    count(*) FILTER (
+        WHERE
+        found_at <= statement_timestamp() - interval '1 day' AND found_at > statement_timestamp() - interval '7 days'
+    ) AS week,
+    count(*) FILTER (WHERE found_at <= statement_timestamp() - interval '7 days') AS older
+FROM discrepancy
+WHERE state <> 'resolved';
+
 -- name: discrepancy_settle :many
 -- Differences that have come to an end, or wait for something else now; nothing that is resolved changes.
 UPDATE discrepancy AS d

@@ -40,7 +40,7 @@ class Pages:
 
     def __init__(self, *, assets: Assets) -> None:
         web = Path(__file__).parents[1]
-        folders = [web / name for name in ("page", "cashier", "terminal", "docs")]
+        folders = [web / name for name in ("page", "cashier", "terminal", "docs", "ops")]
         self._templates = jinja2.Environment(
             loader=jinja2.FileSystemLoader(folders),
             autoescape=True,

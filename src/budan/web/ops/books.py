@@ -1,0 +1,128 @@
+"""A day's bills against the books, for whoever was given a link: it shows, and changes nothing."""
+
+from collections.abc import Sequence
+from datetime import date, timedelta
+from urllib.parse import parse_qs
+
+from litestar import Response, get
+from litestar.handlers import HTTPRouteHandler
+
+from budan.core.errors import Refused
+from budan.core.reconcile import RowKind
+from budan.flows.bill_days import WaitedBill
+from budan.flows.day_page import render_sum
+from budan.flows.day_report import DayReport
+from budan.flows.wired import Flows
+from budan.store.reconcile import DiscrepancyRow
+from budan.web.exchange import Answer, Exchange, Scope
+from budan.web.page.render import Pages, local_address, speech_of
+from budan.web.page.words import Words
+from budan.web.rest import PageRequest, exchange_of, path_of, respond
+
+_CURRENCY = "CNY"
+
+
+class BooksPage:
+    """Answers for the holder of a link of `budan reconcile runs --link`."""
+
+    def __init__(self, *, flows: Flows, pages: Pages) -> None:
+        self._flows = flows
+        self._pages = pages
+
+    def handlers(self) -> list[HTTPRouteHandler]:
+        """The page that Litestar serves."""
+
+        @get(path_of("books"), name="books")
+        async def books(request: PageRequest) -> Response[bytes]:
+            return respond(await self._show(exchange_of(request)))
+
+        return [books]
+
+    async def _show(self, exchange: Exchange) -> Answer:
+        token = exchange.parameters[0]
+        if not self._flows.books_links.is_good(token):
+            raise Refused("page_not_found")
+        view = await self._flows.day_books.show(_asked_day(exchange.scope))
+        speech, path = speech_of(exchange.scope), f"/books/{token}"
+
+        def address(days: int) -> str:
+            return local_address(exchange.scope, path, day=f"{view.day + timedelta(days=days)}")
+
+        return self._pages.render(
+            "books.html",
+            speech=speech,
+            day=view.day,
+            earlier=address(-1),
+            later=address(1),
+            reports=[_report(report, speech) for report in view.reports],
+            waited=[_waited(one, speech) for one in view.waited],
+            open_rows=[_difference(row, speech) for row in view.open_rows],
+        )
+
+
+def _asked_day(scope: Scope) -> date | None:
+    asked = parse_qs(scope["query_string"].decode("latin-1")).get("day", [""])[-1]
+    if not asked:
+        return None
+    try:
+        return date.fromisoformat(asked)
+    except ValueError:
+        raise Refused("page_not_found") from None
+
+
+def _report(report: DayReport, speech: Words) -> dict[str, object]:
+    run = report.run
+    rows: list[Sequence[str]] = [
+        (
+            speech.say(f"books.kind.{tally.kind}"),
+            speech.say(f"books.verdict.{tally.verdict}"),
+            str(tally.their_rows),
+            render_sum(tally.their_minor, _CURRENCY),
+            str(tally.our_rows),
+            render_sum(tally.our_minor, _CURRENCY),
+        )
+        for tally in report.tallies
+    ]
+    for kind in RowKind:
+        there_rows, there_minor, here_rows, here_minor = report.sides(kind)
+        sums = (str(there_rows), render_sum(there_minor, _CURRENCY), str(here_rows), render_sum(here_minor, _CURRENCY))
+        rows.append((speech.say(f"books.kind.{kind.value}"), speech.say("books.all"), *sums))
+    outcomes = [
+        (speech.say(f"books.outcome.{name}"), str(found.rows), render_sum(found.amount_minor, _CURRENCY))
+        for name, found in report.outcomes().items()
+    ]
+    return {
+        "account": f"{run.account_name} ({run.channel})",
+        "run": run.id,
+        "lines": run.lines,
+        "is_partial": run.is_partial,
+        "outcomes": outcomes,
+        "rows": rows,
+    }
+
+
+def _waited(one: WaitedBill, speech: Words) -> Sequence[str]:
+    bill = one.bill
+    state = "late" if one.is_late else "waiting"
+    return (
+        str(bill.day),
+        f"{bill.account_name} ({bill.channel})",
+        speech.say(f"books.bill.{bill.state if bill.state == 'missed' else state}"),
+        f"{bill.code} {bill.message}".strip(),
+    )
+
+
+def _difference(row: DiscrepancyRow, speech: Words) -> Sequence[str]:
+    return (
+        str(row.id),
+        str(row.day),
+        speech.say(f"books.kind.{row.kind}"),
+        speech.say(f"books.verdict.{row.verdict}"),
+        row.subject,
+        "" if row.line_no is None else str(row.line_no),
+        render_sum(row.their_minor, row.currency),
+        render_sum(row.our_minor, row.currency),
+        speech.say(f"books.state.{row.state}"),
+        row.owner or "",
+        speech.say("books.age", hours=f"{row.age_s / 3_600:.0f}"),
+    )
