@@ -137,6 +137,14 @@ def draw(mix: Mix, *, seed: int, number: int) -> Wish:
     )
 
 
+def longest_sooner(wishes: Sequence[Wish]) -> list[Wish]:
+    """What takes long among the first half, so that nobody waits for it at the end.
+
+    A refund that is interrupted takes half a minute to come home, a placement without an answer its send window.
+    """
+    return sorted(wishes, key=lambda wish: wish.number / 2 if wish.refunds_minor or wish.placing else wish.number)
+
+
 def _refunds(hit: Mapping[str, bool], amount_minor: int, chance: random.Random) -> tuple[int, ...]:
     """All of it, or a part, or a part and then the rest."""
     part = chance.randint(1, amount_minor)

@@ -122,10 +122,16 @@ class House:
         await self.hands.hasten_refunds(self.merchant_ids, by=timedelta(**span))
 
     async def bring_refunds_home(self) -> None:
-        """Returns when no refund is open; one that was interrupted is asked about after minutes, for it hurries nobody else."""
+        """Returns when no refund is open, or none has come home for too long."""
         for _ in range(HASTENED_MAX):
             if not await self.hands.count_refunds_open(self.merchant_ids):
                 return
+            await asyncio.sleep(HASTENED_EACH_S)
+            await self.hasten_refunds(hours=1)
+
+    async def hurry_refunds(self) -> None:
+        """Until it is cancelled: one that was interrupted is asked about after minutes, for it hurries nobody else."""
+        while True:
             await asyncio.sleep(HASTENED_EACH_S)
             await self.hasten_refunds(hours=1)
 

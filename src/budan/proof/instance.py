@@ -20,7 +20,7 @@ from budan.host.supervisor import Exit, OnExit, Program, Supervisor, supervise
 from budan.proof.link import Link, open_link
 from budan.proof.merchant import WEBHOOK_PATH
 from budan.proof.server import PrivateServer, start_server
-from budan.proof.steps import CLI, run_cli
+from budan.proof.steps import CLI, CommandLine, open_command_line
 
 Progress = Callable[[str], None]
 
@@ -191,21 +191,20 @@ async def private_instance(
         links = await stack.enter_async_context(_open_links(ports)) if shape.linked else None
         supervisor = await stack.enter_async_context(supervise(on_line=logs.write, on_exit=report))
         outside = _outside(folder, ports=ports, shape=shape)
-        async with asyncio.TaskGroup() as tasks:
+        async with open_command_line() as commands, asyncio.TaskGroup() as tasks:
             standing = tasks.create_task(_start_all(supervisor, outside, progress=progress))
             server = None if starting is None else await asyncio.shield(starting)
             url = dsn if server is None else server.dsn
             assert url is not None
             environment = _environment(folder, dsn=url, ports=ports, shape=shape)
             inside = _inside(environment, shape=shape)
-            await run_cli("db", "upgrade", environment=environment, timeout_s=STEP_S_MAX)
+            await commands.run("db", "upgrade", environment=environment, timeout_s=STEP_S_MAX)
             progress("database: has its tables")
             tasks.create_task(_start_all(supervisor, inside, progress=progress))
             await standing
-            accounts = await _add_accounts(environment, channels=(*BOTH, *shape.alone), progress=progress)
-            shops = await _add_shops(
-                folder, accounts=accounts, ports=ports, shape=shape, environment=environment, progress=progress
-            )
+            accounts = await _add_accounts(commands, environment, channels=(*BOTH, *shape.alone), progress=progress)
+            rows = await _add_shops(commands, environment, accounts=accounts, ports=ports, shape=shape)
+            shops = _keep_secrets(folder, rows, progress=progress)
             alone = dict(zip(shape.alone, shops[shape.merchants :], strict=True))
         yield Instance(
             folder=folder,
@@ -334,40 +333,42 @@ async def _start(supervisor: Supervisor, program: Program, *, progress: Progress
 
 
 async def _add_accounts(
-    environment: Mapping[str, str], *, channels: Sequence[str], progress: Progress
+    commands: CommandLine, environment: Mapping[str, str], *, channels: Sequence[str], progress: Progress
 ) -> dict[str, int]:
-    async def add(channel: str) -> int:
+    accounts: dict[str, int] = {}
+    for channel in channels:
         arguments = ("channel", "add", channel, "--sandbox", "--name", f"sandbox {channel}")
-        added = await run_cli(*arguments, environment=environment, timeout_s=STEP_S_MAX)
-        return int(added["account_id"])
-
-    accounts = dict(zip(channels, await asyncio.gather(*map(add, channels)), strict=True))
+        added = await commands.run(*arguments, environment=environment, timeout_s=STEP_S_MAX)
+        accounts[channel] = int(added["account_id"])
     progress(f"accounts at the sandbox: {', '.join(accounts)}")
     return accounts
 
 
 async def _add_shops(
-    folder: Path,
+    commands: CommandLine,
+    environment: Mapping[str, str],
     *,
     accounts: Mapping[str, int],
     ports: _Ports,
     shape: Shape,
-    environment: Mapping[str, str],
-    progress: Progress,
-) -> tuple[Shop, ...]:
+) -> list[dict[str, Any]]:
+    """The merchants as their command told them, those of one channel alone last."""
     query = f"?{shape.webhook_query}" if shape.webhook_query else ""
     webhook = f"http://{LOOPBACK}:{ports.merchant}{WEBHOOK_PATH}{query}"
     many = [f"Shop {number}" for number in range(1, shape.merchants + 1)]
     wanted = [(many, BOTH), *(([f"Shop of {channel}"], (channel,)) for channel in shape.alone)]
-
-    async def add(names: Sequence[str], channels: Sequence[str]) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = []
+    for names, channels in wanted:
         flags = ["--webhook", webhook, "--with-key", "--with-shop"]
         for channel in channels:
             flags += ["--account", str(accounts[channel]), "--rate", f"{channel}={RATES_BP[channel]}"]
-        added = await run_cli("merchant", "add", *names, *flags, environment=environment, timeout_s=STEP_S_MAX)
-        return added["merchants"]
+        added = await commands.run("merchant", "add", *names, *flags, environment=environment, timeout_s=STEP_S_MAX)
+        rows += added["merchants"]
+    return rows
 
-    rows = [row for added in await asyncio.gather(*(add(*one) for one in wanted)) for row in added]
+
+def _keep_secrets(folder: Path, rows: Sequence[Mapping[str, Any]], *, progress: Progress) -> tuple[Shop, ...]:
+    """The merchants, whose own program has the secrets of their webhooks from now on."""
     secrets = {str(row["merchant_id"]): row["webhook_secret"] for row in rows}
     (folder / "merchant.json").write_bytes(msgspec.json.encode(secrets))
     progress(f"merchants: {len(rows)}, each with a key, a shop and a secret of its own")

@@ -1,5 +1,6 @@
 """Chaos against a private platform, and the audit of three independent records after it."""
 
+import asyncio
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
@@ -146,7 +147,10 @@ async def play_scenario(
             problems += [str(failure) for failure in failures.exceptions]
         tell("the failure is over; waiting for rest")
         quiet = Quiet(truth=house.truth, hands=house.hands, merchant_ids=house.merchant_ids)
-        await quiet.wait(patience_s=options.patience_s, tell=tell)
+        async with asyncio.TaskGroup() as tasks:
+            hurrying = tasks.create_task(house.hurry_refunds())
+            await quiet.wait(patience_s=options.patience_s, tell=tell)
+            hurrying.cancel()
         problems += [*house.failures, *house.violence.accidents]
         return await _judge(house, scenario, problems=problems, began_at=began_at)
     finally:

@@ -9,7 +9,8 @@ from budan.proof.truth import TradeKey, TrueTrade, TruthReader
 
 LOOK_AGAIN_S: Final = 0.25
 TELL_EVERY_S: Final = 2.0
-# A copy that comes late must have its time to do harm; a channel that was refused often repeats itself for hours.
+# A copy that comes late must have its time to do harm; a channel that was refused often repeats itself for hours, so
+# that after the failure is over it has this much time.
 SETTLE_S: Final = 0.5
 NOTICES_S_MAX: Final = 6.0
 
@@ -28,13 +29,11 @@ class Quiet:
         loop = asyncio.get_running_loop()
         began_s = loop.time()
         tell_at_s = began_s + TELL_EVERY_S
-        rest_since_s: float | None = None
         while True:
             left = await self._left()
             now_s = loop.time()
-            rest_since_s = (rest_since_s or now_s) if left is None else None
             notices = sum(trade.notice_is_due for trade in self._ours())
-            if rest_since_s is not None and (not notices or now_s - rest_since_s > NOTICES_S_MAX):
+            if left is None and (not notices or now_s - began_s > NOTICES_S_MAX):
                 await asyncio.sleep(SETTLE_S)
                 return True
             if left is not None and now_s - began_s > patience_s:

@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from budan.proof.drawing import Mix, MixUnreadable, Wish, draw, parse_mix, with_notice_faults
+from budan.proof.drawing import Mix, MixUnreadable, Wish, draw, longest_sooner, parse_mix, with_notice_faults
 
 MANY = 2_000
 
@@ -17,6 +17,17 @@ def test_the_same_seed_draws_the_same_orders_one_by_one_and_in_any_order() -> No
     forwards = drawn(Mix())
     assert [draw(Mix(), seed=1, number=number) for number in reversed(range(MANY))] == forwards[::-1]
     assert drawn(Mix(), seed=2) != forwards
+
+
+def test_what_takes_long_is_sold_in_the_first_half_and_nothing_else_changes() -> None:
+    """A default run may take 50 s, and a refund that was interrupted takes half a minute to come home."""
+    wishes = drawn(Mix(), count=200)
+    sold = longest_sooner(wishes)
+    assert sorted(sold, key=lambda wish: wish.number) == wishes
+    late = [wish for wish in sold[len(sold) * 2 // 3 :] if wish.refunds_minor or wish.placing]
+    assert late == []
+    assert any(wish.refunds_minor for wish in sold)
+    assert any(wish.placing for wish in sold)
 
 
 def test_another_share_of_one_fault_moves_no_other() -> None:

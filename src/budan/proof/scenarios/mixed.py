@@ -3,6 +3,7 @@
 import asyncio
 from typing import Final
 
+from budan.proof.drawing import longest_sooner
 from budan.proof.house import House
 from budan.proof.scenarios.scenario import Scenario
 
@@ -23,11 +24,10 @@ async def _play(house: House) -> None:
         telling = tasks.create_task(_tell(house))
         try:
             at_once = max(AT_ONCE, min(AT_ONCE_MAX, options.orders // ORDERS_FOR_EACH))
-            await house.sell_all(house.drawn(options.orders), at_once=at_once)
+            await house.sell_all(longest_sooner(house.drawn(options.orders)), at_once=at_once)
         finally:
             stop.set()
             telling.cancel()
-    await house.bring_refunds_home()
 
 
 async def _tell(house: House) -> None:
