@@ -2,7 +2,6 @@
 
 import os
 import sys
-import traceback
 from contextlib import redirect_stderr, redirect_stdout
 from importlib import import_module
 from io import StringIO
@@ -10,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from budan.cli.frame import EXIT_BROKEN, exit_codes
+from budan.cli.frame import exit_codes
 from budan.cli.main import root
 
 # What sets an instance up; loaded while nobody waits for it.
@@ -46,7 +45,7 @@ def main() -> None:
 
 
 def run(told: Told) -> Ended:
-    """One command to its end, as `budan` runs it."""
+    """One command to its end, as `budan` runs it; an error that no command expects ends the process, with its traceback."""
     for name in [name for name in os.environ if name.startswith(_PREFIX)]:
         del os.environ[name]
     os.environ.update(told.environment)
@@ -62,9 +61,6 @@ def _run(words: list[str]) -> int:
             root(words, prog_name="budan")
     except SystemExit as ended:
         return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
-    except Exception:  # noqa: BLE001 - as the interpreter ends a command of its own
-        traceback.print_exc()
-        return EXIT_BROKEN
     return 0
 
 

@@ -1,28 +1,59 @@
-"""Commands as an operator types them, in processes of their own."""
+"""Commands as an operator types them, in a process that runs one after the other."""
 
 import asyncio
-import json
+import os
+import select
+import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
+import msgspec
+
+from budan.cli.many import Ended, Told
+
 COMMAND_S_MAX = 60.0
+END_S_MAX = 20.0
+# Wide and without colours, so that what a test looks for is not cut in two.
+_PRINTING = {"NO_COLOR": "1", "COLUMNS": "200"}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ended:
-    """How a command ended."""
+class CommandLine:
+    """A process that runs what it is told; starting an interpreter for each command would take most of the tests' time."""
 
-    code: int
-    out: str
-    err: str
+    def __init__(self) -> None:
+        self._child = subprocess.Popen(
+            [sys.executable, "-m", "budan.cli.many"],
+            env=os.environ | _PRINTING,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        self._turn = Lock()
 
-    @property
-    def json(self) -> Any:
-        """What it printed, of a command that ended well."""
-        assert self.code == 0, self.err
-        return json.loads(self.out)
+    def run(self, told: Told) -> Ended:
+        """One command to its end."""
+        assert self._child.stdin
+        assert self._child.stdout
+        with self._turn:
+            self._child.stdin.write(msgspec.json.encode(told) + b"\n")
+            self._child.stdin.flush()
+            ready, _, _ = select.select([self._child.stdout], [], [], COMMAND_S_MAX)
+            assert ready, f"{' '.join(told.words)} took longer than {COMMAND_S_MAX:g} s"
+            return msgspec.json.decode(self._child.stdout.readline(), type=Ended)
+
+    def close(self) -> None:
+        """It ends by itself when nothing more can be told."""
+        assert self._child.stdin
+        assert self._child.stdout
+        self._child.stdin.close()
+        try:
+            self._child.wait(END_S_MAX)
+        finally:
+            self._child.kill()
+            self._child.wait()
+            self._child.stdout.close()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,26 +62,16 @@ class Typist:
 
     dsn: str
     folder: Path
+    line: CommandLine
 
     async def type(self, *words: str) -> Ended:
         """Run one command to its end."""
-        running = await asyncio.create_subprocess_exec(
-            sys.executable,
-            *("-m", "budan.cli.main", *words),
-            *("--environment", "local", "--database", self.dsn, "--folder", str(self.folder)),
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        try:
-            async with asyncio.timeout(COMMAND_S_MAX):
-                out, err = await running.communicate()
-        except TimeoutError:
-            running.kill()
-            await running.wait()
-            raise
-        assert running.returncode is not None
-        return Ended(code=running.returncode, out=out.decode(), err=err.decode())
+        settings = {"ENVIRONMENT": "local", "DATABASE": self.dsn, "FOLDER": str(self.folder)}
+        told = Told(words=list(words), environment={f"BUDAN_{name}": text for name, text in settings.items()})
+        return await asyncio.to_thread(self.line.run, told)
 
     async def json(self, *words: str) -> Any:
         """What a command that ends well prints with `--json`."""
-        return (await self.type(*words, "--json")).json
+        ended = await self.type(*words, "--json")
+        assert ended.code == 0, ended.err
+        return msgspec.json.decode(ended.out)

@@ -1,4 +1,4 @@
-"""A stage, a way to look at its rows, and somebody who types commands."""
+"""A stage, and a way to look at its rows."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -6,7 +6,6 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from integration.cli.commands import Typist
 from stage import Stage, open_stage
 
 
@@ -14,11 +13,6 @@ from stage import Stage, open_stage
 async def stage(database_dsn: str, tmp_path: Path) -> AsyncIterator[Stage]:
     async with open_stage(database_dsn, tmp_path) as stage:
         yield stage
-
-
-@pytest.fixture
-def typist(stage: Stage, database_dsn: str, tmp_path: Path) -> Typist:
-    return Typist(dsn=database_dsn, folder=tmp_path)
 
 
 @pytest.fixture

@@ -54,7 +54,7 @@ async def test_books_that_hold_are_said_to_hold(stage: Stage, typist: Typist) ->
     merchant = await stage.add_merchant()
     await sell(stage, merchant, orders=3)
     await stage.add_order(merchant)
-    found = (await typist.type("ledger", "check", "--json")).json
+    found = await typist.json("ledger", "check")
     assert found["ok"] is True
     assert (found["postings"], found["entries"], found["unbalanced"]) == (9, 3, 0)
 
@@ -131,7 +131,7 @@ async def test_a_balance_is_the_last_closed_day_and_the_postings_since(
     await pass_days(rows, 2)
     await typist.type("ledger", "close")
     await sell(stage, merchant, orders=3)
-    now = (await typist.type("ledger", "balance", "--json")).json
+    now = await typist.json("ledger", "balance")
     balances = {line["account"]: line["balance_minor"] for line in now["lines"]}
     assert balances == {
         f"channel:{merchant.account_id}": 5 * AMOUNT_MINOR,
@@ -154,7 +154,7 @@ async def test_days_close_in_order_and_none_before_it_is_over(stage: Stage, rows
     refused = await typist.type("ledger", "close", "--through", str(this_day))
     assert refused.code == 2
     assert "day_not_over (through)" in refused.err
-    closed = (await typist.type("ledger", "close", "--through", str(this_day - timedelta(days=2)), "--json")).json
+    closed = await typist.json("ledger", "close", "--through", str(this_day - timedelta(days=2)))
     assert closed == {"closed": [str(this_day - timedelta(days=3)), str(this_day - timedelta(days=2))]}
     open_day = await typist.type("ledger", "balance", "--day", str(this_day - timedelta(days=1)))
     assert open_day.code == 2
@@ -171,7 +171,7 @@ async def test_a_statement_begins_with_what_stood_before_it(stage: Stage, rows: 
     order = await stage.add_paid_order(merchant)
     day = str(await today(rows))
     words = ("ledger", "statement", str(merchant.merchant_id), "--from", day, "--to", day)
-    (line,) = (await typist.type(*words, "--json")).json["lines"]
+    (line,) = (await typist.json(*words))["lines"]
     assert (line["order_no"], line["amount_minor"], line["owed_minor"]) == (
         order.order_no,
         OWED_MINOR,

@@ -174,7 +174,7 @@ async def test_an_operator_closes_an_order_and_a_paid_one_is_refused(stage: Stag
     merchant = await stage.add_merchant()
     paid, open_order = await stage.add_paid_order(merchant), await stage.add_order(merchant)
     for _ in range(2):
-        closed = await typist.type("orders", "close", open_order.order_no, "--json")
-        assert (closed.code, closed.json) == (0, {"order_no": open_order.order_no, "state": "closing"})
+        closed = await typist.json("orders", "close", open_order.order_no)
+        assert closed == {"order_no": open_order.order_no, "state": "closing"}
     refused = await typist.type("orders", "close", paid.order_no)
     assert (refused.code, "order_already_paid" in refused.err) == (2, True)

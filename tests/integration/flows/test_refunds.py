@@ -22,7 +22,7 @@ from budan.flows.refunding import REFUNDS_BY_API_MAX, RefundOrder
 from budan.flows.views import Caller, CreateOrder, OrderView, PaymentWish, RefundView
 from budan.ports.channel import Method
 from budan.telemetry import metrics
-from integration.cli.commands import Typist
+from integration.cli.commands import CommandLine, Typist
 from integration.flows.conftest import House
 from integration.flows.standing import until
 from integration.sandbox.running import Caller as SandboxCaller
@@ -506,9 +506,9 @@ async def _second_payment(desk: Desk, order: OrderView, *, account_id: AccountId
     return trade.trade_no
 
 
-async def test_an_operator_refunds_by_command_and_is_refused_clearly(desk: Desk) -> None:
+async def test_an_operator_refunds_by_command_and_is_refused_clearly(desk: Desk, command_line: CommandLine) -> None:
     order = await desk.paid()
-    typist = Typist(dsn=desk.house.dsn, folder=Path(desk.house.settings.text("folder")))
+    typist = Typist(dsn=desk.house.dsn, folder=Path(desk.house.settings.text("folder")), line=command_line)
     words = ("orders", "refund", order.trades[0].trade_no, "--amount", "280", "--reason", "damaged", "--key", "k1")
     made = await typist.json(*words)
     assert (made["state"], made["amount_minor"], made["origin"]) == ("created", 280, "merchant")

@@ -11,7 +11,6 @@ from budan.core.numbers import beijing_day
 from budan.flows.discrepancies import Discrepancies
 from budan.flows.reconciling import Reconciliation
 from budan.store.database import Database, Workload
-from integration.cli.commands import Typist
 from integration.reconcile.bills import MCHID
 from integration.reconcile.clerk import Clerk
 from integration.reconcile.counter import BillCounter
@@ -53,11 +52,6 @@ async def counter(clerk: Clerk, rows: asyncpg.Connection) -> BillCounter:
     """The clerk's account was there for weeks."""
     await rows.execute("UPDATE channel_account SET created_at = created_at - interval '30 days'")
     return BillCounter(clerk=clerk)
-
-
-@pytest.fixture
-def typist(stage: Stage, database_dsn: str, tmp_path: Path) -> Typist:
-    return Typist(dsn=database_dsn, folder=tmp_path)
 
 
 @pytest.fixture
