@@ -12,12 +12,12 @@ from budan.core.numbers import Environment, Lane
 from budan.core.order import OrderState
 from budan.core.pace import CLOSE_LADDER_S, LOOK_LADDER_S, delay_after
 from budan.flows.coalesce import Coalescer
-from budan.flows.events import render_order_event
+from budan.flows.events import end_webhook
 from budan.store import closing as stored
 from budan.store import door as gate
 from budan.store.closing import ClosingWrites, DueOrder, NextClose, NextLook, OrderEnd, OrderMarks
 from budan.store.database import Database, RowsFailed, Transaction
-from budan.store.door import Key, LockedOrder, LockedTrade, NewWebhook
+from budan.store.door import Key, LockedOrder, LockedTrade
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,7 +183,7 @@ def _plan(subject: _Subject, visit: _Visit, writes: ClosingWrites, *, environmen
             )
         )
     if found.order.state in FINAL_STATES and order.state not in FINAL_STATES:
-        writes.webhooks.append(_webhook(subject.locked, found.order.state, environment=environment))
+        writes.webhooks.append(end_webhook(environment, subject.locked, state=found.order.state))
     _plan_closes(subject, visit.turn, found.to_end, writes)
     if found.order.state in FINAL_STATES:
         writes.looked.append(visit.key)
@@ -241,15 +241,4 @@ def _next_look(subject: _Subject, look_at: datetime | None, ends_as: Ending) -> 
         due_at=now + delay_after(LOOK_LADDER_S, attempts=looks) if look_at is None else look_at,
         attempts=looks + 1 if look_at is None else 0,
         ends_as=ends_as,
-    )
-
-
-def _webhook(locked: LockedOrder, state: OrderState, *, environment: Environment) -> NewWebhook:
-    event = f"order.{state.value}"
-    return NewWebhook(
-        key=(locked.lane, locked.order_id),
-        version=locked.version + 1,
-        merchant_id=locked.order.merchant_id,
-        event=event,
-        body=render_order_event(environment, locked, event=event, state=state),
     )

@@ -27,6 +27,7 @@ from budan.core.pace import LEFTOVER_LADDER_S, QUERY_LADDER_B2C_S, delay_after, 
 from budan.flows.cashback_plan import budget_key
 from budan.flows.coalesce import Coalescer
 from budan.flows.door_plan import Heard, Planned, Subject, plan, spare_settled, statements_of
+from budan.flows.events import tell_held
 from budan.flows.healths import AccountHealths
 from budan.store import acts
 from budan.store import door as stored
@@ -174,6 +175,11 @@ class Door:
             if writes.contradictions:
                 settled = await acts.find_settled(transaction, statements_of(writes.contradictions))
                 spare_settled(writes, settled)
+            versions = tell_held(writes, environment=self._environment)
+            planned = [
+                replace(one, version=versions[entry.key]) if entry.key in versions else one
+                for entry, one in zip(entries, planned, strict=True)
+            ]
             await self._write(transaction, entries, planned, writes, kept, now=now)
         _count(entries, planned, now=now)
         self._note(entries, planned)

@@ -244,6 +244,7 @@ def _webhook(
             channel_reference=evidence.channel_reference,
             fee_minor=follows.fee_minor if decision.effect is Effect.COMPLETE else None,
             cashback=cashback,
+            hold_reason=locked.order.hold_reason,
         ),
     )
     return NewWebhook(

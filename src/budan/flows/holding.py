@@ -26,6 +26,7 @@ from budan.flows.asking import asking_of
 from budan.flows.calling import ChannelCalls
 from budan.flows.cashback_plan import find_paid, plan_settled, read_cashbacks
 from budan.flows.door import Door, DoorItem
+from budan.flows.events import hold_webhook
 from budan.flows.timelines import parse_order_no
 from budan.store import acts as stored
 from budan.store import door as gate
@@ -119,6 +120,8 @@ class Holds:
             act = await stored.add_act(
                 transaction, _key(number), kind="hold", acted_by=by, reason=reason, acted_at=locked.now, wish="{}"
             )
+            told = hold_webhook(self._environment, locked, hold_reason=HELD_BY_HAND)
+            await gate.write(transaction, DoorWrites(webhooks=[told]), now=locked.now)
             return HeldOrder(
                 order_no=order_no,
                 version=locked.version + 1,
@@ -238,7 +241,10 @@ class Holds:
         await stored.confirm_act(transaction, key, ordinal=act, confirmed_by=by, confirmed_at=locked.now)
         settled = [(one.attempt, one.digest, "accepted" if one in stands else "cleared") for one in found]
         await stored.settle_contradictions(transaction, key, act=act, settled=settled)
-        writes = DoorWrites(entries=[(key, entry) for entry in entries])
+        writes = DoorWrites(
+            entries=[(key, entry) for entry in entries],
+            webhooks=[hold_webhook(self._environment, locked, hold_reason=None)],
+        )
         await _plan_waiting_cashback(transaction, locked, writes)
         await gate.write(transaction, writes, now=locked.now)
         return Released(

@@ -16,6 +16,7 @@ from budan.core.refund import RefundEffect, RefundEvidence
 from budan.flows.cashback_plan import read_cashbacks
 from budan.flows.coalesce import Coalescer
 from budan.flows.door_plan import spare_settled, statements_of
+from budan.flows.events import tell_held
 from budan.flows.refund_plan import RefundPlanned, RefundSubject, Writes, plan_external, plan_refund
 from budan.store import acts
 from budan.store import door as gate
@@ -85,7 +86,7 @@ class RefundDoor:
         refund = self._own(evidence.refund_no, NumberKind.REFUND)
         entry = _Entry(item=item, refund=refund, trade=self._own(evidence.trade_no, NumberKind.ORDER))
         if entry.key is None:
-            unknown = RefundPlanned(decision=UNKNOWN_REFUND, state="", version=0)
+            unknown = RefundPlanned(decision=UNKNOWN_REFUND, state="")
             _tell([entry], [unknown], DoorWrites())
             return unknown
         try:
@@ -129,6 +130,7 @@ class RefundDoor:
                 spare_settled(writes.door, settled)
             if locked:
                 now = next(iter(locked.values())).now
+                tell_held(writes.door, environment=self._environment)
                 written = await gate.write(transaction, writes.door, now=now)
                 if len(written) != len(writes.door.orders):
                     # The rows are locked by this transaction, so only a bug can have changed a version.
@@ -147,7 +149,7 @@ class RefundDoor:
         *,
         cashbacks: dict[Key, Cashback],
     ) -> RefundPlanned:
-        unknown = RefundPlanned(decision=UNKNOWN_REFUND, state="", version=0)
+        unknown = RefundPlanned(decision=UNKNOWN_REFUND, state="")
         key, number = entry.key, entry.refund or entry.trade
         order = locked.get(key) if key is not None else None
         if key is None or number is None or order is None or order.order.merchant_id != number.merchant_id:

@@ -76,7 +76,6 @@ class RefundPlanned:
 
     decision: str
     state: str
-    version: int
 
 
 @dataclass(slots=True, kw_only=True)
@@ -136,7 +135,7 @@ def plan_refund(
             planned = _plan_transition(subject, row, evidence, decision, writes, environment=environment)
         case RefundUnchanged():
             after = before
-            planned = RefundPlanned(decision=decision.reason, state=before.state.value, version=subject.locked.version)
+            planned = RefundPlanned(decision=decision.reason, state=before.state.value)
         case RefundContradiction():
             after = before
             planned = _plan_contradiction(subject, row.attempt, evidence, decision.mismatch, writes)
@@ -164,16 +163,16 @@ def plan_external(
     known_as = evidence.refund_no or f"total:{evidence.refunded_total_minor}"
     refused = _external_unchanged(subject, evidence, known_as=known_as)
     if refused is not None:
-        return RefundPlanned(decision=refused, state="", version=subject.locked.version)
+        return RefundPlanned(decision=refused, state="")
     amount_minor = external_refund_minor(subject.trade.refunds, evidence)
     if amount_minor is None:
         _ask_open_refunds(subject, writes)
-        return RefundPlanned(decision="total_waits", state="", version=subject.locked.version)
+        return RefundPlanned(decision="total_waits", state="")
     is_possible = amount_minor <= subject.trade.refunds.paid_minor - subject.trade.refunds.gone_minor
     if not is_possible or subject.locked.refund_count >= REFUNDS_MAX:
         return _plan_contradiction(subject, trade.attempt, evidence, RefundMismatch.WRONG_AMOUNT, writes)
     if amount_minor == 0:
-        return RefundPlanned(decision="already_known", state="", version=subject.locked.version)
+        return RefundPlanned(decision="already_known", state="")
     return _plan_made_elsewhere(subject, evidence, amount_minor, writes, known_as=known_as, environment=environment)
 
 
@@ -226,7 +225,7 @@ def _plan_made_elsewhere(
     )
     _change_order(subject, writes, hold_reason=REFUNDED_ELSEWHERE)
     _tell(subject, facts, "refund.succeeded", writes, environment=environment)
-    return RefundPlanned(decision="external", state=RefundState.SUCCEEDED.value, version=subject.locked.version + 1)
+    return RefundPlanned(decision="external", state=RefundState.SUCCEEDED.value)
 
 
 def _plan_transition(
@@ -281,7 +280,7 @@ def _plan_transition(
         )
         _tell(subject, facts, event, writes, environment=environment)
     word = refund.state.value if decision.effect is RefundEffect.NOTHING else decision.effect.value
-    return RefundPlanned(decision=word, state=refund.state.value, version=subject.locked.version + 1)
+    return RefundPlanned(decision=word, state=refund.state.value)
 
 
 def _give_back(subject: RefundSubject, row: RefundRow, *, freed: bool, writes: Writes) -> int:
@@ -360,7 +359,7 @@ def _plan_contradiction(
             statement=None,
         )
     )
-    return RefundPlanned(decision=mismatch.value, state="", version=subject.locked.version + 1)
+    return RefundPlanned(decision=mismatch.value, state="")
 
 
 def _plan_step(

@@ -174,7 +174,7 @@ class Refunding:
         window = account.adapter.capabilities.send_window
         intent = await self._prepare(due, account, window=window, refund_no=refund_no, trade_no=trade_no)
         if intent is None:
-            return RefundPlanned(decision="taken_by_another", state="", version=0)
+            return RefundPlanned(decision="taken_by_another", state="")
         call = Call(
             now=self._clock.now(),
             nonce=token_hex(16),

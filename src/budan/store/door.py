@@ -41,6 +41,7 @@ class LockedOrder:
     trade_count: int
     refund_count: int
     now: datetime
+    paid_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +64,7 @@ class OrderChange:
     """The order row after a decision; `paid_*` only where this decision completes it.
 
     `refunds_made` takes so many of its refund numbers; the two amounts are added to what refunds of the payment that
-    completed it promise and have given back.
+    completed it promise and have given back. `raises` is how many versions the change takes: one for each event of it.
     """
 
     locked: LockedOrder
@@ -78,6 +79,10 @@ class OrderChange:
     refunds_made: int = 0
     refund_reserved_minor: int = 0
     refunded_minor: int = 0
+    raises: int = 1
+
+    def __post_init__(self) -> None:
+        assert self.raises >= 1, "a change that raises nothing could be taken for none"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -232,6 +237,7 @@ async def lock_orders(transaction: Transaction, keys: Sequence[Key]) -> dict[Key
             trade_count=row["trade_count"],
             refund_count=row["refund_count"],
             now=row["now"],
+            paid_at=row["paid_at"],
         )
         for row in rows
     }
@@ -285,7 +291,7 @@ async def list_trades(transaction: Transaction, keys: Sequence[Key]) -> dict[Key
 
 async def write(transaction: Transaction, writes: DoorWrites, *, now: datetime) -> set[Key]:
     """Write a door transaction; gives the orders whose version was still the one that was read."""
-    orders, trades = columns(_order_rows(writes), 17), columns(_trade_rows(writes), 19)
+    orders, trades = columns(_order_rows(writes), 18), columns(_trade_rows(writes), 19)
     *asked, need_person = columns(_asked_rows(writes), 6)
     rows = await transaction.many(
         _DOOR_WRITE,
@@ -410,6 +416,7 @@ def _order_rows(writes: DoorWrites) -> list[tuple[object, ...]]:
             change.refunded_minor,
             None if change.fee_terms is None else change.fee_terms.minimum_minor,
             None if change.fee_terms is None else change.fee_terms.maximum_minor,
+            change.raises,
         )
         for change in writes.orders
     ]

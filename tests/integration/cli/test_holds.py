@@ -64,6 +64,25 @@ async def test_a_person_holds_an_order_and_it_can_still_be_paid(stage: Stage, ro
     assert (await order_row(rows))[:2] == ("paid", "operator")
 
 
+async def test_the_merchant_is_told_of_each_hold_and_release_once(stage: Stage, rows: Rows) -> None:
+    """A shop that is not paid out must not have to ask why; persons' names and reasons are not its business."""
+    order = await stage.add_order(await stage.add_merchant(webhook_url="http://127.0.0.1:9/"))
+    await stage.operator.holds.hold(order.order_no, by="Ann", reason="looks odd")
+    await say(stage, order)
+    await release(stage, order)
+    await say(stage, order, order_minor=AMOUNT_MINOR - 1)
+    told = await rows.fetch("SELECT version, convert_from(body, 'UTF8') AS body FROM webhook ORDER BY version")
+    events = [(row["version"], json.loads(row["body"])) for row in told]
+    assert [(version, one["type"], one["data"]["hold_reason"], one["data"]["state"]) for version, one in events] == [
+        (2, "order.held", "operator", "paying"),
+        (3, "order.paid", "operator", "paid"),
+        (4, "order.released", None, "paid"),
+        (5, "order.held", "wrong_amount", "paid"),
+    ]
+    assert (await order_row(rows))[3] == 5
+    assert not any(b"Ann" in row["body"].encode() or b"odd" in row["body"].encode() for row in told)
+
+
 @pytest.mark.parametrize("by", ["Ann", "ann", " ANN "])
 async def test_one_person_alone_lifts_no_hold(stage: Stage, rows: Rows, by: str) -> None:
     order = await stage.add_order(await stage.add_merchant())

@@ -1,4 +1,5 @@
-from datetime import timedelta
+import json
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -24,11 +25,13 @@ async def test_money_that_does_not_fit_completes_nothing_on_any_path(till: Till,
         await till.hear(paid(trade_no=standing.trade_no(), source=source, **MISFITS[mismatch]))
     assert await till.order_state(standing) == "paying"
     assert await till.trade_state(standing) == "created"
-    assert [await till.count(table) for table in ("webhook", "remedy", "refund")] == [0, 0, 0]
+    assert [await till.count(table) for table in ("remedy", "refund")] == [0, 0]
     if source is Source.BILL:
         # A bill proves nothing by itself: its trade is asked about.
-        assert [await till.count(table) for table in ("contradiction", "posting")] == [0, 0]
+        assert [await till.count(table) for table in ("contradiction", "posting", "webhook")] == [0, 0, 0]
         return
+    # The merchant is told once, however often the same is said.
+    assert await till.rows("SELECT event, version FROM webhook") == [("order.held", 2)]
     assert await till.rows("SELECT attempt, mismatch FROM contradiction") == [(1, mismatch)]
     assert await till.rows("SELECT hold_reason, hold_since IS NOT NULL FROM orders") == [(mismatch, True)]
     account = OTHER_ACCOUNT if mismatch == "wrong_account" else ACCOUNT
@@ -45,6 +48,26 @@ async def test_a_held_order_is_still_completed_by_evidence_that_fits(till: Till)
     await till.hear(paid(trade_no=standing.trade_no(), order_minor=1))
     await till.hear(paid(trade_no=standing.trade_no()))
     assert await till.rows("SELECT state, hold_reason FROM orders") == [("paid", "wrong_amount")]
+
+
+@pytest.mark.invariant("I3")
+async def test_what_pays_and_holds_an_order_at_once_is_told_by_two_events_in_their_order(till: Till) -> None:
+    """Each event has a version of its own, so that neither can take the other's place in the merchant's books."""
+    standing = await till.stand()
+    heard = paid(trade_no=standing.trade_no(), refunded_hint=True, paid_at=datetime.now(UTC))
+    planned = await till.hear(heard)
+    assert planned.version == 3
+    assert await till.rows("SELECT version, hold_reason FROM orders") == [(3, "refunded_elsewhere")]
+    await till.hear(heard)
+    told = await till.rows("SELECT version, convert_from(body, 'UTF8')::jsonb FROM webhook ORDER BY version")
+    shown = [(version, json.loads(event)) for version, event in told]
+    assert [(version, event["type"], event["data"]["version"]) for version, event in shown] == [
+        (2, "order.paid", 2),
+        (3, "order.held", 3),
+    ]
+    assert [event["data"]["state"] for _, event in shown] == ["paid", "paid"]
+    assert [event["data"]["hold_reason"] for _, event in shown] == [None, "refunded_elsewhere"]
+    assert datetime.fromisoformat(shown[1][1]["data"]["paid_at"]) == heard.paid_at
 
 
 @pytest.mark.invariant("I4")

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from budan.core.numbers import Lane
+from budan.core.numbers import Lane, parse_number
 from builders import AMOUNT_MINOR
 from integration.flows.standing import Standing, Till, stand_orders
 
@@ -105,6 +105,7 @@ async def assert_every_statement_had_its_effect(
     assert await till.count("contradiction") == len(odd)
     assert await till.rows("SELECT state, count(*) FROM orders GROUP BY state") == [("paid", ORDERS)]
     assert await till.rows("SELECT event, count(*) FROM webhook GROUP BY event ORDER BY event") == [
+        ("order.held", len({parse_number(trade_no).order_id for trade_no, _ in odd})),
         ("order.paid", ORDERS),
         ("order.payment_returning", ORDERS),
     ]

@@ -15,6 +15,7 @@ SELECT
     o.expires_at,
     o.told_unpaid,
     o.hold_reason,
+    o.paid_at,
     o.paid_attempt,
     o.trade_count,
     o.refund_count,
@@ -67,7 +68,7 @@ WITH changed_order AS ( -- compare-and-set on version; paid columns are written 
     UPDATE orders AS o
     SET
         state = w.state,
-        version = o.version + 1,
+        version = o.version + w.raised,
         told_unpaid = w.told_unpaid,
         hold_reason = coalesce(o.hold_reason, w.hold_reason),
         hold_since
@@ -88,10 +89,11 @@ WITH changed_order AS ( -- compare-and-set on version; paid columns are written 
         unnest(
             $1::smallint[], $2::bigint[], $3::integer[], $4::text[], $5::boolean[], $6::text[],
             $7::timestamptz[], $8::smallint[], $10::text[], $11::timestamptz[], $12::integer[], $13::bigint[],
-            $79::smallint[], $80::bigint[], $81::bigint[], $83::bigint[], $84::bigint[]
+            $79::smallint[], $80::bigint[], $81::bigint[], $83::bigint[], $84::bigint[], $85::integer[]
         ) AS w (
             lane, id, version, state, told_unpaid, hold_reason, paid_at, paid_attempt, learned_source, learned_at,
-            fee_rate_bp, fee_minor, refunds_made, reserved_minor, refunded_minor, fee_minimum_minor, fee_maximum_minor
+            fee_rate_bp, fee_minor, refunds_made, reserved_minor, refunded_minor, fee_minimum_minor, fee_maximum_minor,
+            raised
         )
     WHERE o.lane = any($1) AND o.lane = w.lane AND o.id = w.id AND o.version = w.version
     RETURNING o.lane, o.id

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from budan.flows.events import ORDER_EVENTS, REFUND_EVENTS, OrderEvent, RefundEvent
 from budan.web.problems import CONTENT_TYPE, KINDS, Problem
 from budan.web.routes import ROUTES, BodyKind, Route, Surface
 
@@ -20,6 +21,9 @@ A request is refused by the first that applies, in this order: overload, address
 content type, `Idempotency-Key`, JSON, fields, then what the operation itself refuses. A problem's `code` is never
 renamed and always comes with the same status; `param` names the field at fault. Fields that an operation does not know
 are refused, so that a misspelt one is not silently left out.
+
+Events come by Standard Webhooks, those of one order in the order of its `version`, some more than once under the same
+`webhook-id`.
 
 With an `Idempotency-Key` a request may be repeated as often as needed: the repeat resumes the same order and answers
 with its present state. 503 answers come with `Retry-After`."""
@@ -34,7 +38,8 @@ def documented_routes() -> list[Route]:
 def build_openapi(*, public_url: str) -> Schema:
     """The document, as values ready for JSON."""
     routes = documented_routes()
-    structs = {kind for route in routes for kind in (route.takes, route.gives) if kind is not None} | {Problem}
+    structs = {kind for route in routes for kind in (route.takes, route.gives) if kind is not None}
+    structs |= {Problem, OrderEvent, RefundEvent}
     _, components = msgspec.json.schema_components(sorted(structs, key=lambda kind: kind.__name__), ref_template=_REF)
     paths: dict[str, Schema] = {}
     for route in routes:
@@ -44,6 +49,11 @@ def build_openapi(*, public_url: str) -> Schema:
         "info": {"title": "budan", "version": version("budan"), "description": _INTRO},
         "servers": [{"url": public_url}],
         "paths": paths,
+        "webhooks": {
+            event: _webhook(meaning, kind)
+            for kind, events in ((OrderEvent, ORDER_EVENTS), (RefundEvent, REFUND_EVENTS))
+            for event, meaning in events.items()
+        },
         "components": {
             "schemas": components,
             "securitySchemes": {"api_key": {"type": "http", "scheme": "bearer"}},
@@ -67,6 +77,19 @@ def _operation(route: Route) -> Schema:
     elif route.body is BodyKind.BYTES:
         operation["requestBody"] = {"required": True, "content": {"*/*": {}}}
     return operation
+
+
+def _webhook(meaning: str, kind: type[msgspec.Struct]) -> Schema:
+    """An event as the merchant takes it: any 2xx means that it is taken, anything else that it comes again."""
+    headers = ("webhook-id", "webhook-timestamp", "webhook-signature")
+    signed = [{"name": name, "in": "header", "required": True, "schema": {"type": "string"}} for name in headers]
+    told = {
+        "summary": meaning,
+        "parameters": signed,
+        "requestBody": {"required": True, "content": {"application/json": {"schema": _ref(kind)}}},
+        "responses": {"2XX": {"description": "Taken."}, "default": {"description": "It comes again, for days."}},
+    }
+    return {"post": told}
 
 
 def _path_parameters(route: Route) -> Iterable[Schema]:

@@ -6,6 +6,7 @@ import msgspec
 from litestar import Response, get
 from litestar.handlers import HTTPRouteHandler
 
+from budan.flows.events import ORDER_EVENTS, REFUND_EVENTS
 from budan.web.api.openapi import build_openapi
 from budan.web.exchange import Answer
 from budan.web.page.render import Pages, speech_of
@@ -38,6 +39,7 @@ class Docs:
                 "docs.html",
                 speech=speech_of(exchange_of(request).scope),
                 operations=self._operations(),
+                events={**ORDER_EVENTS, **REFUND_EVENTS},
                 kinds=KINDS,
             )
             return respond(page)
