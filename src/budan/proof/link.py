@@ -1,7 +1,7 @@
 """A line between two programs that a proof can cut, hold and slow down."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Generator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from enum import Enum, auto
 from typing import Final
@@ -36,6 +36,25 @@ class Overheard:
         return [start + rest for sent in self._lines.values() for rest in bytes(sent).split(start)[1:]]
 
 
+class Held:
+    """The requests that a link was told to hold, by their words."""
+
+    def __init__(self, words: Sequence[bytes]) -> None:
+        self._words = words
+        self._text = bytearray()
+
+    def names(self, word: str) -> bool:
+        """Whether one of the held requests has this in it."""
+        return word.encode() in self._text
+
+    def takes(self, chunk: bytes) -> bool:
+        """Whether this is a piece of one; it is kept."""
+        if not any(word in chunk for word in self._words):
+            return False
+        self._text += chunk
+        return True
+
+
 class Link:
     """Passes bytes on, unless a proof wants otherwise."""
 
@@ -45,6 +64,7 @@ class Link:
         self._passing = Passing.ALL
         self._slow_s = 0.0
         self._overheard: Overheard | None = None
+        self._held: Held | None = None
         self.connections: set[asyncio.Task[None]] = set()
 
     @contextmanager
@@ -58,6 +78,16 @@ class Link:
         finally:
             self.break_lines()
             self._passing = Passing.ALL
+
+    @contextmanager
+    def holding(self, *words: bytes) -> Generator[Held]:
+        """Inside, requests with one of these words do not get through; all others do."""
+        self._held = held = Held(words)
+        try:
+            yield held
+        finally:
+            self._held = None
+            self.break_lines()
 
     @contextmanager
     def slowed(self, wait_s: float) -> Generator[None]:
@@ -119,7 +149,7 @@ class Link:
                     await asyncio.sleep(self._slow_s)
                 if self._overheard is not None and not is_answer:
                     self._overheard.add(writer, chunk)
-                if self._is_held(is_answer=is_answer):
+                if self._is_held(chunk, is_answer=is_answer):
                     continue
                 writer.write(chunk)
                 await writer.drain()
@@ -130,7 +160,9 @@ class Link:
             # What was passed on arrives; then that side ends too.
             writer.close()
 
-    def _is_held(self, *, is_answer: bool) -> bool:
+    def _is_held(self, chunk: bytes, *, is_answer: bool) -> bool:
+        if self._held is not None and not is_answer and self._held.takes(chunk):
+            return True
         return self._passing is Passing.NOTHING or (is_answer and self._passing is Passing.REQUESTS_ONLY)
 
 

@@ -63,6 +63,8 @@ class TrueTrade:
     placed_at: datetime
     paid_at: datetime | None = None
     is_returned: bool = False
+    # Closed or reversed at the channel: nobody can pay it there any more.
+    is_ended: bool = False
     notice_is_due: bool = False
     notices_sent_at: list[datetime] = field(default_factory=list[datetime])
     notices_acknowledged: int = 0
@@ -154,7 +156,9 @@ def _apply(trade: TrueTrade, line: _Line, *, at: datetime) -> None:
             trade.paid_at = at
             trade.notice_is_due = line.until is not None
         case "returned":
-            trade.is_returned = True
+            trade.is_returned = trade.is_ended = True
+        case "closed" | "reversed":
+            trade.is_ended = True
         case "refund_asked" if line.refund is not None:
             trade.refunds_minor[line.refund.refund_no] = line.refund.amount_minor
         case "refund_done":

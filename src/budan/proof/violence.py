@@ -4,6 +4,7 @@ import asyncio
 import os
 import random
 import signal
+import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -14,6 +15,7 @@ import asyncpg
 from budan.proof.instance import Instance
 from budan.proof.queries import query
 from budan.proof.records import CONNECT_S_MAX, wait_for
+from budan.proof.skewed import STOPPED
 
 BACK_S_MAX: Final = 60.0
 # The database is down this long on purpose, besides what its recovery takes.
@@ -33,9 +35,16 @@ class Clocks:
 
     def shift(self, name: str, *, by_s: float) -> None:
         """The program's clock is wrong by so much from now on."""
+        self._say(name, str(by_s))
+
+    def stop_clock(self, name: str, *, behind_s: float) -> None:
+        """The program's clock stands still from now on, so far behind."""
+        self._say(name, f"{STOPPED}{time.time() - behind_s}")
+
+    def _say(self, name: str, text: str) -> None:
         # Renamed, so that a program that reads it meanwhile reads one of the two whole.
         written = self._files[name].with_suffix(".new")
-        written.write_text(str(by_s), "ascii")
+        written.write_text(text, "ascii")
         written.rename(self._files[name])
 
     async def start(self) -> None:

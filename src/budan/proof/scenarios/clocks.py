@@ -18,6 +18,9 @@ AHEAD: Final = ("serve-2", "worker-2")
 _ID_EPOCH: Final = datetime(2025, 1, 1, tzinfo=UTC)
 # Every machine but the database's, whose clock nobody can move from outside.
 ALL_CLOCKS: Final = ("sandbox", *SERVES, *WORKERS)
+# Channels sign with their clock, and nobody believes what is older than five minutes.
+STALE_S: Final = 360.0
+STALE_FOR_S: Final = 1.0
 EARLY: Final = timedelta(minutes=10)
 LAST_MOMENTS: Final = timedelta(seconds=3)
 # Late enough for both days to have begun by any of the clocks.
@@ -46,6 +49,39 @@ async def _play_clocks_apart(house: House) -> None:
         made_at = sorted(_ID_EPOCH + timedelta(milliseconds=trade.key.order_id >> 22) for trade in house.ours())
         apart_s = (made_at[-1] - made_at[0]).total_seconds()
         happened(f"the orders' ids are only {apart_s:.0f} s apart", is_so=apart_s > APART_S / 2)
+        await house.pass_time(minutes=2)
+        await all_are_paid_here(house)
+
+
+async def _play_channel_clock_stops(house: House) -> None:
+    """First every signature, payment and notice has the same moment; then an older one than anybody may believe.
+
+    Alipay's notices carry no time that their proof depends on. WeChat's are true, and six minutes old.
+    """
+    wishes = scanned(house)
+    half = len(wishes) // 2
+    async with house.violence.skewed({"sandbox": 0.0}) as clocks:
+        clocks.stop_clock("sandbox", behind_s=0)
+        await house.sell_all(wishes[:half], at_once=half)
+        await all_are_paid_here(house)
+        moments = {trade.paid_at for trade in house.ours()}
+        happened(f"{len(moments)} moments on a clock that stands still", is_so=len(moments) == 1)
+        orders = [await house.till.create(wish, shop=house.shop_of(wish)) for wish in wishes[half:]]
+        clocks.stop_clock("sandbox", behind_s=STALE_S)
+        for order, wish in zip(orders, wishes[half:], strict=True):
+            await house.till.pay(order, wish)
+        stale = {key_of(order) for order in orders if order["trades"][-1]["channel"] == "wechat_v3"}
+
+        async def all_are_told() -> bool:
+            return all(trade.notices_sent_at for trade in house.ours() if trade.key in stale)
+
+        await house.until(all_are_told, what="a stale notice of every payment by WeChat", timeout_s=STEP_S_MAX)
+        await asyncio.sleep(STALE_FOR_S)
+        taken = sum(trade.notices_acknowledged for trade in house.ours() if trade.key in stale)
+        happened(f"{taken} stale notices were acknowledged", is_so=not taken)
+        unsettled = await house.hands.list_unsettled(sorted(stale))
+        happened(f"{len(stale - unsettled)} of them were believed", is_so=unsettled == stale and bool(stale))
+        clocks.shift("sandbox", by_s=0.0)
         await house.pass_time(minutes=2)
         await all_are_paid_here(house)
 
@@ -114,6 +150,12 @@ SCENARIOS: Final = (
         stands_for="two machines whose clocks are minutes apart take and repair the same orders",
         orders=16,
         play=_play_clocks_apart,
+    ),
+    Scenario(
+        name="channel's clock stops",
+        stands_for="a channel's clock stands still, and then minutes behind: what it signs is true and too old to believe",
+        orders=8,
+        play=_play_channel_clock_stops,
     ),
     Scenario(
         name="the day ends",

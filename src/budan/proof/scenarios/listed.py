@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Final
 
-from budan.proof.scenarios import clocks, endings, lies, mixed, notices, outages, payers, refunds, senders
+from budan.proof.scenarios import clocks, closers, endings, lies, mixed, notices, outages, payers, refunds, senders
 from budan.proof.scenarios.scenario import Scenario
 
 _ALL: Final = (
@@ -13,6 +13,7 @@ _ALL: Final = (
     *outages.SCENARIOS,
     *payers.SCENARIOS,
     *endings.SCENARIOS,
+    *closers.SCENARIOS,
     *refunds.SCENARIOS,
     *lies.SCENARIOS,
     *clocks.SCENARIOS,
