@@ -307,6 +307,7 @@ async def open_workers(opened: Opened, flows: Flows) -> AsyncGenerator[Workers]:
             jitter=random,
         ) as deliveries:
             yield Workers(
+                environment=opened.settings.environment,
                 lanes=LaneKeeper(
                     database=opened.database,
                     clock=opened.clock,

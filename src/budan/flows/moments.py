@@ -12,6 +12,7 @@ from budan.store.timeline import (
     EvidenceRow,
     NoticeRow,
     PostingRow,
+    RefundEvidenceRow,
     RefundRow,
     RemedyRow,
     WebhookRow,
@@ -29,6 +30,7 @@ class OrderRows:
     remedies: tuple[RemedyRow, ...]
     contradictions: tuple[ContradictionRow, ...]
     refunds: tuple[RefundRow, ...]
+    refund_evidence: tuple[RefundEvidenceRow, ...]
     webhooks: tuple[WebhookRow, ...]
     deliveries: tuple[DeliveryRow, ...]
     acts: tuple[ActRow, ...]
@@ -58,6 +60,7 @@ def list_moments(order: WholeOrder, trades: Sequence[TradeRow], rows: OrderRows)
         *(_of_remedy(row) for row in rows.remedies),
         *(_of_contradiction(row) for row in rows.contradictions),
         *(_of_refund(row) for row in rows.refunds),
+        *(moment for row in rows.refund_evidence for moment in _of_refund_evidence(row)),
         *(moment for row in rows.webhooks for moment in _of_webhook(row)),
         *(_of_delivery(row) for row in rows.deliveries),
         *(moment for row in rows.acts for moment in _of_act(row)),
@@ -128,6 +131,19 @@ def _of_refund(row: RefundRow) -> Moment:
         what="refund_created",
         detail=f"refund {row.ordinal} of trade {row.attempt}: {row.amount_minor} {row.currency}, {row.reason}, "
         f"now {row.state}",
+    )
+
+
+def _of_refund_evidence(row: RefundEvidenceRow) -> Iterator[Moment]:
+    amount = "" if row.amount_minor is None else f" {row.amount_minor} {row.currency or ''}".rstrip()
+    reference = "" if row.channel_reference is None else f", {row.channel_reference}"
+    if row.refunded_at is not None and row.outcome == "succeeded":
+        yield Moment(at=row.refunded_at, what="channel_refunded", detail=f"refund {row.ordinal}:{amount}{reference}")
+    yield Moment(
+        at=row.learned_at,
+        what="refund_evidence",
+        detail=f"refund {row.ordinal}: {row.outcome}{amount} by {row.source} of account {row.account_id}: "
+        f"{row.decision}",
     )
 
 

@@ -272,6 +272,7 @@ async def _read_rows(transaction: Transaction, key: Key) -> OrderRows:
         remedies=tuple(await stored.list_remedies(transaction, [key], rows_max=CHILD_ROWS_MAX)),
         contradictions=tuple(await stored.list_contradictions(transaction, [key], rows_max=CHILD_ROWS_MAX)),
         refunds=tuple(await stored.list_refunds(transaction, [key], rows_max=CHILD_ROWS_MAX)),
+        refund_evidence=tuple(await stored.list_refund_evidence(transaction, [key], rows_max=CHILD_ROWS_MAX)),
         webhooks=tuple(await stored.list_webhooks(transaction, [key], rows_max=CHILD_ROWS_MAX)),
         deliveries=tuple(await stored.list_deliveries(transaction, [key], rows_max=CHILD_ROWS_MAX)),
         acts=tuple(await acts.list_acts(transaction, [key], rows_max=CHILD_ROWS_MAX)),

@@ -28,6 +28,7 @@ class DueOrder:
     order_id: OrderId
     attempts: int
     due_at: datetime
+    merchant_id: MerchantId
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

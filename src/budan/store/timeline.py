@@ -19,6 +19,7 @@ _POSTING_LIST_OF = query("posting_list_of")
 _REMEDY_LIST_OF = query("remedy_list_of")
 _CONTRADICTION_LIST_OF = query("contradiction_list_of")
 _REFUND_LIST_OF = query("refund_list_of")
+_REFUND_EVIDENCE_LIST_OF = query("refund_evidence_list_of")
 _WEBHOOK_LIST_OF = query("webhook_list_of")
 _DELIVERY_LIST_OF = query("delivery_list_of")
 
@@ -146,6 +147,26 @@ class RefundRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RefundEvidenceRow:
+    """What was said of a refund, and what was decided on it."""
+
+    lane: Lane
+    order_id: OrderId
+    ordinal: int
+    digest: str
+    outcome: str
+    source: str
+    decision: str
+    account_id: AccountId
+    amount_minor: int | None
+    currency: str | None
+    channel_reference: str | None
+    refunded_at: datetime | None
+    asked_at: datetime | None
+    learned_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WebhookRow:
     """An event for one endpoint; `taken_at` is set once it answered 2xx."""
 
@@ -251,6 +272,13 @@ async def list_contradictions(
 async def list_refunds(transaction: Transaction, keys: Sequence[Key], *, rows_max: int) -> list[RefundRow]:
     """The refunds of these orders, oldest first."""
     return await _list_of(transaction, _REFUND_LIST_OF, RefundRow, keys, rows_max)
+
+
+async def list_refund_evidence(
+    transaction: Transaction, keys: Sequence[Key], *, rows_max: int
+) -> list[RefundEvidenceRow]:
+    """What was said of the refunds of these orders, oldest first."""
+    return await _list_of(transaction, _REFUND_EVIDENCE_LIST_OF, RefundEvidenceRow, keys, rows_max)
 
 
 async def list_webhooks(transaction: Transaction, keys: Sequence[Key], *, rows_max: int) -> list[WebhookRow]:

@@ -5,11 +5,12 @@ from typing import Final
 
 import structlog
 
-from budan.core.numbers import AccountId, Lane
+from budan.core.numbers import AccountId, Environment, Lane
 from budan.flows.closing import OrderClosing
 from budan.flows.ending import TradeEndings
 from budan.store.closing import DueClose, DueOrder
 from budan.workers.gates import GateLimits
+from budan.workers.sweep import number_order
 
 ORDERS_MAX: Final = 256
 # Looks go to our own database, so there is one group, and nothing outside that could be slow.
@@ -52,6 +53,10 @@ class ExpireWork:
         """See Work.group."""
         return _ONE_GROUP
 
+    def order_no(self, row: DueOrder, *, environment: Environment) -> str:
+        """See Work.order_no."""
+        return number_order(row, environment=environment)
+
     async def do(
         self,
         row: DueOrder,
@@ -83,6 +88,10 @@ class CloseWork:
     def group(self, row: DueClose) -> int:
         """See Work.group."""
         return row.account_id
+
+    def order_no(self, row: DueClose, *, environment: Environment) -> str:
+        """See Work.order_no."""
+        return number_order(row, environment=environment)
 
     async def do(
         self,

@@ -5,10 +5,11 @@ from typing import Final, assert_never
 
 import structlog
 
-from budan.core.numbers import Lane
+from budan.core.numbers import Environment, Lane
 from budan.flows.delivering import Deliveries
 from budan.store.work import DueDelivery
 from budan.workers.gates import GateLimits, Pauses, Verdict
+from budan.workers.sweep import number_order
 
 # Far above what one endpoint may have, so that many slow ones leave room for the others.
 DELIVERIES_MAX: Final = 512
@@ -48,6 +49,10 @@ class DeliverWork:
     def group(self, row: DueDelivery) -> int:
         """See Work.group."""
         return row.endpoint_id
+
+    def order_no(self, row: DueDelivery, *, environment: Environment) -> str:
+        """See Work.order_no."""
+        return number_order(row, environment=environment)
 
     async def do(self, row: DueDelivery, *, fence: int) -> bool | None:
         """See Work.do."""

@@ -5,7 +5,7 @@ from typing import Final
 
 import structlog
 
-from budan.core.numbers import Lane
+from budan.core.numbers import Environment, Lane
 from budan.flows.leftovers import UNREADABLE, Leftovers
 from budan.store.work import DueEvidence
 from budan.workers.gates import GateLimits
@@ -48,6 +48,10 @@ class EvidenceWork:
     def group(self, row: DueEvidence) -> int:  # noqa: ARG002 - one group for all
         """See Work.group."""
         return _ONE_GROUP
+
+    def order_no(self, row: DueEvidence, *, environment: Environment) -> str:  # noqa: ARG002 - it says what it was told
+        """See Work.order_no."""
+        return row.trade_no
 
     async def do(
         self,

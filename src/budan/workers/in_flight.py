@@ -46,11 +46,14 @@ class InFlight:
         """How many more rows may start."""
         return self._rows_max - len(self._rows)
 
-    def start(self, key: Hashable, work: Callable[[], Awaitable[None]]) -> None:
-        """Work on a row; it is in flight until this ends, and a little longer when it failed."""
+    def start(self, key: Hashable, work: Callable[[], Awaitable[None]], *, order_no: Callable[[], str]) -> None:
+        """Work on a row; it is in flight until this ends, and a little longer when it failed.
+
+        `order_no` is asked for whose row it is where it fails, for the log.
+        """
         assert key not in self._rows
         assert self.free > 0
-        task = self._tasks.create_task(self._run(work))
+        task = self._tasks.create_task(self._run(work, order_no))
         self._rows[key] = task
         task.add_done_callback(lambda _: self._rows.pop(key))
 
@@ -64,9 +67,9 @@ class InFlight:
             task.cancel()
         return len(late)
 
-    async def _run(self, work: Callable[[], Awaitable[None]]) -> None:
+    async def _run(self, work: Callable[[], Awaitable[None]], order_no: Callable[[], str]) -> None:
         try:
             await work()
         except Exception as error:  # noqa: BLE001 - the top of a turn for one row: counted, and it rests
-            self._failures.count(error)
+            self._failures.count(error, order_no=order_no())
             await stopped_within(FAILED_ROW_REST_S, self._stop)

@@ -6,10 +6,11 @@ from typing import Final
 import structlog
 
 from budan.core.decide import Effect
-from budan.core.numbers import AccountId, Lane
+from budan.core.numbers import AccountId, Environment, Lane
 from budan.flows.asking import Questions
 from budan.store.work import DueQuestion
 from budan.workers.gates import GateLimits
+from budan.workers.sweep import number_order
 
 QUESTIONS_MAX: Final = 256
 # The guard of each account has its own breaker; here one account only must not take every place. One that answers slowly
@@ -44,6 +45,10 @@ class QueryWork:
     def group(self, row: DueQuestion) -> int:
         """See Work.group."""
         return row.account_id
+
+    def order_no(self, row: DueQuestion, *, environment: Environment) -> str:
+        """See Work.order_no."""
+        return number_order(row, environment=environment)
 
     async def do(
         self,

@@ -3,10 +3,11 @@
 from collections.abc import Hashable, Sequence
 from typing import Final
 
-from budan.core.numbers import AccountId, Lane
+from budan.core.numbers import AccountId, Environment, Lane
 from budan.flows.refunding import Refunding
 from budan.store.refunds import DueRefund
 from budan.workers.gates import GateLimits
+from budan.workers.sweep import number_order
 
 REFUNDS_MAX: Final = 64
 # Refunds hurry nobody: they take few of an account's places, fewer of a slow one's.
@@ -38,6 +39,10 @@ class RefundWork:
     def group(self, row: DueRefund) -> int:
         """See Work.group."""
         return row.account_id
+
+    def order_no(self, row: DueRefund, *, environment: Environment) -> str:
+        """See Work.order_no."""
+        return number_order(row, environment=environment)
 
     async def do(
         self,

@@ -6,6 +6,7 @@ from typing import Final, TypeVar
 
 import structlog
 
+from budan.core.numbers import Environment
 from budan.flows.asking import Questions
 from budan.flows.closing import OrderClosing
 from budan.flows.delivering import Deliveries
@@ -43,6 +44,7 @@ _log = structlog.get_logger(__name__)
 class Workers:
     """What a worker runs on, as wiring built it."""
 
+    environment: Environment
     lanes: LaneKeeper
     questions: Questions
     healths: AccountHealths
@@ -122,6 +124,7 @@ def _sweep(
     workers.lanes.watch(work.name)
     return Sweep(
         work=work,
+        environment=workers.environment,
         lanes=workers.lanes,
         clock=workers.clock,
         gates=Gates(limits, shares=shares),

@@ -4,7 +4,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from functools import partial
 from typing import Generic, Protocol, TypeVar
 
-from budan.core.numbers import Lane
+from budan.core.numbers import Environment, Lane, MerchantId, OrderId, trade_number
 from budan.flows.lanes import LaneKeeper
 from budan.ports.clock import Clock
 from budan.workers.gates import Gates, Verdict
@@ -40,9 +40,39 @@ class Work(Protocol[Row]):
         """Whose bound it counts against."""
         ...
 
+    def order_no(self, row: Row, *, environment: Environment) -> str:
+        """The number of the order that it is about, for the log; of a trade that may not be here, the trade's."""
+        ...
+
     async def do(self, row: Row, *, fence: int) -> bool | None:
         """Do it; whether the group answered as it should, None where that is not known."""
         ...
+
+
+class OfOrder(Protocol):
+    """A due row that belongs to an order."""
+
+    @property
+    def lane(self) -> Lane:
+        """Where the order's rows are."""
+        ...
+
+    @property
+    def merchant_id(self) -> MerchantId:
+        """Whose order it is."""
+        ...
+
+    @property
+    def order_id(self) -> OrderId:
+        """Which one."""
+        ...
+
+
+def number_order(row: OfOrder, *, environment: Environment) -> str:
+    """The number by which people name the row's order."""
+    return trade_number(
+        environment=environment, lane=row.lane, merchant_id=row.merchant_id, order_id=row.order_id, attempt=0
+    )
 
 
 class Follow(Protocol[Row_contra]):
@@ -60,6 +90,7 @@ class Sweep(Generic[Row]):
         self,
         *,
         work: Work[Row],
+        environment: Environment,
         lanes: LaneKeeper,
         clock: Clock,
         gates: Gates,
@@ -67,6 +98,7 @@ class Sweep(Generic[Row]):
         follow: Follow[Row] | None,
     ) -> None:
         self._work = work
+        self._environment = environment
         self._follow = follow
         self._lanes = lanes
         self._clock = clock
@@ -110,7 +142,11 @@ class Sweep(Generic[Row]):
                 break
             key, group = self._work.key(row), self._work.group(row)
             if self._gates.admit(group, key, now_s=now_s):
-                self._in_flight.start(key, partial(self._do, row, group, key, held[key[0]]))
+                self._in_flight.start(
+                    key,
+                    partial(self._do, row, group, key, held[key[0]]),
+                    order_no=partial(self._work.order_no, row, environment=self._environment),
+                )
                 started = True
             else:
                 waiting = True

@@ -19,6 +19,7 @@ from budan.core.refund import RefundEvidence, RefundOutcome
 from budan.flows.door import DoorItem
 from budan.flows.refund_door import RefundItem
 from budan.flows.refunding import REFUNDS_BY_API_MAX, RefundOrder
+from budan.flows.timelines import OrderTimeline, Timelines
 from budan.flows.views import Caller, CreateOrder, OrderView, PaymentWish, RefundView
 from budan.ports.channel import Method
 from budan.telemetry import metrics
@@ -115,6 +116,12 @@ class Desk:
             "SELECT coalesce(sum(amount_minor), 0) FROM posting WHERE account LIKE $1", account
         )
 
+    async def timeline(self, order: OrderView) -> OrderTimeline:
+        """What `budan orders show` tells."""
+        opened = self.house.opened
+        timelines = Timelines(database=opened.database, environment=opened.settings.environment, lanes=opened.lanes)
+        return await timelines.get_timeline(order.order_no)
+
     async def events(self) -> list[str]:
         return [row[0] for row in await self.rows.fetch("SELECT event FROM webhook ORDER BY order_id, version")]
 
@@ -146,6 +153,12 @@ async def test_a_refund_goes_back_and_is_booked_with_its_share_of_the_fee(desk: 
     assert (view.state, [refund.refund_no for refund in view.refunds]) == ("paid", [asked.refund_no])
     intent = await desk.rows.fetchval("SELECT intent->>'refund_no' FROM refund")
     assert intent == asked.refund_no
+    shown = await desk.timeline(order)
+    said = [(row.ordinal, row.outcome, row.decision, row.amount_minor) for row in shown.rows.refund_evidence]
+    assert said == [(1, "succeeded", "give_back", 280)]
+    happened = [moment.what for moment in shown.moments]
+    assert happened.count("refund_evidence") == 1
+    assert ("channel_refunded" in happened) == (channel == "wechat_v3")
 
 
 @pytest.mark.parametrize("channel", ["wechat_v3", "alipay"])
@@ -402,7 +415,7 @@ async def test_a_refund_made_elsewhere_in_another_currency_or_account_books_noth
     assert await desk.rows.fetchval("SELECT mismatch FROM contradiction") == mismatch
     assert await desk.rows.fetchval("SELECT count(*) FROM refund") == 0
     assert await desk.balance("channel:%") == PAID_MINOR
-    assert await desk.events() == ["order.paid"]
+    assert await desk.events() == ["order.paid", "order.held"]
 
 
 def _told_elsewhere(desk: Desk, order: OrderView) -> RefundEvidence:

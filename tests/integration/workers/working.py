@@ -60,6 +60,7 @@ async def delivering(
 def workers_of(stage: Stage, deliveries: Deliveries, *, lanes: LaneKeeper) -> Workers:
     """What a worker of the stage runs on."""
     return Workers(
+        environment=stage.settings.environment,
         lanes=lanes,
         questions=stage.flows.questions,
         healths=stage.flows.healths,

@@ -2,13 +2,15 @@
 -- Orders to look at in the held lanes: their time may be over, or a charge has waited long enough. Leans on
 -- order_due_due_at.
 SELECT
-    lane,
-    order_id,
-    attempts,
-    due_at
-FROM order_due
-WHERE lane + 0 = any($1::smallint[]) AND due_at > '-infinity' AND due_at <= statement_timestamp()
-ORDER BY due_at
+    d.lane,
+    d.order_id,
+    d.attempts,
+    d.due_at,
+    o.merchant_id
+FROM order_due AS d
+INNER JOIN orders AS o ON d.lane = o.lane AND d.order_id = o.id
+WHERE d.lane + 0 = any($1::smallint[]) AND d.due_at > '-infinity' AND d.due_at <= statement_timestamp()
+ORDER BY d.due_at
 LIMIT $2;
 
 -- name: close_list_due :many

@@ -234,6 +234,29 @@ WHERE r.lane = any($1)
 ORDER BY r.ordinal
 LIMIT $3;
 
+-- name: refund_evidence_list_of :many
+-- What was said of the refunds of some orders, oldest first. Leans on the primary key of refund_evidence.
+SELECT
+    e.lane,
+    e.order_id,
+    e.ordinal,
+    encode(e.digest, 'hex') AS digest,
+    e.outcome,
+    e.source,
+    e.decision,
+    e.account_id,
+    e.amount_minor,
+    e.currency,
+    e.channel_reference,
+    e.refunded_at,
+    e.asked_at,
+    e.learned_at
+FROM refund_evidence AS e
+INNER JOIN unnest($1::smallint[], $2::bigint[]) AS w (lane, order_id) ON e.lane = w.lane AND e.order_id = w.order_id
+WHERE e.lane = any($1)
+ORDER BY e.learned_at
+LIMIT $3;
+
 -- name: webhook_list_of :many
 -- The events of some orders, oldest first. Leans on the primary key of webhook.
 SELECT
