@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from budan.cli.many import Told
 from budan.proof.scenarios.listed import SCENARIOS
+from integration.cli.commands import CommandLine
 
 PROVE = [sys.executable, "-m", "budan.cli.main", "prove"]
 END_S_MAX = 110
@@ -61,20 +63,21 @@ def test_a_run_that_keeps_every_promise_ends_with_0_and_leaves_nothing(passable:
     assert list(passable.iterdir()) == []
 
 
-def test_every_scenario_is_listed_with_what_it_stands_for(passable: Path) -> None:
-    done = prove("--list", folder=passable)
-    assert done.returncode == 0
+def test_every_scenario_is_listed_with_what_it_stands_for(command_line: CommandLine) -> None:
+    listed = command_line.run(Told(words=["prove", "--list"], environment={}))
+    assert listed.code == 0
     for name, scenario in SCENARIOS.items():
-        assert name in done.stdout.decode()
-        assert scenario.stands_for in done.stdout.decode()
+        assert name in listed.out
+        assert scenario.stands_for in listed.out
 
 
 @pytest.mark.parametrize(
     ("flags", "code"),
     [(("--scenario", "flood"), "scenario_unknown"), (("--mix", "drop_notice=2"), "mix_unreadable")],
 )
-def test_nonsense_is_refused_before_anything_is_started(passable: Path, flags: tuple[str, ...], code: str) -> None:
-    done = prove(*flags, folder=passable)
-    assert done.returncode == 2
-    assert code in done.stderr.decode()
-    assert list(passable.iterdir()) == []
+def test_nonsense_is_refused_before_anything_is_started(
+    command_line: CommandLine, flags: tuple[str, ...], code: str
+) -> None:
+    refused = command_line.run(Told(words=["prove", *flags], environment={}))
+    assert (refused.code, refused.out) == (2, "")
+    assert refused.err.startswith(f"budan: refused: {code}")
