@@ -86,7 +86,8 @@ class BillForm:
 
     `patterns` gives what the values of a column look like; one without a pattern, which nobody reads, may hold anything
     but the separator. `texts` are columns that strangers write into, which may hold that too; they stand side by side.
-    `mark` stands before a row's first value. `kinds` and `statuses` turn the channel's words into ours. A fee is `fee_unit_e5` hundred-thousandths of the major unit times the factor.
+    `mark` stands before a row's first value. `kinds` and `statuses` turn the channel's words into ours. A fee is
+    `fee_unit_e5` hundred-thousandths of the major unit times the factor.
     """
 
     layout: Layout

@@ -307,8 +307,8 @@ class Channel(Protocol):
         Blocks: call it in a thread. `tables` must have no open transaction and no such table. `folder` takes what is
         unpacked, and holds nothing of it afterwards. The columns of `bill_line`:
 
-        line_no BIGINT; kind VARCHAR, `payment`, `refund` or `reversal`; happened_at TIMESTAMPTZ; trade_no, channel_no,
-        refund_no (ours), channel_refund_no VARCHAR; status VARCHAR, `succeeded`, `pending` or `failed`; currency
+        line_no BIGINT; kind ENUM, `payment`, `refund` or `reversal`; happened_at TIMESTAMPTZ; trade_no, channel_no,
+        refund_no (ours), channel_refund_no VARCHAR; status ENUM, `succeeded`, `pending` or `failed`; currency
         VARCHAR; order_minor (payments only), settle_minor (what the row adds to what the channel pays us before its
         fee: negative when money goes back), coupon_minor (the part that a coupon of the channel bore; negative when
         given back), refund_minor (all but payments; what was asked for) BIGINT; fee_e5 BIGINT, 100,000ths of the

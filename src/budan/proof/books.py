@@ -11,8 +11,8 @@ from rich.table import Table
 from budan.proof.demo import EXIT_BROKEN, Stage, until_signal
 from budan.proof.instance import private_folder, starting_postgres
 from budan.proof.reconciliation import LONG as RECONCILE_LONG
+from budan.proof.reconciliation import RATIO_MAX, measure_reconciliation
 from budan.proof.reconciliation import SHORT as RECONCILE_SHORT
-from budan.proof.reconciliation import measure_reconciliation
 from budan.proof.settlement import LONG, SHORT, measure_settlement
 
 # Posting adds at most so much to the transaction that completes an order.
@@ -56,6 +56,8 @@ async def _books(stage: Stage, measure_posting: PostingMeasure, *, long: bool, a
     figures["posting_share"] = share
     problems = [*compared.problems, *settled.problems]
     _show(stage, figures, problems)
+    if compared.ratio > RATIO_MAX:
+        stage.say(f"comparing takes more than {RATIO_MAX} times the bare reading of both sides", style="yellow")
     if share > POSTING_SHARE_MAX:
         stage.say(f"posting adds more than {POSTING_SHARE_MAX:.0%} to a completion", style="yellow")
     if as_json:

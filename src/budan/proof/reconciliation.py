@@ -39,6 +39,8 @@ HEADER: Final = (
 )
 SUMMARY: Final = "总交易单数,应结订单总金额,退款总金额,充值券退款总金额,手续费总金额,订单总金额,申请退款总金额"
 RSS_MB_MAX: Final = 1_000.0
+# The whole command to the bare reading of both sides.
+RATIO_MAX: Final = 1.6
 
 _BEIJING: Final = timezone(timedelta(hours=8))
 _EPOCH: Final = datetime(2025, 1, 1, tzinfo=UTC)
@@ -77,6 +79,8 @@ class ReconcileResult(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float
     bare_seconds: float
     ratio: float
+    compared_seconds: float
+    compared_ratio: float
     planted: int
     found: int
     invented: int
@@ -264,7 +268,7 @@ def _scan(bill: Path, folder: Path) -> None:
 
 
 async def _compare(bill: Path, *, day: date, environment: Mapping[str, str]) -> tuple[dict[str, Any], float]:
-    """The report of `budan reconcile`, and how long it took with its start."""
+    """The report of `budan reconcile`, and how long the command took, from its start to its end."""
     contract = ("reconcile", "contract", "main", "--rate", "0.6%", "--from", str(day), "--by", "bench")
     await run_cli(*contract, environment=environment, timeout_s=COMMAND_S_MAX)
     began_s = monotonic()
@@ -288,6 +292,9 @@ async def _conclude(
     rows = maker.execute(_MAKING["making_compare"], {"path": str(found_path)}).fetchall()
     ((planted, planted_beside, found, invented),) = rows
     beside = report["kinds"]["payment"]["verdicts"].get("neighbour_day", {}).get("there", {}).get("rows", 0)
+    compared_s = (
+        datetime.fromisoformat(report["ended_at"]) - datetime.fromisoformat(report["begun_at"])
+    ).total_seconds()
     # Of all the commands that ran, none had more in memory than the comparison.
     rss_mb = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1_024
     result = ReconcileResult(
@@ -295,6 +302,8 @@ async def _conclude(
         seconds=round(seconds, 2),
         bare_seconds=round(bare_s, 2),
         ratio=round(seconds / bare_s, 3),
+        compared_seconds=round(compared_s, 2),
+        compared_ratio=round(compared_s / bare_s, 3),
         planted=planted + planted_beside,
         found=found + min(beside, planted_beside),
         invented=invented + max(0, beside - planted_beside),

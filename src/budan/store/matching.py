@@ -96,6 +96,8 @@ class Matching:
                 "threads": str(threads),
                 "temp_directory": str(folder / "spill"),
                 "preserve_insertion_order": "true",
+                # What is written here is read a few times: looking for the best compression would cost more.
+                "force_compression": "uncompressed",
                 # Nothing is ever loaded from elsewhere, and no bill can name a file that is read.
                 "autoinstall_known_extensions": "false",
                 "autoload_known_extensions": "false",

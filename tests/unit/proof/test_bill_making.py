@@ -4,6 +4,7 @@ from datetime import datetime
 from pathlib import Path
 
 import duckdb
+import msgspec
 
 from budan.core.numbers import BEIJING, Environment, Lane, NumberKind, lane_of, parse_number
 from budan.core.numbers import MerchantId as Merchant
@@ -40,10 +41,17 @@ def test_a_bill_of_a_thousand_orders_has_one_of_each_difference_and_numbers_of_o
 
 def test_a_difference_that_was_missed_or_invented_is_a_problem() -> None:
     fine = ReconcileResult(
-        lines=1, seconds=1.0, bare_seconds=1.0, ratio=1.0, planted=3, found=3, invented=0, rss_mb=1.0, problems=[]
+        lines=1,
+        seconds=1.0,
+        bare_seconds=1.0,
+        ratio=1.0,
+        compared_seconds=0.5,
+        compared_ratio=0.5,
+        planted=3,
+        found=3,
+        invented=0,
+        rss_mb=1.0,
+        problems=[],
     )
     assert find_problems(fine) == []
-    broken = ReconcileResult(
-        lines=1, seconds=1.0, bare_seconds=1.0, ratio=1.0, planted=3, found=2, invented=1, rss_mb=2e3, problems=[]
-    )
-    assert len(find_problems(broken)) == 3
+    assert len(find_problems(msgspec.structs.replace(fine, found=2, invented=1, rss_mb=2e3))) == 3

@@ -4,13 +4,13 @@
 CREATE VIEW bill_line AS
 SELECT
     b.lines_before + 1 + t.rowid AS line_no,
-    t.kind::varchar AS kind,
+    t.kind,
     t.happened_at,
     t.trade_no,
     t.channel_no,
     t.refund_no,
     t.channel_refund_no,
-    t.status::varchar AS status,
+    t.status,
     t.currency,
     t.order_minor,
     t.settle_minor,

@@ -53,10 +53,7 @@ SELECT
     l.happened_at,
     l.status,
     l.currency,
-    l.order_minor,
-    l.settle_minor,
-    l.coupon_minor,
-    l.refund_minor,
+    l.amount_minor,
     l.fee_e5,
     decoded(l.whose) AS whose,
     decoded(l.head) AS head,
@@ -70,10 +67,7 @@ FROM (
         b.happened_at,
         b.status,
         b.currency,
-        b.order_minor,
-        b.settle_minor,
-        b.coupon_minor,
-        b.refund_minor,
+        CASE WHEN b.kind = 'payment' THEN b.order_minor ELSE b.refund_minor END AS amount_minor,
         b.fee_e5,
         CASE WHEN b.kind = 'refund' THEN coalesce(b.refund_no, '') ELSE coalesce(b.trade_no, '') END AS number,
         length(number) = 30
@@ -125,7 +119,7 @@ FROM read_csv(
 SELECT
     kind,
     count(*) AS rows_found,
-    coalesce(sum(CASE WHEN kind = 0 THEN order_minor ELSE refund_minor END), 0)::bigint AS amount_minor,
+    coalesce(sum(amount_minor), 0)::bigint AS amount_minor,
     coalesce(sum(fee_e5), 0)::bigint AS fee_e5,
     max(happened_at) AS last_at
 FROM bill_row
@@ -169,7 +163,7 @@ SELECT
     b.happened_at,
     b.status,
     b.currency,
-    CASE WHEN b.kind = 0 THEN b.order_minor ELSE b.refund_minor END AS amount_minor,
+    b.amount_minor,
     b.fee_e5,
     b.whose,
     b.head,
@@ -190,7 +184,7 @@ CROSS JOIN terms
 WHERE
     b.line_no IS NULL
     OR o.order_id IS NULL
-    OR CASE WHEN b.kind = 0 THEN b.order_minor ELSE b.refund_minor END <> o.amount_minor
+    OR b.amount_minor <> o.amount_minor
     OR b.currency <> o.currency
     OR b.status <> 'succeeded'
     OR (b.whose >> 25) & 1023 <> o.lane
