@@ -83,6 +83,8 @@ def test_a_name_of_goods_may_hold_the_separator(desk: Desk) -> None:
     hostile = "茶,`0.00,`9.99,`0.60%,`1.00,`2.00,`"
     _, rows = desk.read(bill((2, "门店点单-拿铁,大杯", hostile), (3, "套餐,`", "套餐,`,`a,`b,`")))
     assert rows == desk.read(bill())[1]
+    quoted = bill((2, "门店点单-拿铁,大杯", '"拿,`铁\\",'), (3, "套餐,`", "'#套`餐',,,`"))
+    assert desk.read(quoted)[1] == rows
 
 
 def test_a_bad_line_is_named_beside_a_right_one_that_makes_up_for_its_separators(desk: Desk) -> None:
