@@ -49,8 +49,8 @@ async def clerk(stage: Stage, database_dsn: str, tmp_path: Path) -> AsyncIterato
 
 @pytest.fixture
 async def counter(clerk: Clerk, rows: asyncpg.Connection) -> BillCounter:
-    """The clerk's account was there for weeks."""
-    await rows.execute("UPDATE channel_account SET created_at = created_at - interval '30 days'")
+    """The clerk's account is there since two days before the clerk's day: three or four bills are ready."""
+    await rows.execute("UPDATE channel_account SET created_at = $1", clerk.noon - timedelta(days=2))
     return BillCounter(clerk=clerk)
 
 
