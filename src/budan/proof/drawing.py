@@ -18,6 +18,8 @@ REFUND_TAKES_S: Final = (0.5, 4.0)
 _NOTICE_SHARES: Final = {"drop_notice": 0.4, "double_notice": 0.3, "delay_notice": 0.3}
 # The first that an order is drawn for is its channel.
 _BY_SHARE: Final = ("swiftpass", "ipaynow", "wechat_v2", "alipay")
+# WeChat and Swiftpass want a minute between two refunds of one trade, longer than a whole run may take.
+_ONE_REFUND_A_MINUTE: Final = frozenset({"wechat_v3", "wechat_v2", "swiftpass"})
 # What a request to place an order meets; everything else concerns the payment and its notice.
 PLACING_FAULTS: Final = frozenset({"timeout_before_charge", "timeout_after_charge", "busy", "slow_ms"})
 
@@ -132,7 +134,7 @@ def draw(mix: Mix, *, seed: int, number: int) -> Wish:
         pays=not hit["unpaid"] or is_b2c,
         pay_after_s=pay_after_s,
         faults=_faults(hit | {"b2c": is_b2c}, sizes),
-        refunds_minor=_refunds(hit, amount_minor, chance),
+        refunds_minor=_refunds(hit, amount_minor, chance, is_alone=channel in _ONE_REFUND_A_MINUTE),
         refund_faults=_refund_faults(hit, takes_s=refund_takes_s),
     )
 
@@ -145,15 +147,15 @@ def longest_sooner(wishes: Sequence[Wish]) -> list[Wish]:
     return sorted(wishes, key=lambda wish: wish.number / 2 if wish.refunds_minor or wish.placing else wish.number)
 
 
-def _refunds(hit: Mapping[str, bool], amount_minor: int, chance: random.Random) -> tuple[int, ...]:
-    """All of it, or a part, or a part and then the rest."""
+def _refunds(hit: Mapping[str, bool], amount_minor: int, chance: random.Random, *, is_alone: bool) -> tuple[int, ...]:
+    """All of it, or a part, or a part and then the rest, unless it must stay alone."""
     part = chance.randint(1, amount_minor)
     is_followed = chance.random() < 1 / 2
     if not hit["refund"]:
         return ()
     if not hit["refund_in_parts"] or part == amount_minor:
         return (amount_minor,)
-    return (part, amount_minor - part) if is_followed else (part,)
+    return (part, amount_minor - part) if is_followed and not is_alone else (part,)
 
 
 def _refund_faults(hit: Mapping[str, bool], *, takes_s: float) -> dict[str, Any]:

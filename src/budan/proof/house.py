@@ -21,6 +21,8 @@ SANDBOX_S_MAX: Final = 20.0
 # What nobody knows of is sent again half a minute after its first sending at the earliest.
 HASTENED_EACH_S: Final = 1.0
 HASTENED_MAX: Final = 40
+# Above a refund's last rung: each question that is hastened climbs its ladder.
+HASTENED_DAYS: Final = 2
 _OK: Final = 200
 
 
@@ -127,13 +129,13 @@ class House:
             if not await self.hands.count_refunds_open(self.merchant_ids):
                 return
             await asyncio.sleep(HASTENED_EACH_S)
-            await self.hasten_refunds(hours=1)
+            await self.hasten_refunds(days=HASTENED_DAYS)
 
     async def hurry_refunds(self) -> None:
         """Until it is cancelled: one that was interrupted is asked about after minutes, for it hurries nobody else."""
         while True:
             await asyncio.sleep(HASTENED_EACH_S)
-            await self.hasten_refunds(hours=1)
+            await self.hasten_refunds(days=HASTENED_DAYS)
 
     @asynccontextmanager
     async def odds(self, **odds: float) -> AsyncGenerator[None]:
