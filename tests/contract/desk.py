@@ -142,6 +142,7 @@ def an_intent(*, method: Method = Method.NATIVE, notify_url: str = "http://127.0
         expires_at=now + timedelta(minutes=10),
         payer_openid="oSandbox" if method is Method.JSAPI else None,
         return_url="https://pay.example.com/back" if method is Method.WAP else None,
+        payer_ip="203.0.113.7" if method is Method.WAP else None,
     )
 
 

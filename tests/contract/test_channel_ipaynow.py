@@ -179,7 +179,7 @@ async def test_a_wallets_own_browser_gets_its_parameters(party: Party, tn: str) 
 
 @settings(wap_device_type="06")
 async def test_a_phones_browser_is_sent_to_a_page(party: Party) -> None:
-    intent = an_intent(method=Method.WAP, return_url="https://pay.example.com/back?o=1", device_ip="203.0.113.7")
+    intent = an_intent(method=Method.WAP, return_url="https://pay.example.com/back?o=1", payer_ip="203.0.113.7")
     action = await party.created(intent, tn="https%3A%2F%2Fpay.ipaynow.cn%2Fh5")
     assert action == PayAction(redirect_url="https://pay.ipaynow.cn/h5")
     sent = party.expect_signed()

@@ -123,6 +123,27 @@ async def test_a_jsapi_trade_gives_parameters_that_the_wallet_accepts(party: Par
     assert party.expect_signed()["payer"] == {"openid": "oTest"}
 
 
+async def test_an_h5_trade_gives_a_link_that_comes_back_and_lives_five_minutes(party: Party) -> None:
+    """WeChat refuses an address that is not the payer's, and a link that is older."""
+    h5_url = "https://wx.tenpay.com/cgi-bin/mmpayweb-bin/checkmweb?prepay_id=wx2016&package=1037687096"
+    party.server.answer = wechat_answer(200, {"h5_url": h5_url})
+    intent = an_intent(method=Method.WAP, payer_ip="203.0.113.7", return_url="https://pay.example.com/back?o=1")
+    created = await party.channel.create(intent, call=a_call())
+    assert created.action is not None
+    assert created.action.redirect_url == f"{h5_url}&redirect_url=https%3A%2F%2Fpay.example.com%2Fback%3Fo%3D1"
+    assert created.action.good_until == NOW + timedelta(minutes=5)
+    scene = {"payer_client_ip": "203.0.113.7", "h5_info": {"type": "Wap"}}
+    assert party.expect_signed()["scene_info"] == scene
+    assert party.server.asked[0].path_and_query == "/v3/pay/transactions/h5"
+
+
+async def test_an_h5_link_that_is_no_address_leads_no_payer_anywhere(party: Party) -> None:
+    """Our page sends a browser there."""
+    party.server.answer = wechat_answer(200, {"h5_url": "javascript:alert(1)"})
+    created = await party.channel.create(an_intent(method=Method.WAP, payer_ip="203.0.113.7"), call=a_call())
+    assert (created.result.outcome, created.action) == (Outcome.UNKNOWN, None)
+
+
 async def test_a_method_without_what_it_needs_is_refused_before_anything_is_sent(party: Party) -> None:
     for intent in (an_intent(method=Method.JSAPI), an_intent(method=Method.WAP)):
         created = await party.channel.create(intent, call=a_call())

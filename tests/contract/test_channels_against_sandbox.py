@@ -268,14 +268,15 @@ async def test_a_code_that_nobody_scanned_is_no_trade_yet(desk: Desk) -> None:
     assert await desk.close(intent) is EndState.NOT_FOUND
 
 
-@pytest.mark.parametrize("name", ["alipay", "ipaynow"])
+@pytest.mark.parametrize("name", ["wechat_v3", "alipay", "ipaynow"])
 async def test_a_wap_page_leads_to_the_wallet_and_can_be_paid(desk: Desk) -> None:
     intent = an_intent(method=Method.WAP)
     created = await desk.channel.create(intent, call=a_call())
     assert created.action is not None
     assert created.action.redirect_url is not None
-    answer = await desk.caller.send("GET", created.action.redirect_url.removeprefix(desk.caller.url))
-    # iPaynow gives the page itself, Alipay an address that leads to it.
+    link = created.action.redirect_url.removeprefix(desk.caller.url)
+    answer = await desk.caller.send("GET", link, headers={"referer": "https://pay.example.com/"})
+    # iPaynow gives the page itself, the others an address that leads to it.
     assert answer.status == (200 if desk.name == "ipaynow" else 303)
     await desk.caller.pay(trade_no=intent.trade_no)
     expect_paid(await desk.query(intent), intent)

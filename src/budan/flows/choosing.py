@@ -46,7 +46,8 @@ class Chooser:
         Of those that can do it the first whose channel answers, but one of `stays_with` before all others.
 
         Raises `Refused` with `method_unsupported` for a B2C method, `channel_unknown`, `payer_openid_missing`,
-        `no_account`, `rate_missing`, and `method_unsupported` when no account can do the method, in this order.
+        `no_account`, `rate_missing`, `method_unsupported` when no account can do the method, and `payer_ip_missing` when
+        none can without the payer's address, in this order.
         """
         if wish.method is Method.CODE:
             raise Refused(
@@ -64,6 +65,9 @@ class Chooser:
         able = await self._list_able(choices, wish.method)
         if not able:
             raise Refused("method_unsupported", param="payment.method")
+        able = [chosen for chosen in able if wish.payer_ip or not _needs_payer_ip(chosen)]
+        if not able:
+            raise Refused("payer_ip_missing", param="payment.payer_ip")
         # An order stays with the account where it may still be paid: two open codes would be two payments.
         return next((one for one in able if one.account.account_id in stays_with), _first_that_answers(able))
 
@@ -115,6 +119,10 @@ def _first_that_answers(able: list[Chosen]) -> Chosen:
     A channel that is away is tried by one new order in a while (`guard.py`): by that it is found to be back.
     """
     return next((chosen for chosen in able if chosen.account.takes_new()), able[0])
+
+
+def _needs_payer_ip(chosen: Chosen) -> bool:
+    return chosen.method is Method.WAP and chosen.account.adapter.capabilities.wap_needs_payer_ip
 
 
 def _chosen(account: ChannelAccount, method: Method, choice: AccountChoice) -> Chosen:

@@ -72,6 +72,7 @@ class IntentMaker:
             expires_at=facts.expires_at if c2b else None,
             payer_openid=plan.wish.payer_openid if plan.wish else None,
             return_url=plan.wish.return_url if plan.wish else None,
+            payer_ip=plan.wish.payer_ip if plan.wish else None,
             device_id=plan.device_id,
             device_ip=plan.device_ip,
             store_id=None if facts.shop_id is None else str(facts.shop_id),

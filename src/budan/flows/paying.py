@@ -21,7 +21,7 @@ from budan.flows.directory import Directory
 from budan.flows.door_plan import Planned
 from budan.flows.intake import OrderIntake, Replayed, Taken, check_wish
 from budan.flows.intents import IntentMaker, OrderFacts, TradePlan
-from budan.flows.reading import Reading, own_number, view_new_order
+from budan.flows.reading import Reading, decode_action, own_number, view_new_order
 from budan.flows.views import (
     Caller,
     ChargeOrder,
@@ -149,8 +149,8 @@ class Payments:
         )
         for trade in trades:
             same = trade.account_id == chosen.account.account_id and trade.method == wish.method.value
-            # One whose answer never came and that may not be sent again leads no payer anywhere.
-            goes_on = trade.action is not None or _may_be_placed(trade)
+            # One whose answer never came and that may not be sent again leads no payer anywhere; nor does an old link.
+            goes_on = _leads_on(trade) or _may_be_placed(trade)
             if same and goes_on and TradeState(trade.state) in OPEN_STATES:
                 await self._place_again(trade, read_at_s=rows_read_at_s)
                 return await self._reading.get_order(caller, order_no)
@@ -377,6 +377,10 @@ def _refuse_new_trade(locked: gate.LockedOrder, siblings: list[gate.LockedTrade]
         raise Refused("charge_open", param="order_no")
     if locked.trade_count >= TRADES_MAX:
         raise Refused("too_many_attempts", param="order_no", detail=f"at most {TRADES_MAX}")
+
+
+def _leads_on(trade: TradeRow) -> bool:
+    return trade.action is not None and decode_action(trade.action).is_good(trade.now)
 
 
 def _may_be_placed(trade: TradeRow) -> bool:

@@ -247,7 +247,7 @@ def view_trade(trade: TradeRow, trade_no: str) -> TradeView:
         created_at=trade.created_at,
         qr_text=action.qr_text,
         jsapi_parameters=action.jsapi_parameters,
-        redirect_url=action.redirect_url,
+        redirect_url=action.redirect_url if action.is_good(trade.now) else None,
         channel_reference=trade.channel_reference,
         code=trade.code,
         message=trade.message,

@@ -42,13 +42,14 @@ class PaymentWish(msgspec.Struct, frozen=True, kw_only=True):
     """How a C2B payer shall be led to pay.
 
     `channel` None takes the merchant's first account that can do `method`. `payer_openid` is for JSAPI, `return_url`
-    for WAP.
+    and `payer_ip`, the address of the payer's browser, for WAP.
     """
 
     method: Method
     channel: str | None = None
     payer_openid: str | None = None
     return_url: str | None = None
+    payer_ip: str | None = None
 
 
 class CreateOrder(msgspec.Struct, frozen=True, kw_only=True):
@@ -86,7 +87,7 @@ class PaymentStatus(Enum):
 
 
 class TradeView(msgspec.Struct, frozen=True, kw_only=True):
-    """One attempt, as merchants see it."""
+    """One attempt, as merchants see it; `redirect_url` only while it leads to the wallet."""
 
     trade_no: str
     channel: str

@@ -53,6 +53,7 @@ class Capabilities:
     )
     reverse_after: timedelta = timedelta(0)
     reverse_within: timedelta = timedelta(days=7)
+    wap_needs_payer_ip: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +84,7 @@ class TradeIntent:
     expires_at: datetime | None = None  # absolute; given to the channel
     payer_openid: str | None = None  # JSAPI
     return_url: str | None = None  # WAP: where the wallet sends the browser; never proof of payment
+    payer_ip: str | None = None  # WAP: the address of the payer's browser
     device_id: str | None = None
     device_ip: str | None = None
     store_id: str | None = None
@@ -131,14 +133,20 @@ class PayResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PayAction:
-    """What the payer's side needs to go on; exactly one is set.
+    """What the payer's side needs to go on; exactly one of the first three is set.
 
-    `qr_text` is drawn as a code, `jsapi_parameters` go to the wallet's script, `redirect_url` to the browser.
+    `qr_text` is drawn as a code, `jsapi_parameters` go to the wallet's script, `redirect_url` to the browser. It leads
+    nowhere from `good_until` on; None where it lives as long as the trade.
     """
 
     qr_text: str | None = None
     jsapi_parameters: Mapping[str, str] | None = None
     redirect_url: str | None = None
+    good_until: datetime | None = None
+
+    def is_good(self, now: datetime) -> bool:
+        """Whether a payer who is led by it at `now` can pay."""
+        return self.good_until is None or now < self.good_until
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -52,7 +52,7 @@ from budan.sandbox.wallet import Wallet
 from budan.sandbox.weather import ChannelDown, WeatherVane
 from budan.sandbox.wechat_v2 import PATHS as WECHAT_V2_PATHS
 from budan.sandbox.wechat_v2 import WechatV2Face
-from budan.sandbox.wechat_v3 import WechatFace
+from budan.sandbox.wechat_v3 import H5_PATH, WechatFace
 from budan.sandbox.wechat_v3_notice import WechatAnnouncer
 from budan.sandbox.world import World
 from budan.wire.http_fast import FastHttpClient
@@ -73,7 +73,8 @@ class SandboxApp:
         self._client = client
         self._stopping = asyncio.Event()
         # v2 shares the first part of its paths with Swiftpass, so its own are looked for before.
-        self._by_path = dict.fromkeys(WECHAT_V2_PATHS, WechatV2Face(world).answer)
+        wallet = Wallet(world).answer
+        self._by_path = {**dict.fromkeys(WECHAT_V2_PATHS, WechatV2Face(world).answer), H5_PATH: wallet}
         # By the first part of the path.
         self._faces: Mapping[str, Callable[[Request], Awaitable[Answer | Withheld]]] = {
             "v3": WechatFace(world).answer,
@@ -82,7 +83,7 @@ class SandboxApp:
             SWIFTPASS_PATH.strip("/").split("/")[0]: SwiftpassFace(world).answer,
             IPAYNOW_PATH.strip("/"): IpaynowFace(world).answer,
             ADMIN_PREFIX.strip("/"): Admin(world).answer,
-            WALLET_PATH.strip("/"): Wallet(world).answer,
+            WALLET_PATH.strip("/"): wallet,
             FAULT_PATH.strip("/"): FaultPage(world).answer,
         }
 

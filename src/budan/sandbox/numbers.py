@@ -14,6 +14,7 @@ SWIFTPASS_CODE_PREFIX: Final = "https://qr.swiftpass.cn/pay?t="
 IPAYNOW_WECHAT: Final = "13"
 # The channels' codes die after 2 h; placing again gives a fresh one (docs/protocols, wechat_v3 §5, alipay §5).
 CODE_TEXT_LIFE: Final = timedelta(hours=2)
+H5_LINK_LIFE: Final = timedelta(minutes=5)
 
 _CODE_PREFIXES: Final = {
     ChannelName.WECHAT_V3: WECHAT_CODE_PREFIX,

@@ -56,13 +56,13 @@ class Payer:
         self._clock = clock
         self._payer_id = payer_id
 
-    def find_scanned(self, text: str) -> Trade:
-        """The trade of a code text or prepay_id; PayRefused when it is none of ours or too old."""
+    def find_scanned(self, text: str, *, life: timedelta = CODE_TEXT_LIFE) -> Trade:
+        """The trade of a code text or prepay_id; PayRefused when it is none of ours or older than `life`."""
         code = parse_code_text(text.strip())
         trade = None if code is None else self._truth.find_nth(code.nth)
         if code is None or trade is None:
             raise PayRefused("code_unknown")
-        if code.made_at + CODE_TEXT_LIFE < self._clock():
+        if code.made_at + life < self._clock():
             raise PayRefused("code_expired")
         return trade
 

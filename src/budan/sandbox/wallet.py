@@ -14,11 +14,12 @@ from budan.sandbox.auth_codes import make_auth_code
 from budan.sandbox.exchange import Answer, Request
 from budan.sandbox.faults import Faults
 from budan.sandbox.finding import AdminRefusal, find_trade
-from budan.sandbox.numbers import BEIJING
+from budan.sandbox.numbers import BEIJING, H5_LINK_LIFE
 from budan.sandbox.pages import Pages, View
 from budan.sandbox.payer import PayRefused, is_expired
 from budan.sandbox.records import AlipayAccount, ChannelName, Event, Method, Placed, Trade, TradeState
 from budan.sandbox.wallet_texts import TEXTS
+from budan.sandbox.wechat_v3 import H5_PATH
 from budan.sandbox.world import World
 
 PATH: Final = "/wallet"
@@ -54,7 +55,7 @@ _CODE_TICKS: Final = (
 
 
 class Wallet:
-    """Answers /wallet and every path under it."""
+    """Answers /wallet, every path under it, and the address that WeChat's H5 leads a browser to."""
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -75,6 +76,8 @@ class Wallet:
             return self._refusal(view, refusal.code, status=refusal.status)
 
     async def _route(self, request: Request, view: View) -> Answer:
+        if request.path == H5_PATH:
+            return self._h5(request, view)
         if request.path == PATH and request.method == "GET":
             return self._home(view)
         if request.path == _CODE_PATH and request.method == "GET":
@@ -92,6 +95,16 @@ class Wallet:
             return Answer(status=303, headers={"Location": _trade_path(view, trade, **back)})
         unpaid = [self._shown(trade, view) for trade in self._unpaid()]
         return self._pages.render("wallet_home.html", view, {"unpaid": unpaid})
+
+    def _h5(self, request: Request, view: View) -> Answer:
+        """Leads a browser to the trade as WeChat does: not its own browser, and only from a page that says where it is."""
+        if "MicroMessenger" in request.headers.get("user-agent", ""):
+            raise AdminRefusal(403, "h5_in_wechat")
+        if not request.headers.get("referer"):
+            raise AdminRefusal(403, "h5_from_nowhere")
+        trade = self._world.payer.find_scanned(view.query.get("prepay_id", ""), life=H5_LINK_LIFE)
+        back = {"return_url": view.query["redirect_url"]} if "redirect_url" in view.query else {}
+        return Answer(status=303, headers={"Location": _trade_path(view, trade, **back)})
 
     def _unpaid(self) -> list[Trade]:
         now = self._world.clock()

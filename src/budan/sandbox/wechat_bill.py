@@ -19,7 +19,7 @@ _REFUND_STATES: Final = {
     RefundState.ABNORMAL: "CHANGE",
     RefundState.CLOSED: "FAIL",
 }
-_TRADE_TYPES: Final = {Method.NATIVE: "NATIVE", Method.JSAPI: "JSAPI"}
+_TRADE_TYPES: Final = {Method.NATIVE: "NATIVE", Method.JSAPI: "JSAPI", Method.WAP: "MWEB"}
 
 
 def wechat_bill(account: WechatAccount | WechatV2Account, rows: Sequence[BillRow], *, total_off_minor: int) -> bytes:

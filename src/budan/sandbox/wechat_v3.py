@@ -1,7 +1,8 @@
-"""WeChat Pay's face: APIv3 for JSAPI, native and code payments, query, close, reverse and refunds (docs/protocols/wechat_v3.md)."""
+"""WeChat Pay's face: APIv3 for JSAPI, native, H5 and code payments, query, close, reverse and refunds (docs/protocols/wechat_v3.md)."""
 
 import gzip
 import hashlib
+import ipaddress
 import re
 from collections.abc import Mapping
 from datetime import timedelta
@@ -38,10 +39,12 @@ from budan.sandbox.wechat_v3_messages import (
 from budan.sandbox.world import World
 from budan.wire.wechat_v3 import SCHEME, Verdict, answer_sign_string, parse_authorization, verify_request
 
+H5_PATH: Final = "/cgi-bin/mmpayweb-bin/checkmweb"
 _PLACE: Final = "/v3/pay/transactions/"
 _METHODS: Final[Mapping[str, Method]] = {
     "jsapi": Method.JSAPI,
     "native": Method.NATIVE,
+    "h5": Method.WAP,
     "codepay": Method.CODEPAY,
 }
 _TRADE_PATH: Final = re.compile(r"/v3/pay/transactions/out-trade-no/([^/]+)(/close|/reverse)?")
@@ -246,6 +249,8 @@ class WechatFace:
                 fields: dict[str, Any] = {"code_url": code_text(trade, channel=ChannelName.WECHAT_V3, now=now)}
             case Method.JSAPI:
                 fields = {"prepay_id": prepay_id(trade, now=now)}
+            case Method.WAP:
+                fields = {"h5_url": f"{self._world.base_url}{H5_PATH}?prepay_id={prepay_id(trade, now=now)}"}
             case _:
                 return await self._charged_answer(request, account, trade)
         return await self._signed(request, account, status=200, fields=fields)
@@ -470,9 +475,27 @@ def _wrong_field(order: OrderFields, method: Method) -> str:
         return _wrong_charge_field(order)
     if method is Method.JSAPI and not order.payer.openid:
         return "payer.openid"
+    if method is Method.WAP and (wrong := _wrong_h5_field(order)):
+        return wrong
     # The channel itself wants https; here http is taken too, for everything is on one machine.
     is_plain = order.notify_url.startswith(("https://", "http://")) and "?" not in order.notify_url
     return "" if is_plain else "notify_url"
+
+
+def _wrong_h5_field(order: OrderFields) -> str:
+    scene = order.scene_info
+    if scene is None or not _is_address(scene.payer_client_ip):
+        return "scene_info.payer_client_ip"
+    is_known = scene.h5_info is not None and scene.h5_info.type in {"Wap", "iOS", "Android"}
+    return "" if is_known else "scene_info.h5_info.type"
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _wrong_charge_field(order: OrderFields) -> str:

@@ -13,6 +13,7 @@ from budan.sandbox.telling import STRANGER, lies_of_merchant
 _TRADE_TYPES: Final[Mapping[Method, str]] = {
     Method.NATIVE: "NATIVE",
     Method.JSAPI: "JSAPI",
+    Method.WAP: "MWEB",
     Method.CODEPAY: "MICROPAY",
 }
 
@@ -40,6 +41,12 @@ class StoreFields(msgspec.Struct, frozen=True):
     out_id: str = ""
 
 
+class H5Fields(msgspec.Struct, frozen=True):
+    """What kind of page leads to the wallet."""
+
+    type: str = ""
+
+
 class SceneFields(msgspec.Struct, frozen=True):
     """Where the payer stands."""
 
@@ -47,6 +54,7 @@ class SceneFields(msgspec.Struct, frozen=True):
     device_ip: str = ""
     payer_client_ip: str = ""
     store_info: StoreFields | None = None  # their name
+    h5_info: H5Fields | None = None  # their name
 
 
 class OrderFields(msgspec.Struct, frozen=True, kw_only=True):

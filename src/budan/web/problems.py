@@ -118,6 +118,7 @@ KINDS: dict[str, Kind] = {
             "rate_missing": "The merchant has no fee rate in force for this channel.",
             "auth_code_unknown": "This is no payment code of a known wallet.",
             "payer_openid_missing": "This method needs the payer's openid.",
+            "payer_ip_missing": "This method needs the address of the payer's browser.",
             "shop_unknown": "The merchant has no shop with this code.",
             "wrong_environment": "This number belongs to another environment.",
         },

@@ -117,7 +117,8 @@ ROUTES: tuple[Route, ...] = (
         takes_idempotency_key=True,
         codes=_ORDER_CODES
         | _ACCOUNT_CODES
-        | {"expires_in_out_of_range", "channel_unknown", "method_unsupported", "payer_openid_missing"},
+        | {"expires_in_out_of_range", "channel_unknown", "method_unsupported"}
+        | {"payer_openid_missing", "payer_ip_missing"},
     ),
     Route(
         name="list_orders",

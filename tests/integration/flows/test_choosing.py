@@ -69,11 +69,16 @@ class Counter:
     shop_id: int
 
     async def choose(
-        self, method: Method = Method.NATIVE, *, shop: bool = False, stays_with: tuple[AccountId, ...] = ()
+        self,
+        method: Method = Method.NATIVE,
+        *,
+        shop: bool = False,
+        stays_with: tuple[AccountId, ...] = (),
+        **more: str,
     ) -> AccountId:
         chosen = await self._chooser().choose(
             self._caller,
-            PaymentWish(method=method, payer_openid="o"),
+            PaymentWish(method=method, payer_openid="o", **more),
             shop_id=self.shop_id if shop else None,
             stays_with=stays_with,
         )
@@ -144,6 +149,14 @@ async def test_an_order_stays_with_the_account_where_it_may_still_be_paid(counte
     assert await counter.choose(stays_with=(second,)) == second
     # Alipay has no JSAPI: what it cannot do goes where it can be done.
     assert await counter.choose(Method.JSAPI, stays_with=(counter.ids[2],)) == first
+
+
+async def test_a_page_in_a_browser_is_wechats_only_where_the_payers_address_is_known(counter: Counter) -> None:
+    """WeChat compares it with the browser that comes; Alipay does not ask."""
+    first, _, alipay, _ = counter.ids
+    assert await counter.choose(Method.WAP) == alipay
+    assert await counter.choose(Method.WAP, payer_ip="203.0.113.7") == first
+    assert await refused(counter.choose(Method.WAP, channel="wechat_v3")) == "payer_ip_missing"
 
 
 async def test_an_account_may_be_meant_for_some_ways_of_paying_only(counter: Counter) -> None:

@@ -40,6 +40,21 @@ async def _placed(shop: WechatShop, *, notify_url: str) -> tuple[str, str]:
     return trade_no, placed["code_url"]
 
 
+async def test_an_h5_link_opens_in_a_browser_that_comes_from_a_page_and_not_in_wechats(
+    wechat_shop: WechatShop, caller: Caller
+) -> None:
+    """What WeChat refuses there is what a page of ours could get wrong."""
+    trade_no = new_trade_no()
+    scene = {"payer_client_ip": "203.0.113.7", "h5_info": {"type": "Wap"}}
+    placed = wechat_shop.read(await wechat_shop.place(trade_no, kind="h5", scene_info=scene))
+    link = placed["h5_url"].removeprefix(caller.url)
+    referer = {"referer": "https://pay.example.com/"}
+    for headers, status in (({}, 403), (referer | {"user-agent": "MicroMessenger/8.0"}, 403), (referer, 303)):
+        assert (await caller.send("GET", link, headers=headers)).status == status
+    await caller.pay(trade_no=trade_no)
+    assert wechat_shop.read(await wechat_shop.query(trade_no))["trade_type"] == "MWEB"
+
+
 async def test_a_person_pastes_a_code_and_pays(wechat_shop: WechatShop, caller: Caller, receiver: Receiver) -> None:
     trade_no, code_text = await _placed(wechat_shop, notify_url=receiver.url)
     opened = await caller.send("GET", "/wallet?" + urlencode({"code": code_text, "lang": "en"}))

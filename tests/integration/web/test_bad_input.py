@@ -47,6 +47,7 @@ WRONG_FORMS: list[tuple[dict[str, Any], str, str]] = [
     ({"payment": {}}, "field_missing", "payment.method"),
     ({"payment": {"method": "wap", "return_url": "javascript:alert(1)"}}, "field_malformed", "payment.return_url"),
     ({"payment": {"method": "jsapi", "payer_openid": "o\n"}}, "field_malformed", "payment.payer_openid"),
+    ({"payment": {"method": "wap", "payer_ip": "203.0.113"}}, "field_malformed", "payment.payer_ip"),
     ({"payment": {"method": "native", "via": "x"}}, "field_unknown", "payment.via"),
     ({"amount": 1999}, "field_unknown", "amount"),
     ({"shop": "a b"}, "field_malformed", "shop"),
@@ -81,7 +82,12 @@ WRONG_VALUES: list[tuple[dict[str, Any], str, str]] = [
     ({"shop": "nowhere"}, "shop_unknown", "shop"),
     ({"payment": {"method": "native", "channel": "cowrie"}}, "channel_unknown", "payment.channel"),
     ({"payment": {"method": "jsapi", "channel": "wechat_v3"}}, "payer_openid_missing", "payment.payer_openid"),
-    ({"payment": {"method": "wap", "channel": "wechat_v3"}}, "method_unsupported", "payment.method"),
+    ({"payment": {"method": "wap", "channel": "wechat_v3"}}, "payer_ip_missing", "payment.payer_ip"),
+    (
+        {"payment": {"method": "jsapi", "channel": "alipay", "payer_openid": "2088"}},
+        "method_unsupported",
+        "payment.method",
+    ),
 ]
 
 

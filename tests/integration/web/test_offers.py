@@ -43,7 +43,7 @@ def test_every_channel_says_whose_wallets_pay_on_it() -> None:
 @pytest.mark.parametrize(
     ("channel", "methods"),
     [
-        ("wechat_v3", (Method.NATIVE, Method.NATIVE, Method.NATIVE, None)),
+        ("wechat_v3", (Method.NATIVE, Method.WAP, Method.NATIVE, None)),
         ("wechat_v2", (None, None, None, None)),
         ("alipay", (Method.NATIVE, Method.WAP, None, Method.WAP)),
         ("swiftpass", (Method.NATIVE, Method.NATIVE, Method.NATIVE, Method.NATIVE)),

@@ -104,6 +104,7 @@ def test_whatever_a_page_can_refuse_is_said_in_words() -> None:
         "limit_out_of_range",
         "state_unknown",
         "payer_openid_missing",
+        "payer_ip_missing",
         "shop_unknown",
     }
     of_operators = {code for code in KINDS if code.startswith(("order_already", "trade_"))} | {

@@ -56,7 +56,7 @@ def render_placement(intent: TradeIntent, *, time_out_s: int, settings: IpaynowS
             assert intent.payer_openid
             fields |= {"outputType": "0", "consumerId": intent.payer_openid}
         case Method.WAP:
-            fields |= {"frontNotifyUrl": intent.return_url or "", "consumerCreateIp": intent.device_ip or ""}
+            fields |= {"frontNotifyUrl": intent.return_url or "", "consumerCreateIp": intent.payer_ip or ""}
         case Method.CODE:
             raise AssertionError("a payer's code is charged, not placed")
     return fields

@@ -59,7 +59,7 @@ from budan.wire.rsa import Signer
 from budan.wire.wechat_v3 import Authorization, Verdict
 
 CAPABILITIES: Final = Capabilities(
-    methods=frozenset({Method.NATIVE, Method.JSAPI, Method.CODE}),
+    methods=frozenset({Method.NATIVE, Method.JSAPI, Method.WAP, Method.CODE}),
     wallets=frozenset({"wechat"}),
     # 18 digits that start with 10 to 15 (docs/protocols/wechat_v3.md section 5).
     auth_code_pattern=r"1[0-5][0-9]{16}",
@@ -79,7 +79,10 @@ CAPABILITIES: Final = Capabilities(
     reverse_after=timedelta(seconds=15),
     reverse_within=timedelta(days=7),
     bills=BillTerms(ready_at=time(10), kept=KEPT, has_parts=True, fetch_timeout=FETCH_TIMEOUT),
+    wap_needs_payer_ip=True,
 )
+# docs/protocols/wechat_v3.md section 5.
+_H5_LINK_LIFE: Final = timedelta(minutes=5)
 
 # A transaction with all its promotions stays below 32 kB.
 ANSWER_BYTES_MAX: Final = 131_072
@@ -122,7 +125,7 @@ class WechatV3Channel:
         except WireError as error:
             return CreateResult(result=silent_pay_result(error, trade_no=intent.trade_no))
         result, text = mapping.placed(said, trade_no=intent.trade_no)
-        return CreateResult(result=result, action=await self._action(intent.method, text, call=call) if text else None)
+        return CreateResult(result=result, action=await self._action(intent, text, call=call) if text else None)
 
     async def charge(self, intent: TradeIntent, *, auth_code: str, call: Call) -> PayResult:
         """See Channel.charge."""
@@ -278,9 +281,12 @@ class WechatV3Channel:
             refund=mapping.refund_notice_result(refund),
         )
 
-    async def _action(self, method: Method, text: str, *, call: Call) -> PayAction:
-        if method is Method.NATIVE:
+    async def _action(self, intent: TradeIntent, text: str, *, call: Call) -> PayAction:
+        if intent.method is Method.NATIVE:
             return PayAction(qr_text=text)
+        if intent.method is Method.WAP:
+            link = messages.render_h5_link(text, return_url=intent.return_url)
+            return PayAction(redirect_url=link, good_until=call.now + _H5_LINK_LIFE)
         timestamp, package = int(call.now.timestamp()), f"prepay_id={text}"
         signed = wechat_v3.jsapi_sign_string(
             appid=self._settings.appid, timestamp=timestamp, nonce=call.nonce, package=package
@@ -355,4 +361,6 @@ def _placement_path(intent: TradeIntent) -> str | None:
         return messages.PLACE_NATIVE
     if intent.method is Method.JSAPI and intent.payer_openid:
         return messages.PLACE_JSAPI
+    if intent.method is Method.WAP and intent.payer_ip:
+        return messages.PLACE_H5
     return None

@@ -164,7 +164,7 @@ def hear(said: Said) -> Heard:
 
 
 def placed(said: Said, *, trade_no: str) -> tuple[PayResult, str]:
-    """The answer to a placement, and the `code_url` or `prepay_id` in it or ""; repeating a placement is safe, so little is final here.
+    """The answer to a placement, and the `code_url`, `prepay_id` or `h5_url` in it or ""; repeating one is safe, so little is final here.
 
     A refused placement took no money, signed or not: UNPAID_OPEN, and the trade lives on in case an earlier copy of the
     same placement arrived. 5xx, ORDER_PAID and OUT_TRADE_NO_USED are left to a query.
@@ -423,7 +423,7 @@ def _placed_done(said: Said, *, trade_no: str) -> tuple[PayResult, str]:
         answer = read(said.body, Placed)
     except BadAnswer as error:
         return _unknown(BAD_ANSWER_CODE, str(error), trade_no=trade_no), ""
-    text = answer.code_url or answer.prepay_id
+    text = answer.code_url or answer.prepay_id or answer.h5_url
     if not text:
         return _unknown(BAD_ANSWER_CODE, "placed, but nothing for the payer", trade_no=trade_no), ""
     return PayResult(outcome=Outcome.UNPAID_OPEN, trade_no=trade_no), text

@@ -7,11 +7,12 @@ from urllib.parse import quote
 import msgspec
 
 from budan.core.numbers import BEIJING
-from budan.ports.channel import RefundIntent, TradeIntent
+from budan.ports.channel import Method, RefundIntent, TradeIntent
 from budan.wire.errors import BadAnswer
 
 PLACE_NATIVE: Final = "/v3/pay/transactions/native"
 PLACE_JSAPI: Final = "/v3/pay/transactions/jsapi"
+PLACE_H5: Final = "/v3/pay/transactions/h5"
 CHARGE: Final = "/v3/pay/transactions/codepay"
 REFUND: Final = "/v3/refund/domestic/refunds"
 
@@ -40,6 +41,19 @@ class OpenidSent(msgspec.Struct, frozen=True):
     openid: str
 
 
+class H5Sent(msgspec.Struct, frozen=True):
+    """What kind of page leads to the wallet: `Wap` is one in a browser."""
+
+    type: str = "Wap"
+
+
+class PayerSceneSent(msgspec.Struct, frozen=True):
+    """Where the payer's browser is; H5 refuses an order without it."""
+
+    payer_client_ip: str
+    h5_info: H5Sent  # their name
+
+
 class PlaceSent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A C2B placement."""
 
@@ -51,6 +65,7 @@ class PlaceSent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     notify_url: str
     amount: AmountSent
     payer: OpenidSent | None = None
+    scene_info: PayerSceneSent | None = None  # their name
 
 
 class AuthCodeSent(msgspec.Struct, frozen=True):
@@ -126,10 +141,11 @@ class BillPlace(msgspec.Struct, frozen=True):
 
 
 class Placed(msgspec.Struct, frozen=True):
-    """The answer to a placement: one of the two."""
+    """The answer to a placement: one of the three."""
 
     code_url: str = ""
     prepay_id: str = ""
+    h5_url: Annotated[str, msgspec.Meta(pattern="^(https?://[!-~]{1,2000})?$")] = ""
 
 
 class Problem(msgspec.Struct, frozen=True):
@@ -231,7 +247,8 @@ def read(body: bytes, message: type[Message]) -> Message:
 
 
 def render_placement(intent: TradeIntent, *, appid: str, mchid: str) -> bytes:
-    """The body of a native or JSAPI placement; equal intents give equal bytes (I11)."""
+    """The body of a native, JSAPI or H5 placement; equal intents give equal bytes (I11)."""
+    is_h5 = intent.method is Method.WAP
     return msgspec.json.encode(
         PlaceSent(
             appid=appid,
@@ -242,8 +259,14 @@ def render_placement(intent: TradeIntent, *, appid: str, mchid: str) -> bytes:
             notify_url=intent.notify_url,
             amount=AmountSent(total=intent.amount_minor, currency=intent.currency),
             payer=OpenidSent(openid=intent.payer_openid) if intent.payer_openid else None,
+            scene_info=PayerSceneSent(payer_client_ip=intent.payer_ip or "", h5_info=H5Sent()) if is_h5 else None,
         )
     )
+
+
+def render_h5_link(h5_url: str, *, return_url: str | None) -> str:
+    """Where the payer's browser is sent, and from there back; without `return_url` WeChat goes back to the page before."""
+    return h5_url if return_url is None else f"{h5_url}&redirect_url={quote(return_url, safe='')}"
 
 
 def render_charge(intent: TradeIntent, *, auth_code: str, appid: str, mchid: str) -> bytes:

@@ -67,6 +67,13 @@ DeviceIp = Annotated[
     ),
 ]
 OpenId = Annotated[str, Meta(pattern=r"^[0-9A-Za-z_-]{1,128}(?![\s\S])", description="The payer, for jsapi.")]
+PayerIp = Annotated[
+    str,
+    Meta(
+        description="The address of the payer's browser, for wap; WeChat Pay compares it, and takes no wap without it.",
+        extra_json_schema={"anyOf": [{"format": "ipv4"}, {"format": "ipv6"}]},
+    ),
+]
 PayerId = Annotated[
     str,
     Meta(
@@ -94,6 +101,7 @@ class PaymentRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     channel: ChannelName | UnsetType = UNSET
     payer_openid: OpenId | UnsetType = UNSET
     return_url: ReturnUrl | UnsetType = UNSET
+    payer_ip: PayerIp | UnsetType = UNSET
 
 
 class CreateOrderRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

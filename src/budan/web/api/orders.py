@@ -126,6 +126,7 @@ def _payment(request: PaymentRequest | UnsetType) -> PaymentWish | None:
         channel=_given(request.channel),
         payer_openid=_given(request.payer_openid),
         return_url=_given(request.return_url),
+        payer_ip=None if request.payer_ip is UNSET else _ip_address(request.payer_ip, param="payment.payer_ip"),
     )
 
 
@@ -134,9 +135,11 @@ def _given(value: Given | UnsetType) -> Given | None:
 
 
 def _device_ip(given: str | UnsetType, *, client_ip: str) -> str:
-    if given is UNSET:
-        return client_ip
+    return client_ip if given is UNSET else _ip_address(given, param="device_ip")
+
+
+def _ip_address(given: str, *, param: str) -> str:
     try:
         return str(ipaddress.ip_address(given))
     except ValueError:
-        raise Refused("field_malformed", param="device_ip", detail="not an IPv4 or IPv6 address") from None
+        raise Refused("field_malformed", param=param, detail="not an IPv4 or IPv6 address") from None

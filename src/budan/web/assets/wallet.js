@@ -7,7 +7,8 @@
     const here = new URL(window.location.href);
     here.searchParams.delete("go");
     window.history.replaceState(null, "", here);
-    window.location.assign(link.href);
+    // A click, so that the link's own referrer policy counts: WeChat wants to know whose page leads to it.
+    link.click();
   }
 
   const button = document.getElementById("pay-in-wechat");

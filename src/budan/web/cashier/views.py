@@ -13,7 +13,7 @@ from budan.core.trade import OPEN_STATES, TradeState
 from budan.flows.views import Caller, OrderView, PaymentWish, TradeView
 from budan.flows.wired import Flows
 from budan.ports.channel import Method
-from budan.web.cashier.wallets import Offer, is_phone, list_offers, wallet_of, wallet_paying
+from budan.web.cashier.wallets import Offer, Wallet, is_phone, list_offers, wallet_of, wallet_paying
 from budan.web.exchange import Answer, Exchange, json_answer
 from budan.web.page.codes import draw_code
 from budan.web.page.forms import read_form
@@ -90,6 +90,7 @@ class Cashier:
                 method=_read_method(form.get("method", "")),
                 channel=form.get("channel"),
                 return_url=f"{self._public_url}/pay/{exchange.parameters[0]}",
+                payer_ip=exchange.client_ip,
             )
             await self._flows.payments.start_payment(caller, order_no, wish)
         except Refused as refused:
@@ -115,6 +116,9 @@ class Cashier:
         user_agent = exchange.headers.get(b"user-agent", b"").decode("latin-1")
         state = page_state(view)
         trade = open_trade(view) if state == "open" else None
+        if trade is not None and trade.redirect_url and wallet_of(user_agent) is Wallet.WECHAT:
+            # WeChat's own browser opens no wallet's page, not even WeChat's: the payer chooses anew.
+            trade = None
         payables = await self._flows.payments.list_payable(caller, view.order_no) if state == "open" else ()
         offers = list_offers(payables, user_agent=user_agent)
         token = exchange.parameters[0]
