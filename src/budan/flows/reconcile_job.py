@@ -79,10 +79,11 @@ class Reconcile:
         """
         counts, bills = Counter(running.progress), self._tools.bills
         given = running.arguments
+        # First, for planning goes on from the last day that is there: days wanted before it would hide those between.
+        counts["planned"] += await bills.plan()
         if (given.since or given.until) and running.cursor is None:
             counts["planned"] += await bills.want_again(since=given.since, until=given.until)
             running.stand(cursor=WANTED, progress=counts)
-        counts["planned"] += await bills.plan()
         due = await bills.list_due()
         errors: list[Exception] = []
         if due:

@@ -46,6 +46,19 @@ async def test_each_days_bill_is_fetched_and_compared_once(clerk: Clerk, counter
     assert await rows.fetchval("SELECT count(*) FROM reconcile_run WHERE day = $1", clerk.day) == 1
 
 
+async def test_days_that_are_fetched_anew_after_a_pause_hide_none_that_nobody_has_planned(
+    clerk: Clerk, counter: BillCounter, rows: Rows
+) -> None:
+    """The job was off for days, and then told to begin with a late one: those between are wanted too."""
+    counter.answers = {clerk.day + timedelta(days=days): BillNotYet(code="STATEMENT_CREATING") for days in range(-2, 3)}
+    first, paused_from, since = (clerk.day - timedelta(days=back) for back in (2, 1, 0))
+    await counter.bills.plan()
+    await rows.execute("DELETE FROM bill_day WHERE day >= $1", paused_from)
+    await counter.run(since=clerk.noon)
+    days = {row["day"] for row in await rows.fetch("SELECT day FROM bill_day WHERE day <= $1", clerk.day)}
+    assert days == {first, paused_from, since}
+
+
 async def test_a_bill_that_does_not_come_is_asked_for_until_it_is_there(
     clerk: Clerk, counter: BillCounter, rows: Rows
 ) -> None:
