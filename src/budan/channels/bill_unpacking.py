@@ -3,6 +3,8 @@
 import codecs
 import gzip
 import hashlib
+import io
+import struct
 import zipfile
 import zlib
 from collections.abc import Callable, Generator, Iterator
@@ -22,6 +24,22 @@ UNPACKED_BYTES_MAX: Final = 12 * 2**30
 LINE_BYTES_MAX: Final = 2**20
 # A summary by shops; the largest chain's stays far below it.
 SIDE_BYTES_MAX: Final = 8 * 2**20
+# An archive's list of what it holds: a bill's names two files.
+DIRECTORY_BYTES_MAX: Final = 2**16
+# Of other methods zipfile unpacks whatever one read of the file gives, gigabytes out of kilobytes, before anybody counts.
+COUNTED_METHODS: Final = frozenset({zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED})
+# What the standard library says of bytes that are no GZIP or no ZIP; RuntimeError where a password locks a member.
+_NOT_PACKED: Final = (
+    gzip.BadGzipFile,
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    EOFError,
+    NotImplementedError,
+    OverflowError,
+    RuntimeError,
+    UnicodeDecodeError,
+)
 
 _BOM: Final = codecs.BOM_UTF8
 # Lines are made of TAB and LF, and of CR before LF; any other control character would end or split a row unseen.
@@ -75,12 +93,11 @@ def unpack(
             parting = _Parting(layout, parts_of)
             digests = _Digests(bill.sha1)
             with rows_path.open("wb") as rows:
-                for lines in _lines(digests.through(_chunks(stream)), layout, parting):
+                for lines in _lines(digests.through(_chunks(stream, bytes_max=UNPACKED_BYTES_MAX)), layout, parting):
                     rows.write(lines)
             digests.prove()
             return parting.result(rows_path, sha256=digests.sha256, side=side)
-    except (gzip.BadGzipFile, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-        # RuntimeError is zipfile's for a member that is locked by a password.
+    except _NOT_PACKED as error:
         raise BillRefused("packing", detail=type(error).__name__) from error
 
 
@@ -232,13 +249,35 @@ def _as_utf8(lines: bytes, encoding: str, lines_before: int) -> bytes:
     return lines if encoding == "utf-8" else text.encode()
 
 
-def _chunks(stream: _Stream) -> Generator[bytes]:
+def _chunks(stream: _Stream, *, bytes_max: int) -> Generator[bytes]:
     unpacked = 0
     while chunk := stream.read(CHUNK_BYTES):
         unpacked += len(chunk)
-        if unpacked > UNPACKED_BYTES_MAX:
-            raise BillRefused("too_long", detail=f"more than {UNPACKED_BYTES_MAX} bytes")
+        if unpacked > bytes_max:
+            raise BillRefused("too_long", detail=f"more than {bytes_max} bytes")
         yield chunk
+
+
+class _ArchiveFile(io.FileIO):
+    """What zipfile reads an archive from: it takes the directory in one read, as long as the file says that it is.
+
+    So the bound is here, where no second reading of the archive's end can differ from zipfile's own.
+    """
+
+    read_bytes_max = DIRECTORY_BYTES_MAX
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        # Without a size zipfile reads the end of the file, which it has gone to: a comment of 64 KiB at most.
+        if size is not None and size > self.read_bytes_max:
+            raise BillRefused("packing", detail=f"the archive's directory has more than {self.read_bytes_max} bytes")
+        return super().read(size)
+
+
+@contextmanager
+def _archive(path: Path) -> Generator[zipfile.ZipFile]:
+    with _ArchiveFile(path) as file, zipfile.ZipFile(file) as archive:
+        file.read_bytes_max = CHUNK_BYTES
+        yield archive
 
 
 @contextmanager
@@ -250,7 +289,7 @@ def _opened(bill: FetchedBill, layout: Layout) -> Generator[tuple[_Stream, str |
         with gzip.open(bill.path) as stream:
             yield stream, None
     else:
-        with zipfile.ZipFile(bill.path) as archive:
+        with _archive(bill.path) as archive:
             side = _member(archive, layout.side_member)
             with archive.open(_member(archive, layout.member) or _missing()) as stream:
                 yield stream, None if side is None else _side(archive, side, layout)
@@ -260,6 +299,8 @@ def _member(archive: zipfile.ZipFile, is_wanted: Callable[[str], bool] | None) -
     found = [member for member in archive.infolist() if is_wanted is not None and is_wanted(_name(member))]
     if len(found) > 1:
         raise BillRefused("packing", detail="two files of one name")
+    if found and found[0].compress_type not in COUNTED_METHODS:
+        raise BillRefused("packing", detail="is packed by a method other than stored and deflated")
     return found[0] if found else None
 
 
@@ -277,9 +318,7 @@ def _name(member: zipfile.ZipInfo) -> str:
 
 def _side(archive: zipfile.ZipFile, member: zipfile.ZipInfo, layout: Layout) -> str:
     with archive.open(member) as stream:
-        content = stream.read(SIDE_BYTES_MAX + 1)
-    if len(content) > SIDE_BYTES_MAX:
-        raise BillRefused("too_long", detail="the summary's file")
+        content = b"".join(_chunks(stream, bytes_max=SIDE_BYTES_MAX))
     try:
         return content.decode(layout.encoding)
     except UnicodeDecodeError as error:

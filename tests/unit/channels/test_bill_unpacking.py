@@ -1,0 +1,87 @@
+"""A bill's file comes from outside: no archive takes more memory than its bound, whatever it says of itself."""
+
+import io
+import tracemalloc
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from budan.channels.bill_unpacking import DIRECTORY_BYTES_MAX, Layout, Unpacked, unpack
+from budan.ports.bill import BillRefused, FetchedBill, Packing
+
+LAYOUT = Layout(
+    head_lines=1, foot_lines=1, member=lambda name: name == "bill.csv", side_member=lambda name: name == "side.csv"
+)
+BILL = b"head\nrow\nfoot\n"
+BOMB_BYTES = 16 * 2**20
+# A chunk of the bill, what unpacks it, and the rest of the test's own: far below the bomb.
+MEMORY_BYTES_MAX = 4 * 2**20
+
+
+def archive(members: dict[str, bytes], *, method: int = zipfile.ZIP_DEFLATED) -> bytes:
+    """A ZIP of these members."""
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", method) as writer:
+        for name, content in members.items():
+            writer.writestr(name, content)
+    return packed.getvalue()
+
+
+def unpacked(content: bytes, folder: Path) -> Unpacked:
+    """What becomes of a file with these bytes."""
+    (folder / "bill").write_bytes(content)
+    bill = FetchedBill(path=folder / "bill", packing=Packing.ZIP)
+    return unpack(bill, LAYOUT, rows_path=folder / "rows", parts_of=lambda _: None)
+
+
+@pytest.mark.parametrize(
+    ("method", "name"),
+    [(zipfile.ZIP_BZIP2, "bill.csv"), (zipfile.ZIP_BZIP2, "side.csv"), (zipfile.ZIP_LZMA, "bill.csv")],
+)
+def test_a_member_that_would_unpack_at_once_is_refused_before_it_is_read(
+    method: int, name: str, tmp_path: Path
+) -> None:
+    """Of BZIP2 and LZMA one read gives all that it makes: a small file would take the whole machine's memory."""
+    bomb = archive({"bill.csv": BILL} | {name: b"0" * BOMB_BYTES}, method=method)
+    assert len(bomb) < BOMB_BYTES // 100
+    tracemalloc.start()
+    try:
+        with pytest.raises(BillRefused) as refused:
+            unpacked(bomb, tmp_path)
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert refused.value.code == "packing"
+    assert peak_bytes < MEMORY_BYTES_MAX
+
+
+def test_an_archive_of_very_many_files_is_refused_before_they_are_listed(tmp_path: Path) -> None:
+    """Each file of an archive takes memory by its name alone; a bill's archive holds two."""
+    many = archive({"bill.csv": BILL} | {f"{number}": b"" for number in range(DIRECTORY_BYTES_MAX // 46)})
+    with pytest.raises(BillRefused, match="directory") as refused:
+        unpacked(many, tmp_path)
+    assert refused.value.code == "packing"
+    few = archive({"bill.csv": BILL, "side.csv": b"side"} | {f"{number}": b"" for number in range(100)})
+    assert (unpacked(few, tmp_path).rows, unpacked(few, tmp_path).side) == (1, "side")
+
+
+def test_an_archive_of_either_method_is_read_whole_however_long_it_is(tmp_path: Path) -> None:
+    """The bound on the directory is none on the bill."""
+    long = b"head\n" + b"row\n" * 200_000 + b"foot\n"
+    for method in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        assert unpacked(archive({"bill.csv": long}, method=method), tmp_path).rows == 200_000
+
+
+def test_a_summary_beyond_its_bound_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BillRefused) as refused:
+        unpacked(archive({"bill.csv": BILL, "side.csv": b"0" * (9 * 2**20)}), tmp_path)
+    assert refused.value.code == "too_long"
+
+
+def test_a_name_that_is_no_text_refuses_the_archive(tmp_path: Path) -> None:
+    """It says of itself that it is UTF-8, and is not."""
+    spoilt = archive({"bill.csv": BILL, "é": b""}).replace("é".encode(), b"\xff\xff")
+    with pytest.raises(BillRefused) as refused:
+        unpacked(spoilt, tmp_path)
+    assert refused.value.code == "packing"
