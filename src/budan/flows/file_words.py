@@ -1,5 +1,6 @@
 """A bill that a person loaded, where its channel cannot be asked: two persons' word, row by row, through the door (I4)."""
 
+import asyncio
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -19,6 +20,7 @@ from budan.flows.discrepancies import bill_evidence
 from budan.flows.door import Door, DoorItem
 from budan.flows.testifying import SILENCE_MIN, Word, refuse_heard, refuse_too_early
 from budan.flows.timelines import parse_order_no
+from budan.ports.channel import PayResult
 from budan.ports.clock import Clock
 from budan.store import acts as stored
 from budan.store import door as gate
@@ -28,9 +30,11 @@ from budan.store.acts import ActRow
 from budan.store.database import Database, Transaction
 from budan.store.door import Key
 from budan.store.reconcile import DiscrepancyFilter, DiscrepancyRow, RunRow
+from budan.store.rows import TradeRow
 
-# More payments than that were not lost one by one: somebody looks why before two persons stand in for a channel.
-ROWS_MAX: Final = 500
+# All are asked about at once: as many as an account's guard lets out beside other questions, so that its breaker, which
+# opens after a few that were in vain, keeps none of them here. More payments than that were not lost one by one.
+ROWS_MAX: Final = 200
 LOOKED_AT_MAX: Final = 1_000
 
 
@@ -65,15 +69,19 @@ class FileWords:
         self._clock = clock
 
     async def propose(self, run_id: int, *, by: str, reason: str) -> FileProposed:
-        """Write down one person's word on the run's rows, after asking the channel in vain. Moves nothing.
+        """Write down one person's word on the run's rows, after asking the channel about each in vain. Moves nothing.
 
         Raises `Refused` with `name_malformed`, `reason_malformed`, `run_not_found`, `run_not_by_hand`,
         `nothing_to_confirm`, `too_many_rows`, `channel_answers` or `channel_not_asked`.
         """
         by, reason = check_name(by), check_reason(reason)
         run, rows = await self._read(run_id)
-        silence = await self._ask_in_vain(rows[0])
-        moments = [await self._propose_row(row, run=run, by=by, reason=reason, silence=silence) for row in rows]
+        silences = await self._ask_in_vain(rows)
+        moments = [
+            await self._propose_row(row, run=run, by=by, reason=reason, silence=silence)
+            for row, silence in zip(rows, silences, strict=True)
+        ]
+        silence = ", ".join(sorted(set(silences)))
         return FileProposed(run=run.id, rows=len(rows), silence=silence, confirm_from=moments[-1] + SILENCE_MIN)
 
     async def confirm(self, run_id: int, *, by: str) -> FileConfirmed:
@@ -87,7 +95,7 @@ class FileWords:
         async with self._database.reading() as transaction:
             for row in rows:
                 await self._get_proposal(transaction, row, run=run, by=by)
-        await self._ask_in_vain(rows[0])
+        await self._ask_in_vain(rows)
         decisions = Counter[str]()
         for row in rows:
             decisions[await self._confirm_row(row, run=run, by=by)] += 1
@@ -170,21 +178,31 @@ class FileWords:
         refuse_too_early(proposal, now=now)
         return proposal
 
-    async def _ask_in_vain(self, row: DiscrepancyRow) -> str:
-        """How the account cannot be asked: without keys that can be used, or by silence.
+    async def _ask_in_vain(self, rows: Sequence[DiscrepancyRow]) -> Sequence[str]:
+        """How the account cannot be asked about each row: without keys that can be used, or by silence.
 
-        A question that did not leave for another reason proves nothing: this machine may have no way out.
+        Every row is asked about, for a channel may be silent of one trade and say "closed" of the next; one answer refuses
+        all, and has gone through the door. A question that did not leave for another reason proves nothing: this machine
+        may have no way out.
         """
-        number = parse_order_no(row.subject, environment=self._environment)
+        assert len(rows) <= ROWS_MAX, "_read refuses more"
         async with self._database.reading() as transaction:
-            trades = (await reading.list_trades(transaction, [_key(row)])).get(_key(row), [])
+            trades = await reading.list_trades(transaction, list({_key(row) for row in rows}))
+        async with asyncio.TaskGroup() as asking:
+            asked = [asking.create_task(self._ask(row, trades.get(_key(row), []))) for row in rows]
+        results = [task.result() for task in asked]
+        if any(result.sent and (result.answered or result.outcome is not Outcome.UNKNOWN) for result in results):
+            raise Refused("channel_answers", param="run", detail="its own word counts, and it is asked about every row")
+        unsent = next((one.code for one in results if not one.sent and one.code != ACCOUNT_UNKNOWN), None)
+        if unsent is not None:
+            raise Refused("channel_not_asked", param="run", detail=f"a question did not leave: {unsent}")
+        return [result.code for result in results]
+
+    async def _ask(self, row: DiscrepancyRow, trades: Sequence[TradeRow]) -> PayResult:
+        number = parse_order_no(row.subject, environment=self._environment)
         trade = next(one for one in trades if one.attempt == row.ordinal)
         _, result = await self._calls.ask(asking_of(number, trade, environment=self._environment))
-        if not result.sent and result.code != ACCOUNT_UNKNOWN:
-            raise Refused("channel_not_asked", param="run", detail=f"the question did not leave: {result.code}")
-        if result.sent and (result.answered or result.outcome is not Outcome.UNKNOWN):
-            raise Refused("channel_answers", param="run", detail="its own word counts, and it is asked about every row")
-        return result.code
+        return result
 
 
 def _key(row: DiscrepancyRow) -> Key:

@@ -1,6 +1,7 @@
 """A bill by hand of an account that cannot be asked: nothing happens until a second person stands for it (I4)."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import asyncpg
@@ -20,9 +21,10 @@ HALF_AN_HOUR_AGO = "UPDATE operator_act SET acted_at = acted_at - interval '31 m
 
 @dataclass
 class Mouth:
-    """An account's channel that says one thing to every question."""
+    """An account's channel that says one thing to every question, or another one of some trades."""
 
     says: PayResult
+    but: Mapping[str, PayResult] = field(default_factory=dict)
 
     async def find(self, account_id: Any) -> ChannelAccount:
         """See ChannelAccounts.find."""
@@ -37,15 +39,17 @@ class Mouth:
     async def query(self, ref: TradeRef, *, call: Call) -> PayResult:
         """See Channel.query."""
         assert call.deadline_s > 0
-        return replace(self.says, trade_no=ref.trade_no)
+        return replace(self.but.get(ref.trade_no, self.says), trade_no=ref.trade_no)
 
 
-def words_of(clerk: Clerk, *, says: PayResult | None = None) -> FileWords:
+def words_of(clerk: Clerk, *, says: PayResult | None = None, but: Mapping[str, PayResult] | None = None) -> FileWords:
     """Persons' word where the account's channel says this; None where the account has no keys."""
     flows, opened = clerk.stage.flows, clerk.stage.opened
     calls = flows.calls
     if says is not None:
-        calls = ChannelCalls(accounts=Mouth(says), door=flows.door, clock=opened.clock, healths=flows.healths)
+        calls = ChannelCalls(
+            accounts=Mouth(says, but or {}), door=flows.door, clock=opened.clock, healths=flows.healths
+        )
     return FileWords(
         database=opened.database,
         environment=opened.settings.environment,
@@ -106,3 +110,19 @@ async def test_no_person_stands_for_a_channel_that_answers_or_was_not_asked(cler
     assert heard.decisions == {"channel_answers": 1}, "it answered meanwhile, so its own word counts"
     assert await state_of(rows, order) == ("paying", None)
     assert await refusal_of(silent.confirm(run + 1, by="bob")) == "run_not_found"
+
+
+@pytest.mark.invariant("I4")
+async def test_a_channel_that_answers_about_any_row_is_not_stood_in_for(clerk: Clerk, rows: Rows) -> None:
+    """Silent of the first trade, "closed" of the last: two names completed the last one, had only the first been asked."""
+    orders = [await clerk.order() for _ in range(3)]
+    run = (await clerk.compare([clerk.line(order) for order in orders])).run.id
+    silence = PayResult(outcome=Outcome.UNKNOWN, trade_no="", code="no_answer")
+    closed = PayResult(outcome=Outcome.UNPAID_OPEN, trade_no="", code="NOTPAY")
+    silent, speaks = words_of(clerk, says=silence), words_of(clerk, says=silence, but={orders[-1].trade_no: closed})
+    assert await refusal_of(speaks.propose(run, by="ann", reason="why")) == "channel_answers"
+    assert await rows.fetchval("SELECT count(*) FROM operator_act") == 0
+    assert (await silent.propose(run, by="ann", reason="why")).rows == len(orders)
+    await rows.execute(HALF_AN_HOUR_AGO)
+    assert await refusal_of(speaks.confirm(run, by="bob")) == "channel_answers"
+    assert [await state_of(rows, order) for order in orders] == [("paying", None)] * 3
