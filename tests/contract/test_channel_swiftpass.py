@@ -3,11 +3,13 @@
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from datetime import time as time_of_day
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
+from budan.channels.settings import BadSettings
 from budan.channels.swiftpass.adapter import SwiftpassChannel
 from budan.channels.swiftpass.settings import parse_settings
 from budan.core.evidence import Outcome
@@ -131,6 +133,21 @@ async def test_a_method_without_what_it_needs_is_refused_before_anything_is_sent
     await party.channel.end_session()
     await party.server.stop()
     signer.close()
+
+
+@pytest.mark.parametrize(
+    ("given", "ready_at"), [({}, time_of_day(10)), ({"bill_ready_at": "13:30"}, time_of_day(13, 30))]
+)
+def test_an_account_says_when_its_bills_are_ready(given: dict[str, str], ready_at: time_of_day) -> None:
+    """No document confirms ten o'clock."""
+    assert parse_settings(a_swiftpass_config(**given)).bill_ready_at == ready_at
+
+
+@pytest.mark.parametrize("wrong", ["24:00", "10", "10:60", "9:00"])
+def test_a_time_that_is_none_is_refused_by_name(wrong: str) -> None:
+    """A setting that cannot be read would stop the planning of every account's bills."""
+    with pytest.raises(BadSettings, match="bill_ready_at"):
+        parse_settings(a_swiftpass_config(bill_ready_at=wrong))
 
 
 async def test_a_life_that_the_account_calls_too_short_is_not_sent() -> None:

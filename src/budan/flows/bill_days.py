@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime, time, timedelta
 
 from budan.core.bill_days import BillState, ask_again_in, is_late, list_wanted, ready_at
 from budan.core.reconcile import bill_day
 from budan.ports.bill import BillTerms
 from budan.store import bill_days as stored
-from budan.store.bill_days import NewBillDay, OpenBill
+from budan.store.bill_days import BillAccount, NewBillDay, OpenBill
 from budan.store.database import Database
 
 OPEN_ROWS_MAX = 1_000
@@ -52,10 +52,12 @@ class BillDays:
                     moved_on=account.moved_on,
                     enabled=account.enabled,
                     now=now,
-                    ready=terms.ready_at,
+                    ready=_ready_time(account, terms),
                 )
                 days += [
-                    NewBillDay(account_id=account.account_id, day=day, ready_at=ready_at(day, terms.ready_at))
+                    NewBillDay(
+                        account_id=account.account_id, day=day, ready_at=ready_at(day, _ready_time(account, terms))
+                    )
                     for day in wanted
                 ]
             return await stored.add_days(transaction, days) if days else 0
@@ -76,7 +78,7 @@ class BillDays:
                 last = bill_day(now if until is None else min(until, now))
                 for days_on in range((last - first).days + 1):
                     day = first + timedelta(days=days_on)
-                    ready = ready_at(day, terms.ready_at)
+                    ready = ready_at(day, _ready_time(account, terms))
                     if ready <= now:
                         days.append(NewBillDay(account_id=account.account_id, day=day, ready_at=ready))
             return await stored.want_again(transaction, days) if days else 0
@@ -106,3 +108,8 @@ class BillDays:
                 message=message[:MESSAGE_LENGTH_MAX],
             )
         return state
+
+
+def _ready_time(account: BillAccount, terms: BillTerms) -> time:
+    """The account's own word, which was judged when it was saved, or its channel's."""
+    return terms.ready_at if account.bill_ready_at is None else time.fromisoformat(account.bill_ready_at)

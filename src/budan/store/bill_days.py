@@ -18,13 +18,17 @@ _COMPARED = query("bill_day_compared")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BillAccount:
-    """An account with the last day that is planned, and the last day whose whole bill had a row."""
+    """An account with the last day that is planned, and the last day whose whole bill had a row.
+
+    `bill_ready_at` is the account's own setting, HH:MM on Beijing's clock; None where its channel's time counts.
+    """
 
     account_id: AccountId
     channel: str
     name: str
     enabled: bool
     created_at: datetime
+    bill_ready_at: str | None
     planned_to: date | None
     moved_on: date | None
 

@@ -1,7 +1,7 @@
 """The job `reconcile`: each day's bill is fetched when it is ready, asked for until it is there, and compared once."""
 
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, time, timedelta
 
 import asyncpg
 import pytest
@@ -57,6 +57,17 @@ async def test_days_that_are_fetched_anew_after_a_pause_hide_none_that_nobody_ha
     await counter.run(since=clerk.noon)
     days = {row["day"] for row in await rows.fetch("SELECT day FROM bill_day WHERE day <= $1", clerk.day)}
     assert days == {first, paused_from, since}
+
+
+async def test_an_account_may_say_itself_when_its_bills_are_ready(
+    clerk: Clerk, counter: BillCounter, rows: Rows
+) -> None:
+    """When Swiftpass's are is not confirmed: 10:00 unless the account says otherwise."""
+    await rows.execute("""UPDATE channel_account SET settings = settings || '{"bill_ready_at": "13:30"}'""")
+    await counter.bills.plan()
+    bills = await rows.fetch("SELECT day, ready_at FROM bill_day")
+    assert bills
+    assert {bill["ready_at"] - datetime.combine(bill["day"], time(5, 30), UTC) for bill in bills} == {timedelta(days=1)}
 
 
 async def test_a_bill_that_does_not_come_is_asked_for_until_it_is_there(

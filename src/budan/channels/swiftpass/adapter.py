@@ -96,8 +96,12 @@ class SwiftpassChannel:
     ) -> None:
         self._settings = settings
         lacking: set[Method] = set() if settings.sub_appid else {Method.JSAPI}
+        assert CAPABILITIES.bills is not None, "Swiftpass serves bills"
         self._capabilities = replace(
-            CAPABILITIES, methods=CAPABILITIES.methods - lacking, reverse_within=settings.reverse_within
+            CAPABILITIES,
+            methods=CAPABILITIES.methods - lacking,
+            reverse_within=settings.reverse_within,
+            bills=replace(CAPABILITIES.bills, ready_at=settings.bill_ready_at),
         )
         self._http = http
         self._signer = signer

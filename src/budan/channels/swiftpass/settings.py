@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime, time, timedelta
 from enum import Enum
 from typing import Final
 
@@ -26,7 +26,7 @@ SETTINGS: Final = frozenset(
     {
         *("gateway", "mch_id", "sign_type", "sub_appid", "create_ip", "payerror", "reverse_within_h"),
         *("c2b_life_s_min", "not_found_codes", "refund_not_found_codes"),
-        *("bill_gateway", "bill_version", "bill_counts", "bill_account_column", "bill_reversed_words"),
+        *("bill_gateway", "bill_ready_at", "bill_version", "bill_counts", "bill_account_column", "bill_reversed_words"),
     }
 )
 SECRETS: Final = frozenset({"api_key", "merchant_private_key", "platform_public_key"})
@@ -72,6 +72,7 @@ class SwiftpassSettings:
     | `not_found_codes` | settings, may be absent | the codes of "no such trade", by commas (unconfirmed) |
     | `refund_not_found_codes` | settings, may be absent | those of "no such refund" (unconfirmed) |
     | `bill_gateway` | settings, may be absent | where bills are; Swiftpass's own, at a bank's gateway that gateway |
+    | `bill_ready_at` | settings, may be absent | from when on Beijing's clock the day's bill is asked for, the day after (unconfirmed); 10:00 |
     | `bill_version` | settings, may be absent | `2.0` (the default) or `1.0`: what a request for a bill says (unconfirmed) |
     | `bill_counts`, `bill_account_column`, `bill_reversed_words` | settings, may be absent | see `read_bill_facts` |
     | `api_key` | secrets, for MD5 | the key that is shared with Swiftpass |
@@ -92,6 +93,7 @@ class SwiftpassSettings:
     refund_not_found_codes: frozenset[str]
     sign_type: SignType
     bill_gateway: str
+    bill_ready_at: time
     bill_version: str
     bill_facts: SwiftpassBillFacts
     api_key: str = field(repr=False)
@@ -130,6 +132,9 @@ def parse_settings(config: AccountConfig) -> SwiftpassSettings:
         not_found_codes=_code_set(values, "not_found_codes", default=_NOT_FOUND_CODES_DEFAULT),
         refund_not_found_codes=_code_set(values, "refund_not_found_codes", default=_REFUND_NOT_FOUND_CODES_DEFAULT),
         bill_gateway=_bill_gateway(values),
+        bill_ready_at=time.fromisoformat(
+            _optional(values, "bill_ready_at", default="10:00", pattern="([01][0-9]|2[0-3]):[0-5][0-9]")
+        ),
         bill_version=_optional(values, "bill_version", default="2.0", pattern="[12].0"),
         bill_facts=read_bill_facts(values),
         sign_type=sign_type,

@@ -9,6 +9,7 @@ SELECT
     a.name,
     a.enabled,
     a.created_at,
+    nullif(a.settings ->> 'bill_ready_at', '') AS bill_ready_at,
     (SELECT max(d.day) FROM bill_day AS d WHERE d.account_id = a.id) AS planned_to,
     (
         SELECT max(r.day) FROM reconcile_run AS r
