@@ -14,7 +14,7 @@ from budan.web.serve import serve as serve_http
 
 
 @click.command()
-@with_settings(*PROCESS_SETTINGS, "listen", "sandbox_url")
+@with_settings(*PROCESS_SETTINGS, "listen", "trusted_proxies", "sandbox_url")
 def serve(*, settings: Settings) -> None:
     """Answer merchants, channels and payers over HTTP until SIGTERM. Several may share one address."""
     begin_role(settings, "serve")
@@ -26,4 +26,5 @@ async def _serve(settings: Settings) -> None:
     host, port = settings.listen
     wallet_url = settings.text("sandbox_url") or None
     async with open_database(settings, dsn=database_dsn(settings)) as opened, open_flows(opened) as flows:
-        await serve_http(build_app(flows, wallet_url=wallet_url), host=host, port=port, on_ready=tell_ready)
+        app = build_app(flows, wallet_url=wallet_url)
+        await serve_http(app, host=host, port=port, on_ready=tell_ready, trusted_proxies=settings.trusted_proxies)

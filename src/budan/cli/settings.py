@@ -1,5 +1,6 @@
 """Settings: flag, then environment variable, then file, then default; each value knows where it comes from."""
 
+import ipaddress
 import os
 import tomllib
 from collections.abc import Mapping
@@ -31,6 +32,11 @@ SETTINGS: Final = (
         name="database", default="", purpose="DSN of PostgreSQL 15 or newer; empty runs the embedded one", secret=True
     ),
     Setting(name="listen", default="127.0.0.1:8080", purpose="where `serve` listens, host:port"),
+    Setting(
+        name="trusted_proxies",
+        default="",
+        purpose="addresses or networks before `serve` whose X-Forwarded-For is believed, by commas; empty: nobody's",
+    ),
     Setting(
         name="public_url", default="", purpose="where channels and payers reach `serve`; empty: the listen address"
     ),
@@ -105,6 +111,15 @@ class Settings:
     def metrics_listen(self) -> tuple[str, int] | None:
         """Where `worker` answers /metrics, if anywhere; raises `Refused` with `setting_malformed`."""
         return self._address("metrics_listen") if self.text("metrics_listen") else None
+
+    @property
+    def trusted_proxies(self) -> tuple[str, ...]:
+        """Who before `serve` may say whence a request comes; raises `Refused` with `setting_malformed`."""
+        named = tuple(part.strip() for part in self.text("trusted_proxies").split(",") if part.strip())
+        try:
+            return tuple(str(ipaddress.ip_network(one)) for one in named)
+        except ValueError as error:
+            raise Refused("setting_malformed", param="trusted_proxies", detail=str(error)) from error
 
     def _address(self, name: str) -> tuple[str, int]:
         host, colon, port = self.text(name).rpartition(":")

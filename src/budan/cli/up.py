@@ -38,6 +38,7 @@ DEMO_RATES_BP: Final = {"wechat_v3": 60, "alipay": 55}
     "folder",
     "database",
     "listen",
+    "trusted_proxies",
     "public_url",
     "webhook_allow",
     "sandbox_url",

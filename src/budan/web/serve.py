@@ -4,7 +4,7 @@ import asyncio
 import signal
 import socket
 from asyncio import TimerHandle
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol, cast
 
@@ -62,17 +62,26 @@ async def serve(
     port: int,
     on_ready: Callable[[], None],
     is_shared: bool = True,
+    trusted_proxies: Sequence[str] = (),
 ) -> None:
     """Serve until SIGTERM, SIGINT or cancellation; several processes share the port unless `is_shared` is False."""
-    await serve_on(app, listener=listen_at(host=host, port=port, is_shared=is_shared), on_ready=on_ready)
+    listener = listen_at(host=host, port=port, is_shared=is_shared)
+    await serve_on(app, listener=listener, on_ready=on_ready, trusted_proxies=trusted_proxies)
 
 
-async def serve_on(app: Drainable, *, listener: socket.socket, on_ready: Callable[[], None]) -> None:
+async def serve_on(
+    app: Drainable,
+    *,
+    listener: socket.socket,
+    on_ready: Callable[[], None],
+    trusted_proxies: Sequence[str] = (),
+) -> None:
     """Serve until SIGTERM, SIGINT or cancellation; then take no new line and end what is under way in `DRAIN_S_MAX`.
 
-    `on_ready` is called once requests are taken. The listener is closed at the end.
+    `on_ready` is called once requests are taken. The listener is closed at the end. Whose address a request has is
+    believed of `trusted_proxies`, addresses or networks; of nobody else.
     """
-    server = _Server(_configure(app), on_ready=on_ready)
+    server = _Server(_configure(app, trusted_proxies), on_ready=on_ready)
 
     def stop() -> None:
         app.begin_drain()
@@ -93,7 +102,7 @@ async def serve_on(app: Drainable, *, listener: socket.socket, on_ready: Callabl
             loop.remove_signal_handler(number)
 
 
-def _configure(app: Drainable) -> uvicorn.Config:
+def _configure(app: Drainable, trusted_proxies: Sequence[str]) -> uvicorn.Config:
     return uvicorn.Config(
         cast("Any", app),
         http=BoundedHttp,
@@ -101,8 +110,9 @@ def _configure(app: Drainable) -> uvicorn.Config:
         lifespan="off",
         log_config=None,
         access_log=False,
-        # What stands before us is not known here, so nobody's word on the client's address is taken.
-        proxy_headers=False,
+        # Unless the operator names who stands before us, nobody's word on the client's address is taken.
+        proxy_headers=bool(trusted_proxies),
+        forwarded_allow_ips=list(trusted_proxies),
         server_header=False,
         backlog=BACKLOG,
         limit_concurrency=CONNECTIONS_MAX,

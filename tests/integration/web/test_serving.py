@@ -5,7 +5,7 @@ import contextlib
 import os
 import signal
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
@@ -22,6 +22,7 @@ class SlowApp:
         self.arrived = asyncio.Event()
         self.go = asyncio.Event()
         self.drains = 0
+        self.client: tuple[str, int] | None = None
 
     def begin_drain(self) -> None:
         self.drains += 1
@@ -31,16 +32,17 @@ class SlowApp:
         assert (await receive())["type"] == "http.request"
         self.arrived.set()
         await self.go.wait()
+        self.client = scope["client"]
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
         await send({"type": "http.response.body", "body": b"ok"})
 
 
 @contextlib.asynccontextmanager
-async def _served(app: SlowApp) -> AsyncIterator[tuple[int, "asyncio.Task[None]"]]:
+async def _served(app: SlowApp, trusted_proxies: Sequence[str] = ()) -> AsyncIterator[tuple[int, "asyncio.Task[None]"]]:
     listener = listen_at(host="127.0.0.1", port=0, is_shared=False)
     port: int = listener.getsockname()[1]
     ready = asyncio.Event()
-    running = asyncio.create_task(serve_on(app, listener=listener, on_ready=ready.set))
+    running = asyncio.create_task(serve_on(app, listener=listener, on_ready=ready.set, trusted_proxies=trusted_proxies))
     async with asyncio.timeout(WAIT_S):
         await ready.wait()
         try:
@@ -125,6 +127,21 @@ async def test_an_endless_head_is_cut_off() -> None:
         async with _asked(port, long) as reader:
             assert (await reader.read()).startswith(b"HTTP/1.1 400")
         assert not app.arrived.is_set()
+
+
+@pytest.mark.parametrize(
+    ("trusted", "believed"),
+    [((), "127.0.0.1"), (("10.0.0.0/8",), "127.0.0.1"), (("127.0.0.0/8",), "203.0.113.7")],
+)
+async def test_only_a_proxy_that_was_named_says_whence_a_payer_comes(trusted: tuple[str, ...], believed: str) -> None:
+    """WeChat compares the payer's address, and anybody can write this header."""
+    app = SlowApp()
+    app.go.set()
+    head = b"GET / HTTP/1.1\r\nHost: h\r\nX-Forwarded-For: 198.51.100.1, 203.0.113.7\r\n\r\n"
+    async with _served(app, trusted) as (port, _), _asked(port, head) as reader:
+        await reader.readexactly(15)
+    assert app.client is not None
+    assert app.client[0] == believed
 
 
 async def test_several_may_share_a_port_and_the_loner_may_not() -> None:
