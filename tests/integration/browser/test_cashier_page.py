@@ -13,6 +13,7 @@ from integration.web.house import House
 
 HEALED_WITHIN_S = 5.0
 ALIPAY = "Mozilla/5.0 (iPhone; CPU iPhone OS 17_0) AppleWebKit/605.1 Mobile AlipayClient/10.5"
+PHONE = "Mozilla/5.0 (Linux; Android 14) AppleWebKit/537.36 Chrome/120 Mobile Safari/537.36"
 WECHAT = "Mozilla/5.0 (Linux; Android 14) AppleWebKit/537.36 Chrome/120 Mobile MicroMessenger/8.0.50"
 
 
@@ -78,6 +79,19 @@ async def test_alipays_browser_goes_to_alipay_and_comes_back_paid(house: House, 
     page = await open_page(order["cashier_url"], user_agent=ALIPAY)
     await expect(page.get_by_role("button", name="Pay with WeChat Pay")).to_have_count(0)
     await page.get_by_role("button", name="Pay with Alipay").click()
+    await page.wait_for_url(f"{house.sandbox.url}/wallet/**")
+    await page.get_by_role("button", name="Pay").click()
+    await page.wait_for_url(f"{order['cashier_url']}*")
+    await expect(page.get_by_role("heading", name="Paid")).to_be_visible()
+
+
+async def test_a_phones_browser_goes_to_wechat_and_says_from_where(house: House, open_page: OpenPage) -> None:
+    """WeChat refuses a browser that does not; the order's secret address is not told."""
+    order = await house.create_order()
+    page = await open_page(order["cashier_url"], user_agent=PHONE)
+    async with page.expect_request(f"{house.sandbox.url}/cgi-bin/**") as asked:
+        await page.get_by_role("button", name="Pay with WeChat Pay").click()
+    assert (await (await asked.value).all_headers())["referer"] == f"{house.url}/"
     await page.wait_for_url(f"{house.sandbox.url}/wallet/**")
     await page.get_by_role("button", name="Pay").click()
     await page.wait_for_url(f"{order['cashier_url']}*")

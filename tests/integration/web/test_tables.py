@@ -82,6 +82,7 @@ def test_every_word_that_a_page_says_exists_and_every_word_is_said() -> None:
     sources = "".join(path.read_text("utf-8") for path in [*WEB.rglob("*.html"), *WEB.rglob("*.py")])
     said = set(re.findall(r"say\([\"']([a-z_.0-9]+?)[\"']", sources))
     said |= {f"cashier.scan.{wallet.value}" for wallet in Wallet if wallet is not Wallet.NONE}
+    said |= {f"cashier.open_wallet.{wallet.value}" for wallet in (Wallet.ALIPAY, Wallet.WECHAT)}
     said |= {f"wallet.{wallet.value}" for wallet in Wallet if wallet is not Wallet.NONE}
     said |= {f"books.kind.{kind.value}" for kind in RowKind} | {f"books.verdict.{verdict.value}" for verdict in Verdict}
     said |= {f"books.outcome.{name}" for name in ("matched", "repaired", "ended", "open")}
@@ -89,7 +90,7 @@ def test_every_word_that_a_page_says_exists_and_every_word_is_said() -> None:
     said |= {f"books.bill.{state}" for state in ("waiting", "late", "missed")}
     known = set(_texts("zh"))
     plain = {key for key in known if not key.startswith("refused.")}
-    assert said - {"cashier.scan.", "wallet."} - {"refused.other"} == plain
+    assert said - {"cashier.scan.", "cashier.open_wallet.", "wallet."} - {"refused.other"} == plain
     assert {key.removeprefix("refused.") for key in known - plain} <= set(KINDS) | {"other"}
 
 
