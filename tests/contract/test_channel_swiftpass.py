@@ -120,6 +120,18 @@ async def test_a_jsapi_placement_names_payer_and_official_account(party: Party, 
     assert sent["sub_appid"] == APPID
 
 
+async def test_a_payer_of_alipay_is_led_by_alipays_script(party: Party, signing: dict[str, Any]) -> None:
+    """The payer's number says whose wallet it is: the wrong service would refuse every one of them."""
+    party.server.answer = swiftpass_answer({"pay_info": '{"tradeNO":"20260101"}'}, **signing)
+    buyer_id = "2088000000000001"
+    created = await party.channel.create(an_intent(method=Method.JSAPI, payer_openid=buyer_id), call=a_call())
+    assert created.action is not None
+    assert created.action.jsapi_parameters == {"tradeNO": "20260101"}
+    sent = party.expect_signed()
+    assert (sent["service"], sent["buyer_id"]) == ("pay.alipay.jspay", buyer_id)
+    assert not {"is_raw", "sub_openid", "sub_appid"} & sent.keys()
+
+
 async def test_a_method_without_what_it_needs_is_refused_before_anything_is_sent() -> None:
     party, signer = await a_party(sub_appid="")
     assert party.channel.capabilities.methods == {Method.NATIVE, Method.CODE}

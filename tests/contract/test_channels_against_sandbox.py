@@ -293,6 +293,20 @@ async def test_a_jsapi_trade_is_placed_and_paid(desk: Desk) -> None:
     expect_paid(await desk.query(intent), intent)
 
 
+@pytest.mark.parametrize("name", ["swiftpass", "swiftpass_rsa"])
+async def test_a_payer_of_alipay_pays_by_script_through_swiftpass(desk: Desk) -> None:
+    """The channel tells the wallet that paid, so refunds and bills are Alipay's."""
+    intent = replace(an_intent(method=Method.JSAPI), payer_openid="2088000000000001")
+    created = await desk.channel.create(intent, call=a_call())
+    assert created.action is not None
+    assert created.action.jsapi_parameters is not None
+    assert set(created.action.jsapi_parameters) == {"tradeNO"}
+    await desk.caller.pay(trade_no=intent.trade_no)
+    result = await desk.query(intent)
+    expect_paid(result, intent)
+    assert (result.wallet, result.payer_id) == ("alipay", "2088000000000001")
+
+
 @pytest.mark.parametrize("name", PUBLIC_KEY_OF)
 @pytest.mark.invariant("I4", "I5")
 async def test_answers_under_keys_that_are_not_ours_to_trust_are_no_answers(

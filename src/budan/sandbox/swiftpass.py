@@ -10,7 +10,7 @@ import msgspec
 from budan.sandbox.bills import Absent, empty_bill, make_bill, parse_day
 from budan.sandbox.exchange import Answer, Request, Withheld
 from budan.sandbox.faults import Faults
-from budan.sandbox.numbers import code_text, nth_of_channel_no, prepay_id
+from budan.sandbox.numbers import channel_no, code_text, nth_of_channel_no, prepay_id
 from budan.sandbox.payer import PayRefused
 from budan.sandbox.records import ChannelName, EventKind, Method, Placed, Refund, SwiftpassAccount, Trade, TradeState
 from budan.sandbox.refunds import RefundRefused, RefundWish, note_refund, refund_faults, take_refund
@@ -19,6 +19,7 @@ from budan.sandbox.swiftpass_messages import (
     WrongValue,
     expires_at,
     head_fields,
+    is_alipay_user,
     is_of_alipay,
     paid_fields,
     parse_order,
@@ -38,6 +39,7 @@ PATH: Final = "/pay/gateway"
 _PLACING: Final[Mapping[str, Method]] = {
     "unified.trade.native": Method.NATIVE,
     "pay.weixin.jspay": Method.JSAPI,
+    "pay.alipay.jspay": Method.JSAPI,
     "unified.trade.micropay": Method.MICROPAY,
 }
 # Which it is depends on the bank behind (docs/protocols/swiftpass.md §5); here it is WeChat's.
@@ -89,6 +91,7 @@ class SwiftpassFace:
         self._services: Mapping[str, Callable[[_Call], Awaitable[Answer | Withheld]]] = {
             "unified.trade.native": self._place,
             "pay.weixin.jspay": self._place,
+            "pay.alipay.jspay": self._place,
             "unified.trade.micropay": self._place,
             "unified.trade.query": self._query,
             "unified.trade.close": self._close,
@@ -167,8 +170,8 @@ class SwiftpassFace:
             raise _Refusal("", "商户订单号重复")
         if method is Method.MICROPAY:
             return await self._charge(call, order)
-        if method is Method.JSAPI and (not order.sub_openid or order.sub_appid != call.account.sub_appid):
-            raise _Refusal("", "参数错误: sub_openid, sub_appid")
+        if method is Method.JSAPI:
+            self._refuse_wrong_payer(call, order)
         faults = self._world.faults_for_placing(
             order.body, account_id=call.account.account_id, amount_minor=int(order.total_fee)
         )
@@ -177,6 +180,13 @@ class SwiftpassFace:
         trade = self._new_trade(call.account, order, method=method, faults=faults)
         self._world.truth.record(Placed(trade=trade))
         return await self._taken(call.account, trade)
+
+    def _refuse_wrong_payer(self, call: _Call, order: OrderFields) -> None:
+        if call.fields["service"] == "pay.alipay.jspay":
+            if order.sub_openid or not is_alipay_user(order.buyer_id):
+                raise _Refusal("", "参数错误: buyer_id")
+        elif not order.sub_openid or order.buyer_id or order.sub_appid != call.account.sub_appid:
+            raise _Refusal("", "参数错误: sub_openid, sub_appid")
 
     async def _charge(self, call: _Call, order: OrderFields) -> Answer | Withheld:
         now = self._world.clock()
@@ -213,6 +223,9 @@ class SwiftpassFace:
             case Method.NATIVE:
                 text = code_text(trade, channel=ChannelName.SWIFTPASS, now=now)
                 return await self._done(account, {"code_url": text, "code_status": "0"})
+            case Method.JSAPI if is_of_alipay(trade):
+                number = channel_no(trade, channel=ChannelName.ALIPAY, now=now)
+                return await self._done(account, {"pay_info": msgspec.json.encode({"tradeNO": number}).decode()})
             case Method.JSAPI:
                 package = f"prepay_id={prepay_id(trade, now=now)}"
                 return await self._done(account, {"pay_info": await self._jsapi(account, package)})
@@ -334,7 +347,7 @@ class SwiftpassFace:
             # A merchant who wants no notice names this machine (docs/protocols/swiftpass.md §1).
             notify_url="" if order.notify_url == "127.0.0.1" else order.notify_url,
             attach=order.attach,
-            payer_id=order.sub_openid,
+            payer_id=order.payer_id,
             faults=faults,
         )
 

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from typing import Final
 
 from budan.sandbox.bill_rows import BillRow, Kind, backtick_row, paid_minor, returned_minor, yuan
-from budan.sandbox.records import Method, SwiftpassAccount
+from budan.sandbox.records import SwiftpassAccount
+from budan.sandbox.swiftpass_messages import trade_type
 
 _HEADER: Final = (
     "交易时间,公众账号ID,第三方商户号,商户号,子商户号,设备编号,平台订单号,第三方订单号,商户订单号,用户标识,交易类型,交易状态,付款银行,货币种类,总金额,"
@@ -13,7 +14,6 @@ _HEADER: Final = (
 )
 _SUMMARY: Final = "总交易单数,总交易额,总退款金额,总企业红包退款金额,总手续费金额,总实收金额"
 _STATES: Final = {Kind.PAYMENT: "支付成功", Kind.REFUND: "转入退款", Kind.REVERSAL: "已撤销"}
-_TRADE_TYPES: Final = {Method.NATIVE: "pay.weixin.native", Method.JSAPI: "pay.weixin.jspay"}
 _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 
 
@@ -39,7 +39,7 @@ def _row(row: BillRow, account: SwiftpassAccount) -> str:
     return backtick_row(
         (
             *(row.moment, "", "", "755000000000", account.mch_id, "", trade.channel_no, f"42{trade.channel_no[-26:]}"),
-            *(trade.trade_no, trade.payer_id, _TRADE_TYPES.get(trade.method, "pay.weixin.micropay")),
+            *(trade.trade_no, trade.payer_id, trade_type(trade)),
             *(_STATES[row.kind], "OTHERS", "CNY", yuan(trade.amount_minor), "0.00" if row.is_payment else "", *refund),
             *(trade.subject, trade.attach, yuan(_fee_minor(row)), "0.600%", "API", "0", "", account.name, "", ""),
             *("0.00", yuan(signed_minor), yuan(signed_minor - _fee_minor(row)), "", "", ""),

@@ -31,7 +31,7 @@ OutTradeNo = Annotated[str, msgspec.Meta(pattern=r"^[0-9A-Za-z_]{5,32}$")]
 
 
 class OrderFields(msgspec.Struct, frozen=True, kw_only=True):
-    """The fields of native, jspay and micropay; what else may come is not judged."""
+    """The fields of native, both jspays and micropay; what else may come is not judged."""
 
     out_trade_no: OutTradeNo
     body: Annotated[str, msgspec.Meta(min_length=1)]
@@ -45,6 +45,12 @@ class OrderFields(msgspec.Struct, frozen=True, kw_only=True):
     is_raw: str = ""
     sub_openid: str = ""
     sub_appid: str = ""
+    buyer_id: str = ""
+
+    @property
+    def payer_id(self) -> str:
+        """Whom a jspay names, at WeChat or at Alipay."""
+        return self.sub_openid or self.buyer_id
 
 
 class RefundFields(msgspec.Struct, frozen=True, kw_only=True):
@@ -109,9 +115,19 @@ def trade_state(trade: Trade) -> str:
             return "REVERSE" if trade.method.is_b2c else "CLOSED"
 
 
+def is_alipay_user(payer_id: str) -> bool:
+    """Whether a payer is Alipay's; WeChat's have other names."""
+    return _ALIPAY_USER.fullmatch(payer_id) is not None
+
+
 def is_of_alipay(trade: Trade) -> bool:
-    """Whether the payer's wallet is Alipay's; WeChat's payers have other names."""
-    return _ALIPAY_USER.fullmatch(trade.payer_id) is not None
+    """Whether the payer's wallet is Alipay's."""
+    return is_alipay_user(trade.payer_id)
+
+
+def trade_type(trade: Trade) -> str:
+    """The wallet that paid, and how."""
+    return f"pay.{'alipay' if is_of_alipay(trade) else 'weixin'}.{_TYPES[trade.method]}"
 
 
 def paid_fields(trade: Trade) -> dict[str, str]:
@@ -119,7 +135,7 @@ def paid_fields(trade: Trade) -> dict[str, str]:
     assert trade.paid_at is not None
     wallet = ChannelName.ALIPAY if is_of_alipay(trade) else ChannelName.WECHAT_V3
     return {
-        "trade_type": f"pay.{'alipay' if wallet is ChannelName.ALIPAY else 'weixin'}.{_TYPES[trade.method]}",
+        "trade_type": trade_type(trade),
         "openid": trade.payer_id,
         "transaction_id": trade.channel_no,
         "out_transaction_id": channel_no(trade, channel=wallet, now=trade.paid_at),
@@ -142,7 +158,7 @@ def refund_fields(trade: Trade, refund: Refund) -> dict[str, str]:
         "refund_id": refund.channel_no,
         "refund_channel": "ORIGINAL",
         "refund_fee": str(refund.amount_minor),
-        "trade_type": paid_fields(trade)["trade_type"],
+        "trade_type": trade_type(trade),
     }
 
 

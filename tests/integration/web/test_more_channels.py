@@ -48,6 +48,21 @@ async def charge(house: House, merchant: AddedMerchant, *, channel: str) -> Repl
     return await house.call("POST", "/v1/charges", an_order(auth_code=code), key=merchant.api_key)
 
 
+async def test_a_page_gives_alipays_script_its_parameters_in_alipay_only(house: House) -> None:
+    """WeChat's sheet takes no number of a trade of Alipay's."""
+    merchant = await a_merchant(house, await open_at_sandbox(house, "swiftpass"))
+    wish = an_order(payment={"method": "jsapi", "channel": "swiftpass", "payer_openid": "2088000000000001"})
+    placed = (await house.call("POST", "/v1/orders", wish, key=merchant.api_key)).json
+    assert set(placed["trades"][0]["jsapi_parameters"]) == {"tradeNO"}
+    path = placed["cashier_url"].removeprefix(house.url)
+    pages = {
+        agent: (await house.send("GET", path, headers={"user-agent": agent, "accept-language": "en"})).text
+        for agent in ("Mobile AlipayClient/10.5", "Mobile MicroMessenger/8.0")
+    }
+    assert ['id="pay-in-alipay"' in page for page in pages.values()] == [True, False]
+    assert not any('id="pay-in-wechat"' in page for page in pages.values())
+
+
 @pytest.mark.parametrize("channel", ["swiftpass"])
 async def test_a_scanned_order_is_paid_by_its_notice_alone(house: House, channel: str) -> None:
     merchant = await a_merchant(house, await open_at_sandbox(house, channel))

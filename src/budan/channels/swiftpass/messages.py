@@ -14,6 +14,7 @@ from budan.wire.errors import BadAnswer
 
 NATIVE: Final = "unified.trade.native"
 WECHAT_JSPAY: Final = "pay.weixin.jspay"
+ALIPAY_JSPAY: Final = "pay.alipay.jspay"
 MICROPAY: Final = "unified.trade.micropay"
 QUERY: Final = "unified.trade.query"
 CLOSE: Final = "unified.trade.close"
@@ -22,6 +23,8 @@ REFUND: Final = "unified.trade.refund"
 REFUND_QUERY: Final = "unified.trade.refundquery"
 
 _BODY_BYTES_MAX: Final = 128
+# Alipay's users; WeChat's openids are longer and no numbers.
+_ALIPAY_BUYER: Final = re.compile("2088[0-9]{12}")
 _IPV4: Final = re.compile(r"[0-9]{1,3}(\.[0-9]{1,3}){3}")
 
 
@@ -110,6 +113,9 @@ def placement_fields(intent: TradeIntent, *, settings: SwiftpassSettings) -> dic
     if intent.method is Method.NATIVE:
         return {"service": NATIVE, **_order_fields(intent, settings=settings)}
     if intent.method is Method.JSAPI and intent.payer_openid and settings.sub_appid:
+        if _ALIPAY_BUYER.fullmatch(intent.payer_openid):
+            order = _order_fields(intent, settings=settings)
+            return {"service": ALIPAY_JSPAY, **order, "buyer_id": intent.payer_openid}
         return {
             "service": WECHAT_JSPAY,
             **_order_fields(intent, settings=settings),

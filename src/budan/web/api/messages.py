@@ -66,7 +66,13 @@ DeviceIp = Annotated[
         extra_json_schema={"anyOf": [{"format": "ipv4"}, {"format": "ipv6"}]},
     ),
 ]
-OpenId = Annotated[str, Meta(pattern=r"^[0-9A-Za-z_-]{1,128}(?![\s\S])", description="The payer, for jsapi.")]
+OpenId = Annotated[
+    str,
+    Meta(
+        pattern=r"^[0-9A-Za-z_-]{1,128}(?![\s\S])",
+        description="The payer, for jsapi: WeChat's openid, or at Swiftpass Alipay's user id.",
+    ),
+]
 PayerIp = Annotated[
     str,
     Meta(

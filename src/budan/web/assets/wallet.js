@@ -1,5 +1,5 @@
 "use strict";
-// Leads into the wallet: follows the one link that the payer has just asked for, and calls WeChat's own payment sheet.
+// Leads into the wallet: follows the one link that the payer has just asked for, and calls WeChat's or Alipay's own payment sheet.
 (() => {
   const link = document.querySelector("a[data-follow]");
   if (link) {
@@ -11,14 +11,17 @@
     link.click();
   }
 
-  const button = document.getElementById("pay-in-wechat");
-  if (!button) return;
-  const pay = () => {
-    // What the sheet answers is no proof of payment; the page goes on asking us.
-    window.WeixinJSBridge.invoke("getBrandWCPayRequest", JSON.parse(button.dataset.jsapi), () => {});
+  // What a sheet answers is no proof of payment; the page goes on asking us.
+  const sheets = {
+    "pay-in-wechat": ["WeixinJSBridge", (wallet, parameters) => wallet.invoke("getBrandWCPayRequest", parameters, () => {})],
+    "pay-in-alipay": ["AlipayJSBridge", (wallet, parameters) => wallet.call("tradePay", parameters, () => {})],
   };
-  button.addEventListener("click", () => {
-    if (window.WeixinJSBridge) pay();
-    else document.addEventListener("WeixinJSBridgeReady", pay, { once: true });
-  });
+  for (const [id, [bridge, open]] of Object.entries(sheets)) {
+    const button = document.getElementById(id);
+    const pay = () => open(window[bridge], JSON.parse(button.dataset.jsapi));
+    button?.addEventListener("click", () => {
+      if (window[bridge]) pay();
+      else document.addEventListener(`${bridge}Ready`, pay, { once: true });
+    });
+  }
 })();

@@ -131,6 +131,7 @@ class Cashier:
             trade=trade,
             drawing=draw_code(trade.qr_text) if trade is not None and trade.qr_text else None,
             jsapi=msgspec.json.encode(trade.jsapi_parameters).decode() if trade and trade.jsapi_parameters else None,
+            jsapi_wallet=_script_wallet(trade).value,
             scanned_by=next(
                 (wallet_paying(one).value for one in payables if trade and one.channel == trade.channel), "none"
             ),
@@ -160,6 +161,12 @@ def open_trade(view: OrderView) -> TradeView | None:
         if can_go_on and TradeState(trade.state) in OPEN_STATES:
             return trade
     return None
+
+
+def _script_wallet(trade: TradeView | None) -> Wallet:
+    """Whose script takes the parameters: Alipay's asks for the number of its trade, WeChat's for a prepay_id."""
+    is_alipays = trade is not None and trade.jsapi_parameters is not None and "tradeNO" in trade.jsapi_parameters
+    return Wallet.ALIPAY if is_alipays else Wallet.WECHAT
 
 
 def _is_shown(offer: Offer, trade: TradeView | None) -> bool:
