@@ -14,6 +14,8 @@ from budan.store.database import Database
 OPEN_ROWS_MAX = 1_000
 # What the table shows of a channel's words, which are foreign text.
 MESSAGE_LENGTH_MAX = 200
+# Of a bill that is being fetched or compared, or whose process died over it.
+UNDER_WAY = "under_way"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +95,15 @@ class BillDays:
         async with self._database.reading() as transaction:
             bills = await stored.list_open(transaction, due_only=False, rows_max=OPEN_ROWS_MAX)
         return [WaitedBill(bill=bill, is_late=is_late(bill.ready_at, now=bill.now)) for bill in bills]
+
+    async def begin(self, bill: OpenBill) -> bool:
+        """Put a bill off before it is fetched: one that kills its process is not met again at once, by one after another.
+
+        False where it is waited for no more. What becomes of it replaces this.
+        """
+        async with self._database.transaction() as transaction:
+            wait = ask_again_in(bill.ready_at, now=bill.now)
+            return await stored.begin(transaction, bill, wait=wait, code=UNDER_WAY)
 
     async def put_off(self, bill: OpenBill, *, code: str, message: str = "") -> BillState:
         """Keep why a bill did not come; it is asked for again until its channel keeps it no more. Safe to repeat."""

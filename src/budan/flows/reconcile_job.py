@@ -134,6 +134,8 @@ class _Turn:
 
     async def _bill(self, bill: OpenBill) -> None:
         tools = self._tools
+        if not await tools.bills.begin(bill):
+            return
         account = await tools.accounts.find(bill.account_id)
         if account is None:
             await self._put_off(bill, code="account_unusable")

@@ -12,6 +12,7 @@ _ACCOUNT_LIST = query("bill_account_list")
 _ADD = query("bill_day_add")
 _WANT = query("bill_day_want")
 _LIST_OPEN = query("bill_day_list_open")
+_BEGIN = query("bill_day_begin")
 _PUT_OFF = query("bill_day_put_off")
 _COMPARED = query("bill_day_compared")
 
@@ -78,6 +79,11 @@ async def want_again(transaction: Transaction, days: Sequence[NewBillDay]) -> in
 async def list_open(transaction: Transaction, *, due_only: bool, rows_max: int) -> list[OpenBill]:
     """The bills that are not compared, of the oldest day first."""
     return [OpenBill(**dict(row)) for row in await transaction.many(_LIST_OPEN, due_only, rows_max)]
+
+
+async def begin(transaction: Transaction, bill: OpenBill, *, wait: timedelta, code: str) -> bool:
+    """Count a try and move the next one away before it begins; False where somebody has brought the bill meanwhile."""
+    return await transaction.maybe(_BEGIN, bill.account_id, bill.day, wait.total_seconds(), code) is not None
 
 
 async def put_off(

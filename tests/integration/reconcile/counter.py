@@ -16,7 +16,7 @@ from budan.ports.bill import BillAnswer, BillTables, FetchedBill, NoBill, Packin
 from budan.ports.channel import Call, Channel, ChannelAccount
 from integration.reconcile.clerk import Clerk
 
-Answer = bytes | BillAnswer | Exception
+Answer = bytes | BillAnswer | BaseException
 
 
 @dataclass
@@ -49,7 +49,7 @@ class BillCounter:
         assert call.deadline_s > 0
         self.asked[day] += 1
         answer = self.answers.get(day, NoBill(code="NO_STATEMENT_EXIST"))
-        if isinstance(answer, Exception):
+        if isinstance(answer, BaseException):
             raise answer
         if isinstance(answer, bytes):
             await asyncio.to_thread(into.write_bytes, answer)

@@ -1,5 +1,6 @@
 """The job `reconcile`: each day's bill is fetched when it is ready, asked for until it is there, and compared once."""
 
+import asyncio
 from collections.abc import Iterator
 from datetime import UTC, datetime, time, timedelta
 
@@ -137,6 +138,24 @@ async def test_our_own_mistake_with_one_bill_keeps_no_other_one_waiting_and_is_t
         await counter.run()
     (waited,) = await counter.bills.list_waited()
     assert (waited.bill.code, waited.bill.message) == ("internal_error", "ValueError")
+
+
+async def test_a_bill_over_which_a_process_dies_is_not_met_again_at_once_by_the_next_one(
+    clerk: Clerk, counter: BillCounter, rows: Rows
+) -> None:
+    """What takes all memory kills without a word: each process that took the run over would die of the same bill."""
+    counter.answers[clerk.day] = asyncio.CancelledError()
+    with pytest.raises(asyncio.CancelledError):
+        await counter.run()
+    (waited,) = [one.bill for one in await counter.bills.list_waited() if one.bill.day == clerk.day]
+    assert (waited.code, waited.attempts, waited.due_at > waited.now) == ("under_way", 1, True)
+    await counter.run()
+    assert counter.asked[clerk.day] == 1
+    counter.answers[clerk.day] = BillUnfetched(code="no_answer")
+    await rows.execute("UPDATE bill_day SET due_at = now() WHERE day = $1", clerk.day)
+    await counter.run()
+    (waited,) = [one.bill for one in await counter.bills.list_waited()]
+    assert (waited.code, waited.attempts) == ("no_answer", 2)
 
 
 @pytest.mark.invariant("I4")

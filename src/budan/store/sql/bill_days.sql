@@ -81,13 +81,23 @@ WHERE
 ORDER BY b.day, b.account_id
 LIMIT $2;
 
+-- name: bill_day_begin :maybe
+-- A bill that is asked for now; when to ask again if nobody lives to say what became of it. Leans on the primary key.
+UPDATE bill_day
+SET
+    attempts = attempts + 1,
+    asked_at = clock_timestamp(),
+    due_at = clock_timestamp() + make_interval(secs => $3),
+    code = $4,
+    message = ''
+WHERE account_id = $1 AND day = $2 AND state = 'waiting'
+RETURNING attempts;
+
 -- name: bill_day_put_off :maybe
--- A bill that did not come, or was refused: when to ask again, or that nobody can any more.
+-- A bill that did not come, or was refused: when to ask again, or that nobody can any more. Its try is counted already.
 UPDATE bill_day
 SET
     state = $3,
-    attempts = attempts + 1,
-    asked_at = clock_timestamp(),
     due_at = clock_timestamp() + make_interval(secs => $4),
     code = $5,
     message = $6
