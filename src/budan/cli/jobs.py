@@ -49,8 +49,10 @@ def jobs_list(*, settings: Settings, as_json: bool) -> None:
 @click.argument("name", metavar="JOB")
 @click.option("--order", "order_no", default=None, help="One order, by its number.")
 @click.option("--merchant", "merchant_id", type=int, default=None, help="One merchant's orders.")
-@click.option("--since", default=None, help="Orders made from this moment on, RFC 3339 with a zone.")
-@click.option("--until", default=None, help="Orders made before this moment.")
+@click.option(
+    "--since", default=None, help="Orders made (reconcile: bills of days) from this moment on, RFC 3339 with a zone."
+)
+@click.option("--until", default=None, help="Orders made before this moment (reconcile: bills through its day).")
 @click.option("--wait", is_flag=True, help="Follow the run to its end; exit 1 when it fails.")
 @with_settings(*_STORE)
 @json_option

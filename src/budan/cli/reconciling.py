@@ -132,7 +132,7 @@ def reconcile_runs(
     OUT.print(table)
     for one in waited:
         said = f"{one.bill.code} {one.bill.message}".strip() or "not asked for yet"
-        state = "late" if one.is_late else one.bill.state
+        state = "late" if one.is_late and one.bill.state != "missed" else one.bill.state
         OUT.print(f"{one.bill.day} of {one.bill.account_name}: {state}, {said}", markup=False)
     if link:
         OUT.print(address, markup=False)
@@ -219,6 +219,9 @@ def reconcile_discrepancies(
     if as_json:
         print_json({"discrepancies": rows})
         return
+    if len(rows) == limit:
+        # On the error stream: a spreadsheet of rows must hold nothing else.
+        ERR.print(f"there may be more: --after {rows[-1].id}", style="yellow")
     cells = [_discrepancy_cells(row) for row in rows]
     if as_csv:
         csv.writer(sys.stdout, lineterminator="\n").writerows([_DISCREPANCY_HEADER, *cells])
