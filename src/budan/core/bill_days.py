@@ -24,8 +24,11 @@ class BillState(Enum):
 FIRST_DAYS: Final = 7
 # Finance wants a day closed by noon; channels that promise ten o'clock are there by then on nearly all days.
 LATE_AFTER: Final = timedelta(hours=2)
-# "Nothing moved" against our own books is believed a day after the bill was due: until then it may not be made yet.
+# "Nothing moved" is believed a day after the bill was due: until then it may not be made yet. Our own books are no
+# witness before: where all payments of a day were lost they are as empty.
 BELIEVED_AFTER: Final = timedelta(hours=24)
+# Why a bill is waited for of which the channel says that nothing moved, as our own books do.
+NOTHING_MOVED: Final = "nothing_moved"
 # What a disabled account's bills are fetched for: refunds of its payments. After so many days without a row there are none.
 QUIET_DAYS: Final = 30
 # A bill is asked for again after a tenth of its age, within these bounds; a little less than the job's ten minutes.
@@ -63,11 +66,12 @@ def ask_again_in(ready: datetime, *, now: datetime) -> timedelta:
     return min(max((now - ready) / 10, AGAIN_MIN), AGAIN_MAX)
 
 
-def is_late(ready: datetime, *, now: datetime) -> bool:
-    """Whether a bill that is not compared should have been by now."""
-    return now >= ready + LATE_AFTER
+def is_late(ready: datetime, *, now: datetime, code: str) -> bool:
+    """Whether a bill that is not compared, last for the reason `code`, should have been by now."""
+    # A day without movement troubles nobody before the question after which it is believed.
+    return now >= ready + (BELIEVED_AFTER + AGAIN_MAX if code == NOTHING_MOVED else LATE_AFTER)
 
 
 def is_believed(ready: datetime, *, now: datetime) -> bool:
-    """Whether "nothing moved" counts although our own books have the day's payments."""
+    """Whether the channel's "nothing moved" counts, whatever our own books have."""
     return now >= ready + BELIEVED_AFTER

@@ -94,7 +94,7 @@ class BillDays:
         """The bills that are not compared, of the oldest day first."""
         async with self._database.reading() as transaction:
             bills = await stored.list_open(transaction, due_only=False, rows_max=OPEN_ROWS_MAX)
-        return [WaitedBill(bill=bill, is_late=is_late(bill.ready_at, now=bill.now)) for bill in bills]
+        return [WaitedBill(bill=bill, is_late=is_late(bill.ready_at, now=bill.now, code=bill.code)) for bill in bills]
 
     async def begin(self, bill: OpenBill) -> bool:
         """Put a bill off before it is fetched: one that kills its process is not met again at once, by one after another.

@@ -79,7 +79,7 @@ class Housekeeping:
             ages = await reconcile.count_ages(transaction)
         late = Counter[int]()
         for bill in waited:
-            late[bill.account_id] += is_late(bill.ready_at, now=bill.now)
+            late[bill.account_id] += is_late(bill.ready_at, now=bill.now, code=bill.code)
         return BooksCount(late_bills=late, ages=ages)
 
     async def count_due(self, *, lanes: Sequence[Lane]) -> list[DueCount]:

@@ -14,7 +14,7 @@ from typing import Final, assert_never
 
 import structlog
 
-from budan.core.bill_days import is_believed, is_late
+from budan.core.bill_days import NOTHING_MOVED, is_believed, is_late
 from budan.core.errors import Overloaded, Refused, StoreUnavailable
 from budan.flows.bill_days import BillDays
 from budan.flows.discrepancies import Discrepancies, FollowedUp
@@ -173,7 +173,8 @@ class _Turn:
                 run = await self._reconciliation.compare(wish, reader=reader, progress=_hear_nothing)
         except Refused as refused:
             await self._put_off(bill, code=refused.code, message=refused.detail)
-            await self._running.say("warning", f"{_named(bill)}: {refused.code} {refused.detail}".rstrip())
+            level = "info" if refused.code == NOTHING_MOVED else "warning"
+            await self._running.say(level, f"{_named(bill)}: {refused.code} {refused.detail}".rstrip())
             return
         self._counts["compared"] += 1
         _count_followed(self._counts, await self._tools.discrepancies.follow_up(bill.account_id))
@@ -189,7 +190,7 @@ class _Turn:
         self._counts["put_off"] += 1
         state = await self._tools.bills.put_off(bill, code=code, message=message)
         # Each try tells again; the longer a bill is late, the longer between them.
-        if is_late(bill.ready_at, now=bill.now):
+        if is_late(bill.ready_at, now=bill.now, code=code):
             _log.error("bill_late", account_id=bill.account_id, day=bill.day, code=code, state=state.value)
 
 

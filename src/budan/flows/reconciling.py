@@ -8,8 +8,9 @@ from datetime import date, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Final, Protocol, TypeVar
+from typing import Final, NoReturn, Protocol, TypeVar
 
+from budan.core.bill_days import NOTHING_MOVED
 from budan.core.errors import Refused
 from budan.core.numbers import AccountId, Environment, Lane, NumberKind, id_floor, number_lead
 from budan.core.reconcile import (
@@ -99,7 +100,7 @@ class Reconciliation:
         """Compare a bill with our books and keep what was found; the same bytes again give the same run.
 
         Nothing is kept of a bill that is refused. Raises `Refused` with `day_not_over`, one of `BILL_FAULTS`,
-        `bill_does_not_fit` or `bill_not_made`.
+        `bill_does_not_fit`, `bill_not_made` or `nothing_moved`.
         """
         async with self._database.reading() as transaction:
             begun_at = await transaction.clock()
@@ -109,6 +110,8 @@ class Reconciliation:
         terms = Terms(environment=self._environment, account_id=wish.account_id, day=wish.day, rate_e6=rate_e6)
         async with self._matching() as (matching, folder):
             digest = await self._read_both(wish, reader, matching, folder, progress=progress)
+            if wish.bill is None and not wish.is_believed:
+                _refuse_unbelieved(await asyncio.to_thread(matching.sum_ours))
             known = await self._find_run(wish, digest)
             if known is not None:
                 progress(f"run {known.id} has compared this bill already")
@@ -116,10 +119,6 @@ class Reconciliation:
                     await _mark_compared(transaction, wish, known.id)
                 return known
             compared = await self._compare(matching, terms, is_partial=wish.is_partial, progress=progress)
-            if wish.bill is None and not wish.is_believed and any(tally.our_rows for tally in compared.tallies):
-                raise Refused(
-                    "bill_not_made", param="bill", detail="it says that nothing moved, and our books have rows"
-                )
             return await self._keep(wish, terms, compared, digest=digest, begun_at=begun_at)
 
     async def list_runs(self, *, account_id: int | None, day: date | None, rows_max: int) -> list[RunRow]:
@@ -325,6 +324,13 @@ async def _mark_compared(transaction: Transaction, wish: BillWish, run_id: int) 
     """A part of a day is not the bill that is waited for."""
     if not wish.is_partial:
         await bill_days.mark_compared(transaction, wish.account_id, day=wish.day, run_id=run_id)
+
+
+def _refuse_unbelieved(ours: Sequence[SideSum]) -> NoReturn:
+    """A bill that may not be made yet is no bill, and a run that believed one like it once says nothing of this time."""
+    if any(side.rows for side in ours):
+        raise Refused("bill_not_made", param="bill", detail="it says that nothing moved, and our books have rows")
+    raise Refused(NOTHING_MOVED, param="bill", detail="our books say the same; it is believed a day after it was due")
 
 
 def _find_unequal(matching: Matching, terms: Terms) -> list[UnequalRow]:

@@ -70,7 +70,7 @@ class BillNotYet:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NoBill:
-    """The channel says that nothing moved that day; believe it only where our own books say so too.
+    """The channel says that nothing moved that day; it may say so of a bill that it has not made yet.
 
     Alipay says the same of a bill that it has not made yet.
     """

@@ -12,8 +12,9 @@ from budan.core.numbers import AccountId
 from budan.flows.bill_days import BillDays
 from budan.flows.job import RunArguments, RunningJob
 from budan.flows.reconcile_job import BillTools, Reconcile
-from budan.ports.bill import BillAnswer, BillTables, FetchedBill, NoBill, Packing, ReadBill
+from budan.ports.bill import BillAnswer, BillTables, FetchedBill, Packing, ReadBill
 from budan.ports.channel import Call, Channel, ChannelAccount
+from integration.reconcile.bills import write_bill
 from integration.reconcile.clerk import Clerk
 
 Answer = bytes | BillAnswer | BaseException
@@ -21,7 +22,7 @@ Answer = bytes | BillAnswer | BaseException
 
 @dataclass
 class BillCounter:
-    """Gives out the bills of the clerk's channel. A day without an answer of its own is one on which nothing moved."""
+    """Gives out the bills of the clerk's channel. A day without an answer of its own has a bill without a row."""
 
     clerk: Clerk
     answers: dict[date, Answer] = field(default_factory=dict)
@@ -48,7 +49,7 @@ class BillCounter:
         """See Channel.fetch_bill."""
         assert call.deadline_s > 0
         self.asked[day] += 1
-        answer = self.answers.get(day, NoBill(code="NO_STATEMENT_EXIST"))
+        answer = self.answers.get(day, write_bill([]))
         if isinstance(answer, BaseException):
             raise answer
         if isinstance(answer, bytes):

@@ -9,13 +9,14 @@ import pytest
 
 from budan.core.reconcile import day_begin
 from budan.flows.remedies import RemedyFilter
-from budan.ports.bill import BillNotYet, BillUnfetched
+from budan.ports.bill import BillNotYet, BillUnfetched, NoBill
 from integration.jobs.quick import QuickChannel, start_quick_channel
 from integration.reconcile.bills import write_bill
 from integration.reconcile.clerk import Clerk
 from integration.reconcile.counter import BillCounter
 
 Rows = asyncpg.Connection
+NO_BILL = NoBill(code="NO_STATEMENT_EXIST")
 
 
 @pytest.fixture
@@ -100,6 +101,7 @@ async def test_a_channel_that_denies_what_our_books_have_is_not_believed_at_once
     clerk: Clerk, counter: BillCounter, rows: Rows
 ) -> None:
     """Alipay says "no bill" of one that it has not made yet; believed, all our payments would be differences."""
+    counter.answers[clerk.day] = NO_BILL
     await clerk.paid()
     await counter.bills.plan()
     await rows.execute("UPDATE bill_day SET ready_at = now() - interval '23 hours' WHERE day = $1", clerk.day)
@@ -112,6 +114,27 @@ async def test_a_channel_that_denies_what_our_books_have_is_not_believed_at_once
     )
     assert (await counter.run())["compared"] == 1
     assert [row.verdict for row in (await clerk.differences()).values()] == ["here_only"]
+
+
+async def test_nothing_moved_closes_no_day_before_its_bill_must_be_made_though_our_books_are_as_empty(
+    clerk: Clerk, counter: BillCounter, rows: Rows, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where all payments of a day were lost our books know of none: believed at once, its bill is never fetched again."""
+    counter.answers[clerk.day] = NO_BILL
+    await counter.bills.plan()
+    await rows.execute("DELETE FROM bill_day WHERE day < $1", clerk.day)
+    young = "UPDATE bill_day SET ready_at = now() - interval '23 hours', due_at = now() WHERE day = $1"
+    await rows.execute(young, clerk.day)
+    await counter.run()
+    (waited,) = await counter.bills.list_waited()
+    assert (waited.bill.day, waited.bill.code, waited.is_late) == (clerk.day, "nothing_moved", False)
+    assert "bill_late" not in capsys.readouterr().out, "a quiet day wakes nobody"
+    await rows.execute("UPDATE bill_day SET ready_at = now() - interval '1 day', due_at = now()")
+    assert (await counter.run())["compared"] == 1
+    await rows.execute(young, clerk.day)
+    await counter.run(since=clerk.noon, until=clerk.noon)
+    (waited,) = await counter.bills.list_waited()
+    assert waited.bill.code == "nothing_moved", "nor does a run of the same word that is known"
 
 
 async def test_a_bill_that_a_person_loads_ends_the_waiting_and_one_that_is_kept_no_more_is_shown(
