@@ -12,7 +12,7 @@ from budan.core.reconcile import bill_day
 class BillState(Enum):
     """What became of a day's bill: waiting → compared, or missed once its channel keeps it no more.
 
-    A bill that a person loads makes either one compared.
+    Only the channel's own bill makes a waiting one compared; a file that a person loads does so where it is missed.
     """
 
     WAITING = "waiting"

@@ -31,7 +31,7 @@ from budan.store import bill_days
 from budan.store import reconcile as stored
 from budan.store.database import Database, Transaction
 from budan.store.matching import LineNumbers, Matching, SideSum, UnequalRow
-from budan.store.reconcile import CopyRange, MovedRow, NewDiscrepancy, NewRun, RowKey, RunRow, TallyRow
+from budan.store.reconcile import CopyRange, KnownRun, MovedRow, NewDiscrepancy, NewRun, RowKey, RunRow, TallyRow
 
 Progress = Callable[[str], None]
 # Orders live for two hours at most by default, and rarely for a day: one that was paid later is met by its number.
@@ -99,6 +99,9 @@ class Reconciliation:
     async def compare(self, wish: BillWish, *, reader: BillReader, progress: Progress) -> RunRow:
         """Compare a bill with our books and keep what was found; the same bytes again give the same run.
 
+        They change nothing more unless another whole bill of the day was compared since: then their differences count
+        again. A person's file neither ends what the channel's own bill has found nor the waiting for that bill.
+
         Nothing is kept of a bill that is refused. Raises `Refused` with `day_not_over`, one of `BILL_FAULTS`,
         `bill_does_not_fit`, `bill_not_made` or `nothing_moved`.
         """
@@ -113,13 +116,14 @@ class Reconciliation:
             if wish.bill is None and not wish.is_believed:
                 _refuse_unbelieved(await asyncio.to_thread(matching.sum_ours))
             known = await self._find_run(wish, digest)
-            if known is not None:
+            if known is not None and (wish.is_partial or not known.is_outdated):
                 progress(f"run {known.id} has compared this bill already")
                 async with self._database.transaction() as transaction:
+                    await stored.take_run(transaction, known.id, origin=wish.origin)
                     await _mark_compared(transaction, wish, known.id)
-                return known
+                return await self._get_run(known.id)
             compared = await self._compare(matching, terms, is_partial=wish.is_partial, progress=progress)
-            return await self._keep(wish, terms, compared, digest=digest, begun_at=begun_at)
+            return await self._keep(wish, terms, compared, known=known, digest=digest, begun_at=begun_at)
 
     async def list_runs(self, *, account_id: int | None, day: date | None, rows_max: int) -> list[RunRow]:
         """The newest runs that fit. Raises `Refused` with `limit_out_of_range`."""
@@ -213,13 +217,16 @@ class Reconciliation:
             await stored.copy_refunds(transaction, wish.account_id, since=since, until=until, path=path)
         return [*paths, path]
 
-    async def _find_run(self, wish: BillWish, digest: bytes) -> RunRow | None:
+    async def _find_run(self, wish: BillWish, digest: bytes) -> KnownRun | None:
         async with self._database.reading() as transaction:
-            run_id = await stored.find_run_id(
+            return await stored.find_run(
                 transaction, wish.account_id, day=wish.day, digest=digest, is_partial=wish.is_partial
             )
-            runs = [] if run_id is None else await stored.list_runs(transaction, run_id=run_id, rows_max=1)
-        return runs[0] if runs else None
+
+    async def _get_run(self, run_id: int) -> RunRow:
+        async with self._database.reading() as transaction:
+            (run,) = await stored.list_runs(transaction, run_id=run_id, rows_max=1)
+        return run
 
     async def _compare(self, matching: Matching, terms: Terms, *, is_partial: bool, progress: Progress) -> "_Compared":
         progress("comparing")
@@ -274,7 +281,14 @@ class Reconciliation:
         return found
 
     async def _keep(
-        self, wish: BillWish, terms: Terms, compared: "_Compared", *, digest: bytes, begun_at: datetime
+        self,
+        wish: BillWish,
+        terms: Terms,
+        compared: "_Compared",
+        *,
+        known: KnownRun | None,
+        digest: bytes,
+        begun_at: datetime,
     ) -> RunRow:
         """The run, its tie-out and its differences are one transaction: there is no half of them."""
         run = NewRun(
@@ -290,7 +304,12 @@ class Reconciliation:
             begun_at=begun_at,
         )
         async with self._bulk.transaction() as transaction:
-            run_id = await stored.add_run(transaction, run)
+            if known is None:
+                run_id = await stored.add_run(transaction, run)
+            else:
+                run_id = known.id
+                await stored.take_run(transaction, run_id, origin=wish.origin)
+                await stored.renew_run(transaction, run_id, run)
             if run_id is not None:
                 await stored.add_tallies(transaction, run_id, compared.tallies)
                 await stored.write_discrepancies(
@@ -309,7 +328,7 @@ class Reconciliation:
                 await _mark_compared(transaction, wish, run_id)
         found = await self._find_run(wish, digest)
         assert found is not None
-        return found
+        return await self._get_run(found.id)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -323,7 +342,7 @@ class _Compared:
 async def _mark_compared(transaction: Transaction, wish: BillWish, run_id: int) -> None:
     """A part of a day is not the bill that is waited for."""
     if not wish.is_partial:
-        await bill_days.mark_compared(transaction, wish.account_id, day=wish.day, run_id=run_id)
+        await bill_days.mark_compared(transaction, wish.account_id, day=wish.day, run_id=run_id, origin=wish.origin)
 
 
 def _refuse_unbelieved(ours: Sequence[SideSum]) -> NoReturn:

@@ -94,9 +94,11 @@ async def put_off(
     return await transaction.maybe(_PUT_OFF, *arguments) is not None
 
 
-async def mark_compared(transaction: Transaction, account_id: AccountId, *, day: date, run_id: int) -> None:
-    """A day's whole bill was compared. Safe to repeat; nothing where nobody waits for it."""
-    await transaction.none(_COMPARED, account_id, day, run_id)
+async def mark_compared(
+    transaction: Transaction, account_id: AccountId, *, day: date, run_id: int, origin: str
+) -> None:
+    """A day's whole bill was compared. Safe to repeat; nothing where nobody waits for it, or for a file in its stead."""
+    await transaction.none(_COMPARED, account_id, day, run_id, origin)
 
 
 def _columns(days: Sequence[NewBillDay]) -> list[list[object]]:

@@ -18,6 +18,8 @@ _CONTRACT_SET = query("contract_set")
 _CONTRACT_LIST = query("contract_list")
 _CONTRACT_FIND = query("contract_find")
 _ADD_RUN = query("reconcile_add_run")
+_TAKE_RUN = query("reconcile_take_run")
+_RENEW_RUN = query("reconcile_renew_run")
 _ADD_TALLIES = query("reconcile_add_tallies")
 _LIST_TALLIES = query("reconcile_list_tallies")
 _LIST_RUNS = query("reconcile_list_runs")
@@ -86,6 +88,14 @@ class ContractRow:
     rate_e6: int
     set_by: str
     set_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownRun:
+    """A run of the same bytes; outdated where another whole bill of its day was compared since."""
+
+    id: int
+    is_outdated: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -310,6 +320,16 @@ async def add_run(transaction: Transaction, run: NewRun) -> int | None:
     return None if row is None else row["id"]
 
 
+async def take_run(transaction: Transaction, run_id: int, *, origin: str) -> None:
+    """A run's bytes came again, from `origin`. Safe to repeat."""
+    await transaction.none(_TAKE_RUN, run_id, origin)
+
+
+async def renew_run(transaction: Transaction, run_id: int, run: NewRun) -> None:
+    """A run is compared once more and its day's newest; its tie-out is gone, and the caller writes it anew."""
+    await transaction.none(_RENEW_RUN, run_id, run.rate_e6, run.fee_e5, run.begun_at)
+
+
 async def add_tallies(transaction: Transaction, run_id: int, tallies: Sequence[TallyRow]) -> None:
     """The tie-out of a run."""
     rows = [
@@ -337,12 +357,12 @@ async def list_runs(
     return [RunRow(**dict(row)) for row in await transaction.many(_LIST_RUNS, *arguments)]
 
 
-async def find_run_id(
+async def find_run(
     transaction: Transaction, account_id: AccountId, *, day: date, digest: bytes, is_partial: bool
-) -> int | None:
+) -> KnownRun | None:
     """The run that compared these bytes so."""
     row = await transaction.maybe(_FIND_RUN, account_id, day, digest, is_partial)
-    return None if row is None else row["id"]
+    return None if row is None else KnownRun(**dict(row))
 
 
 async def list_days(transaction: Transaction, account_id: AccountId, *, first: date, last: date) -> set[date]:

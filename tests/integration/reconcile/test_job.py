@@ -137,9 +137,10 @@ async def test_nothing_moved_closes_no_day_before_its_bill_must_be_made_though_o
     assert waited.bill.code == "nothing_moved", "nor does a run of the same word that is known"
 
 
-async def test_a_bill_that_a_person_loads_ends_the_waiting_and_one_that_is_kept_no_more_is_shown(
+async def test_a_bill_that_a_person_loads_ends_no_waiting_but_for_one_that_is_kept_no_more(
     clerk: Clerk, counter: BillCounter, rows: Rows
 ) -> None:
+    """A file may lack a row and still agree with itself: while the channel has its own bill, that is fetched."""
     other = clerk.day - timedelta(days=1)
     counter.answers |= {day: BillUnfetched(code="no_answer") for day in (clerk.day, other)}
     await counter.bills.plan()
@@ -148,9 +149,33 @@ async def test_a_bill_that_a_person_loads_ends_the_waiting_and_one_that_is_kept_
     await clerk.compare([clerk.line(clerk.name(clerk.noon))], is_partial=True)
     states = "SELECT day, state FROM bill_day WHERE state <> 'compared' ORDER BY day"
     assert [tuple(row) for row in await rows.fetch(states)] == [(other, "missed"), (clerk.day, "waiting")]
+    assert [one.is_late for one in await counter.bills.list_waited()] == [True, True]
     await clerk.compare([clerk.line(clerk.name(clerk.noon))])
-    assert [tuple(row) for row in await rows.fetch(states)] == [(other, "missed")]
-    assert [one.is_late for one in await counter.bills.list_waited()] == [True]
+    await clerk.compare([clerk.line(clerk.name(clerk.noon), at=clerk.noon - timedelta(days=1))], day=other)
+    assert [tuple(row) for row in await rows.fetch(states)] == [(clerk.day, "waiting")]
+
+
+async def test_a_persons_file_ends_nothing_that_the_channels_own_bill_has_found(
+    clerk: Clerk, counter: BillCounter, rows: Rows
+) -> None:
+    """Neither at once, nor by a file between; and what files have said since, the channel's bill says anew when it comes."""
+    lost, kept = clerk.name(clerk.noon), clerk.name(clerk.noon)
+    counter.answers[clerk.day] = write_bill([clerk.line(lost), clerk.line(kept)])
+    await clerk.compare([clerk.line(kept)])
+    await counter.bills.plan()
+    await rows.execute("DELETE FROM bill_day WHERE day < $1", clerk.day)
+    assert (await counter.run())["compared"] >= 1, "a file that was there first keeps no bill from being fetched"
+    await clerk.compare([clerk.line(kept), clerk.line(lost), clerk.line(clerk.name(clerk.noon))])
+    await clerk.compare([clerk.line(kept)])
+    assert (await clerk.differences())[lost.trade_no].resolution is None
+    await rows.execute("UPDATE discrepancy SET state = 'resolved', resolution = 'gone', resolved_at = now()")
+    again = await counter.run(since=clerk.noon, until=clerk.noon)
+    assert again["compared"] == 1
+    assert await rows.fetchval("SELECT count(*) FROM reconcile_run WHERE day = $1", clerk.day) == 3
+    found = await clerk.differences()
+    assert [found[one.trade_no].resolution for one in (lost, kept)] == [None, None]
+    run = await rows.fetchval("SELECT run_id FROM bill_day WHERE day = $1", clerk.day)
+    assert (found[lost.trade_no].run_id, found[kept.trade_no].run_id) == (run, run)
 
 
 async def test_our_own_mistake_with_one_bill_keeps_no_other_one_waiting_and_is_told(

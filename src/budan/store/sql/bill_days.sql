@@ -19,15 +19,16 @@ FROM channel_account AS a
 ORDER BY a.id;
 
 -- name: bill_day_add :many
--- Days whose bills are wanted. One whose whole bill somebody has loaded already is done. Safe to repeat and to race.
-WITH loaded AS ( -- whole bills of these days that are compared
+-- Days whose bills are wanted. One whose whole bill came from its channel already is done; a file that somebody loaded
+-- is not the channel's word. Safe to repeat and to race.
+WITH loaded AS ( -- the channel's whole bills of these days that are compared
     SELECT
         r.account_id,
         r.day,
         max(r.id) AS run_id
     FROM reconcile_run AS r
     INNER JOIN unnest($1::integer[], $2::date[]) AS w (account_id, day) ON r.account_id = w.account_id AND r.day = w.day
-    WHERE NOT r.is_partial
+    WHERE NOT r.is_partial AND r.origin = 'channel'
     GROUP BY r.account_id, r.day
 )
 
@@ -105,7 +106,8 @@ WHERE account_id = $1 AND day = $2 AND state = 'waiting'
 RETURNING attempts;
 
 -- name: bill_day_compared :none
--- A day's whole bill was compared, whoever brought it; in the transaction that keeps the run.
+-- A day's whole bill was compared; in the transaction that keeps the run. One that a person brought ends no waiting for
+-- the channel's own before that is kept no more.
 UPDATE bill_day
 SET state = 'compared', run_id = $3, code = '', message = ''
-WHERE account_id = $1 AND day = $2;
+WHERE account_id = $1 AND day = $2 AND ($4::text = 'channel' OR state = 'missed');

@@ -125,6 +125,23 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
 ON CONFLICT (account_id, day, digest, is_partial) DO NOTHING
 RETURNING id;
 
+-- name: reconcile_take_run :none
+-- A run's bytes came again. Where its channel brought them they are the channel's from now on, whoever was first.
+UPDATE reconcile_run
+SET origin = CASE WHEN $2::text = 'channel' THEN 'channel' ELSE origin END
+WHERE id = $1;
+
+-- name: reconcile_renew_run :none
+-- A run is the day's newest once more, with what it is compared under now; its tie-out is written anew.
+WITH outdated AS ( -- the tie-out of the last time
+    DELETE FROM reconcile_tally
+    WHERE run_id = $1
+)
+
+UPDATE reconcile_run
+SET rate_e6 = $2, fee_e5 = $3, begun_at = $4, ended_at = clock_timestamp()
+WHERE id = $1;
+
 -- name: reconcile_add_tallies :none
 -- The tie-out of a run.
 INSERT INTO reconcile_tally (run_id, kind, verdict, their_rows, their_minor, our_rows, our_minor)
@@ -180,10 +197,18 @@ ORDER BY r.id DESC
 LIMIT $4;
 
 -- name: reconcile_find_run :maybe
--- The run that compared these bytes as a part or as all of their day. Leans on the unique key.
-SELECT id
-FROM reconcile_run
-WHERE account_id = $1 AND day = $2 AND digest = $3 AND is_partial = $4;
+-- The run that compared these bytes as a part or as all of their day, and whether another whole bill of the day was
+-- compared since. Leans on the unique key.
+SELECT
+    r.id,
+    (
+        SELECT count(*) FROM reconcile_run AS n
+        WHERE
+            n.account_id = r.account_id AND n.day = r.day AND NOT n.is_partial AND n.id <> r.id
+            AND n.ended_at > r.ended_at
+    ) > 0 AS is_outdated
+FROM reconcile_run AS r
+WHERE r.account_id = $1 AND r.day = $2 AND r.digest = $3 AND r.is_partial = $4;
 
 -- name: reconcile_list_days :many
 -- The days around one whose whole bill was compared.
@@ -270,11 +295,19 @@ ON CONFLICT (account_id, day, kind, subject, occurrence) DO UPDATE
         resolution = NULL;
 
 -- name: discrepancy_resolve_gone :one
--- What earlier bills of the day had and the whole bill of this run has no more is gone.
+-- What earlier bills of the day had and the whole bill of this run has no more is gone. A file that a person loaded
+-- ends nothing once the channel's own bill of the day was compared. Leans on the unique key of reconcile_run.
 WITH gone AS ( -- a part of a bill says nothing of what it does not hold
     UPDATE discrepancy
     SET state = 'resolved', resolved_at = clock_timestamp(), resolution = 'gone'
-    WHERE account_id = $1 AND day = $2 AND run_id <> $3 AND state <> 'resolved'
+    WHERE
+        account_id = $1 AND day = $2 AND run_id <> $3 AND state <> 'resolved'
+        AND NOT EXISTS (
+            SELECT FROM reconcile_run AS r
+            WHERE
+                r.account_id = $1 AND r.day = $2 AND NOT r.is_partial AND r.origin = 'channel'
+                AND (SELECT f.origin FROM reconcile_run AS f WHERE f.id = $3) = 'file'
+        )
     RETURNING id
 )
 
