@@ -142,6 +142,9 @@ class AccountCache:
                 config = await self._load(account_id)
         except TimeoutError as error:
             raise StoreUnavailable("the channel account was not loaded in time") from error
+        except BadSettings as error:
+            self._refuse(account_id, error, now_s=self._clock.monotonic_s())
+            return
         now_s = self._clock.monotonic_s()
         old = self._entries.get(account_id)
         if config is None:
@@ -156,14 +159,18 @@ class AccountCache:
             # In a thread, because loading a private key takes some 35 ms.
             adapter = await asyncio.to_thread(self._build, config)
         except BadSettings as error:
-            self._complain(account_id, str(error))
-            if account_id in self._entries:
-                self._try_later(account_id)
-            else:
-                self._remember_unknown(account_id, now_s=now_s)
+            self._refuse(account_id, error, now_s=now_s)
             return
         self._retire(account_id)
         self._keep(account_id, config, adapter, now_s=now_s)
+
+    def _refuse(self, account_id: AccountId, error: BadSettings, *, now_s: float) -> None:
+        """What cannot be used: the settings that worked go on, and where there are none the account is not found."""
+        self._complain(account_id, str(error))
+        if account_id in self._entries:
+            self._try_later(account_id)
+        else:
+            self._remember_unknown(account_id, now_s=now_s)
 
     def _build(self, config: AccountConfig) -> GuardedSession:
         builder = self._builders.get(config.channel)

@@ -82,6 +82,7 @@ from budan.store.upgrade import list_missing
 from budan.telemetry import metrics
 from budan.wire.http_fast import FastHttpClient
 from budan.wire.rsa import Signer
+from budan.wire.secret_box import CannotOpen
 from budan.wire.smtp import SmtpPost
 from budan.workers.deliver import DELIVERIES_MAX
 from budan.workers.jobs import JobTurns
@@ -488,10 +489,16 @@ def _account_loader(opened: Opened) -> Callable[[AccountId], Awaitable[AccountCo
 
 
 async def load_account(opened: Opened, account_id: AccountId) -> AccountConfig | None:
-    """An account with its secrets, as its channel is made ready from it."""
+    """An account with its secrets, as its channel is made ready from it.
+
+    Raises `BadSettings` where this installation's key does not open them.
+    """
     async with opened.database.reading() as transaction:
         row = await stored.find_account(transaction, account_id)
-    return None if row is None else open_account(row, box=opened.keys.box)
+    try:
+        return None if row is None else open_account(row, box=opened.keys.box)
+    except CannotOpen as error:
+        raise BadSettings("secrets", "cannot be opened by this installation's key") from error
 
 
 def build_bare_channel(config: AccountConfig, signer: Signer) -> SessionChannel:

@@ -11,20 +11,21 @@ import msgspec
 
 from budan.core.errors import Refused
 from budan.core.evidence import Outcome, Source
-from budan.core.numbers import Environment, Lane, OrderId
+from budan.core.numbers import AccountId, Environment, Lane, OrderId
 from budan.core.reconcile import RowKind, Verdict
 from budan.flows.acts import ACTS_MAX, actors, check_name, check_reason, get_proposal
 from budan.flows.asking import asking_of
 from budan.flows.calling import ACCOUNT_UNKNOWN, ChannelCalls
 from budan.flows.discrepancies import bill_evidence
 from budan.flows.door import Door, DoorItem
+from budan.flows.healths import ACCOUNTS_MAX
 from budan.flows.testifying import SILENCE_MIN, Word, refuse_heard, refuse_too_early
 from budan.flows.timelines import parse_order_no
 from budan.ports.channel import PayResult
 from budan.ports.clock import Clock
 from budan.store import acts as stored
 from budan.store import door as gate
-from budan.store import reading
+from budan.store import health, reading
 from budan.store import reconcile as bills
 from budan.store.acts import ActRow
 from budan.store.database import Database, Transaction
@@ -93,9 +94,9 @@ class FileWords:
         by = check_name(by)
         run, rows = await self._read(run_id)
         async with self._database.reading() as transaction:
-            for row in rows:
-                await self._get_proposal(transaction, row, run=run, by=by)
-        await self._ask_in_vain(rows)
+            proposals = [await self._get_proposal(transaction, row, run=run, by=by) for row in rows]
+        if ACCOUNT_UNKNOWN in await self._ask_in_vain(rows):
+            await self._refuse_asked_elsewhere(run, since=min(proposal.acted_at for proposal in proposals))
         decisions = Counter[str]()
         for row in rows:
             decisions[await self._confirm_row(row, run=run, by=by)] += 1
@@ -197,6 +198,15 @@ class FileWords:
         if unsent is not None:
             raise Refused("channel_not_asked", param="run", detail=f"a question did not leave: {unsent}")
         return [result.code for result in results]
+
+    async def _refuse_asked_elsewhere(self, run: RunRow, *, since: datetime) -> None:
+        """Keys that this process cannot use say nothing of the channel while another process asks it (healths.py)."""
+        async with self._database.reading() as transaction:
+            healths = (await health.list_healths(transaction, rows_max=ACCOUNTS_MAX)).by_account
+        seen = healths.get(AccountId(run.account_id))
+        if seen is not None and seen.at >= since:
+            detail = f"another process of ours asked it or heard of it at {seen.at:%Y-%m-%dT%H:%M:%SZ}: confirm there"
+            raise Refused("channel_not_asked", param="run", detail=detail)
 
     async def _ask(self, row: DiscrepancyRow, trades: Sequence[TradeRow]) -> PayResult:
         number = parse_order_no(row.subject, environment=self._environment)

@@ -95,6 +95,22 @@ async def test_two_persons_stand_for_a_loaded_bill_whose_channel_cannot_be_asked
 
 
 @pytest.mark.invariant("I4")
+async def test_keys_that_one_process_cannot_use_prove_nothing_while_another_one_asks(clerk: Clerk, rows: Rows) -> None:
+    """The installation's key is gone here alone: the account is told as unusable, and its channel is asked elsewhere."""
+    order = await clerk.order()
+    await rows.execute("UPDATE channel_account SET sealed_secrets = $1", b"sealed elsewhere")
+    run, words = (await clerk.compare([clerk.line(order)])).run.id, words_of(clerk)
+    assert (await words.propose(run, by="ann", reason="why")).silence == "account_unknown"
+    await rows.execute(HALF_AN_HOUR_AGO)
+    asked = "INSERT INTO account_health (account_id, folded_at, timely, missed, asked) VALUES ($1, now(), 0, 0, 1)"
+    await rows.execute(asked, clerk.account_id)
+    assert await refusal_of(words.confirm(run, by="bob")) == "channel_not_asked"
+    assert await state_of(rows, order) == ("paying", None)
+    await rows.execute("UPDATE account_health SET folded_at = now() - interval '1 hour'")
+    assert (await words.confirm(run, by="bob")).decisions == {"complete": 1}
+
+
+@pytest.mark.invariant("I4")
 async def test_no_person_stands_for_a_channel_that_answers_or_was_not_asked(clerk: Clerk, rows: Rows) -> None:
     order = await clerk.order()
     run = (await clerk.compare([clerk.line(order)])).run.id
