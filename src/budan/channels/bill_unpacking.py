@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from budan.channels.bill_texts import RowParts
-from budan.ports.bill import BillRefused, FetchedBill, Packing
+from budan.ports.bill import BillGivenUp, BillRefused, FetchedBill, Packing
 
 # Small enough for all that is done to a chunk to find it in the processor's cache.
 CHUNK_BYTES: Final = 1 << 18
@@ -86,7 +86,8 @@ def unpack(
 ) -> Unpacked:
     """Unpacks in constant memory; raises BillRefused for bytes that are not the channel's or no lines of text.
 
-    `parts_of` gives a row's parts by the header; None where it is unknown, and then nobody reads the rows.
+    Between two chunks of a bill that nobody wants any more it raises BillGivenUp. `parts_of` gives a row's
+    parts by the header; None where it is unknown, and then nobody reads the rows.
     """
     try:
         with _opened(bill, layout) as (stream, side):
@@ -94,6 +95,8 @@ def unpack(
             digests = _Digests(bill.sha1)
             with rows_path.open("wb") as rows:
                 for lines in _lines(digests.through(_chunks(stream, bytes_max=UNPACKED_BYTES_MAX)), layout, parting):
+                    if bill.is_given_up():
+                        raise BillGivenUp
                     rows.write(lines)
             digests.prove()
             return parting.result(rows_path, sha256=digests.sha256, side=side)

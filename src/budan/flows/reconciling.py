@@ -3,8 +3,9 @@
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -24,6 +25,7 @@ from budan.core.reconcile import (
     day_begin,
     tie_out,
 )
+from budan.flows.blocking import run_to_end, until_done
 from budan.flows.day_report import DayReport, read_report
 from budan.flows.judging import KINDS, Edges, Judge, Judged, Judgement, Lookups
 from budan.ports.bill import BILL_FAULTS, BillRefused, BillTables, FetchedBill, ReadBill
@@ -145,11 +147,11 @@ class Reconciliation:
     async def _matching(self) -> AsyncGenerator[tuple[Matching, Path]]:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         with TemporaryDirectory(prefix="reconcile-", dir=self._folder) as name:
-            matching = await asyncio.to_thread(Matching, folder=Path(name), threads=self._threads)
+            matching = await run_to_end(partial(Matching, folder=Path(name), threads=self._threads))
             try:
                 yield matching, Path(name)
             finally:
-                await asyncio.shield(asyncio.to_thread(matching.close))
+                await run_to_end(matching.close)
 
     async def _read_both(
         self, wish: BillWish, reader: BillReader, matching: Matching, folder: Path, *, progress: Progress
@@ -158,13 +160,14 @@ class Reconciliation:
         copied = asyncio.create_task(self._copy(wish, folder, progress=progress))
         try:
             progress("reading the bill")
-            digest = await asyncio.to_thread(self._read_bill, wish, reader, matching, folder)
+            reading = partial(self._read_bill, wish, reader, matching, folder)
+            digest = await run_to_end(reading, interrupt=matching.interrupt)
             paths = await copied
         finally:
             # Nothing writes into the folder any more when it is removed.
             copied.cancel()
-            await asyncio.wait([copied])
-        await asyncio.to_thread(matching.keep_ours, paths)
+            await until_done(copied)
+        await run_to_end(partial(matching.keep_ours, paths), interrupt=matching.interrupt)
         return digest
 
     def _read_bill(self, wish: BillWish, reader: BillReader, matching: Matching, folder: Path) -> bytes:
@@ -174,8 +177,9 @@ class Reconciliation:
         else:
             unpacked = folder / "unpacked"
             unpacked.mkdir(mode=0o700)
+            bill = replace(wish.bill, is_given_up=matching.is_given_up)
             try:
-                read = reader.read_bill(matching.tables, wish.bill, day=wish.day, folder=unpacked)
+                read = reader.read_bill(matching.tables, bill, day=wish.day, folder=unpacked)
             except BillRefused as refused:
                 raise Refused(BILL_FAULTS[refused.code], param="bill", detail=_where(refused)) from refused
             digest = bytes.fromhex(read.sha256)
@@ -230,8 +234,9 @@ class Reconciliation:
 
     async def _compare(self, matching: Matching, terms: Terms, *, is_partial: bool, progress: Progress) -> "_Compared":
         progress("comparing")
-        unequal = await asyncio.to_thread(_find_unequal, matching, terms)
-        theirs, ours = await asyncio.to_thread(matching.sum_theirs), await asyncio.to_thread(matching.sum_ours)
+        unequal = await run_to_end(partial(_find_unequal, matching, terms), interrupt=matching.interrupt)
+        theirs = await run_to_end(matching.sum_theirs, interrupt=matching.interrupt)
+        ours = await run_to_end(matching.sum_ours, interrupt=matching.interrupt)
         last_at = max((side.last_at for side in theirs if side.last_at is not None), default=None)
         progress(f"judging {len(unequal)} rows")
         edges = await self._edges(terms, part_until=last_at if is_partial else None)
@@ -265,7 +270,7 @@ class Reconciliation:
             return found
 
         async def lines(numbers: Sequence[int]) -> dict[int, LineNumbers]:
-            return await asyncio.to_thread(matching.list_numbers, numbers)
+            return await run_to_end(partial(matching.list_numbers, numbers), interrupt=matching.interrupt)
 
         return Lookups(trades=trades, refunds=refunds, sightings=sightings, lines=lines)
 

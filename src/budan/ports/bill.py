@@ -1,7 +1,7 @@
 """What flows know of a channel's bill: the file of a day, read into a table, and why one is refused."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import time, timedelta
 from enum import Enum
 from pathlib import Path
@@ -44,6 +44,14 @@ class BillRefused(Exception):  # noqa: N818 - an outcome of reading, named as th
         self.detail = detail
 
 
+class BillGivenUp(Exception):  # noqa: N818 - an outcome of reading, like the one above
+    """Whoever had the bill read wants it no more; nothing of it was loaded."""
+
+
+def _is_wanted_to_the_end() -> bool:
+    return False
+
+
 class Packing(Enum):
     """How the bytes of a bill lie in its file."""
 
@@ -54,11 +62,15 @@ class Packing(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FetchedBill:
-    """A bill on this machine's disk; `sha1` is the channel's word on its unpacked bytes, where the channel gives one."""
+    """A bill on this machine's disk; `sha1` is the channel's word on its unpacked bytes, where the channel gives one.
+
+    Who reads it asks `is_given_up` now and then, in its own thread, and where it is raises `BillGivenUp`.
+    """
 
     path: Path
     packing: Packing
     sha1: str | None = None
+    is_given_up: Callable[[], bool] = field(default=_is_wanted_to_the_end, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

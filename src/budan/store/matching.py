@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Event
 from typing import Any, Final, cast
 
 import duckdb
@@ -106,6 +107,16 @@ class Matching:
         )
         for name in _MACROS:
             self.tables.execute(_QUERIES[name].sql)
+        self._given_up = Event()
+
+    def interrupt(self) -> None:
+        """Break off what another thread does here: its statement fails. Between two it hits none: repeat it until the end."""
+        self._given_up.set()
+        self.tables.interrupt()
+
+    def is_given_up(self) -> bool:
+        """Whether somebody has interrupted."""
+        return self._given_up.is_set()
 
     def close(self) -> None:
         """Let go of the tables."""

@@ -1,11 +1,13 @@
 """A day of a bill against our books: each difference has its name, nobody invents one, and what can be is repaired."""
 
+import asyncio
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import asyncpg
+import duckdb
 import pytest
 
 from budan.cli.reconciling import sheet_cells
@@ -14,6 +16,8 @@ from budan.core.errors import Refused
 from budan.core.numbers import Environment
 from budan.flows.day_page import render_page
 from budan.flows.door import DoorItem
+from budan.flows.reconciling import BillWish
+from budan.ports.bill import BillTables, FetchedBill, Packing, ReadBill
 from integration.cli.commands import Typist
 from integration.reconcile.bills import Line, write_bill
 from integration.reconcile.clerk import Clerk, verdicts
@@ -135,6 +139,35 @@ async def test_a_number_of_another_environment_is_kept_and_shown_and_asks_nobody
     await clerk.compare([clerk.line(foreign)])
     assert (await clerk.differences())[foreign.trade_no].verdict == "other_environment"
     assert await rows.fetchval("SELECT count(*) FROM query_due WHERE due_at < 'infinity'") == 0
+
+
+async def test_a_comparison_that_is_given_up_ends_its_reading_before_it_removes_what_is_read(clerk: Clerk) -> None:
+    """A thread that went on would write into tables that are closed, and into a folder that is gone."""
+    begun, loop = asyncio.Event(), asyncio.get_running_loop()
+    left_behind: list[tuple[str, bool]] = []
+
+    class Reader:
+        def read_bill(self, tables: BillTables, bill: FetchedBill, *, day: date, folder: Path) -> ReadBill:
+            """A statement that takes hours."""
+            del day
+            loop.call_soon_threadsafe(begun.set)
+            try:
+                return tables.execute("SELECT sum(a.range ^ b.range) FROM range(10000000) AS a, range(10000000) AS b")
+            except duckdb.InterruptException as interrupted:
+                left_behind.append((str(interrupted)[:9], bill.is_given_up() and folder.is_dir()))
+                raise
+
+    bill = FetchedBill(path=clerk.folder / "bill.csv", packing=Packing.PLAIN)
+    wish = BillWish(account_id=clerk.account_id, day=clerk.day, bill=bill, origin="file")
+    comparing = asyncio.create_task(clerk.reconciliation.compare(wish, reader=Reader(), progress=lambda _: None))
+    await begun.wait()
+    for _ in range(2):
+        comparing.cancel()
+        await asyncio.sleep(0)
+    with pytest.raises(asyncio.CancelledError):
+        await comparing
+    assert left_behind == [("INTERRUPT", True)]
+    assert not [path for path in clerk.folder.rglob("reconcile-*") if path.exists()]
 
 
 async def test_the_same_bill_again_changes_nothing(clerk: Clerk, rows: Rows) -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from budan.channels.bill_unpacking import DIRECTORY_BYTES_MAX, Layout, Unpacked, unpack
-from budan.ports.bill import BillRefused, FetchedBill, Packing
+from budan.channels.bill_unpacking import CHUNK_BYTES, DIRECTORY_BYTES_MAX, Layout, Unpacked, unpack
+from budan.ports.bill import BillGivenUp, BillRefused, FetchedBill, Packing
 
 LAYOUT = Layout(
     head_lines=1, foot_lines=1, member=lambda name: name == "bill.csv", side_member=lambda name: name == "side.csv"
@@ -85,3 +85,13 @@ def test_a_name_that_is_no_text_refuses_the_archive(tmp_path: Path) -> None:
     with pytest.raises(BillRefused) as refused:
         unpacked(spoilt, tmp_path)
     assert refused.value.code == "packing"
+
+
+def test_a_bill_that_nobody_wants_any_more_is_unpacked_no_further(tmp_path: Path) -> None:
+    """Twelve gigabytes would be written for a process that is about to end."""
+    (tmp_path / "bill").write_bytes(b"head\n" + b"row\n" * 500_000 + b"foot\n")
+    answers = iter([False, True])
+    bill = FetchedBill(path=tmp_path / "bill", packing=Packing.PLAIN, is_given_up=lambda: next(answers))
+    with pytest.raises(BillGivenUp):
+        unpack(bill, LAYOUT, rows_path=tmp_path / "rows", parts_of=lambda _: None)
+    assert (tmp_path / "rows").stat().st_size < CHUNK_BYTES
