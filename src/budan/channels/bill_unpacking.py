@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from budan.channels.bill_texts import RowParts
-from budan.ports.bill import BillGivenUp, BillRefused, FetchedBill, Packing
+from budan.ports.bill import BillGivenUp, BillRefused, FetchedBill, Packing, room_on_disk
 
 # Small enough for all that is done to a chunk to find it in the processor's cache.
 CHUNK_BYTES: Final = 1 << 18
@@ -97,6 +97,8 @@ def unpack(
                 for lines in _lines(digests.through(_chunks(stream, bytes_max=UNPACKED_BYTES_MAX)), layout, parting):
                     if bill.is_given_up():
                         raise BillGivenUp
+                    if room_on_disk(rows_path.parent) < len(lines):
+                        raise BillRefused("no_room", detail="the disk has nothing left but its reserve")
                     rows.write(lines)
             digests.prove()
             return parting.result(rows_path, sha256=digests.sha256, side=side)

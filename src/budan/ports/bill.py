@@ -1,5 +1,6 @@
 """What flows know of a channel's bill: the file of a day, read into a table, and why one is refused."""
 
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import time, timedelta
@@ -26,7 +27,10 @@ BILL_FAULTS: Final[Mapping[str, str]] = {
     "row_fields": "bill_row_fields",
     "row_value": "bill_row_value",
     "row_repeated": "bill_row_repeated",
+    "no_room": "bill_no_room",
 }
+# What bills leave of a disk: the database may lie on the same one, and writes so much of its log between two checkpoints.
+DISK_RESERVE_BYTES: Final = 2**30
 
 
 class BillRefused(Exception):  # noqa: N818 - an outcome of reading, named as the reader meets it
@@ -50,6 +54,11 @@ class BillGivenUp(Exception):  # noqa: N818 - an outcome of reading, like the on
 
 def _is_wanted_to_the_end() -> bool:
     return False
+
+
+def room_on_disk(folder: Path) -> int:
+    """How many bytes bills may write beside a folder now; 0 where no more than the reserve is free."""
+    return max(0, shutil.disk_usage(folder).free - DISK_RESERVE_BYTES)
 
 
 class Packing(Enum):

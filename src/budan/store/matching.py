@@ -9,6 +9,7 @@ from typing import Any, Final, cast
 
 import duckdb
 
+from budan.ports.bill import room_on_disk
 from budan.store.queries import Query, Rows, queries_of
 
 # A whole bill's keys and amounts fit below it on disk; what does not fit in memory is written beside the bill.
@@ -96,6 +97,7 @@ class Matching:
                 "memory_limit": f"{MEMORY_MB}MB",
                 "threads": str(threads),
                 "temp_directory": str(folder / "spill"),
+                "max_temp_directory_size": f"{room_on_disk(folder) // 2**20}MiB",
                 "preserve_insertion_order": "true",
                 # What is written here is read a few times: looking for the best compression would cost more.
                 "force_compression": "uncompressed",

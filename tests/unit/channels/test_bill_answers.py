@@ -1,17 +1,20 @@
 import json
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
 from budan.channels.alipay import mapping as alipay
 from budan.channels.alipay.mapping import Proof
-from budan.channels.bill_fetching import kept_if_fetched, packing_of, second_call
+from budan.channels.bill_fetching import download, kept_if_fetched, packing_of, second_call
 from budan.channels.wechat_v2 import mapping as wechat_v2
 from budan.channels.wechat_v3 import mapping as wechat_v3
 from budan.channels.wechat_v3.messages import BillPlace, bill_path
 from budan.ports.bill import BillAnswer, BillNotYet, BillUnfetched, FetchedBill, NoBill, Packing
 from budan.wire.errors import BadAnswer, NoAnswer, NotSent, WireError
+from budan.wire.http import BodySink, HttpAnswer, HttpClient
 from budan.wire.wechat_v3 import Verdict
 from unit.channels.bills import DAY
 from unit.channels.builders import a_call
@@ -127,3 +130,50 @@ def test_a_files_packing_is_seen_by_its_own_mark() -> None:
         Packing.PLAIN,
         Packing.PLAIN,
     ]
+
+
+class FillingHttp:
+    """Sends two parts of a body; the disk fills up between them, and the client says so as it says of any file."""
+
+    def __init__(self, fill: Callable[[], None]) -> None:
+        self._fill = fill
+        self.requests = 0
+
+    async def request(self, *, body_to: BodySink | None = None, **_: Any) -> HttpAnswer:
+        """See HttpClient.request."""
+        self.requests += 1
+        assert body_to is not None
+        body_to(b"part")
+        self._fill()
+        try:
+            body_to(b"part")
+        except OSError as error:
+            raise BadAnswer("answer's body could not be kept") from error
+        return HttpAnswer(status=200, headers={}, body=b"")
+
+
+async def test_a_download_stops_where_the_disk_has_nothing_left_but_its_reserve(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full disk stops the database beside it; nothing is asked for where there is no room from the first."""
+    into = tmp_path / "bill"
+    http = FillingHttp(lambda: monkeypatch.setattr("budan.ports.bill.DISK_RESERVE_BYTES", 2**62))
+
+    async def attempt() -> BillAnswer:
+        await download(
+            cast("HttpClient", http),
+            method="GET",
+            url="https://x/",
+            headers={},
+            body=b"",
+            into=into,
+            call=a_call(),
+            monotonic_s=lambda: 0.0,
+        )
+        return FetchedBill(path=into, packing=Packing.PLAIN)
+
+    for sent in (True, False):
+        answer = await kept_if_fetched(into, attempt)
+        assert isinstance(answer, BillUnfetched)
+        assert (answer.code, answer.sent, http.requests) == ("bill_no_room", sent, 1)
+        assert not into.exists()

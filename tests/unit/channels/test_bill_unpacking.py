@@ -95,3 +95,14 @@ def test_a_bill_that_nobody_wants_any_more_is_unpacked_no_further(tmp_path: Path
     with pytest.raises(BillGivenUp):
         unpack(bill, LAYOUT, rows_path=tmp_path / "rows", parts_of=lambda _: None)
     assert (tmp_path / "rows").stat().st_size < CHUNK_BYTES
+
+
+def test_a_bill_stops_where_the_disk_has_nothing_left_but_its_reserve(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full disk stops the database beside it, and with it every payment."""
+    monkeypatch.setattr("budan.ports.bill.DISK_RESERVE_BYTES", 2**62)
+    with pytest.raises(BillRefused) as refused:
+        unpacked(archive({"bill.csv": BILL}), tmp_path)
+    assert refused.value.code == "no_room"
+    assert (tmp_path / "rows").stat().st_size == 0
