@@ -50,7 +50,8 @@ def losses_report(*, day: date, as_csv: bool, as_html: bool, settings: Settings,
     tally = run_async(_tally(settings, day))
     if as_json:
         counts = {"day": day, "paid": tally.paid, "lost": tally.lost, "unexplained": tally.unexplained}
-        print_json(counts | {"whole": _figures(tally), "counts": [asdict(row) for row in tally.counts()]})
+        rows = {"counts": [asdict(row) for row in tally.counts()], "outages": [asdict(row) for row in tally.outages]}
+        print_json(counts | {"whole": _figures(tally)} | rows)
     elif as_html:
         click.echo(render_losses_page(tally, day=day, environment=settings.environment))
     else:

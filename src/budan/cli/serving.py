@@ -7,7 +7,8 @@ import uvloop
 
 from budan.cli.frame import begin_role, database_dsn, with_settings
 from budan.cli.settings import PROCESS_SETTINGS, Settings
-from budan.cli.wiring import open_database, open_flows
+from budan.cli.wiring import be_present, open_database, open_flows
+from budan.core.gap import Role
 from budan.host.readiness import tell_ready
 from budan.web.asgi import build_app
 from budan.web.serve import serve as serve_http
@@ -25,6 +26,10 @@ def serve(*, settings: Settings) -> None:
 async def _serve(settings: Settings) -> None:
     host, port = settings.listen
     wallet_url = settings.text("sandbox_url") or None
-    async with open_database(settings, dsn=database_dsn(settings)) as opened, open_flows(opened) as flows:
+    async with (
+        open_database(settings, dsn=database_dsn(settings)) as opened,
+        open_flows(opened) as flows,
+        be_present(opened, Role.SERVE),
+    ):
         app = build_app(flows, wallet_url=wallet_url)
         await serve_http(app, host=host, port=port, on_ready=tell_ready, trusted_proxies=settings.trusted_proxies)

@@ -26,6 +26,7 @@ from budan.cli.mail_settings import parse_mail
 from budan.cli.secret_keys import InstanceKeys, load_keys
 from budan.cli.settings import Settings
 from budan.core.errors import Refused
+from budan.core.gap import Role
 from budan.core.numbers import AccountId
 from budan.flows.account_desk import AccountDesk, ask_for_nothing, open_account
 from budan.flows.administering import Administration
@@ -61,6 +62,7 @@ from budan.flows.nightly import NIGHTLY, Nightly
 from budan.flows.notices import Notices
 from budan.flows.payers import Payers
 from budan.flows.paying import Payments
+from budan.flows.presence import Presence
 from budan.flows.reading import Reading
 from budan.flows.reconcile_job import RECONCILE, BillTools, Reconcile
 from budan.flows.reconciling import READERS, Reconciliation
@@ -236,6 +238,13 @@ async def open_flows(opened: Opened) -> AsyncGenerator[Flows]:
             day_books=DayBooks(database=database, bills=build_bill_days(opened)),
             books_links=BooksLinks(secret=opened.keys.cashier_key, clock=clock),
         )
+
+
+@asynccontextmanager
+async def be_present(opened: Opened, role: Role) -> AsyncGenerator[None]:
+    """Says each second that this process is here, until the block is left."""
+    async with _running(Presence(database=opened.database, role=role).keep()):
+        yield
 
 
 @asynccontextmanager

@@ -9,7 +9,8 @@ import uvloop
 
 from budan.cli.frame import begin_role, database_dsn, with_settings
 from budan.cli.settings import PROCESS_SETTINGS, Settings
-from budan.cli.wiring import open_database, open_flows, open_workers
+from budan.cli.wiring import be_present, open_database, open_flows, open_workers
+from budan.core.gap import Role
 from budan.host.readiness import tell_ready
 from budan.telemetry import metrics
 from budan.workers.run import run_workers
@@ -36,6 +37,7 @@ async def _work(settings: Settings) -> None:
         open_database(settings, dsn=database_dsn(settings)) as opened,
         open_flows(opened) as flows,
         open_workers(opened, flows) as workers,
+        be_present(opened, Role.WORKER),
     ):
         if settings.metrics_listen is not None:
             stack.callback(metrics.serve(*settings.metrics_listen))

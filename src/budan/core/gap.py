@@ -1,6 +1,7 @@
 """Where a paid order lost its time, and who lost it (docs/design.md section 12)."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import Enum
 
@@ -11,7 +12,7 @@ GAP_NAMED_FROM = timedelta(seconds=5)
 
 
 class GapCause(Enum):
-    """Who lost the time, as far as the order's own rows tell."""
+    """Who lost the time, as far as what is written down tells."""
 
     NOTICE_MISSING = "notice_missing"
     NOTICE_LATE = "notice_late"
@@ -19,6 +20,28 @@ class GapCause(Enum):
     REPLY_MISSING = "reply_missing"
     OUR_QUEUE = "our_queue"
     MERCHANT_ENDPOINT = "merchant_endpoint"
+    WE_WERE_DOWN = "we_were_down"
+    DATABASE_AWAY = "database_away"
+
+
+class Role(Enum):
+    """Who of ours can be away: what answers over HTTP, and what does what is due."""
+
+    SERVE = "serve"
+    WORKER = "worker"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outage:
+    """A stretch in which no process of a role reached the database; `cause` says whether any was there and tried."""
+
+    role: Role
+    cause: GapCause
+    began_at: datetime
+    ended_at: datetime
+
+    def __post_init__(self) -> None:
+        assert self.cause in {GapCause.WE_WERE_DOWN, GapCause.DATABASE_AWAY}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,10 +75,31 @@ class Gap:
     seconds: float
 
 
-def name_gap(milestones: Milestones, *, now: datetime) -> Gap | None:
-    """The longest wait with its cause, or None where nobody waited long. The channel's clock may run ahead of ours."""
+def name_gap(milestones: Milestones, *, outages: Sequence[Outage], now: datetime) -> Gap | None:
+    """The longest wait with its cause, or None where nobody waited long. The channel's clock may run ahead of ours.
+
+    Who lost the time is whoever was away: through half of the wait or more, or when the channel would have told us.
+    """
     gaps = [gap for gap in _waits(milestones, now=now) if gap.seconds >= GAP_NAMED_FROM.total_seconds()]
-    return max(gaps, key=lambda gap: gap.seconds, default=None)
+    longest = max(gaps, key=lambda gap: gap.seconds, default=None)
+    if longest is None:
+        return None
+    is_unheard = longest.began_at == milestones.paid_at
+    away = max(outages, key=lambda outage: _shared_s(longest, outage, now=now), default=None)
+    if away is not None and _shared_s(longest, away, now=now) * 2 >= longest.seconds:
+        return replace(longest, cause=away.cause)
+    missed_by = next((outage for outage in outages if is_unheard and _has_missed(outage, longest)), None)
+    return longest if missed_by is None else replace(longest, cause=missed_by.cause)
+
+
+def _shared_s(gap: Gap, outage: Outage, *, now: datetime) -> float:
+    return (min(gap.ended_at or now, outage.ended_at) - max(gap.began_at, outage.began_at)).total_seconds()
+
+
+def _has_missed(outage: Outage, gap: Gap) -> bool:
+    """Whether nobody was there to take the notice, which channels send within seconds of a payment."""
+    is_there = outage.began_at < gap.began_at + GAP_NAMED_FROM and outage.ended_at > gap.began_at
+    return outage.role is Role.SERVE and is_there
 
 
 def _waits(milestones: Milestones, *, now: datetime) -> list[Gap]:

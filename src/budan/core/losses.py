@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from budan.core.gap import Outage
+
 UNEXPLAINED = "unexplained"
 
 
@@ -29,9 +31,10 @@ class LossCount:
 
 @dataclass(slots=True, kw_only=True)
 class LossTally:
-    """Counts while they are read."""
+    """Counts while they are read. `outages` are the stretches in which we were away, newest first."""
 
     paid: int = 0
+    outages: Sequence[Outage] = ()
     seconds: dict[tuple[str, str], list[float]] = field(default_factory=dict[tuple[str, str], list[float]])
     orders: dict[tuple[str, str], int] = field(default_factory=dict[tuple[str, str], int])
 

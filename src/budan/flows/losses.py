@@ -1,14 +1,15 @@
 """The lost-order report of a time: which paid orders were late or found by us, who lost them, and when they were whole."""
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Final
 
-from budan.core.gap import GAP_NAMED_FROM, GapCause, Milestones, name_gap
+from budan.core.gap import GAP_NAMED_FROM, GapCause, Milestones, Outage, name_gap
 from budan.core.losses import UNEXPLAINED, Loss, LossTally
 from budan.core.numbers import BEIJING, Environment, MerchantId, trade_number
+from budan.flows.presence import list_outages
 from budan.ports.channel import Method, direction_of
 from budan.store import losses as stored
 from budan.store.database import Database
@@ -51,6 +52,8 @@ class Losses:
         """The orders that became paid in a time, counted by channel and cause."""
         tally = LossTally()
         async with self._bulk() as database:
+            async with database.reading() as transaction:
+                tally.outages = await list_outages(transaction, since=since, until=until)
             for begin, end in _slices(since, until, HOUR):
                 paid = await _count(database, begin, end)
                 tally.paid += paid
@@ -77,9 +80,12 @@ class Losses:
         async with database.reading() as transaction:
             now = await transaction.clock()
             rows = await stored.list_losses(transaction, since=since, until=until, late_after_s=late_after_s)
-        return [self._line(row, now=now) for row in rows]
+            # What is completed today may have waited since last week.
+            first = min((row.paid_at or row.learned_at for row in rows), default=since)
+            outages = await list_outages(transaction, since=first, until=now) if rows else []
+        return [self._line(row, outages=outages, now=now) for row in rows]
 
-    def _line(self, row: LossRow, *, now: datetime) -> LossLine:
+    def _line(self, row: LossRow, *, outages: Sequence[Outage], now: datetime) -> LossLine:
         order_no = trade_number(
             environment=self._environment,
             lane=row.lane,
@@ -94,7 +100,7 @@ class Losses:
             channel=row.channel,
             amount_minor=row.amount_minor,
             currency=row.currency,
-            cause=name_cause(row, now=now),
+            cause=name_cause(row, outages=outages, now=now),
             learned_source=row.learned_source,
             paid_at=row.paid_at,
             learned_at=row.learned_at,
@@ -104,7 +110,7 @@ class Losses:
         )
 
 
-def name_cause(row: LossRow, *, now: datetime) -> str:
+def name_cause(row: LossRow, *, outages: Sequence[Outage], now: datetime) -> str:
     """Who lost an order: its longest wait tells, else its remedy; nothing tells it of one that is `unexplained`."""
     gap = name_gap(
         Milestones(
@@ -119,6 +125,7 @@ def name_cause(row: LossRow, *, now: datetime) -> str:
             told_at=row.told_at,
             taken_at=row.taken_at,
         ),
+        outages=outages,
         now=now,
     )
     if gap is not None:

@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from html import escape
 from typing import Final
 
+from budan.core.gap import Outage
 from budan.core.losses import LossCount, LossTally
 from budan.core.money import CURRENCY_EXPONENTS
 from budan.core.numbers import Environment, trade_number
@@ -110,12 +111,14 @@ def losses_text(tally: LossTally, *, day: date) -> list[str]:
     lines = [losses_title(tally, day=day)]
     if tally.lost:
         lines += ["  " + "  ".join(cells) for cells in (_LOSS_COLUMNS, *_loss_rows(tally))]
+    lines += ["  away: " + "  ".join(_outage_cells(outage)) for outage in tally.outages]
     return lines
 
 
 def losses_html(tally: LossTally, *, day: date) -> str:
     """The same as a part of a page."""
-    return f"<h2>{escape(losses_title(tally, day=day))}</h2>{_table(_LOSS_COLUMNS, _loss_rows(tally))}"
+    away = _table(_OUTAGE_COLUMNS, [_outage_cells(outage) for outage in tally.outages]) if tally.outages else ""
+    return f"<h2>{escape(losses_title(tally, day=day))}</h2>{_table(_LOSS_COLUMNS, _loss_rows(tally))}{away}"
 
 
 def render_losses_page(tally: LossTally, *, day: date, environment: Environment) -> str:
@@ -128,6 +131,13 @@ def render_losses_page(tally: LossTally, *, day: date, environment: Environment)
 
 
 _LOSS_COLUMNS: Final = ("channel", "cause", "orders", "recover p50 s", "p99 s", "max s")
+_OUTAGE_COLUMNS: Final = ("away", "from", "to", "seconds", "cause")
+
+
+def _outage_cells(outage: Outage) -> tuple[str, ...]:
+    seconds = (outage.ended_at - outage.began_at).total_seconds()
+    moments = (f"{moment.astimezone(UTC):%F %TZ}" for moment in (outage.began_at, outage.ended_at))
+    return (outage.role.value, *moments, f"{seconds:.1f}", outage.cause.value)
 
 
 def _loss_rows(tally: LossTally) -> list[tuple[str, ...]]:

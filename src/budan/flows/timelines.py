@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import assert_never
 
 from budan.core.errors import Refused
-from budan.core.gap import Gap, Milestones, name_gap
+from budan.core.gap import Gap, Milestones, Outage, name_gap
 from budan.core.numbers import (
     AccountId,
     BadNumber,
@@ -23,6 +23,7 @@ from budan.core.numbers import (
 )
 from budan.core.order import OrderState
 from budan.flows.moments import Moment, OrderRows, list_moments
+from budan.flows.presence import list_outages
 from budan.ports.channel import Method, direction_of
 from budan.store import acts, directory
 from budan.store import reading as stored_reading
@@ -210,13 +211,14 @@ class Timelines:
             trades = (await stored_reading.list_trades(transaction, [key])).get(key, [])
             rows = await _read_rows(transaction, key)
             rejected_at = await _find_rejected(transaction, order, trades)
+            outages = await _list_outages(transaction, order, now=now)
         return OrderTimeline(
             order_no=self._number(order, attempt=0),
             order=order,
             trades=tuple(self._trade_line(order, trade) for trade in trades),
             rows=rows,
             moments=tuple(list_moments(order, trades, rows)),
-            gap=_name_gap(order, trades, rows, rejected_at=rejected_at, now=now),
+            gap=_name_gap(order, trades, rows, rejected_at=rejected_at, outages=outages, now=now),
             cut=rows.cut(CHILD_ROWS_MAX),
         )
 
@@ -287,12 +289,19 @@ async def _find_rejected(transaction: Transaction, order: WholeOrder, trades: Se
     return await stored.find_first_rejected(transaction, paying.account_id, since=order.paid_at, until=order.learned_at)
 
 
+async def _list_outages(transaction: Transaction, order: WholeOrder, *, now: datetime) -> Sequence[Outage]:
+    """When we were away while a paid order waited."""
+    since = order.paid_at or order.learned_at
+    return [] if since is None else await list_outages(transaction, since=since, until=now)
+
+
 def _name_gap(
     order: WholeOrder,
     trades: Sequence[TradeRow],
     rows: OrderRows,
     *,
     rejected_at: datetime | None,
+    outages: Sequence[Outage],
     now: datetime,
 ) -> Gap | None:
     """Where a paid order lost its time; an order that is not paid has none yet."""
@@ -317,5 +326,6 @@ def _name_gap(
             told_at=min(left_at, default=None),
             taken_at=max(taken_at) if told and len(taken_at) == len(told) else None,
         ),
+        outages=outages,
         now=now,
     )

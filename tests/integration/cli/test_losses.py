@@ -77,3 +77,32 @@ async def test_a_days_lost_and_late_orders_are_told_by_channel_and_cause(
         *("notice_rejected", "notice_rejected", "unexplained"),
     ]
     assert set(lines) == set(causes)
+
+
+async def test_an_order_that_was_paid_while_we_were_away_is_our_own_loss(
+    stage: Stage, rows: Rows, typist: Typist
+) -> None:
+    """Finance would else call the channel for a notice that it sent, to nobody."""
+    merchant = await stage.add_merchant()
+    before = await pay(stage, merchant, ago_s=600.0, source=Source.QUERY)
+    down = await pay(stage, merchant, ago_s=60.0, source=Source.QUERY)
+    await rows.execute(
+        """
+        INSERT INTO outage (role, began_at, ended_at, cause)
+        VALUES ('serve', now() - interval '70 seconds', now() - interval '40 seconds', 'database_away')
+        """
+    )
+    await rows.execute("INSERT INTO presence (role, seen_at) VALUES ('worker', now() - interval '90 seconds')")
+    day = beijing_day(await rows.fetchval("SELECT min(booked_at) FROM posting"))
+    found = await typist.json("remedies", "report", "--day", str(day))
+    away = [(row["role"], row["cause"]) for row in found["outages"]]
+    assert away == [("serve", "database_away"), ("worker", "we_were_down")], "the second one goes on"
+    shown = await typist.type("remedies", "report", "--day", str(day), "--csv")
+    causes = {line["order"]: line["cause"] for line in csv.DictReader(shown.out.splitlines())}
+    assert causes == {before.order_no: "notice_missing", down.order_no: "we_were_down"}
+    told = await typist.json("orders", "show", down.order_no)
+    assert told["gap"]["cause"] == "we_were_down"
+    text = (await typist.type("remedies", "report", "--day", str(day))).out
+    assert "away: serve" in text
+    html = (await typist.type("remedies", "report", "--day", str(day), "--html")).out
+    assert "<td>database_away</td>" in html

@@ -1,7 +1,7 @@
 from pathlib import Path
 
 from budan.web.routes import ROUTES
-from integration.web.cuttable import cuttable
+from integration.cuttable import cuttable
 from integration.web.house import House, SandboxSide, an_order, open_house
 
 

@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from budan.core.gap import Gap, GapCause, Milestones, name_gap
+from budan.core.gap import Gap, GapCause, Milestones, Outage, Role, name_gap
 from budan.core.trade import Direction
 
 PAID_AT = datetime(2026, 1, 5, 4, 0, tzinfo=UTC)
@@ -13,7 +13,7 @@ def after(seconds: float) -> datetime:
     return PAID_AT + timedelta(seconds=seconds)
 
 
-def the_gap(**changes: Any) -> Gap | None:
+def the_gap(*outages: Outage, **changes: Any) -> Gap | None:
     """Of a payment that was told, completed and taken within a second, less what `changes` say; now is an hour later."""
     parts = {
         "direction": Direction.C2B,
@@ -27,7 +27,11 @@ def the_gap(**changes: Any) -> Gap | None:
         "told_at": after(0.7),
         "taken_at": after(0.9),
     }
-    return name_gap(Milestones(**(parts | changes)), now=after(3_600))
+    return name_gap(Milestones(**(parts | changes)), outages=outages, now=after(3_600))
+
+
+def away(began_s: float, ended_s: float, *, role: Role = Role.SERVE, cause: GapCause = GapCause.WE_WERE_DOWN) -> Outage:
+    return Outage(role=role, cause=cause, began_at=after(began_s), ended_at=after(ended_s))
 
 
 LATE = {"completed_at": after(61), "told_at": after(61.1), "taken_at": after(61.2)}
@@ -105,3 +109,41 @@ def test_the_longest_wait_is_the_one_that_is_named() -> None:
     )
     assert gap is not None
     assert gap.cause is GapCause.MERCHANT_ENDPOINT
+
+
+UNHEARD = {"learned_at": after(60), "learned_source": "query", "noticed_at": None}
+
+
+@pytest.mark.parametrize(
+    ("outages", "changes", "cause"),
+    [
+        # Nobody was there to take the notice, and we asked for long afterwards.
+        ([away(-30, 10)], UNHEARD, GapCause.WE_WERE_DOWN),
+        ([away(3, 10, cause=GapCause.DATABASE_AWAY)], UNHEARD, GapCause.DATABASE_AWAY),
+        # The notice should have come before, or was due only after.
+        ([away(20, 40)], UNHEARD, GapCause.NOTICE_MISSING),
+        ([away(-30, 0)], UNHEARD, GapCause.NOTICE_MISSING),
+        # Workers take no notices: without them nobody asks, and that is most of this wait or little of it.
+        ([away(-30, 10, role=Role.WORKER)], UNHEARD, GapCause.NOTICE_MISSING),
+        ([away(20, 55, role=Role.WORKER)], UNHEARD, GapCause.WE_WERE_DOWN),
+        # The one that took the most of it has lost it.
+        (
+            [away(10, 45, role=Role.WORKER, cause=GapCause.DATABASE_AWAY), away(50, 55)],
+            UNHEARD,
+            GapCause.DATABASE_AWAY,
+        ),
+        # What we knew and could not write down, or could not tell.
+        ([away(0, 59, cause=GapCause.DATABASE_AWAY)], {}, GapCause.DATABASE_AWAY),
+        ([away(0, 61)], {"completed_at": after(0.6), "told_at": None, "taken_at": None}, GapCause.OUR_QUEUE),
+        ([away(0, 3_000)], {"completed_at": after(0.6), "told_at": None, "taken_at": None}, GapCause.WE_WERE_DOWN),
+    ],
+)
+def test_time_in_which_we_were_away_is_ours(outages: list[Outage], changes: dict[str, Any], cause: GapCause) -> None:
+    """A channel that sent its notice to nobody has lost nothing, and is not to be called."""
+    gap = the_gap(*outages, **(LATE | changes))
+    assert gap is not None
+    assert gap.cause is cause
+
+
+def test_a_time_away_in_which_nobody_waited_is_no_gap() -> None:
+    assert the_gap(away(0, 20)) is None

@@ -1,0 +1,74 @@
+"""Nobody can write down that they are away; whoever comes back does, so that no channel is blamed for our own absence."""
+
+import asyncio
+from datetime import timedelta
+
+import asyncpg
+import pytest
+
+from budan.core.errors import StoreUnavailable
+from budan.core.gap import GapCause, Role
+from budan.flows.presence import AWAY_FROM_S, Presence
+from budan.store.database import Database
+from integration.cuttable import cuttable
+from stage import Stage
+
+AWAY_S = AWAY_FROM_S * 12
+
+
+async def put_back(rows: asyncpg.Connection, *, by_s: float = AWAY_S) -> None:
+    """Whoever was last here was it so long ago."""
+    await rows.execute("UPDATE presence SET seen_at = seen_at - make_interval(secs => $1)", by_s)
+
+
+async def written(rows: asyncpg.Connection) -> list[tuple[str, str, timedelta]]:
+    found = await rows.fetch("SELECT role, cause, ended_at - began_at AS lasted FROM outage ORDER BY began_at")
+    return [(row["role"], row["cause"], row["lasted"]) for row in found]
+
+
+async def test_the_first_who_comes_back_writes_down_since_when_nobody_was_there(
+    stage: Stage, rows: asyncpg.Connection
+) -> None:
+    """All of them come back in the same moment after a machine's restart, and that is one outage."""
+    processes = [Presence(database=stage.opened.database, role=Role.SERVE) for _ in range(8)]
+    await Presence(database=stage.opened.database, role=Role.WORKER).see()
+    await asyncio.gather(*(process.see() for process in processes))
+    assert await written(rows) == []
+    await put_back(rows)
+    await asyncio.gather(*(process.see() for process in processes))
+    ((role, cause, lasted),) = await written(rows)
+    assert (role, cause) == ("serve", "we_were_down")
+    assert timedelta(seconds=AWAY_S) <= lasted < timedelta(seconds=AWAY_S * 2)
+
+
+async def test_a_restart_is_no_outage(stage: Stage, rows: asyncpg.Connection) -> None:
+    presence = Presence(database=stage.opened.database, role=Role.WORKER)
+    await presence.see()
+    await put_back(rows, by_s=AWAY_FROM_S / 2)
+    await presence.see()
+    assert await written(rows) == []
+
+
+async def test_a_process_that_was_there_and_could_not_write_blames_the_database(
+    rows: asyncpg.Connection, database_dsn: str
+) -> None:
+    async with cuttable(database_dsn) as (line, dsn):
+        database = await Database.connect(dsn)
+        try:
+            presence = Presence(database=database, role=Role.SERVE)
+            await presence.see()
+            line.cut()
+            with pytest.raises(StoreUnavailable):
+                await presence.see()
+            line.mend()
+            await put_back(rows)
+            await presence.see()
+            await put_back(rows)
+            await presence.see()
+        finally:
+            await database.close()
+    # What was away the second time is another story: it had got through before.
+    assert sorted(cause for _, cause, _ in await written(rows)) == [
+        GapCause.DATABASE_AWAY.value,
+        GapCause.WE_WERE_DOWN.value,
+    ]
