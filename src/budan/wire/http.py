@@ -2,9 +2,10 @@
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final, Protocol
+
+import msgspec
 
 from budan.wire.errors import NotSent
 
@@ -24,9 +25,11 @@ _PORT_MAX: Final = 65_535
 BodySink = Callable[[bytes], object]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HttpAnswer:
-    """A complete answer; header names are lower case, a repeated header's values are joined by a comma."""
+class HttpAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """A complete answer; header names are lower case, a repeated header's values are joined by a comma.
+
+    A struct, because a sweep makes ten thousand a second: a dataclass costs four times as much.
+    """
 
     status: int
     headers: Mapping[str, str]
@@ -64,8 +67,7 @@ class HttpClient(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(msgspec.Struct, frozen=True, kw_only=True):
     """Where a request goes: `host` without brackets, `authority` as the Host header says it."""
 
     scheme: str
@@ -104,14 +106,24 @@ def request_headers(*, method: str, target: Target, headers: Mapping[str, str], 
     if body or method not in {"GET", "DELETE"}:
         sent["Content-Length"] = str(len(body))
     for name, value in headers.items():
-        if _HEADER_NAME.fullmatch(name) is None or not (value.isascii() and value.isprintable()):
+        if not (value.isascii() and value.isprintable()):
             raise NotSent("header holds what may not be sent")
-        if name.lower() in _RESERVED_HEADERS:
-            raise NotSent(f"header {name} is set by the client itself")
+        _refuse_header(name)
         sent[name] = value
     return sent
 
 
+# A few dozen names are all that is ever sent.
+@lru_cache(maxsize=256)
+def _refuse_header(name: str) -> None:
+    """Raises `NotSent`, which is not remembered, for a name that a caller may not send."""
+    if _HEADER_NAME.fullmatch(name) is None:
+        raise NotSent("header holds what may not be sent")
+    if name.lower() in _RESERVED_HEADERS:
+        raise NotSent(f"header {name} is set by the client itself")
+
+
 def is_plain(headers: Mapping[str, str]) -> bool:
     """Whether an answer's body is the bytes themselves and not an encoding that nobody asked for."""
-    return headers.get("content-encoding", "identity").strip().lower() in {"", "identity"}
+    encoding = headers.get("content-encoding")
+    return encoding is None or encoding.strip().lower() in {"", "identity"}

@@ -38,6 +38,8 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._answer: asyncio.Future[HttpAnswer] | None = None
         self._is_spoilt = False
+        # One for all answers: whatever would leave it in the middle of a message ends the connection.
+        self._parser = httptools.HttpResponseParser(self)
         self._start_answer()
         self._body_bytes_max = 0
         self._body_to: BodySink | None = None
@@ -164,7 +166,6 @@ class Connection(asyncio.Protocol):
             self._fail(BadAnswer("answer's body could not be kept"))
 
     def _start_answer(self) -> None:
-        self._parser = httptools.HttpResponseParser(self)
         self._headers: dict[str, str] = {}
         self._body: list[bytes] = []
         self._body_length = -1

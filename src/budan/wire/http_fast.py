@@ -59,7 +59,7 @@ class FastHttpClient:
         deadline = now + timeout_s
         send_until = deadline if send_within_s is None else min(deadline, now + send_within_s)
         pool = self._pool(target, connect_to, loop=loop)
-        connection = await pool.take(send_until=send_until)
+        connection = pool.take_idle() or await pool.open_or_wait(send_until=send_until)
         try:
             if self._is_closed:
                 connection.abort()
@@ -151,13 +151,17 @@ class _Pool:
         """Whether nothing is open, being opened or waited for."""
         return self._slots_taken == 0 and not self._waiting
 
-    async def take(self, *, send_until: float) -> Connection:
-        """A usable connection, the latest used first; NotSent when there is none until then."""
+    def take_idle(self) -> Connection | None:
+        """A usable connection that nobody uses, the latest used first."""
         while self._idle:
             connection = self._idle.pop()
             if connection.is_usable:
                 return connection
             self._drop(connection)
+        return None
+
+    async def open_or_wait(self, *, send_until: float) -> Connection:
+        """A usable connection where none is idle: a fresh one or the next that is given back; NotSent after then."""
         try:
             async with asyncio.timeout_at(send_until):
                 return await self._open_or_wait()
