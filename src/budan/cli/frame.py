@@ -16,6 +16,8 @@ from budan.cli.settings import SETTINGS, Settings, load_settings
 from budan.core.errors import Refused, StoreUnavailable
 from budan.host import embedded
 from budan.host.errors import DatabaseNotStarted
+from budan.host.memory import spare_what_is_built
+from budan.host.readiness import tell_ready
 from budan.telemetry import metrics
 from budan.telemetry.log import configure_logging
 
@@ -92,6 +94,12 @@ def begin_role(settings: Settings, role: str) -> None:
         raise Refused("setting_malformed", param="log_level", detail="debug, info, warning or error")
     metrics.BUILD.info({"version": version("budan"), "part": role})
     configure_logging(style=style, level=level, role=role, stream=sys.stderr)  # pyright: ignore[reportArgumentType] - checked above
+
+
+def tell_built() -> None:
+    """A long-running process is built and takes work from now on: its supervisor hears it."""
+    spare_what_is_built()
+    tell_ready()
 
 
 def database_dsn(settings: Settings) -> str:

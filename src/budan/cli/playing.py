@@ -4,10 +4,9 @@ from pathlib import Path
 
 import click
 
-from budan.cli.frame import with_settings
+from budan.cli.frame import tell_built, with_settings
 from budan.cli.settings import Settings
 from budan.core.errors import Refused
-from budan.host.readiness import tell_ready
 from budan.sandbox.serve import NotLoopback
 from budan.sandbox.serve import run as run_sandbox
 
@@ -41,7 +40,7 @@ def sandbox(
             time_scale=time_scale,
             seed=seed,
             ready_file=ready_file,
-            on_ready=tell_ready,
+            on_ready=tell_built,
         )
     except NotLoopback as error:
         raise Refused(

@@ -5,11 +5,10 @@ import asyncio
 import click
 import uvloop
 
-from budan.cli.frame import begin_role, database_dsn, with_settings
+from budan.cli.frame import begin_role, database_dsn, tell_built, with_settings
 from budan.cli.settings import PROCESS_SETTINGS, Settings
 from budan.cli.wiring import be_present, open_database, open_flows
 from budan.core.gap import Role
-from budan.host.readiness import tell_ready
 from budan.web.asgi import build_app
 from budan.web.serve import serve as serve_http
 
@@ -32,4 +31,4 @@ async def _serve(settings: Settings) -> None:
         be_present(opened, Role.SERVE),
     ):
         app = build_app(flows, wallet_url=wallet_url)
-        await serve_http(app, host=host, port=port, on_ready=tell_ready, trusted_proxies=settings.trusted_proxies)
+        await serve_http(app, host=host, port=port, on_ready=tell_built, trusted_proxies=settings.trusted_proxies)

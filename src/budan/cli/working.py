@@ -7,11 +7,10 @@ from contextlib import AsyncExitStack
 import click
 import uvloop
 
-from budan.cli.frame import begin_role, database_dsn, with_settings
+from budan.cli.frame import begin_role, database_dsn, tell_built, with_settings
 from budan.cli.settings import PROCESS_SETTINGS, Settings
 from budan.cli.wiring import be_present, open_database, open_flows, open_workers
 from budan.core.gap import Role
-from budan.host.readiness import tell_ready
 from budan.telemetry import metrics
 from budan.workers.run import run_workers
 
@@ -41,5 +40,5 @@ async def _work(settings: Settings) -> None:
     ):
         if settings.metrics_listen is not None:
             stack.callback(metrics.serve(*settings.metrics_listen))
-        tell_ready()
+        tell_built()
         await run_workers(workers, stop=stop)

@@ -100,3 +100,34 @@ def test_each_signature_made_or_checked_is_counted_once(
     rsa.sign_sha256(merchant_private, b"x")
     rsa.verify_sha256(merchant_public, b"x", "bad")
     assert rsa.counters.snapshot() == (signed + 10, checked + 1)
+
+
+def test_no_turn_of_the_loop_has_two_signatures_and_who_went_away_leaves_its_turn(
+    merchant_private: RSAPrivateKey,
+) -> None:
+    """Else a burst would hold everybody else on the loop for as long as all of it takes."""
+
+    async def burst() -> list[int]:
+        signer = rsa.Signer(threads=1)
+        turn, made = 0, list[int]()
+
+        def count_turn() -> None:
+            nonlocal turn
+            turn += 1
+            asyncio.get_running_loop().call_soon(count_turn)
+
+        async def sign() -> None:
+            await signer.sign_sha256(merchant_private, b"x")
+            made.append(turn)
+
+        count_turn()
+        tasks = [asyncio.create_task(sign()) for _ in range(rsa.TURNS_WAITED_MAX)]
+        await asyncio.sleep(0)
+        tasks[3].cancel()
+        await asyncio.wait(tasks)
+        signer.close()
+        return made
+
+    made = asyncio.run(burst())
+    assert len(made) == rsa.TURNS_WAITED_MAX - 1
+    assert len(set(made)) == len(made)
