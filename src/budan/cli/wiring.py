@@ -62,6 +62,7 @@ from budan.flows.nightly import NIGHTLY, Nightly
 from budan.flows.notices import Notices
 from budan.flows.payers import Payers
 from budan.flows.paying import Payments
+from budan.flows.portal_refunds import PortalRefunds
 from budan.flows.presence import Presence
 from budan.flows.reading import Reading
 from budan.flows.reconcile_job import RECONCILE, BillTools, Reconcile
@@ -372,6 +373,13 @@ def build_job_turns(opened: Opened, flows: Flows, *, silent_s_max: float = SILEN
                 bills=build_bill_days(opened),
                 accounts=flows.accounts,
                 discrepancies=Discrepancies(database=opened.database, door=flows.door),
+                portal_refunds=PortalRefunds(
+                    database=opened.database,
+                    environment=opened.settings.environment,
+                    accounts=flows.accounts,
+                    door=flows.refund_door,
+                    clock=opened.clock,
+                ),
                 folder=bill_folder(opened.settings),
                 clock=opened.clock,
             ),

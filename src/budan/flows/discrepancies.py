@@ -8,14 +8,14 @@ from typing import Final
 
 from budan.core.errors import Refused
 from budan.core.evidence import Evidence, Outcome, Source
-from budan.core.numbers import AccountId, Lane, OrderId
+from budan.core.numbers import AccountId, BadNumber, Lane, NumberKind, OrderId, parse_number
 from budan.core.reconcile import NEIGHBOUR_MAX, RowKind, Verdict, day_begin
 from budan.flows.acts import check_name
 from budan.flows.door import Door, DoorItem
 from budan.store import door as gate
 from budan.store import reconcile as stored
 from budan.store.database import Database, Transaction
-from budan.store.reconcile import ContractRow, DiscrepancyFilter, DiscrepancyRow, MovedRow, NoteRow, RowKey
+from budan.store.reconcile import ContractRow, DiscrepancyFilter, DiscrepancyRow, MovedRow, NoteRow, PortalKey, RowKey
 
 PAGE_ROWS: Final = 1_000
 # Orders locked at a time: as many as the door takes.
@@ -62,7 +62,8 @@ class Discrepancies:
     async def follow_up(self, account_id: AccountId | None = None) -> FollowedUp:
         """Look at every unresolved difference again, of one account or of all. Safe to repeat and to race.
 
-        A payment or refund that the channel has is asked about at once; what it answers goes through the door. Raises
+        A payment or refund that the channel has is asked about at once; what it answers goes through the door (about a
+        refund that was made past us: PortalRefunds). Raises
         `Overloaded` or `StoreUnavailable`; what was ended until then is.
         """
         done, after = FollowedUp(), 0
@@ -158,14 +159,28 @@ class Discrepancies:
         for row in rows:
             is_refund = row.kind == RowKind.REFUND.value
             moved = (moved_refunds if is_refund else moved_trades).get(_key(row))
-            # A refund that nobody asks about was made past us: it is named by its payment, not by a refund of ours.
-            if row.verdict != Verdict.THERE_ONLY.value or moved is None or (is_refund and row.state != "asked"):
+            if row.verdict != Verdict.THERE_ONLY.value or moved is None or is_portal_refund(row):
                 continue
             if _is_repaired(row, moved):
                 moves[row.id] = ("resolved", "repaired")
             elif row.state == "asked" and _is_denied(row, moved):
                 moves[row.id] = ("open", None)
+        moves |= await self._look_at_portal([row for row in rows if is_portal_refund(row)])
         return moves | await self._look_beside([row for row in rows if row.verdict == Verdict.HERE_ONLY.value])
+
+    async def _look_at_portal(self, rows: Sequence[DiscrepancyRow]) -> dict[int, tuple[str, str | None]]:
+        """Refunds that were made past us: booked by now, or asked about for long enough."""
+        if not rows:
+            return {}
+        async with self._database.reading() as transaction:
+            booked = await stored.list_portal_refunds(transaction, sorted({portal_key(row) for row in rows}))
+        moves: dict[int, tuple[str, str | None]] = {}
+        for row in rows:
+            if booked.get(portal_key(row)) == row.their_minor:
+                moves[row.id] = ("resolved", "repaired")
+            elif row.state == "asked" and row.age_s >= ASKED_FOR.total_seconds():
+                moves[row.id] = ("open", None)
+        return moves
 
     async def _look_beside(self, rows: Sequence[DiscrepancyRow]) -> dict[int, tuple[str, str | None]]:
         """Ours that the bill did not have: whether another day's bill has it by now, or has been read without it."""
@@ -197,7 +212,8 @@ class Discrepancies:
             statements = [bill_evidence(row) for row in part if row.kind != RowKind.REFUND.value]
             planned = await asyncio.gather(*(self._door.record(DoorItem(evidence=said)) for said in statements))
             asked += sum(outcome.decision == "channel_is_asked" for outcome in planned)
-            refunds = sorted({_key(row) for row in part if row.kind == RowKind.REFUND.value})
+            ours = [row for row in part if row.kind == RowKind.REFUND.value and not is_portal_refund(row)]
+            refunds = sorted({_key(row) for row in ours})
             if refunds:
                 async with self._database.transaction() as transaction:
                     await gate.lock_orders(transaction, sorted({(Lane(key[0]), OrderId(key[1])) for key in refunds}))
@@ -222,6 +238,22 @@ def bill_evidence(row: DiscrepancyRow, *, source: Source = Source.BILL) -> Evide
         reversed_here=not is_payment,
         money_returned=not is_payment,
     )
+
+
+def is_portal_refund(row: DiscrepancyRow) -> bool:
+    """Whether a refund of the bill was made past us: the row is then named by a payment of ours, the refund is not."""
+    if row.kind != RowKind.REFUND.value or row.verdict != Verdict.THERE_ONLY.value:
+        return False
+    try:
+        number = parse_number(row.subject)
+    except BadNumber:
+        return True
+    return number.kind is not NumberKind.REFUND or number.order_id != row.order_id
+
+
+def portal_key(row: DiscrepancyRow) -> PortalKey:
+    """By what a refund that was made past us is known."""
+    return row.lane or 0, row.order_id or 0, row.subject
 
 
 def _is_repaired(row: DiscrepancyRow, moved: MovedRow) -> bool:

@@ -215,7 +215,9 @@ class Judge:
     def _judge_stranger(self, line: "_Line", payment: MovedRow | None) -> None:
         if payment is not None and payment.account_id == self._terms.account_id:
             ours = replace(our_row(payment, RowKind.PAYMENT, self._terms), has_moved=False)
-            self._add(line, Verdict.THERE_ONLY, ours=ours, counted=_NOTHING)
+            # Without a number of its own it was made past us, and nobody can be asked by it.
+            state = "open" if line.bill.number is None else "asked"
+            self._add(line, Verdict.THERE_ONLY, ours=ours, counted=_NOTHING, state=state)
         else:
             self._add(line, judge_stranger(line.bill, self._terms), ours=None, counted=_NOTHING)
 

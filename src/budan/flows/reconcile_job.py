@@ -19,6 +19,7 @@ from budan.core.errors import Overloaded, Refused, StoreUnavailable
 from budan.flows.bill_days import BillDays
 from budan.flows.discrepancies import Discrepancies, FollowedUp
 from budan.flows.job import JobPlan, RunningJob
+from budan.flows.portal_refunds import PortalRefunds
 from budan.flows.reconciling import BillReader, BillWish, Reconciliation
 from budan.ports.bill import BillNotYet, BillUnfetched, FetchedBill, NoBill
 from budan.ports.channel import Call, ChannelAccounts
@@ -53,6 +54,7 @@ class BillTools:
     bills: BillDays
     accounts: ChannelAccounts
     discrepancies: Discrepancies
+    portal_refunds: PortalRefunds
     folder: Path
     clock: Clock
 
@@ -90,6 +92,7 @@ class Reconcile:
             await asyncio.to_thread(forget_left_behind, self._tools.folder, older_than_s=LEFT_BEHIND_S)
             async with self._open_reconciliation() as reconciliation:
                 errors = await _Turn(self._tools, running, reconciliation, counts).work(due)
+        counts["portal_refunds"] += await self._tools.portal_refunds.ask()
         _count_followed(counts, await self._tools.discrepancies.follow_up())
         counts["late"] = sum(waited.is_late for waited in await bills.list_waited())
         running.stand(cursor=running.cursor, progress=counts)

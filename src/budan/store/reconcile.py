@@ -13,6 +13,7 @@ _COPY_PAYMENTS = query("reconcile_copy_payments")
 _COPY_REFUNDS = query("reconcile_copy_refunds")
 _LIST_TRADES = query("reconcile_list_trades")
 _LIST_REFUNDS = query("reconcile_list_refunds")
+_LIST_PORTAL_REFUNDS = query("reconcile_list_portal_refunds")
 _ASK_REFUNDS = query("reconcile_ask_refunds")
 _CONTRACT_SET = query("contract_set")
 _CONTRACT_LIST = query("contract_list")
@@ -41,6 +42,8 @@ _NOTE_LIST = query("discrepancy_note_list")
 # Of a trade or refund: lane, order, and attempt or ordinal.
 RowKey = tuple[int, int, int]
 SightingKey = tuple[int, int, str]
+# Of a refund that was made past us: lane, order, and its number at the channel.
+PortalKey = tuple[int, int, str]
 # The differences of one statement: below a second, and below any array's limits.
 ROWS_PER_STATEMENT = 5_000
 
@@ -271,6 +274,12 @@ async def list_trades(transaction: Transaction, keys: Sequence[RowKey]) -> dict[
 async def list_refunds(transaction: Transaction, keys: Sequence[RowKey]) -> dict[RowKey, MovedRow]:
     """These refunds, those that are here."""
     return _by_key(await transaction.many(_LIST_REFUNDS, *columns(sorted(keys), 3)))
+
+
+async def list_portal_refunds(transaction: Transaction, keys: Sequence[PortalKey]) -> dict[PortalKey, int]:
+    """What was booked of these refunds, in minor units; those that are."""
+    rows = await transaction.many(_LIST_PORTAL_REFUNDS, *columns(sorted(keys), 3))
+    return {(row["lane"], row["order_id"], row["channel_reference"]): row["amount_minor"] for row in rows}
 
 
 def _by_key(rows: Sequence[Record]) -> dict[RowKey, MovedRow]:

@@ -39,7 +39,8 @@ def _row(line: Line) -> str:
     paid, back = (amount, "0.00") if kind == "SUCCESS" else ("0.00", amount)
     refund = ("0", "0", "0.00", "0.00", "", "")
     if kind != "SUCCESS":
-        refund = (f"5030{line.channel_no}", line.refund_no or line.trade_no, back, "0.00", "ORIGINAL", line.status)
+        refund_no = line.trade_no if line.refund_no is None else line.refund_no
+        refund = (f"5030{line.channel_no}", refund_no, back, "0.00", "ORIGINAL", line.status)
     values = [
         f"{line.at.astimezone(BEIJING):%Y-%m-%d %H:%M:%S}",
         *("wx0000000000000001", MCHID, "0", "", line.channel_no, line.trade_no),

@@ -11,6 +11,7 @@ from budan.cli.wiring import KINDS
 from budan.core.numbers import AccountId
 from budan.flows.bill_days import BillDays
 from budan.flows.job import RunArguments, RunningJob
+from budan.flows.portal_refunds import PortalRefunds
 from budan.flows.reconcile_job import BillTools, Reconcile
 from budan.ports.bill import BillAnswer, BillTables, FetchedBill, Packing, ReadBill
 from budan.ports.channel import Call, Channel, ChannelAccount
@@ -83,6 +84,13 @@ class BillCounter:
             bills=self.bills,
             accounts=self,
             discrepancies=self.clerk.discrepancies,
+            portal_refunds=PortalRefunds(
+                database=stage.database,
+                environment=stage.settings.environment,
+                accounts=stage.flows.accounts,
+                door=stage.flows.refund_door,
+                clock=stage.opened.clock,
+            ),
             folder=self.clerk.folder / "reconcile",
             clock=stage.opened.clock,
         )

@@ -263,6 +263,20 @@ async def test_a_refund_made_past_us_is_met_by_its_payment_and_amount(clerk: Cle
     assert await clerk.differences() == {}
 
 
+async def test_a_refund_made_past_us_that_is_not_here_is_asked_about_by_its_number(clerk: Clerk) -> None:
+    """Without a number of its own nobody can be asked: that is a person's at once."""
+    named, nameless = await clerk.paid(), await clerk.paid()
+    lines = [
+        *(clerk.line(order) for order in (named, nameless)),
+        clerk.line(named, refund_no="PORTAL7", amount_minor=300, channel_no="5"),
+        clerk.line(nameless, refund_no="", amount_minor=300, channel_no="6"),
+    ]
+    report = await clerk.compare(lines)
+    assert verdicts(report, "refund") == {"there_only": (2, 0)}
+    states = {row.subject: row.state for row in (await clerk.differences()).values()}
+    assert states == {"PORTAL7": "asked", "50306": "open"}
+
+
 async def test_a_number_with_one_wrong_character_is_no_number_of_ours(clerk: Clerk) -> None:
     """Its id and ordinal are right, so a join by these alone would match it."""
     order = await clerk.paid()

@@ -79,6 +79,19 @@ INNER JOIN trade AS t ON r.lane = t.lane AND r.order_id = t.order_id AND r.attem
 INNER JOIN orders AS o ON r.lane = o.lane AND r.order_id = o.id
 WHERE r.lane = any($1) AND t.lane = any($1) AND o.lane = any($1);
 
+-- name: reconcile_list_portal_refunds :many
+-- What was booked of some orders' refunds that were made past us, by the number that their channel has for them. Leans
+-- on the primary key of refund.
+SELECT
+    r.lane,
+    r.order_id,
+    r.channel_reference,
+    r.amount_minor
+FROM unnest($1::smallint[], $2::bigint[], $3::text[]) AS w (lane, order_id, channel_reference)
+INNER JOIN refund AS r
+    ON w.lane = r.lane AND w.order_id = r.order_id AND w.channel_reference = r.channel_reference
+WHERE r.lane = any($1) AND r.origin = 'external' AND r.state = 'succeeded';
+
 -- name: reconcile_ask_refunds :many
 -- The next step of these refunds is due now where they are not over; the caller holds the orders. Leans on the primary
 -- key of refund_due.
