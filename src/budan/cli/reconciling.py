@@ -1,6 +1,5 @@
 """The commands of reconciliation: a bill against our books, the differences, and what people do about them."""
 
-import csv
 import sys
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
@@ -17,7 +16,7 @@ from budan.cli.file_words import stand_for_rows
 from budan.cli.frame import ERR, OUT, database_dsn, json_option, print_json, run_async, with_settings
 from budan.cli.moments import Day
 from budan.cli.settings import Settings
-from budan.cli.sheets import Amount, Cell, open_sheet
+from budan.cli.sheets import Amount, Cell, CsvSheet, Sheet, open_sheet
 from budan.cli.table_text import safe_cell
 from budan.core.errors import Refused
 from budan.core.journal import render_amount
@@ -33,6 +32,8 @@ from budan.ports.bill import FetchedBill, Packing
 from budan.store.reconcile import DiscrepancyFilter, DiscrepancyRow
 
 _STORE = ("environment", "folder", "database")
+# What a screen shows where nobody says how much.
+LIST_ROWS: Final = 100
 _BY = click.option("--by", default=None, help="Your name. It is recorded as given; nobody checks it.")
 _NAMED_BY = click.option("--by", required=True, help="Your name. It is recorded as given; nobody checks it.")
 
@@ -133,7 +134,8 @@ def reconcile_runs(
     for one in waited:
         said = f"{one.bill.code} {one.bill.message}".strip() or "not asked for yet"
         state = "late" if one.is_late and one.bill.state != "missed" else one.bill.state
-        OUT.print(f"{one.bill.day} of {one.bill.account_name}: {state}, {said}", markup=False)
+        file = "" if one.bill.file_run_id is None else f"; a file was compared by run {one.bill.file_run_id}"
+        OUT.print(f"{one.bill.day} of {one.bill.account_name}: {state}, {said}{file}", markup=False)
     if link:
         OUT.print(address, markup=False)
 
@@ -186,7 +188,7 @@ def reconcile_report(*, run_id: int, path: Path, with_resolved: bool, settings: 
 @click.option("--state", type=click.Choice(["open", "asked", "awaited", "resolved"]), default=None)
 @click.option("--all", "with_resolved", is_flag=True, help="Resolved ones as well.")
 @click.option("--after", type=int, default=0, help="Goes on after this number.")
-@click.option("--limit", type=int, default=100, show_default=True, help="At most so many.")
+@click.option("--limit", type=int, default=None, help="At most so many: 100 where absent, and all with --csv.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print rows for a spreadsheet.")
 @with_settings(*_STORE)
 @json_option
@@ -197,7 +199,7 @@ def reconcile_discrepancies(
     state: str | None,
     with_resolved: bool,
     after: int,
-    limit: int,
+    limit: int | None,
     as_csv: bool,
     settings: Settings,
     as_json: bool,
@@ -211,24 +213,28 @@ def reconcile_discrepancies(
         with_resolved=with_resolved or state == "resolved",
     )
 
+    if as_csv and limit is None:
+        run_async(_print_sheet(settings, wanted))
+        return
+    rows_max = LIST_ROWS if limit is None else limit
+
     async def read() -> list[DiscrepancyRow]:
         async with _open(settings) as desk:
-            return await desk.discrepancies.list_page(wanted, rows_max=limit)
+            return await desk.discrepancies.list_page(wanted, rows_max=rows_max)
 
     rows = run_async(read())
     if as_json:
         print_json({"discrepancies": rows})
         return
-    if len(rows) == limit:
+    if len(rows) == rows_max:
         # On the error stream: a spreadsheet of rows must hold nothing else.
         ERR.print(f"there may be more: --after {rows[-1].id}", style="yellow")
-    cells = [_discrepancy_cells(row) for row in rows]
     if as_csv:
-        csv.writer(sys.stdout, lineterminator="\n").writerows([_DISCREPANCY_HEADER, *cells])
+        _add_all(CsvSheet(sys.stdout, header=_DISCREPANCY_HEADER), rows)
         return
     table = Table(*_DISCREPANCY_HEADER)
-    for row in cells:
-        table.add_row(*row)
+    for row in rows:
+        table.add_row(*_discrepancy_cells(row))
     OUT.print(table)
 
 
@@ -368,14 +374,28 @@ def _write_page(path: Path, page: str) -> None:
 
 
 async def _write_sheet(desk: BooksDesk, path: Path, wanted: DiscrepancyFilter) -> int:
-    written = 0
     with open_sheet(path, title="differences", header=_DISCREPANCY_HEADER) as sheet:
-        while rows := await desk.discrepancies.list_page(wanted, rows_max=LIST_ROWS_MAX):
-            for row in rows:
-                sheet.add(sheet_cells(row))
-            written += len(rows)
-            wanted = replace(wanted, after=rows[-1].id)
+        return await _fill(sheet, desk, wanted)
+
+
+async def _print_sheet(settings: Settings, wanted: DiscrepancyFilter) -> None:
+    async with _open(settings) as desk:
+        await _fill(CsvSheet(sys.stdout, header=_DISCREPANCY_HEADER), desk, wanted)
+
+
+async def _fill(sheet: Sheet, desk: BooksDesk, wanted: DiscrepancyFilter) -> int:
+    """All differences that fit, page by page; gives how many."""
+    written = 0
+    while rows := await desk.discrepancies.list_page(wanted, rows_max=LIST_ROWS_MAX):
+        _add_all(sheet, rows)
+        written += len(rows)
+        wanted = replace(wanted, after=rows[-1].id)
     return written
+
+
+def _add_all(sheet: Sheet, rows: Sequence[DiscrepancyRow]) -> None:
+    for row in rows:
+        sheet.add(sheet_cells(row))
 
 
 def sheet_cells(row: DiscrepancyRow) -> tuple[Cell, ...]:

@@ -66,10 +66,14 @@ def ask_again_in(ready: datetime, *, now: datetime) -> timedelta:
     return min(max((now - ready) / 10, AGAIN_MIN), AGAIN_MAX)
 
 
-def is_late(ready: datetime, *, now: datetime, code: str) -> bool:
-    """Whether a bill that is not compared, last for the reason `code`, should have been by now."""
+def is_late(ready: datetime, *, now: datetime, code: str, has_file: bool) -> bool:
+    """Whether a bill that is not compared, last for the reason `code`, should have been by now.
+
+    `has_file`: a person has loaded the whole day from a file. The channel's own bill is asked for all the same, and
+    nobody waits for it.
+    """
     # A day without movement troubles nobody before the question after which it is believed.
-    return now >= ready + (BELIEVED_AFTER + AGAIN_MAX if code == NOTHING_MOVED else LATE_AFTER)
+    return not has_file and now >= ready + (BELIEVED_AFTER + AGAIN_MAX if code == NOTHING_MOVED else LATE_AFTER)
 
 
 def is_believed(ready: datetime, *, now: datetime) -> bool:

@@ -94,7 +94,7 @@ class BillDays:
         """The bills that are not compared, of the oldest day first."""
         async with self._database.reading() as transaction:
             bills = await stored.list_open(transaction, due_only=False, rows_max=OPEN_ROWS_MAX)
-        return [WaitedBill(bill=bill, is_late=is_late(bill.ready_at, now=bill.now, code=bill.code)) for bill in bills]
+        return [WaitedBill(bill=bill, is_late=bill_is_late(bill)) for bill in bills]
 
     async def begin(self, bill: OpenBill) -> bool:
         """Put a bill off before it is fetched: one that kills its process is not met again at once, by one after another.
@@ -106,11 +106,14 @@ class BillDays:
             return await stored.begin(transaction, bill, wait=wait, code=UNDER_WAY)
 
     async def put_off(self, bill: OpenBill, *, code: str, message: str = "") -> BillState:
-        """Keep why a bill did not come; it is asked for again until its channel keeps it no more. Safe to repeat."""
+        """Keep why a bill did not come; it is asked for again until its channel keeps it no more. Safe to repeat.
+
+        Gives what became of it: where the whole day was loaded from a file it is compared then, and else missed.
+        """
         is_over = bill.now >= bill.ready_at + self.terms_of(bill).kept
         state = BillState.MISSED if is_over else BillState.WAITING
         async with self._database.transaction() as transaction:
-            await stored.put_off(
+            put_off = await stored.put_off(
                 transaction,
                 bill,
                 state=state.value,
@@ -118,7 +121,12 @@ class BillDays:
                 code=code,
                 message=message[:MESSAGE_LENGTH_MAX],
             )
-        return state
+        return state if put_off is None else BillState(put_off)
+
+
+def bill_is_late(bill: OpenBill) -> bool:
+    """Whether somebody should wonder where a bill is."""
+    return is_late(bill.ready_at, now=bill.now, code=bill.code, has_file=bill.file_run_id is not None)
 
 
 def _ready_time(account: BillAccount, terms: BillTerms) -> time:

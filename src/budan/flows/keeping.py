@@ -5,9 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from budan.core.bill_days import is_late
 from budan.core.numbers import Lane
-from budan.flows.bill_days import OPEN_ROWS_MAX
+from budan.flows.bill_days import OPEN_ROWS_MAX, bill_is_late
 from budan.store import bill_days, notices, partitions, reconcile, work
 from budan.store.database import Database, RowsFailed
 from budan.store.reconcile import OpenAges
@@ -79,7 +78,7 @@ class Housekeeping:
             ages = await reconcile.count_ages(transaction)
         late = Counter[int]()
         for bill in waited:
-            late[bill.account_id] += is_late(bill.ready_at, now=bill.now, code=bill.code)
+            late[bill.account_id] += bill_is_late(bill)
         return BooksCount(late_bills=late, ages=ages)
 
     async def count_due(self, *, lanes: Sequence[Lane]) -> list[DueCount]:

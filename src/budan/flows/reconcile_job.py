@@ -6,7 +6,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from secrets import token_hex
 from tempfile import TemporaryDirectory
@@ -14,9 +14,9 @@ from typing import Final, assert_never
 
 import structlog
 
-from budan.core.bill_days import NOTHING_MOVED, is_believed, is_late
+from budan.core.bill_days import NOTHING_MOVED, is_believed
 from budan.core.errors import Overloaded, Refused, StoreUnavailable
-from budan.flows.bill_days import BillDays
+from budan.flows.bill_days import BillDays, bill_is_late
 from budan.flows.discrepancies import Discrepancies, FollowedUp
 from budan.flows.job import JobPlan, RunningJob
 from budan.flows.portal_refunds import PortalRefunds
@@ -193,7 +193,7 @@ class _Turn:
         self._counts["put_off"] += 1
         state = await self._tools.bills.put_off(bill, code=code, message=message)
         # Each try tells again; the longer a bill is late, the longer between them.
-        if is_late(bill.ready_at, now=bill.now, code=code):
+        if bill_is_late(replace(bill, code=code)):
             _log.error("bill_late", account_id=bill.account_id, day=bill.day, code=code, state=state.value)
 
 

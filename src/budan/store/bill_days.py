@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from typing import cast
 
 from budan.core.numbers import AccountId
 from budan.store.database import Transaction, columns
@@ -45,7 +46,10 @@ class NewBillDay:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenBill:
-    """A bill that is not compared; `code` and `message` are what was last said of it."""
+    """A bill that is not compared; `code` and `message` are what was last said of it.
+
+    `file_run_id` is the newest run of a whole file that a person loaded of its day.
+    """
 
     account_id: AccountId
     account_name: str
@@ -58,6 +62,7 @@ class OpenBill:
     asked_at: datetime | None
     code: str
     message: str
+    file_run_id: int | None
     now: datetime
 
 
@@ -88,10 +93,14 @@ async def begin(transaction: Transaction, bill: OpenBill, *, wait: timedelta, co
 
 async def put_off(
     transaction: Transaction, bill: OpenBill, *, state: str, wait: timedelta, code: str, message: str
-) -> bool:
-    """Keep why a bill did not come and when to ask again; False where somebody has brought it meanwhile."""
+) -> str | None:
+    """Keep why a bill did not come and when to ask again; gives its state, None where somebody has brought it meanwhile.
+
+    One to be `missed` is `compared` where a person has loaded the whole day from a file.
+    """
     arguments = (bill.account_id, bill.day, state, wait.total_seconds(), code, message)
-    return await transaction.maybe(_PUT_OFF, *arguments) is not None
+    row = await transaction.maybe(_PUT_OFF, *arguments)
+    return None if row is None else cast("str", row["state"])
 
 
 async def mark_compared(

@@ -153,6 +153,22 @@ async def test_a_bill_that_a_person_loads_ends_no_waiting_but_for_one_that_is_ke
     await clerk.compare([clerk.line(clerk.name(clerk.noon))])
     await clerk.compare([clerk.line(clerk.name(clerk.noon), at=clerk.noon - timedelta(days=1))], day=other)
     assert [tuple(row) for row in await rows.fetch(states)] == [(clerk.day, "waiting")]
+    (waited,) = await counter.bills.list_waited()
+    assert (waited.is_late, waited.bill.file_run_id is not None) == (False, True), "nobody waits, and it is asked for"
+
+
+async def test_a_file_takes_the_place_of_a_bill_that_never_came(clerk: Clerk, counter: BillCounter, rows: Rows) -> None:
+    """A right to bills that an account lacks brings none for months; then the day is what the file said, and no alarm."""
+    counter.answers[clerk.day] = BillUnfetched(code="no_right")
+    await clerk.compare([clerk.line(clerk.name(clerk.noon))])
+    await counter.bills.plan()
+    await rows.execute("UPDATE bill_day SET ready_at = ready_at - interval '90 days' WHERE day = $1", clerk.day)
+    assert (await counter.run())["late"] == 0
+    state, run_id = await rows.fetchrow("SELECT state, run_id FROM bill_day WHERE day = $1", clerk.day)
+    assert (state, run_id) == (
+        "compared",
+        await rows.fetchval("SELECT max(id) FROM reconcile_run WHERE origin = 'file'"),
+    )
 
 
 async def test_a_persons_file_ends_nothing_that_the_channels_own_bill_has_found(

@@ -343,6 +343,8 @@ async def test_people_take_care_of_differences_by_command(clerk: Clerk, typist: 
     number = (await clerk.differences())["=HYPERLINK(1)"].id
     shown = await typist.type("reconcile", "discrepancies", "--csv")
     assert ",'=HYPERLINK(1)," in shown.out, "a cell that a spreadsheet would run is made text"
+    limited = await typist.type("reconcile", "discrepancies", "--csv", "--limit", "1")
+    assert (limited.out, "--after" in limited.err) == (shown.out, True), "whoever names a bound is told of it"
     await clerk.discrepancies.assign(number, owner="bob", by="ann", note=None)
     words = ("reconcile", "resolve", str(number), "--as", "claimed", "--note", "told WeChat", "--by", "bob")
     ended = await typist.json(*words)

@@ -48,10 +48,15 @@ def test_a_day_is_wanted_once_it_is_ready_and_no_day_is_left_out(changes: dict[s
 def test_a_bill_is_late_after_two_hours_and_asked_for_more_rarely_with_its_age() -> None:
     ready = ready_at(date(2026, 3, 19), TEN)
     assert ready == datetime(2026, 3, 20, 2, tzinfo=UTC)
-    assert not is_late(ready, now=ready + timedelta(minutes=119), code="no_answer")
-    assert is_late(ready, now=ready + timedelta(hours=2), code="no_answer")
-    assert not is_late(ready, now=ready + timedelta(hours=24), code=NOTHING_MOVED), "both sides say that it was quiet"
-    assert is_late(ready, now=ready + timedelta(hours=30), code=NOTHING_MOVED), "it should have been believed by now"
+
+    def late(code: str, *, has_file: bool = False, **ago: float) -> bool:
+        return is_late(ready, now=ready + timedelta(**ago), code=code, has_file=has_file)
+
+    assert not late("no_answer", minutes=119)
+    assert late("no_answer", hours=2)
+    assert not late("no_answer", hours=2, has_file=True), "finance has the day"
+    assert not late(NOTHING_MOVED, hours=24), "both sides say that it was quiet"
+    assert late(NOTHING_MOVED, hours=30), "it should have been believed by now"
     assert not is_believed(ready, now=ready + timedelta(hours=23))
     assert is_believed(ready, now=ready + timedelta(hours=24))
     waits = [ask_again_in(ready, now=ready + timedelta(hours=age)) for age in (0, 1, 10, 60, 600)]

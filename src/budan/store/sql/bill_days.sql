@@ -60,7 +60,8 @@ ON CONFLICT (account_id, day) DO UPDATE
 RETURNING account_id, day;
 
 -- name: bill_day_list_open :many
--- The bills that are not compared, oldest first; with $1 only those that are due. Leans on bill_day_open.
+-- The bills that are not compared, oldest first; with $1 only those that are due. Leans on bill_day_open, and on the
+-- unique key of reconcile_run for the whole file that a person has loaded instead.
 SELECT
     b.account_id,
     a.name AS account_name,
@@ -73,6 +74,10 @@ SELECT
     b.asked_at,
     b.code,
     b.message,
+    (
+        SELECT max(r.id) FROM reconcile_run AS r
+        WHERE r.account_id = b.account_id AND r.day = b.day AND NOT r.is_partial AND r.origin = 'file'
+    ) AS file_run_id,
     clock_timestamp() AS now
 FROM bill_day AS b
 INNER JOIN channel_account AS a ON b.account_id = a.id
@@ -95,15 +100,24 @@ WHERE account_id = $1 AND day = $2 AND state = 'waiting'
 RETURNING attempts;
 
 -- name: bill_day_put_off :maybe
--- A bill that did not come, or was refused: when to ask again, or that nobody can any more. Its try is counted already.
-UPDATE bill_day
+-- A bill that did not come, or was refused: when to ask again, or that nobody can any more; then the whole file that a
+-- person has loaded of the day takes its place. Its try is counted already.
+UPDATE bill_day AS b
 SET
-    state = $3,
+    state = CASE WHEN f.state = 'missed' AND f.run_id IS NOT NULL THEN 'compared' ELSE f.state END,
+    run_id = CASE WHEN f.state = 'missed' THEN f.run_id END,
     due_at = clock_timestamp() + make_interval(secs => $4),
     code = $5,
     message = $6
-WHERE account_id = $1 AND day = $2 AND state = 'waiting'
-RETURNING attempts;
+FROM (
+    SELECT
+        $3::text AS state,
+        max(id) AS run_id
+    FROM reconcile_run
+    WHERE account_id = $1 AND day = $2 AND NOT is_partial
+) AS f
+WHERE b.account_id = $1 AND b.day = $2 AND b.state = 'waiting'
+RETURNING b.state;
 
 -- name: bill_day_compared :none
 -- A day's whole bill was compared; in the transaction that keeps the run. One that a person brought ends no waiting for
