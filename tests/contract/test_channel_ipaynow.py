@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
+import msgspec
 import pytest
 
 from budan.channels.ipaynow.adapter import IpaynowChannel
@@ -232,7 +233,7 @@ async def test_a_subject_cannot_pass_for_other_fields(party: Party) -> None:
     ("method", "device"), [(Method.NATIVE, "08"), (Method.JSAPI, "0600"), (Method.WAP, "0601"), (Method.CODE, "05")]
 )
 async def test_a_query_names_the_scene_of_its_trade(party: Party, method: Method, device: str) -> None:
-    await party.channel.query(replace(a_ref(), method=method), call=a_call())
+    await party.channel.query(msgspec.structs.replace(a_ref(), method=method), call=a_call())
     assert party.expect_signed()["deviceType"] == device
 
 

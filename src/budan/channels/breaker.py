@@ -27,6 +27,11 @@ class Breaker:
     probes_out: int = 0
 
     @property
+    def is_closed(self) -> bool:
+        """Whether every call passes."""
+        return self.probe_at_s is None
+
+    @property
     def state(self) -> BreakerState:
         """What a console shows."""
         if self.probe_at_s is None:

@@ -101,6 +101,9 @@ class _Gate:
     calls_out: int = 0
 
 
+# As a tuple: a union is made anew for each look, and two looks follow each call.
+_ANSWERS_OF_BILLS: Final = (FetchedBill, BillNotYet, NoBill)
+
 Result = TypeVar("Result", PayResult, CreateResult, EndResult, RefundResult, BillAnswer)
 AnyResult = PayResult | CreateResult | EndResult | RefundResult | BillAnswer
 
@@ -268,12 +271,11 @@ class GuardedChannel:
         overdue: Callable[[], Result],
         timeout_s: float | None = None,
     ) -> Result:
-        started_s = self._clock.monotonic_s()
-        admission = self._admit(kind, now_s=started_s)
+        started_s, gate, answered = self._clock.monotonic_s(), self._gates[kind], None
+        admission = self._admit(gate, now_s=started_s)
         if isinstance(admission, str):
             result = refused(admission)
         else:
-            gate, answered = self._gates[kind], None
             gate.calls_out += 1
             try:
                 bound_s = self._call_timeout_s if timeout_s is None else timeout_s
@@ -283,8 +285,7 @@ class GuardedChannel:
                 # A call that ends by an exception or is cancelled says nothing of the channel.
                 ended_s = self._clock.monotonic_s()
                 gate.calls_out -= 1
-                gate.breaker.settle(admission, answered=answered, now_s=ended_s)
-                self._calls.show(held_back=any(gate.breaker.probe_at_s is not None for gate in self._gates.values()))
+                self._settle(gate.breaker, admission, answered=answered, now_s=ended_s)
             self._calls.took(operation, ended_s - started_s)
         self._calls.count(operation, _outcome_label(result))
         return result
@@ -309,9 +310,15 @@ class GuardedChannel:
                 raise
             return overdue()
 
-    def _admit(self, kind: Kind, *, now_s: float) -> Admission | str:
+    def _settle(self, breaker: Breaker, admission: Admission, *, answered: bool | None, now_s: float) -> None:
+        was_closed = breaker.is_closed
+        breaker.settle(admission, answered=answered, now_s=now_s)
+        # Of ten thousand calls a second in health none looks at the other gates.
+        if not (was_closed and breaker.is_closed):
+            self._calls.show(held_back=not all(gate.breaker.is_closed for gate in self._gates.values()))
+
+    def _admit(self, gate: _Gate, *, now_s: float) -> Admission | str:
         """How a call passes, or the code with which it is refused."""
-        gate = self._gates[kind]
         if gate.calls_out >= gate.calls_max:
             return BUSY_CODE
         admission = gate.breaker.admit(now_s=now_s)
@@ -342,7 +349,7 @@ def _overdue_refund(refund_no: str, *, trade_no: str) -> RefundResult:
 
 def _is_answered(result: AnyResult) -> bool | None:
     """Whether the channel gave a word; None when the adapter itself refused, which says nothing of the channel."""
-    if isinstance(result, FetchedBill | BillNotYet | NoBill):
+    if isinstance(result, _ANSWERS_OF_BILLS):
         return True
     if isinstance(result, CreateResult):
         result = result.result
@@ -358,7 +365,7 @@ def _is_answered(result: AnyResult) -> bool | None:
 
 
 def _outcome_label(result: AnyResult) -> str:
-    if isinstance(result, FetchedBill | BillNotYet | NoBill):
+    if isinstance(result, _ANSWERS_OF_BILLS):
         return "answered"
     if isinstance(result, CreateResult):
         result = result.result

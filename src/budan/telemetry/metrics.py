@@ -187,7 +187,9 @@ class CallMetrics:
         self._seconds: dict[str, Histogram] = {}
         self._outcomes: dict[tuple[str, str], Counter] = {}
         self._breaker = BREAKER_OPEN.labels(account)
-        self._is_held_back: bool | None = None
+        self._is_held_back = False
+        # Of an account whose settings changed, its last adapter may have said otherwise.
+        self._breaker.set(0)
 
     def took(self, operation: str, seconds: float) -> None:
         """A call's time, from the decision to send to its answer or to giving up."""

@@ -46,7 +46,7 @@ def verify_rsa_sha256(fields: Mapping[str, str], *, public_key: RSAPublicKey) ->
 
 
 def _joined(fields: Mapping[str, str]) -> str:
-    return "&".join(f"{name}={fields[name]}" for name in sorted(fields) if name != "sign" and fields[name])
+    return "&".join([f"{name}={value}" for name, value in sorted(fields.items()) if value and name != "sign"])
 
 
 def _equals(ours: str, theirs: str) -> bool:

@@ -1,11 +1,12 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import timedelta
 from secrets import token_hex
 from typing import Any
 
+import msgspec
 import pytest
 
 from budan.core.errors import Refused
@@ -116,7 +117,7 @@ class PausingChannel:
         self.asked.release()
         await self.turns.acquire()
         self.meanwhile()
-        return replace(self.answer, trade_no=trade_no)
+        return msgspec.structs.replace(self.answer, trade_no=trade_no)
 
     async def was_asked(self) -> None:
         await asyncio.wait_for(self.asked.acquire(), WAIT_S)

@@ -1,10 +1,11 @@
 """A bill by hand of an account that cannot be asked: nothing happens until a second person stands for it (I4)."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 import asyncpg
+import msgspec
 import pytest
 
 from budan.core.errors import Refused
@@ -39,7 +40,7 @@ class Mouth:
     async def query(self, ref: TradeRef, *, call: Call) -> PayResult:
         """See Channel.query."""
         assert call.deadline_s > 0
-        return replace(self.but.get(ref.trade_no, self.says), trade_no=ref.trade_no)
+        return msgspec.structs.replace(self.but.get(ref.trade_no, self.says), trade_no=ref.trade_no)
 
 
 def words_of(clerk: Clerk, *, says: PayResult | None = None, but: Mapping[str, PayResult] | None = None) -> FileWords:

@@ -1,7 +1,7 @@
 """What Alipay's answers and notices say of a trade: pure functions over the tables of docs/protocols/alipay.md section 3."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
 from typing import Any, Final, assert_never
@@ -250,7 +250,7 @@ def queried(said: Said, *, trade_no: str, is_b2c: bool) -> PayResult:
         )
     # 20000 "service unavailable" proves nothing of the trade, but it is reason enough to ask more slowly.
     is_busy = heard.word in {Word.BUSY, Word.SYSTEM_ERROR} or heard.code == _SERVICE_UNAVAILABLE
-    return replace(_result(Outcome.UNKNOWN, heard, trade_no=trade_no), busy=is_busy)
+    return _result(Outcome.UNKNOWN, heard, trade_no=trade_no, busy=is_busy)
 
 
 def closed(said: Said, *, trade_no: str) -> EndResult:
@@ -568,8 +568,8 @@ def _refund_unknown(code: str, message: str, *, refund_no: str, trade_no: str) -
     )
 
 
-def _result(outcome: Outcome, heard: Heard, *, trade_no: str) -> PayResult:
-    return PayResult(outcome=outcome, trade_no=trade_no, code=heard.code, message=heard.message)
+def _result(outcome: Outcome, heard: Heard, *, trade_no: str, busy: bool = False) -> PayResult:
+    return PayResult(outcome=outcome, trade_no=trade_no, busy=busy, code=heard.code, message=heard.message)
 
 
 def _end(state: EndState, heard: Heard) -> EndResult:

@@ -6,6 +6,8 @@ from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Final, assert_never
 
+import msgspec
+
 from budan.channels.form_reader import FormReader
 from budan.channels.ipaynow import mapping, messages
 from budan.channels.ipaynow.bill import bill_form
@@ -120,7 +122,9 @@ class IpaynowChannel:
             return CreateResult(result=result, action=_action(intent.method, tn))
         except BadAnswer as error:
             # The trade is there and can be asked about; nobody can be led to pay it.
-            return CreateResult(result=replace(result, code=BAD_ANSWER_CODE, message=shortened(str(error))))
+            return CreateResult(
+                result=msgspec.structs.replace(result, code=BAD_ANSWER_CODE, message=shortened(str(error)))
+            )
 
     async def charge(self, intent: TradeIntent, *, auth_code: str, call: Call) -> PayResult:
         """See Channel.charge."""

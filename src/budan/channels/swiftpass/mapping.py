@@ -1,7 +1,7 @@
 """What Swiftpass's answers and notices say of a trade: pure functions over docs/protocols/swiftpass.md section 3."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum
 from typing import Final, assert_never
 
@@ -250,7 +250,7 @@ def queried(said: Said, *, ours: Ours) -> PayResult:
         )
     # Neither word proves anything of the trade, but either is reason enough to ask more slowly.
     is_busy = heard.word in {Word.SYSTEM_ERROR, Word.NOT_UNDERSTOOD}
-    return replace(_result(Outcome.UNKNOWN, heard, trade_no=ours.trade_no), busy=is_busy)
+    return _result(Outcome.UNKNOWN, heard, trade_no=ours.trade_no, busy=is_busy)
 
 
 def closed(said: Said, *, ours: Ours) -> EndResult:
@@ -467,8 +467,8 @@ def _wallet(trade_type: str) -> str | None:
     return _WALLETS.get(parts[1]) if len(parts) > 1 else None
 
 
-def _result(outcome: Outcome, heard: Heard, *, trade_no: str) -> PayResult:
-    return PayResult(outcome=outcome, trade_no=trade_no, code=heard.code, message=heard.message)
+def _result(outcome: Outcome, heard: Heard, *, trade_no: str, busy: bool = False) -> PayResult:
+    return PayResult(outcome=outcome, trade_no=trade_no, busy=busy, code=heard.code, message=heard.message)
 
 
 def _end(state: EndState, heard: Heard) -> EndResult:

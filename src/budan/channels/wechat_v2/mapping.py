@@ -1,7 +1,7 @@
 """What WeChat v2's answers say of a trade: pure functions over docs/protocols/wechat_v2_micropay.md section 3."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum
 from typing import Final, assert_never
 
@@ -213,7 +213,7 @@ def queried(said: Said, *, ours: Ours) -> PayResult:
             message=heard.message,
         )
     is_busy = heard.word in {Word.SYSTEM_ERROR, Word.NOT_UNDERSTOOD}
-    return replace(_result(Outcome.UNKNOWN, heard, trade_no=ours.trade_no), busy=is_busy)
+    return _result(Outcome.UNKNOWN, heard, trade_no=ours.trade_no, busy=is_busy)
 
 
 def reversed_(said: Said, *, ours: Ours) -> EndResult:
@@ -331,8 +331,8 @@ def _told(answer: Paid | Queried, meaning: _Meaning, *, code: str) -> PayResult:
     )
 
 
-def _result(outcome: Outcome, heard: Heard, *, trade_no: str) -> PayResult:
-    return PayResult(outcome=outcome, trade_no=trade_no, code=heard.code, message=heard.message)
+def _result(outcome: Outcome, heard: Heard, *, trade_no: str, busy: bool = False) -> PayResult:
+    return PayResult(outcome=outcome, trade_no=trade_no, busy=busy, code=heard.code, message=heard.message)
 
 
 def _end(state: EndState, heard: Heard) -> EndResult:

@@ -1,7 +1,7 @@
 """What WeChat Pay v3's answers say of a trade: pure functions, one row of the tables of docs/protocols/wechat_v3.md each."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum
 from typing import Final, assert_never
 
@@ -231,7 +231,7 @@ def queried(said: Said, *, ours: Ours) -> PayResult:
             message=heard.message,
         )
     is_busy = heard.word in {Word.BUSY, Word.BROKEN}
-    return replace(_result(Outcome.UNKNOWN, heard, trade_no=ours.trade_no), busy=is_busy)
+    return _result(Outcome.UNKNOWN, heard, trade_no=ours.trade_no, busy=is_busy)
 
 
 def closed(said: Said) -> EndResult:
@@ -469,8 +469,8 @@ def _ended_unpaid(heard: Heard) -> EndResult:
     return EndResult(state=EndState.ENDED, money_returned=False, code=heard.code, message=heard.message)
 
 
-def _result(outcome: Outcome, heard: Heard, *, trade_no: str) -> PayResult:
-    return PayResult(outcome=outcome, trade_no=trade_no, code=heard.code, message=heard.message)
+def _result(outcome: Outcome, heard: Heard, *, trade_no: str, busy: bool = False) -> PayResult:
+    return PayResult(outcome=outcome, trade_no=trade_no, busy=busy, code=heard.code, message=heard.message)
 
 
 def _end(state: EndState, heard: Heard) -> EndResult:
