@@ -39,10 +39,14 @@ class Desk:
         finally:
             self.running.remove(words)
 
+    async def began(self) -> None:
+        """Wait for one more batch to begin."""
+        await asyncio.wait_for(self.arrivals.acquire(), WAIT_S)
+
     async def let_go(self, batches: int = 1) -> None:
         """Let so many batches end, each after it has begun."""
         for _ in range(batches):
-            await asyncio.wait_for(self.arrivals.acquire(), WAIT_S)
+            await self.began()
             self.turns.release()
 
 
@@ -67,24 +71,65 @@ async def settled(tasks: "Sequence[asyncio.Task[str]]") -> list[str | BaseExcept
     return await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), WAIT_S)
 
 
-async def test_what_arrives_while_two_are_in_flight_is_the_next_batch() -> None:
+async def test_what_is_ready_at_once_is_one_batch_and_what_arrives_meanwhile_the_next() -> None:
+    """A batch of one costs PostgreSQL nearly what one of fifty does."""
     desk = Desk()
     async with coalescing(desk) as coalescer:
-        tasks = submitted(coalescer, "abcdef")
-        await desk.let_go(3)
+        tasks = submitted(coalescer, "abc")
+        await desk.began()
+        tasks += submitted(coalescer, "def")
+        await asyncio.sleep(0)
+        assert desk.begun == [("a", "b", "c")]
+        let_all_go(desk)
         assert await settled(tasks) == list("ABCDEF")
-    assert desk.begun == [("a",), ("b",), ("c", "d", "e", "f")]
-    assert (coalescer.batches, coalescer.items) == (3, 6)
+    assert desk.begun == [("a", "b", "c"), ("d", "e", "f")]
+    assert (coalescer.batches, coalescer.items) == (2, 6)
 
 
-async def test_no_more_than_two_are_ever_in_flight() -> None:
+async def test_a_second_batch_runs_beside_the_first_when_enough_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(coalesce, "ROWS_BESIDE_MIN", 3)
     desk = Desk()
+    async with coalescing(desk) as coalescer:
+        tasks = submitted(coalescer, "a")
+        await desk.began()
+        tasks += submitted(coalescer, "bcd")
+        await desk.began()
+        assert desk.running == [("a",), ("b", "c", "d")]
+        let_all_go(desk)
+        await settled(tasks)
+
+
+async def test_nobody_waits_behind_a_batch_that_takes_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that waits for a lock would hold up all others for its whole time-out."""
+    monkeypatch.setattr(coalesce, "PROMPT_S_MAX", 0.0)
+    waits, unlocked = asyncio.Event(), asyncio.Event()
+
+    async def run(batch: Sequence[str]) -> Sequence[str]:
+        if "locked" in batch:
+            waits.set()
+            await unlocked.wait()
+        return batch
+
+    async with Coalescer(run, name="test", key=lambda word: word) as coalescer:
+        (stuck,) = submitted(coalescer, ["locked"])
+        await asyncio.wait_for(waits.wait(), WAIT_S)
+        for word in ("one", "two", "three"):
+            assert await asyncio.wait_for(coalescer.submit(word), WAIT_S) == word
+        assert not stuck.done()
+        unlocked.set()
+
+
+async def test_no_more_than_two_are_ever_in_flight(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(coalesce, "ROWS_BESIDE_MIN", 1)
+    desk = Desk()
+    most = 0
     async with coalescing(desk, rows_max=1) as coalescer:
         tasks = submitted(coalescer, "abcdefgh")
         for _ in range(8):
             await desk.let_go()
-            assert len(desk.running) <= BATCHES_IN_FLIGHT_MAX
+            most = max(most, len(desk.running))
         assert await settled(tasks) == list("ABCDEFGH")
+    assert most == BATCHES_IN_FLIGHT_MAX
 
 
 async def test_a_batch_is_never_longer_than_its_bound() -> None:
@@ -101,9 +146,9 @@ async def test_items_of_one_key_go_one_by_one_and_in_the_order_in_which_they_cam
     desk = Desk()
     async with coalescing(desk) as coalescer:
         tasks = submitted(coalescer, ["a1", "b1", "a2", "c1", "a3", "b2", "a4"])
-        await desk.let_go(6)
+        await desk.let_go(4)
         assert await settled(tasks) == ["A1", "B1", "A2", "C1", "A3", "B2", "A4"]
-    assert desk.begun == [("a1",), ("b1",), ("a2", "c1"), ("b2",), ("a3",), ("a4",)]
+    assert desk.begun == [("a1", "b1", "c1"), ("a2", "b2"), ("a3",), ("a4",)]
 
 
 async def test_items_of_one_key_alone_keep_their_order() -> None:
@@ -116,12 +161,14 @@ async def test_items_of_one_key_alone_keep_their_order() -> None:
     assert desk.begun == [(word,) for word in words]
 
 
-async def test_an_item_whose_key_is_busy_does_not_hold_up_those_behind_it() -> None:
+async def test_an_item_whose_key_is_busy_does_not_hold_up_those_behind_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(coalesce, "ROWS_BESIDE_MIN", 1)
     desk = Desk()
     async with coalescing(desk) as coalescer:
-        tasks = submitted(coalescer, ["a1", "a2", "a3", "b1"])
-        await asyncio.wait_for(desk.arrivals.acquire(), WAIT_S)
-        await asyncio.wait_for(desk.arrivals.acquire(), WAIT_S)
+        tasks = submitted(coalescer, ["a1"])
+        await desk.began()
+        tasks += submitted(coalescer, ["a2", "a3", "b1"])
+        await desk.began()
         assert desk.running == [("a1",), ("b1",)]
         let_all_go(desk)
         await settled(tasks)
@@ -131,8 +178,10 @@ async def test_a_full_queue_refuses_before_anything_is_promised(monkeypatch: pyt
     monkeypatch.setattr(coalesce, "QUEUE_ITEMS_MAX", 3)
     desk = Desk()
     async with coalescing(desk) as coalescer:
-        tasks = submitted(coalescer, ["a1", "b1", "a2", "a3", "a4"])
-        await asyncio.wait_for(desk.arrivals.acquire(), WAIT_S)
+        tasks = submitted(coalescer, ["a1", "b1"])
+        await desk.began()
+        tasks += submitted(coalescer, ["a2", "a3", "a4"])
+        await asyncio.sleep(0)
         with pytest.raises(Overloaded):
             await coalescer.submit("c1")
         let_all_go(desk)
@@ -175,7 +224,7 @@ async def test_a_database_that_is_away_is_asked_once_and_everybody_hears_it(item
         tasks = submitted(coalescer, "abcdefgh"[:items])
         let_all_go(desk)
         assert await settled(tasks) == [away] * items
-    assert len(desk.begun) == min(items, 3)
+    assert len(desk.begun) == 1
 
 
 async def test_a_bug_in_one_item_is_heard_by_its_caller_alone() -> None:
@@ -192,8 +241,10 @@ async def test_a_bug_in_one_item_is_heard_by_its_caller_alone() -> None:
 async def test_an_item_whose_caller_is_cancelled_runs_to_its_end(begun: bool) -> None:  # noqa: FBT001 - a parameter of pytest
     desk = Desk()
     async with coalescing(desk) as coalescer:
-        tasks = submitted(coalescer, "abc")
-        await asyncio.wait_for(desk.arrivals.acquire(), WAIT_S)
+        tasks = submitted(coalescer, "a")
+        await desk.began()
+        tasks += submitted(coalescer, "bc")
+        await asyncio.sleep(0)
         cancelled = tasks[0 if begun else 2]
         cancelled.cancel()
         assert isinstance((await settled([cancelled]))[0], asyncio.CancelledError)
@@ -207,7 +258,7 @@ async def test_leaving_waits_for_all_that_was_promised() -> None:
     desk = Desk()
     async with coalescing(desk, rows_max=1) as coalescer:
         tasks = submitted(coalescer, "abcde")
-        await asyncio.wait_for(desk.arrivals.acquire(), WAIT_S)
+        await desk.began()
         let_all_go(desk)
     assert [task.result() for task in tasks if task.done()] == list("ABCDE")
 
@@ -219,7 +270,7 @@ async def test_leaving_by_an_error_drains_too() -> None:
     async def leave() -> None:
         async with coalescing(desk) as coalescer:
             tasks.extend(submitted(coalescer, "abc"))
-            await asyncio.wait_for(desk.arrivals.acquire(), WAIT_S)
+            await desk.began()
             let_all_go(desk)
             raise KeyError
 
@@ -234,8 +285,7 @@ async def test_nobody_waits_for_ever_for_a_drain_that_was_broken_off() -> None:
     async def leave() -> None:
         async with coalescing(desk) as coalescer:
             tasks.extend(submitted(coalescer, ["a1", "b1", "a2"]))
-            await asyncio.wait_for(desk.arrivals.acquire(), WAIT_S)
-            await asyncio.wait_for(desk.arrivals.acquire(), WAIT_S)
+            await desk.began()
             left.set()
 
     tasks: list[asyncio.Task[str]] = []
