@@ -38,6 +38,9 @@ WORK = (
     "work_count_due",
     "query_bring_forward",
 )
+# Their last two parameters are the lowest and the highest order id.
+BOUNDED = ("door_lock_orders", "door_list_trades", "door_write", "webhook_write")
+EVERY_ID = "0, 9223372036854775807"
 # Tables that grow with the orders. The others hold a handful of rows, or are read by an index anyhow.
 LARGE = (
     "orders",
@@ -149,15 +152,17 @@ def accesses(node: dict[str, Any]) -> Iterator[Access]:
         yield from accesses(child)
 
 
-async def explain(connection: Connection, name: str) -> list[Access]:
+async def explain(connection: Connection, name: str, *, bounds: str = EVERY_ID) -> list[Access]:
     """The plan that every execution shares: `plan_cache_mode` is force_generic_plan in the pool's sessions."""
     await connection.execute(f"PREPARE {name} AS {query(name).sql}")
     parameters = await connection.fetchval(
         "SELECT cardinality(parameter_types) FROM pg_prepared_statements WHERE name = $1", name
     )
-    arguments = ", ".join(["NULL"] * parameters)
+    given = [bounds] if name in BOUNDED else []
+    arguments = ", ".join(["NULL"] * (parameters - 2 * len(given)) + given)
     execute = f"EXECUTE {name}({arguments})" if parameters else f"EXECUTE {name}"
     (plan,) = json.loads(await connection.fetchval(f"EXPLAIN (FORMAT JSON) {execute}"))
+    await connection.execute(f"DEALLOCATE {name}")
     return list(accesses(plan["Plan"]))
 
 
@@ -186,6 +191,22 @@ async def test_a_hot_query_reads_large_tables_by_key_alone(connection: Connectio
     # at last: the server analyzes by itself too, at any moment.
     empty = {name for (name,) in await connection.fetch("SELECT relname FROM pg_class WHERE reltuples = 0")}
     assert [(name, read) for name, read in loose if read.table not in empty] == []
+
+
+@pytest.mark.parametrize("name", BOUNDED)
+async def test_what_the_door_does_costs_no_more_when_years_of_partitions_are_there(
+    connection: Connection, name: str
+) -> None:
+    """Each partition that a statement may read is opened before it starts, whatever the batch is: a week is one of them."""
+    (this_week,) = await connection.fetchrow(
+        "SELECT (extract(epoch FROM now() - '2025-01-01 00:00:00+00') * 1000)::bigint << 22"
+    )
+    for bounds, partitions in ((f"{this_week}, {this_week + 1}", 1), (EVERY_ID, 4)):
+        reads = {read for read in await explain(connection, name, bounds=bounds) if "Index" in read.kind}
+        for parent in ("orders", "trade", "webhook"):
+            found = {read.table for read in reads if table_of(read.table) == parent}
+            assert len(found) in {0, partitions}, (parent, found)
+        assert any("_w" in read.table for read in reads)
 
 
 async def test_what_a_person_must_look_at_is_read_by_its_own_index(connection: Connection) -> None:

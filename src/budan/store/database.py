@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -257,3 +257,9 @@ def columns(rows: Sequence[tuple[object, ...]], width: int) -> list[list[object]
     turned = [list(column) for column in zip(*rows, strict=True)]
     assert len(turned) == width
     return turned
+
+
+def id_bounds(order_ids: Iterable[int]) -> tuple[int, int]:
+    """The lowest and the highest of some order ids: by them a statement leaves out the partitions that hold none."""
+    ids = list(order_ids)
+    return (min(ids), max(ids)) if ids else (0, 0)

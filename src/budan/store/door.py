@@ -12,7 +12,7 @@ from budan.core.order import Order, OrderState
 from budan.core.refund import TradeRefunds
 from budan.core.trade import Direction, Trade, TradeState
 from budan.store.cashbacks import BudgetKey, CashbackChange, write_cashbacks
-from budan.store.database import Transaction, columns
+from budan.store.database import Transaction, columns, id_bounds
 from budan.store.queries import query
 
 _DOOR_LOCK_ORDERS = query("door_lock_orders")
@@ -215,7 +215,9 @@ class KeptEvidence:
 
 async def lock_orders(transaction: Transaction, keys: Sequence[Key]) -> dict[Key, LockedOrder]:
     """Lock order rows in lane and id order, whatever the order of `keys`; unknown orders are absent."""
-    rows = await transaction.many(_DOOR_LOCK_ORDERS, *columns(sorted(keys), 2))
+    rows = await transaction.many(
+        _DOOR_LOCK_ORDERS, *columns(sorted(keys), 2), *id_bounds(order_id for _, order_id in keys)
+    )
     return {
         (row["lane"], row["id"]): LockedOrder(
             lane=row["lane"],
@@ -246,7 +248,9 @@ async def lock_orders(transaction: Transaction, keys: Sequence[Key]) -> dict[Key
 async def list_trades(transaction: Transaction, keys: Sequence[Key]) -> dict[Key, list[LockedTrade]]:
     """Every trade of orders that this transaction holds."""
     found: dict[Key, list[LockedTrade]] = {}
-    for row in await transaction.many(_DOOR_LIST_TRADES, *columns(sorted(keys), 2)):
+    for row in await transaction.many(
+        _DOOR_LIST_TRADES, *columns(sorted(keys), 2), *id_bounds(order_id for _, order_id in keys)
+    ):
         refunds = TradeRefunds(
             paid_minor=row["amount_minor"],
             reserved_minor=row["refund_reserved_minor"],
@@ -310,6 +314,7 @@ async def write(transaction: Transaction, writes: DoorWrites, *, now: datetime) 
         *orders[12:15],
         trades[18],
         *orders[15:],
+        *id_bounds([*(one.locked.order_id for one in writes.orders), *(one.key[1] for one in writes.trades)]),
     )
     if writes.contradictions or writes.remedies or writes.refunds or writes.closes:
         await _write_rare(transaction, writes, now=now)

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import cast
 
 from budan.core.numbers import AccountId, Lane, MerchantId, OrderId
-from budan.store.database import Transaction, columns
+from budan.store.database import Transaction, columns, id_bounds
 from budan.store.queries import query
 
 _QUERY_LIST_DUE = query("query_list_due")
@@ -186,9 +186,10 @@ async def write_deliveries(transaction: Transaction, delivered: Sequence[Deliver
         )
         for item in sorted(delivered, key=lambda item: item.due.key)
     ]
+    bounds = id_bounds(item.due.order_id for item in delivered)
     return {
         (row["lane"], row["order_id"], row["version"], row["endpoint_id"])
-        for row in await transaction.many(_WEBHOOK_WRITE, *columns(rows, 12))
+        for row in await transaction.many(_WEBHOOK_WRITE, *columns(rows, 12), *bounds)
     }
 
 

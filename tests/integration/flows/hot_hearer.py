@@ -65,7 +65,7 @@ async def list_joins(dsn: str, plan: str) -> list[str]:
     """How this process joins the rows that it locks."""
     connection = await asyncpg.connect(dsn, server_settings=stored._SESSION_SETTINGS | PLANS[plan])
     await connection.execute(f"PREPARE gate AS {query('door_lock_orders').sql}")
-    text = await connection.fetchval("EXPLAIN (FORMAT JSON) EXECUTE gate ('{}', '{}')")
+    text = await connection.fetchval("EXPLAIN (FORMAT JSON) EXECUTE gate ('{}', '{}', 0, 1)")
     await connection.close()
     return sorted(name for name in ("Hash Join", "Nested Loop", "Merge Join") if f'"{name}"' in text)
 

@@ -194,7 +194,7 @@ taken AS ( -- when the merchant took it
     FROM w
     WHERE
         w.taken
-        AND h.lane = any($1)
+        AND (h.order_id BETWEEN $13 AND $14 OR h.order_id = $13)
         AND h.lane = w.lane
         AND h.order_id = w.order_id
         AND h.version = w.version
@@ -206,7 +206,6 @@ done AS ( -- taken: no more work
     USING w
     WHERE
         w.taken
-        AND d.lane = any($1)
         AND d.lane = w.lane
         AND d.order_id = w.order_id
         AND d.endpoint_id = w.endpoint_id
@@ -219,7 +218,6 @@ later AS ( -- not taken: the next rung of the ladder
     FROM w
     WHERE
         NOT w.taken
-        AND d.lane = any($1)
         AND d.lane = w.lane
         AND d.order_id = w.order_id
         AND d.endpoint_id = w.endpoint_id
