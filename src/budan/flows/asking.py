@@ -105,7 +105,7 @@ class Questions:
         rows_max: int,
     ) -> list[DueQuestion]:
         """Questions due in held lanes, oldest first."""
-        async with self._database.reading() as transaction:
+        async with self._database.reading_statement() as transaction:
             return await stored.list_due_questions(
                 transaction,
                 lanes=lanes,

@@ -79,7 +79,7 @@ class OrderClosing:
 
     async def list_due(self, *, lanes: Sequence[Lane], rows_max: int) -> list[DueOrder]:
         """Orders to look at in held lanes, oldest first."""
-        async with self._database.reading() as transaction:
+        async with self._database.reading_statement() as transaction:
             return await stored.list_due_orders(transaction, lanes=lanes, rows_max=rows_max)
 
     async def look(self, key: Key) -> OrderState:

@@ -96,7 +96,7 @@ class Deliveries:
         rows_max: int,
     ) -> list[DueDelivery]:
         """Deliveries due in held lanes, oldest first; of one order and endpoint the oldest event only."""
-        async with self._database.transaction() as transaction:
+        async with self._database.statement() as transaction:
             return await stored.list_due_deliveries(
                 transaction,
                 lanes=lanes,
@@ -217,7 +217,7 @@ class Deliveries:
         return rung_s * (1 - JITTER_SHARE + 2 * JITTER_SHARE * self._jitter())
 
     async def _write(self, outcomes: Sequence[Delivered]) -> Sequence[bool]:
-        async with self._database.transaction() as transaction:
+        async with self._database.statement() as transaction:
             written = await stored.write_deliveries(transaction, outcomes)
         return [_row_key(outcome) in written for outcome in outcomes]
 

@@ -99,7 +99,7 @@ class Directory:
 
     async def find_shop(self, code: str) -> Shop | None:
         """The shop behind a printed code."""
-        async with self._database.reading() as transaction:
+        async with self._database.reading_statement() as transaction:
             row = await stored.find_shop(transaction, code)
         if row is None:
             return None
@@ -112,7 +112,7 @@ class Directory:
 
     async def find_terminal(self, token: str) -> Terminal | None:
         """The desk behind a token; only the token's digest is looked up."""
-        async with self._database.reading() as transaction:
+        async with self._database.reading_statement() as transaction:
             row = await stored.find_terminal(transaction, sha256(token.encode()).digest())
         if row is None:
             return None
@@ -172,7 +172,7 @@ class Directory:
         return merchant.now + timedelta(seconds=self._clock.monotonic_s() - merchant.read_at_s)
 
     async def _load_key(self, key_id: str) -> stored.ApiKeyRow | None:
-        async with self._database.reading() as transaction:
+        async with self._database.reading_statement() as transaction:
             return await stored.find_api_key(transaction, key_id)
 
     async def _load_merchant(self, merchant_id: MerchantId) -> _MerchantAccounts:

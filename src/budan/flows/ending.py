@@ -56,7 +56,7 @@ class TradeEndings:
         rows_max: int,
     ) -> list[DueClose]:
         """Trades to end in held lanes, oldest first."""
-        async with self._database.reading() as transaction:
+        async with self._database.reading_statement() as transaction:
             return await stored.list_due_closes(
                 transaction,
                 lanes=lanes,

@@ -109,7 +109,7 @@ class AccountHealths:
         began_s = self._clock.monotonic_s()
         if self._seen:
             await self._fold(began_s)
-        async with self._database.reading() as transaction:
+        async with self._database.reading_statement() as transaction:
             read = await stored.list_healths(transaction, rows_max=ACCOUNTS_MAX)
         before = {account: self.notices_of(account) for account in self._healths}
         self._healths, self._read_at, self._read_at_s = read.by_account, read.now, began_s

@@ -57,7 +57,7 @@ class JobRuns:
     async def mark_overdue(self) -> list[OverdueRun]:
         """Runs that are late to start or take long, each of them once."""
         bounds = [(plan.name, plan.late_after_s, plan.long_after_s) for plan in self._plans.values()]
-        async with self._database.transaction() as transaction:
+        async with self._database.statement() as transaction:
             return await stored.mark_overdue(transaction, bounds)
 
     async def claim(self, *, holder: str) -> ClaimedRun | None:

@@ -68,7 +68,7 @@ class Housekeeping:
 
     async def count_needing_person(self, *, lanes: Sequence[Lane]) -> int:
         """Questions in the held lanes that a person must look at, counted up to a bound."""
-        async with self._database.reading() as transaction:
+        async with self._database.reading_statement() as transaction:
             return await work.count_questions_needing_person(transaction, lanes=lanes, rows_max=NEEDING_PERSON_MAX)
 
     async def count_books(self) -> BooksCount:
@@ -83,5 +83,5 @@ class Housekeeping:
 
     async def count_due(self, *, lanes: Sequence[Lane]) -> list[DueCount]:
         """How much is due in the held lanes, by kind of work, counted up to a bound."""
-        async with self._database.reading() as transaction:
+        async with self._database.reading_statement() as transaction:
             return await work.count_due(transaction, lanes=lanes, rows_max=DUE_COUNTED_MAX)

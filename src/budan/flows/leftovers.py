@@ -30,7 +30,7 @@ class Leftovers:
 
     async def list_due(self, *, lanes: Sequence[Lane], rows_max: int) -> list[DueEvidence]:
         """Left-over evidence due in held lanes, oldest first."""
-        async with self._database.transaction() as transaction:
+        async with self._database.statement() as transaction:
             return await stored.list_due_evidence(transaction, lanes=lanes, rows_max=rows_max)
 
     async def retry(self, due: DueEvidence) -> Planned:

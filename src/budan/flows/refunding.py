@@ -134,7 +134,7 @@ class Refunding:
         self, *, lanes: Sequence[Lane], accounts_left_out: Sequence[AccountId], rows_max: int
     ) -> list[DueRefund]:
         """Refunds whose next step is due in held lanes, oldest first."""
-        async with self._database.reading() as transaction:
+        async with self._database.reading_statement() as transaction:
             return await stored.list_due_refunds(
                 transaction, lanes=lanes, accounts_left_out=accounts_left_out, rows_max=rows_max
             )

@@ -6,6 +6,7 @@ import pytest
 
 from budan.core.errors import Refused, StoreUnavailable
 from budan.store.database import Database, RowsFailed
+from budan.store.leases import worker_gone, worker_seen
 from integration.flows.standing import PATIENT, Till, open_till
 
 
@@ -65,6 +66,16 @@ async def test_what_our_own_code_raises_passes_and_nothing_is_kept(till: Till, e
         WHERE datname = current_database() AND application_name = 'budan'
     """
     assert await till.rows(states) == [("idle",)]
+
+
+async def test_a_single_statement_is_committed_with_itself_and_allows_no_second(till: Till) -> None:
+    """It has no transaction around it: a second would be on the disk where the first is not, or the other way round."""
+    async with till.database.statement() as transaction:
+        await worker_seen(transaction, worker="alone", living_s=5.0)
+        assert await till.rows("SELECT id FROM worker") == [("alone",)]
+        with pytest.raises(AssertionError):
+            await worker_gone(transaction, worker="alone")
+    assert await till.rows("SELECT id FROM worker") == [("alone",)]
 
 
 @pytest.mark.invariant("I1")
