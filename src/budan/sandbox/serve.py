@@ -9,13 +9,14 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Final
+from typing import Any, Final, cast
 
 import uvicorn
 import uvloop
 
 from budan.sandbox.asgi import SandboxApp, build_app
 from budan.sandbox.certificates import Certifier
+from budan.wire.http_server import ServerLine
 
 _GRACE_S: Final = 2
 _KEEP_ALIVE_S: Final = 75
@@ -97,7 +98,7 @@ class _SecureServer(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 app,
-                http="httptools",
+                http=cast("Any", ServerLine),
                 ws="none",
                 lifespan="off",
                 log_config=None,
@@ -134,7 +135,7 @@ class _Server(uvicorn.Server):
     ) -> None:
         config = uvicorn.Config(
             app,
-            http="httptools",
+            http=cast("Any", ServerLine),
             ws="none",
             lifespan="off",
             log_config=None,

@@ -1,23 +1,19 @@
-"""Runs the application in this process: uvicorn with httptools on the running loop."""
+"""Runs the application in this process: uvicorn with our own lines on the running loop."""
 
 import asyncio
 import signal
 import socket
-from asyncio import TimerHandle
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol, cast
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from budan.web.exchange import Receive, Scope, Send
+from budan.wire.http_server import ServerLine
 
 # What is under way when the end comes has this long; the supervisor waits a little longer before it kills.
 DRAIN_S_MAX = 3
-# A request's head has to be here this long after its connection, or it is somebody who only holds the line.
-HEAD_TIMEOUT_S = 10.0
-HEAD_BYTES_MAX = 32 * 1024
 # Load balancers keep their lines for a minute; we close after them, never before.
 KEEP_ALIVE_S = 75
 BACKLOG = 2_048
@@ -105,7 +101,7 @@ async def serve_on(
 def _configure(app: Drainable, trusted_proxies: Sequence[str]) -> uvicorn.Config:
     return uvicorn.Config(
         cast("Any", app),
-        http=BoundedHttp,
+        http=cast("Any", ServerLine),
         ws="none",
         lifespan="off",
         log_config=None,
@@ -137,61 +133,3 @@ class _Server(uvicorn.Server):
         """See uvicorn; then requests are taken."""
         await super().startup(sockets)
         self._on_ready()
-
-
-class BoundedHttp(HttpToolsProtocol):
-    """uvicorn's protocol with bounds for the head of a request, which it leaves open."""
-
-    _head_timer: TimerHandle | None = None
-    _head_bytes = 0
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride] - as uvicorn declares it
-        """A line is open; its first request has to come."""
-        super().connection_made(transport)
-        self._watch_head()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """A line is gone."""
-        self._unwatch_head()
-        super().connection_lost(exc)
-
-    def on_message_begin(self) -> None:
-        """The first byte of a request; between two of them the line's idle time counts instead."""
-        super().on_message_begin()
-        self._head_bytes = 0
-        if self._head_timer is None:
-            self._watch_head()
-
-    def on_url(self, url: bytes) -> None:
-        """A part of the address."""
-        self._count_head(len(url))
-        super().on_url(url)
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """One header."""
-        self._count_head(len(name) + len(value))
-        super().on_header(name, value)
-
-    def on_headers_complete(self) -> None:
-        """The head is whole."""
-        self._unwatch_head()
-        super().on_headers_complete()
-
-    def _count_head(self, size: int) -> None:
-        self._head_bytes += size
-        if self._head_bytes > HEAD_BYTES_MAX:
-            # What the parser sees as an error it answers with 400 and ends the line.
-            raise ValueError("the head of the request is too long")
-
-    def _watch_head(self) -> None:
-        self._head_timer = self.loop.call_later(HEAD_TIMEOUT_S, self._give_up_head)
-
-    def _unwatch_head(self) -> None:
-        if self._head_timer is not None:
-            self._head_timer.cancel()
-            self._head_timer = None
-
-    def _give_up_head(self) -> None:
-        self._head_timer = None
-        if not self.transport.is_closing():
-            self.transport.close()

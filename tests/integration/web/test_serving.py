@@ -11,7 +11,9 @@ import pytest
 
 from budan.web import serve as serving
 from budan.web.exchange import Receive, Scope, Send
-from budan.web.serve import HEAD_BYTES_MAX, listen_at, serve, serve_on
+from budan.web.serve import listen_at, serve, serve_on
+from budan.wire import http_server
+from budan.wire.http_server import HEAD_BYTES_MAX
 from integration.web.house import WAIT_S
 
 
@@ -99,7 +101,7 @@ async def test_the_end_comes_in_time_even_if_an_answer_does_not(monkeypatch: pyt
 
 
 async def test_a_line_that_sends_no_request_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(serving, "HEAD_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(http_server, "HEAD_TIMEOUT_S", 0.1)
     app = SlowApp()
     app.go.set()
     async with _served(app) as (port, _):
@@ -109,7 +111,7 @@ async def test_a_line_that_sends_no_request_is_closed(monkeypatch: pytest.Monkey
 
 
 async def test_an_answer_that_takes_longer_than_a_head_may_is_not_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(serving, "HEAD_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(http_server, "HEAD_TIMEOUT_S", 0.05)
     app = SlowApp()
     async with _served(app) as (port, _), _asked(port) as reader:
         await app.arrived.wait()
