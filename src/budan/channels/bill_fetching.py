@@ -4,10 +4,11 @@ import asyncio
 import errno
 import hashlib
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import BinaryIO, Final
+
+from msgspec.structs import replace
 
 from budan.channels.send_window import send_within_s
 from budan.channels.silence import silent_bill_answer

@@ -1,7 +1,6 @@
 """How the flat XML channels write amounts, moments and texts, and what their signature makes of an answer."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum
 from typing import Annotated, Final, TypeVar
@@ -27,8 +26,7 @@ class Proof(Enum):
     WRONG = "wrong"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Said:
+class Said(msgspec.Struct, frozen=True, kw_only=True):
     """The fields of an answer, and whether the channel's signature covers them."""
 
     fields: Mapping[str, str]

@@ -2,11 +2,13 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date, datetime
 from enum import Enum
 from pathlib import Path
 from typing import Final, TypeVar
+
+from msgspec.structs import replace
 
 from budan.channels.breaker import Admission, Breaker, BreakerState
 from budan.channels.session import SessionChannel

@@ -68,7 +68,7 @@ class _Page:
 
 @dataclass(slots=True, eq=False)
 class _Account:
-    rows: deque[tuple[SuspectRow, _Page]] = field(default_factory=deque[tuple[SuspectRow, _Page]])
+    rows: deque[tuple[SuspectRow, TradeRef, _Page]] = field(default_factory=deque[tuple[SuspectRow, TradeRef, _Page]])
     askers: int = 0
     next_at_s: float = 0.0
     silent_since_s: float | None = None
@@ -113,11 +113,12 @@ class Suspicion:
         page = _Page(cursor, len(rows))
         self._pages.append(page)
         self._rows_ahead += len(rows)
-        for row in rows:
+        # Named all at once, which costs half of naming each where it is asked about.
+        for row, ref in zip(rows, [self._ref(row) for row in rows], strict=True):
             account = self._accounts.get(row.account_id)
             if account is None:
                 account = self._accounts[row.account_id] = _Account()
-            account.rows.append((row, page))
+            account.rows.append((row, ref, page))
             if account.askers < ASKED_AT_ONCE_MAX:
                 account.askers += 1
                 self._tasks.create_task(self._ask_while_any(account))
@@ -126,8 +127,8 @@ class Suspicion:
     async def _ask_while_any(self, account: _Account) -> None:
         try:
             while account.rows:
-                row, page = account.rows.popleft()
-                word = await self._settle(account, row)
+                row, ref, page = account.rows.popleft()
+                word = await self._settle(account, row, ref)
                 self._progress[word] += 1
                 page.left -= 1
                 self._rows_ahead -= 1
@@ -144,9 +145,8 @@ class Suspicion:
         self._running.stand(cursor=cursor, progress=self._progress)
         self._room.set()
 
-    async def _settle(self, account: _Account, row: SuspectRow) -> str:
+    async def _settle(self, account: _Account, row: SuspectRow, ref: TradeRef) -> str:
         """One row to its end; the word under which it is counted."""
-        ref = self._ref(row)
         while not account.is_left_alone:
             rate_per_s = self._steps.healths.rate_per_s(row.account_id)
             if rate_per_s is not None:

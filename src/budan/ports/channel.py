@@ -58,8 +58,8 @@ class Capabilities:
     wap_needs_payer_ip: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Call:
+# Structs, where a sweep makes ten thousand a second: a dataclass costs four times as much.
+class Call(msgspec.Struct, frozen=True, kw_only=True):
     """What an adapter is given for one call: it has no clock, randomness or pace of its own.
 
     `deadline_s` bounds the whole call. `send_before_s`, on the monotonic clock, is checked right before the first
@@ -92,7 +92,6 @@ class TradeIntent:
     store_id: str | None = None
 
 
-# Structs, where a sweep makes ten thousand a second: a dataclass costs four times as much.
 class TradeRef(msgspec.Struct, frozen=True, kw_only=True):
     """What identifies a trade at its channel."""
 

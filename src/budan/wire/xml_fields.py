@@ -23,9 +23,13 @@ _MATCH_PLAIN: Final = re.compile(rf"[ \t\n]*+(?:{_PLAIN_FIELD})*+").match
 
 def render_fields(fields: Mapping[str, str], *, root: str = "xml") -> bytes:
     """The fields in the order of the mapping, each value in CDATA; NotSent for a value that XML cannot hold."""
-    if _UNSENDABLE.search("".join(fields.values())):
+    held = "".join(fields.values())
+    if _UNSENDABLE.search(held):
         raise NotSent("a value holds what XML cannot carry")
-    members = "".join([f"<{name}>{_cdata(value)}</{name}>" for name, value in fields.items()])
+    if "]]>" in held:
+        # The one text that CDATA cannot hold ends it; cut in two, it is read as it was.
+        fields = {name: value.replace("]]>", "]]]]><![CDATA[>") for name, value in fields.items()}
+    members = "".join([f"<{name}><![CDATA[{value}]]></{name}>" for name, value in fields.items()])
     return f"<{root}>{members}</{root}>".encode()
 
 
@@ -107,9 +111,3 @@ class _Reader:
 
 def _refuse_doctype(*_: object) -> None:
     raise BadAnswer("a document type is declared")
-
-
-def _cdata(value: str) -> str:
-    # The one text that CDATA cannot hold ends it; cut in two, it is read as it was.
-    held = value.replace("]]>", "]]]]><![CDATA[>") if "]]>" in value else value
-    return f"<![CDATA[{held}]]>"

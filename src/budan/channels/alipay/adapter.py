@@ -1,12 +1,12 @@
 """Alipay's OpenAPI (RSA2) for a direct merchant, behind the `Channel` port."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import date, datetime, time, timedelta
 from pathlib import Path
 from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from msgspec.structs import replace
 
 from budan.channels.alipay import mapping, messages
 from budan.channels.alipay.bill import bill_form

@@ -300,7 +300,7 @@ class IpaynowChannel:
 
     def _rest(self, call: Call, ends_s: float) -> Call:
         """What is left of a call for its next question, which moves no money and has no send window."""
-        return replace(call, deadline_s=max(0.0, ends_s - self._monotonic_s()), send_before_s=None)
+        return msgspec.structs.replace(call, deadline_s=max(0.0, ends_s - self._monotonic_s()), send_before_s=None)
 
     def _send_within_s(self, call: Call) -> float | None:
         """Read right before the client takes over (I11)."""

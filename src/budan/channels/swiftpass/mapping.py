@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final, assert_never
 
+import msgspec
+
 from budan.channels.flat_fields import Proof, Said, find_moment, list_numbered, parse_fen, read
 from budan.channels.silence import BAD_ANSWER_CODE, shortened
 from budan.channels.swiftpass.messages import Head, Paid, Placed, Queried, QueriedRefund, Refunded, parse_jsapi
@@ -19,8 +21,7 @@ _YES: Final = "0"
 _OTHER_ANSWERS: Final = frozenset({"code_url", "pay_info", "pay_result", "trade_state", "refund_id", "refund_count"})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ours:
+class Ours(msgspec.Struct, frozen=True, kw_only=True):
     """What an answer must name to be about our trade, and what the account says of facts that nobody confirmed."""
 
     trade_no: str
@@ -60,8 +61,7 @@ class Word(Enum):
     UNCLEAR = "unclear"  # everything that is not signed as it must be, is another's or cannot be read
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Heard:
+class Heard(msgspec.Struct, frozen=True, kw_only=True):
     """A word with the channel's own code and text; `is_signed` says whether they are proven."""
 
     word: Word

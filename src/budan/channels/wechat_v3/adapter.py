@@ -1,12 +1,12 @@
 """WeChat Pay APIv3 for a direct merchant, behind the `Channel` port."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import date, datetime, time, timedelta
 from pathlib import Path
 from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from msgspec.structs import replace
 
 from budan.channels.bill_fetching import (
     FETCH_TIMEOUT,

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final, assert_never
 
+import msgspec
+
 from budan.channels.silence import BAD_ANSWER_CODE, shortened
 from budan.channels.wechat_v3.messages import (
     BillPlace,
@@ -29,8 +31,7 @@ FOREIGN_CODE: Final = "foreign_answer"
 _HTTP_TOO_MANY: Final = 429
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Said:
+class Said(msgspec.Struct, frozen=True, kw_only=True):
     """An answer as it came, and whether its signature is WeChat's."""
 
     status: int
@@ -38,8 +39,7 @@ class Said:
     verdict: Verdict
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ours:
+class Ours(msgspec.Struct, frozen=True, kw_only=True):
     """What an answer must name to be about our trade."""
 
     trade_no: str
@@ -70,8 +70,7 @@ class Word(Enum):
     UNCLEAR = "unclear"  # anything else, and everything that is not signed as it must be
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Heard:
+class Heard(msgspec.Struct, frozen=True, kw_only=True):
     """A word with WeChat's own code and text; `is_signed` says whether they are proven."""
 
     word: Word
