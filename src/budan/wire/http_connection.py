@@ -63,7 +63,7 @@ class Connection(asyncio.Protocol):
         self._body_to = body_to
         self._start_answer()
         answer = self._answer = self._loop.create_future()
-        timer = self._loop.call_at(deadline, self._fail, NoAnswer("no complete answer in time"))
+        timer = self._loop.call_at(deadline, self._give_up)
         self._transport.write(request)
         try:
             return await answer
@@ -173,6 +173,9 @@ class Connection(asyncio.Protocol):
 
     def _ends_at_close(self) -> bool:
         return self._body_length >= 0 and not self._headers.keys() & {"content-length", "transfer-encoding"}
+
+    def _give_up(self) -> None:
+        self._fail(NoAnswer("no complete answer in time"))
 
     def _finish(self) -> None:
         if self._answer is not None and not self._answer.done():
