@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import date, datetime, time, timedelta
 from enum import Enum
 from functools import partial
@@ -13,6 +13,7 @@ from typing import Final
 from budan.channels.bill_tables import bill_sql
 from budan.channels.bill_texts import RowParts
 from budan.channels.bill_unpacking import Layout, Unpacked, unpack
+from budan.channels.bill_usual import usual_values
 from budan.channels.settings import read_optional_text
 from budan.core.numbers import BEIJING
 from budan.ports.bill import BillRefused, BillRemark, BillTables, BillTotals, FetchedBill, ReadBill
@@ -86,13 +87,14 @@ class BillForm:
 
     `patterns` gives what the values of a column look like; one without a pattern, which nobody reads, may hold anything
     but the separator. `texts` are columns that strangers write into, which may hold that too; they stand side by side.
-    `mark` stands before a row's first value. `kinds` and `statuses` turn the channel's words into ours. A fee is
+    Of the visible ASCII of which the numbers of payments consist, `number_bar` alone is in none. `mark` stands before a row's first value. `kinds` and `statuses` turn the channel's words into ours. A fee is
     `fee_unit_e5` hundred-thousandths of the major unit times the factor.
     """
 
     layout: Layout
     separator: str
     mark: str
+    number_bar: str
     headers: tuple[tuple[str, ...], ...]
     patterns: Mapping[str, str]
     texts: frozenset[str]
@@ -157,32 +159,59 @@ class _Found:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Shape:
-    """A form with the header that this bill has."""
+    """A form with the header that this bill has, and by their places the right values that nearly all of its rows have."""
 
     form: BillForm
     columns: tuple[str, ...]
     parts: RowParts
+    usual: Mapping[int, str]
 
     @property
     def names(self) -> tuple[str, ...]:
         """The columns under names that SQL knows: it looks at the values of those that are called fields."""
-        last = len(self.columns)
-        return tuple(
-            f"{'field' if column in self.form.patterns or place == last else 'other'}_{place}"
-            for place, column in enumerate(self.columns, start=1)
-        )
+        return tuple(f"{self._class_of(place)}_{place + 1}" for place in range(len(self.columns)))
+
+    def _class_of(self, place: int) -> str:
+        """How a row's value is looked at: with those that are usual, as a number, by its own pattern, or not at all."""
+        if self.columns[place] not in self.form.patterns and place < len(self.columns) - 1:
+            return "other"
+        if place in {self._place_of(self.form.fields.trade_no), self._place_of(self.form.fields.channel_no)}:
+            return "field_number"
+        # One has its own pattern in every bill.
+        is_usual = place in self.usual and place != self._place_of(self.form.fields.happened_at)
+        return "field_usual" if is_usual else "field_own"
+
+    def _place_of(self, columns: tuple[str, ...]) -> int | None:
+        return next((self.columns.index(column) for column in columns if column in self.columns), None)
 
     def name_of(self, columns: tuple[str, ...]) -> str:
         """The name of the first of these that the header has, or of what is NULL in every row."""
-        return next((self.names[self.columns.index(column)] for column in columns if column in self.columns), BEYOND)
+        place = self._place_of(columns)
+        return BEYOND if place is None else self.names[place]
 
     @property
     def row(self) -> str:
         """What the fields of a row look like, each after the other. Its last value is one of them: a short row has none."""
-        *columns, last = self.columns
-        assert columns[0] in self.form.patterns, "the mark stands before the first"
-        patterns = [f"(?:{self.form.patterns[column]})" for column in columns if column in self.form.patterns]
-        return re.escape(self.form.mark) + JOINER.join([*patterns, f"(?:{self.form.patterns.get(last, ANYTHING)})"])
+        return self._pattern_of("field")
+
+    @property
+    def own_row(self) -> str:
+        """Likewise of those fields alone that nothing else tells of."""
+        return self._pattern_of("field_own")
+
+    @property
+    def usual_row(self) -> str:
+        """What a row has where it is like nearly all others, each value after the other."""
+        names = self.names
+        return JOINER.join(self.usual[place] for place in range(len(names)) if names[place].startswith("field_usual"))
+
+    def _pattern_of(self, names: str) -> str:
+        return JOINER.join(self.pattern_at(place) for place, name in enumerate(self.names) if name.startswith(names))
+
+    def pattern_at(self, place: int) -> str:
+        """What the value of a column looks like; the mark stands before the first."""
+        mark = re.escape(self.form.mark) if place == 0 else ""
+        return f"{mark}(?:{self.form.patterns.get(self.columns[place], ANYTHING)})"
 
     @property
     def moment_from(self) -> int:
@@ -203,6 +232,7 @@ def _parts_of(form: BillForm, header: str) -> RowParts | None:
     assert not texts or len(texts) == texts[-1] - texts[0] + 1, "texts stand side by side"
     return RowParts(
         separator=form.separator.encode(),
+        mark=form.mark.encode(),
         columns=len(columns),
         first_text=texts[0] if texts else 0,
         texts=len(texts),
@@ -215,7 +245,10 @@ def _shape_of(form: BillForm, unpacked: Unpacked) -> _Shape:
         raise BillRefused(
             "header", line_no=len(unpacked.head), detail="is none that this channel's bills are known to have"
         )
-    return _Shape(form=form, columns=columns, parts=parts)
+    shape = _Shape(form=form, columns=columns, parts=parts, usual={})
+    found = usual_values(unpacked.rows_path, separator=form.separator, columns=len(columns))
+    usual = {place: value for place, value in found.items() if re.fullmatch(shape.pattern_at(place), value, re.ASCII)}
+    return replace(shape, usual=usual)
 
 
 def _read_rows(
@@ -259,6 +292,9 @@ def _read_parameters(unpacked: Unpacked, *, shape: _Shape, form: BillForm, expec
         "separator": form.separator,
         "columns": dict.fromkeys([*shape.names, BEYOND], "VARCHAR"),
         "row": shape.row,
+        "own_row": shape.own_row,
+        "usual_row": shape.usual_row,
+        "number_bar": form.number_bar,
         "moment": form.moment,
         "moment_from": shape.moment_from,
         "kind_words": list(form.kinds),

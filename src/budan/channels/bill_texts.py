@@ -5,6 +5,7 @@ from typing import Final
 
 # No bill has it: control characters are refused before.
 STAND_IN: Final = b"\x1f"
+_VISIBLE: Final = bytes([*range(32, 127), *range(128, 256)])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,12 +17,25 @@ class RowParts:
     """
 
     separator: bytes
+    mark: bytes
     columns: int
     first_text: int
     texts: int
 
     def __post_init__(self) -> None:
         assert self.texts == 0 or 0 <= self.first_text < self.first_text + self.texts < self.columns
+
+    def count_plain(self, lines: bytes, end: bytes) -> int | None:
+        """How many lines of UTF-8 these are, if each is plain; None if one is not, or may not be.
+
+        A plain line has no control character but its `end`, and the last sign of a separator as often as it should. So
+        what is left of the lines without anything else is one and the same for each: the cheapest look at them there is.
+        """
+        sign = self.separator[-1:]
+        left_of_line = sign * (self.mark.count(sign) + self.columns - 1) + end
+        left = lines.translate(None, _VISIBLE.replace(sign, b""))
+        count = len(left) // len(left_of_line)
+        return count if left == left_of_line * count else None
 
     def are_regular(self, lines: bytes, count: int) -> bool:
         """Whether so many lines have as many separators as they should, all together: nearly all have, and it is quick."""

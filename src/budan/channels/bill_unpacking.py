@@ -139,12 +139,22 @@ class _Parting:
         self._head = b""
         self._head_lines = 0
         self._kept = b""
+        self._is_kept_plain = False
         self._lines = 0
         self._rows_past = 0
 
-    def rows_of(self, lines: bytes) -> bytes:
-        """The lines of these that are certainly rows, each with as many separators as it should have."""
-        self._lines += lines.count(b"\n")
+    def count_plain(self, lines: bytes) -> int | None:
+        """How many lines these are, if they are plain (bill_texts.py) and may be taken as they stand but for CR."""
+        if self._parts is None or self._layout.tab_ended or self._layout.encoding != "utf-8":
+            return None
+        return self._parts.count_plain(lines, b"\r\n" if lines.endswith(b"\r\n") else b"\n")
+
+    def rows_of(self, lines: bytes, plain: int | None) -> bytes:
+        """The lines of these that are certainly rows, each with as many separators as it should have.
+
+        `plain` says how many they are, if they are plain.
+        """
+        self._lines += lines.count(b"\n") if plain is None else plain
         if self._head_lines < self._layout.head_lines:
             lines = self._head_of(lines)
         self._kept += lines
@@ -154,7 +164,9 @@ class _Parting:
         rows, self._kept = self._kept[: end + 1], self._kept[end + 1 :]
         rows_past = self._lines - self._head_lines - self._kept.count(b"\n")
         count, self._rows_past = rows_past - self._rows_past, rows_past
-        if self._parts is None or self._parts.are_regular(rows, count):
+        are_plain = plain is not None and self._is_kept_plain
+        self._is_kept_plain = plain is not None
+        if self._parts is None or are_plain or self._parts.are_regular(rows, count):
             return rows
         return self._made_regular(rows, self._head_lines + rows_past - count + 1, self._parts)
 
@@ -209,9 +221,17 @@ def _lines(chunks: Iterator[bytes], layout: Layout, parting: _Parting) -> Genera
             line_no = parting.lines + lines.count(b"\n") + 1
             raise BillRefused("line_too_long", line_no=line_no, detail=f"more than {LINE_BYTES_MAX} bytes")
         if end:
-            yield parting.rows_of(_clean(lines[:end], layout, parting.lines))
+            yield _rows(lines[:end], layout, parting)
     if rest:
-        yield parting.rows_of(_clean(rest + b"\n", layout, parting.lines))
+        yield _rows(rest + b"\n", layout, parting)
+
+
+def _rows(lines: bytes, layout: Layout, parting: _Parting) -> bytes:
+    plain = parting.count_plain(lines)
+    if plain is None:
+        return parting.rows_of(_clean(lines, layout, parting.lines), None)
+    without_returns = lines.translate(None, b"\r") if lines.endswith(b"\r\n") else lines
+    return parting.rows_of(_as_utf8(without_returns, layout.encoding, parting.lines), plain)
 
 
 def _clean(lines: bytes, layout: Layout, lines_before: int) -> bytes:

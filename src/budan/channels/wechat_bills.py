@@ -126,6 +126,7 @@ def wechat_bill_form(facts: WechatBillFacts, *, headers: tuple[str, ...]) -> Bil
         layout=Layout(head_lines=1, foot_lines=2),
         separator=backtick.SEPARATOR,
         mark=backtick.MARK,
+        number_bar=backtick.MARK,
         headers=tuple(tuple(header.split(",")) for header in headers),
         patterns=_PATTERNS,
         texts=frozenset({"商品名称", "商户数据包"}),

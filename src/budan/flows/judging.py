@@ -6,17 +6,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Final
 
-from budan.core.numbers import (
-    ALPHABET,
-    LANES_MAX,
-    MERCHANT_ID_MAX,
-    Lane,
-    MerchantId,
-    Number,
-    NumberKind,
-    OrderId,
-    render_number,
-)
+from budan.core.numbers import Lane, MerchantId, Number, NumberKind, OrderId, render_number
 from budan.core.reconcile import (
     BillRow,
     OurRow,
@@ -30,7 +20,7 @@ from budan.core.reconcile import (
     judge_pair,
     judge_stranger,
 )
-from budan.store.matching import LineNumbers, UnequalRow
+from budan.store.matching import UnequalRow
 from budan.store.reconcile import MovedRow, RowKey, SightingKey
 
 KINDS: Final = (RowKind.PAYMENT, RowKind.REFUND, RowKind.REVERSAL)
@@ -77,12 +67,11 @@ class Judgement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lookups:
-    """Where the judge asks: trades and refunds by key, sightings, refunds past us by order, and lines of the bill."""
+    """Where the judge asks: trades and refunds by key, and sightings."""
 
     trades: Callable[[Sequence[RowKey]], Awaitable[dict[RowKey, MovedRow]]]
     refunds: Callable[[Sequence[RowKey]], Awaitable[dict[RowKey, MovedRow]]]
     sightings: Callable[[Sequence[SightingKey]], Awaitable[set[SightingKey]]]
-    lines: Callable[[Sequence[int]], Awaitable[dict[int, LineNumbers]]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,7 +97,7 @@ class Judge:
 
     async def judge(self, rows: Sequence[UnequalRow]) -> Judgement:
         """All verdicts. Reads only."""
-        lines = await self._read_lines([row for row in rows if row.line_no is not None])
+        lines = [_line(row, self._terms) for row in rows if row.line_no is not None]
         moved = await self._look_up(lines)
         doubles = _doubles(lines)
         strangers: list[_Line] = []
@@ -125,27 +114,6 @@ class Judge:
         met = await self._judge_strangers(strangers, _alone(rows, lines))
         await self._judge_alone(met)
         return self._found
-
-    async def _read_lines(self, rows: Sequence[UnequalRow]) -> "list[_Line]":
-        """The bill's rows as values. A number whose parts contradict each other is read once more as it stands there."""
-        texts = {row.line_no or 0: _number_text(row, self._terms) for row in rows}
-        unread = [line_no for line_no, text in texts.items() if text is None]
-        read = await self._lookups.lines(unread) if unread else {}
-        lines: list[_Line] = []
-        for row in rows:
-            text = texts[row.line_no or 0]
-            bill = _bill_row(row, read[row.line_no or 0].number if text is None else text)
-            number = find_number(bill, self._terms)
-            lines.append(
-                _Line(
-                    bill=bill,
-                    is_twice=row.is_twice,
-                    key=None if number is None else (number.lane, number.order_id, number.ordinal),
-                    joined=_joined(row, number, bill.kind, self._terms),
-                    is_returned=bool(row.is_returned),
-                )
-            )
-        return lines
 
     async def _look_up(self, lines: "Sequence[_Line]") -> dict[tuple[RowKind, RowKey | None], OurRow]:
         """What is here of the numbers that our copied side does not have."""
@@ -185,9 +153,7 @@ class Judge:
 
         A refund that was made past us has a number of ours on neither side: it is met by its payment and its amount.
         """
-        nameless = [line.bill.line_no for line in strangers if line.bill.kind is RowKind.REFUND]
-        numbers = await self._lookups.lines(nameless) if nameless else {}
-        payments = {line.bill.line_no: self._payment_key(line, numbers) for line in strangers}
+        payments = {line.bill.line_no: self._payment_key(line) for line in strangers}
         trades = await self._lookups.trades(sorted({key for key in payments.values() if key is not None}))
         left = {_row_key(row): row for row in alone}
         refunds = defaultdict[tuple[int, int, int], list[UnequalRow]](list)
@@ -205,10 +171,10 @@ class Judge:
                 self._judge_stranger(line, trades.get(key) if key else None)
         return list(left.values())
 
-    def _payment_key(self, line: "_Line", numbers: dict[int, LineNumbers]) -> RowKey | None:
-        if line.bill.line_no not in numbers:
+    def _payment_key(self, line: "_Line") -> RowKey | None:
+        if line.bill.kind is not RowKind.REFUND:
             return None
-        paid = replace(line.bill, kind=RowKind.PAYMENT, number=numbers[line.bill.line_no].trade_no)
+        paid = replace(line.bill, kind=RowKind.PAYMENT, number=line.trade_no)
         number = find_number(paid, self._terms)
         return None if number is None else (number.lane, number.order_id, number.ordinal)
 
@@ -293,9 +259,10 @@ class Judge:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Line:
-    """A row of the bill; `joined` is our copied row that has its number."""
+    """A row of the bill; `joined` is our copied row that has its number, `trade_no` the number of its payment."""
 
     bill: BillRow
+    trade_no: str | None
     is_twice: bool
     key: RowKey | None
     joined: OurRow | None
@@ -354,7 +321,20 @@ def _row_key(row: UnequalRow) -> tuple[int, int, int]:
     return row.kind, row.order_id or 0, row.ordinal or 0
 
 
-def _bill_row(row: UnequalRow, number: str) -> BillRow:
+def _line(row: UnequalRow, terms: Terms) -> _Line:
+    bill = _bill_row(row)
+    number = find_number(bill, terms)
+    return _Line(
+        bill=bill,
+        trade_no=row.trade_no,
+        is_twice=row.is_twice,
+        key=None if number is None else (number.lane, number.order_id, number.ordinal),
+        joined=_joined(row, number, bill.kind, terms),
+        is_returned=bool(row.is_returned),
+    )
+
+
+def _bill_row(row: UnequalRow) -> BillRow:
     assert row.line_no is not None
     assert row.happened_at is not None
     assert row.status is not None
@@ -364,7 +344,7 @@ def _bill_row(row: UnequalRow, number: str) -> BillRow:
         line_no=row.line_no,
         kind=KINDS[row.kind],
         happened_at=row.happened_at,
-        number=number or None,
+        number=row.number or None,
         channel_no=row.channel_no,
         status=row.status,
         currency=row.currency,
@@ -388,30 +368,3 @@ def _joined(row: UnequalRow, number: Number | None, kind: RowKind, terms: Terms)
         currency=row.our_currency,
         amount_minor=row.our_minor,
     )
-
-
-def _number_text(row: UnequalRow, terms: Terms) -> str | None:
-    """The number in the bill; None where its parts cannot be those of one number, so that it must be read there."""
-    if row.head is None or row.whose is None or row.tail is None:
-        return row.foreign_no or ""
-    merchant_id = (row.whose & _TWENTY_FIVE_BITS) << 5 | row.head >> 35
-    lane = row.whose >> 25 & 1023
-    order_id = (row.head & _THIRTY_FIVE_BITS) << 30 | row.tail >> 10
-    if lane >= LANES_MAX or not 0 < merchant_id <= MERCHANT_ID_MAX or not 0 < order_id < 1 << 63:
-        return None
-    number = render_number(
-        Number(
-            environment=terms.environment,
-            kind=NumberKind.REFUND if KINDS[row.kind] is RowKind.REFUND else NumberKind.ORDER,
-            lane=Lane(lane),
-            merchant_id=MerchantId(merchant_id),
-            order_id=OrderId(order_id),
-            ordinal=row.tail >> 5 & 31,
-        )
-    )
-    is_whole = number[-1] == ALPHABET[row.tail & 31] and number[6] == ALPHABET[row.whose >> 35 & 31]
-    return number if is_whole else None
-
-
-_TWENTY_FIVE_BITS: Final = (1 << 25) - 1
-_THIRTY_FIVE_BITS: Final = (1 << 35) - 1

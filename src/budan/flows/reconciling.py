@@ -32,7 +32,7 @@ from budan.ports.bill import BILL_FAULTS, BillRefused, BillTables, FetchedBill, 
 from budan.store import bill_days
 from budan.store import reconcile as stored
 from budan.store.database import Database, Transaction
-from budan.store.matching import LineNumbers, Matching, SideSum, UnequalRow
+from budan.store.matching import Matching, SideSum, UnequalRow
 from budan.store.reconcile import CopyRange, KnownRun, MovedRow, NewDiscrepancy, NewRun, RowKey, RunRow, TallyRow
 
 Progress = Callable[[str], None]
@@ -240,7 +240,7 @@ class Reconciliation:
         last_at = max((side.last_at for side in theirs if side.last_at is not None), default=None)
         progress(f"judging {len(unequal)} rows")
         edges = await self._edges(terms, part_until=last_at if is_partial else None)
-        judge = Judge(terms=terms, lookups=self._lookups(matching, terms), edges=edges)
+        judge = Judge(terms=terms, lookups=self._lookups(terms), edges=edges)
         judgement = await judge.judge(unequal)
         return _Compared(
             lines=sum(side.rows for side in theirs),
@@ -255,7 +255,7 @@ class Reconciliation:
             read = await stored.list_days(transaction, AccountId(terms.account_id), first=before, last=after)
         return Edges(before_is_read=before in read, after_is_read=after in read, part_until=part_until)
 
-    def _lookups(self, matching: Matching, terms: Terms) -> Lookups:
+    def _lookups(self, terms: Terms) -> Lookups:
         async def trades(keys: Sequence[RowKey]) -> dict[RowKey, MovedRow]:
             return await self._look_up(stored.list_trades, keys)
 
@@ -269,10 +269,7 @@ class Reconciliation:
                     found |= await stored.list_sightings(transaction, AccountId(terms.account_id), part)
             return found
 
-        async def lines(numbers: Sequence[int]) -> dict[int, LineNumbers]:
-            return await run_to_end(partial(matching.list_numbers, numbers), interrupt=matching.interrupt)
-
-        return Lookups(trades=trades, refunds=refunds, sightings=sightings, lines=lines)
+        return Lookups(trades=trades, refunds=refunds, sightings=sightings)
 
     async def _look_up(
         self,

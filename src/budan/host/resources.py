@@ -67,6 +67,16 @@ def usable_cores() -> float:
     return allowed if quota == "max" else min(allowed, int(quota) / int(period))
 
 
+def peak_memory_bytes(pid: int) -> int | None:
+    """The most that a process has had in memory since it became its program; None once it has ended."""
+    try:
+        lines = (_PROC / str(pid) / "status").read_text("utf-8", "replace").splitlines()
+    except OSError:
+        return None
+    # One that ended and was not waited for has no memory any more (proc_pid_status(5)).
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")), None)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Reading:
     parent: int

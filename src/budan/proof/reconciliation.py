@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import resource
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ import asyncpg
 import duckdb
 import msgspec
 
-from budan.host.resources import usable_cores
+from budan.host.resources import peak_memory_bytes, usable_cores
 from budan.proof.queries import queries_of, query
 from budan.proof.records import CONNECT_S_MAX
 from budan.proof.steps import run_cli
@@ -25,6 +24,7 @@ from budan.proof.steps import run_cli
 ORDERS_PER_STATEMENT: Final = 50_000
 STATEMENT_S_MAX: Final = 600.0
 COMMAND_S_MAX: Final = 3_600.0
+LOOK_S: Final = 0.05
 MERCHANTS: Final = 64
 # Each reader copies an hour of ids at a time, as budan does.
 READERS: Final = 2
@@ -111,9 +111,16 @@ async def measure_reconciliation(
             progress("reconciliation: the bare reading of both sides")
             bare_s = await _read_bare(own_dsn, bill, folder=folder, begin=begin)
             progress(f"reconciliation: comparing {lines} lines")
-            report, seconds = await _compare(bill, day=begin.date(), environment=environment)
+            report, seconds, rss_mb = await _compare(bill, day=begin.date(), environment=environment)
             return await _conclude(
-                connection, maker, report, folder=folder, lines=lines, seconds=seconds, bare_s=bare_s
+                connection,
+                maker,
+                report,
+                folder=folder,
+                lines=lines,
+                seconds=seconds,
+                bare_s=bare_s,
+                rss_mb=rss_mb,
             )
         finally:
             maker.close()
@@ -267,14 +274,32 @@ def _scan(bill: Path, folder: Path) -> None:
         scanner.execute(_MAKING["making_scan"], {"path": str(bill), "columns": columns}).fetchall()
 
 
-async def _compare(bill: Path, *, day: date, environment: Mapping[str, str]) -> tuple[dict[str, Any], float]:
-    """The report of `budan reconcile`, and how long the command took, from its start to its end."""
+async def _compare(bill: Path, *, day: date, environment: Mapping[str, str]) -> tuple[dict[str, Any], float, float]:
+    """The report of `budan reconcile`, how long the command took, from its start to its end, and its memory's peak."""
     contract = ("reconcile", "contract", "main", "--rate", "0.6%", "--from", str(day), "--by", "bench")
     await run_cli(*contract, environment=environment, timeout_s=COMMAND_S_MAX)
     began_s = monotonic()
     words = ("reconcile", "--account", "main", "--day", str(day), "--bill", str(bill), "--by", "bench")
-    report = await run_cli(*words, environment=environment, timeout_s=COMMAND_S_MAX)
-    return report, monotonic() - began_s
+    watches: list[asyncio.Task[float]] = []
+    async with asyncio.TaskGroup() as group:
+        report = await run_cli(
+            *words,
+            environment=environment,
+            timeout_s=COMMAND_S_MAX,
+            on_start=lambda pid: watches.append(group.create_task(_watch_memory(pid))),
+        )
+        seconds = monotonic() - began_s
+    (watch,) = watches
+    return report, seconds, watch.result()
+
+
+async def _watch_memory(pid: int) -> float:
+    """The peak of a process until its end, in MB. What the kernel tells of a child that has ended counts ours in as well."""
+    peak_bytes = 0
+    while (found := peak_memory_bytes(pid)) is not None:
+        peak_bytes = found
+        await asyncio.sleep(LOOK_S)
+    return peak_bytes / 2**20
 
 
 async def _conclude(
@@ -286,6 +311,7 @@ async def _conclude(
     lines: int,
     seconds: float,
     bare_s: float,
+    rss_mb: float,
 ) -> ReconcileResult:
     found_path = folder / "found.csv"
     await connection.copy_from_query(_FOUND.rstrip(";"), output=found_path, format="csv")
@@ -295,8 +321,6 @@ async def _conclude(
     compared_s = (
         datetime.fromisoformat(report["ended_at"]) - datetime.fromisoformat(report["begun_at"])
     ).total_seconds()
-    # Of all the commands that ran, none had more in memory than the comparison.
-    rss_mb = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1_024
     result = ReconcileResult(
         lines=lines,
         seconds=round(seconds, 2),

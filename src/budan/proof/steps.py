@@ -59,9 +59,15 @@ async def run_step(
     return written
 
 
-async def run_cli(*arguments: str, environment: Mapping[str, str], timeout_s: float) -> Any:
-    """The JSON that a `budan` command printed; raises StepFailed."""
-    written = await run_step([*CLI, *arguments, "--json"], environment=environment, timeout_s=timeout_s)
+async def run_cli(
+    *arguments: str,
+    environment: Mapping[str, str],
+    timeout_s: float,
+    on_start: Callable[[int], None] | None = None,
+) -> Any:
+    """The JSON that a `budan` command printed; `on_start` is told its pid. Raises StepFailed."""
+    argv = [*CLI, *arguments, "--json"]
+    written = await run_step(argv, environment=environment, timeout_s=timeout_s, on_start=on_start)
     return _decode(arguments, written)
 
 

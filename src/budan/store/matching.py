@@ -34,7 +34,6 @@ _SUM_OURS = _QUERIES["match_sum_ours"]
 _COUNT_UNEQUAL = _QUERIES["match_count_unequal"]
 _LIST_UNEQUAL = _QUERIES["match_list_unequal"]
 _MAKE_NO_BILL = _QUERIES["match_make_no_bill"]
-_LIST_NUMBERS = _QUERIES["match_list_numbers"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +51,7 @@ class SideSum:
 class UnequalRow:
     """A row that is not on both sides once and alike: without `line_no` ours alone, without `order_id` the bill's alone.
 
-    `whose`, `head` and `tail` are forty bits each of the number in the bill, where it may be one of ours.
+    `number` is the row's own in the bill, which may be one of ours, `trade_no` that of its payment.
     """
 
     line_no: int | None
@@ -62,10 +61,8 @@ class UnequalRow:
     currency: str | None
     amount_minor: int | None
     fee_e5: int | None
-    whose: int | None
-    head: int | None
-    tail: int | None
-    foreign_no: str | None
+    number: str | None
+    trade_no: str | None
     channel_no: str | None
     lane: int | None
     order_id: int | None
@@ -74,14 +71,6 @@ class UnequalRow:
     our_currency: str | None
     is_returned: bool | None
     is_twice: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LineNumbers:
-    """A line's own number, ours where it has one, and that of its payment."""
-
-    number: str
-    trade_no: str
 
 
 class Matching:
@@ -129,7 +118,7 @@ class Matching:
         self._none(_MAKE_NO_BILL)
 
     def keep_bill(self, *, order_lead: str, refund_lead: str) -> None:
-        """The bill as `bill_row`; numbers of ours begin with one of these letters (I13)."""
+        """The bill's numbers and amounts as `bill_row`; numbers of ours begin with one of these letters (I13)."""
         self._none(_KEEP_BILL, {"order_lead": order_lead, "refund_lead": refund_lead})
 
     def keep_ours(self, paths: Sequence[Path]) -> None:
@@ -168,11 +157,6 @@ class Matching:
         for row in self._many(_LIST_UNEQUAL):
             row["happened_at"] = _utc(row["happened_at"])
             yield UnequalRow(**row)
-
-    def list_numbers(self, lines: Sequence[int]) -> dict[int, LineNumbers]:
-        """What some lines of the bill say of numbers: it is read for them once more."""
-        rows = self._many(_LIST_NUMBERS, {"lines": list(lines)})
-        return {row["line_no"]: LineNumbers(number=row["number"], trade_no=row["trade_no"]) for row in rows}
 
     def _none(self, statement: Query, parameters: Mapping[str, object] | None = None) -> None:
         assert statement.rows is Rows.NONE, statement.name

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from budan.host.resources import cpu_s_between, foreign_cores, take_snapshot, usable_cores
+from budan.host.resources import cpu_s_between, foreign_cores, peak_memory_bytes, take_snapshot, usable_cores
 
 _BURN_S = 0.3
 # Burns in a child of its own, reaps it, and stays: the work of the dead must count.
@@ -50,3 +50,22 @@ def test_a_family_counts_its_living_members() -> None:
 
 def test_there_is_a_core_for_us() -> None:
     assert 0 < usable_cores() <= (os.cpu_count() or 1)
+
+
+def test_the_peak_of_a_program_is_its_own_and_not_that_of_whoever_started_it() -> None:
+    """A child begins as a copy of its parent: the bench has gigabytes in memory when it starts what it measures."""
+    ballast = bytearray(200 * 1024**2)
+    with subprocess.Popen(
+        [sys.executable, "-S", "-c", "print(1, flush=True); input()"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as program:
+        assert program.stdin
+        assert program.stdout
+        program.stdout.readline()
+        peak = peak_memory_bytes(program.pid)
+        program.stdin.close()
+    assert peak is not None
+    assert 1024**2 < peak < len(ballast)
+    assert peak_memory_bytes(program.pid) is None

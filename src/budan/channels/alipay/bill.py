@@ -93,6 +93,7 @@ def bill_form(facts: AlipayBillFacts) -> BillForm:
         ),
         separator=",",
         mark="",
+        number_bar=",",
         headers=(tuple(HEADER.split(",")),),
         patterns=_PATTERNS,
         texts=frozenset({"商品名称"}),

@@ -50,6 +50,7 @@ def bill_form() -> BillForm:
         layout=Layout(head_lines=1, foot_lines=1),
         separator=",",
         mark="",
+        number_bar=",",
         headers=(tuple(HEADER.split(",")),),
         patterns=_PATTERNS,
         texts=frozenset(),

@@ -83,6 +83,7 @@ def bill_form(facts: SwiftpassBillFacts) -> BillForm:
         layout=Layout(head_lines=1, foot_lines=2),
         separator=backtick.SEPARATOR,
         mark=backtick.MARK,
+        number_bar=backtick.MARK,
         headers=(tuple(HEADER.split(",")), tuple(OLD_HEADER.split(","))),
         patterns=_patterns(kinds),
         texts=frozenset({"商品名称", "商户数据包"}),

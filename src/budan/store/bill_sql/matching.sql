@@ -43,54 +43,46 @@ CREATE MACRO packed_eights(words) AS
 CREATE MACRO decoded(eight) AS packed_eights(packed_fours(packed_pairs(digit_values(eight))));
 
 -- name: match_keep_bill :none
--- The bill, read once, with what comparing needs of each row: text costs more to keep than all the rest. A number that
--- may be ours is three integers, of its characters 7 to 14 (day, lane, merchant), 15 to 22 and 23 to 30 (merchant, id,
--- ordinal, check).
+-- What comparing needs of the bill's rows: no text but the currency, so that the join stays small. A number that may be
+-- ours is its lane and two integers, as our side has them: of its characters 15 to 22 and 23 to 29 (id, ordinal).
 CREATE TABLE bill_row AS
 SELECT
     l.line_no,
     l.kind,
-    l.happened_at,
-    l.status,
     l.currency,
     l.amount_minor,
     l.fee_e5,
-    decoded(l.whose) AS whose,
-    decoded(l.head) AS head,
-    decoded(l.tail) AS tail,
-    l.foreign_no,
-    l.channel_no
+    l.is_done,
+    ((decoded(l.whose) >> 25) & 1023)::smallint AS lane,
+    decoded(l.head) & 34359738367 AS head,
+    decoded(l.tail) >> 5 AS tail
 FROM (
     SELECT
         b.line_no,
         CASE b.kind WHEN 'payment' THEN 0 WHEN 'refund' THEN 1 ELSE 2 END::utinyint AS kind,
-        b.happened_at,
-        b.status,
         b.currency,
         CASE WHEN b.kind = 'payment' THEN b.order_minor ELSE b.refund_minor END AS amount_minor,
         b.fee_e5,
-        CASE WHEN b.kind = 'refund' THEN coalesce(b.refund_no, '') ELSE coalesce(b.trade_no, '') END AS number,
-        length(number) = 30
-        AND strlen(number) = 30
-        AND left(number, 1) = CASE WHEN b.kind = 'refund' THEN $refund_lead ELSE $order_lead END AS is_number,
+        b.status = 'succeeded' AS is_done,
+        CASE WHEN b.kind = 'refund' THEN b.refund_no ELSE b.trade_no END AS number,
+        coalesce(
+            length(number) = 30
+            AND strlen(number) = 30
+            AND left(number, 1) = CASE WHEN b.kind = 'refund' THEN $refund_lead ELSE $order_lead END,
+            FALSE
+        ) AS is_number,
         CASE WHEN is_number THEN ascii_bits(substr(number, 7, 8)) END AS whose,
         CASE WHEN is_number THEN ascii_bits(substr(number, 15, 8)) END AS head,
-        CASE WHEN is_number THEN ascii_bits(substr(number, 23, 8)) END AS tail,
-        CASE WHEN NOT is_number THEN number END AS foreign_no,
-        CASE
-            WHEN b.kind = 'payment' THEN b.channel_no ELSE coalesce(b.channel_refund_no, b.channel_no)
-        END AS channel_no
+        CASE WHEN is_number THEN ascii_bits(substr(number, 23, 8)) END AS tail
     FROM bill_line AS b
 ) AS l;
 
 -- name: match_keep_ours :none
--- Our side, as PostgreSQL copied it out. The key is that of the bill's numbers.
+-- Our side, as PostgreSQL copied it out. The key is that of the bill's numbers; order and attempt are found in it.
 CREATE TABLE our_row AS
 SELECT
     kind,
     lane,
-    order_id,
-    ordinal,
     amount_minor,
     currency,
     is_returned,
@@ -117,14 +109,14 @@ FROM read_csv(
 -- name: match_sum_theirs :many
 -- What the bill comes to, counted apart from all comparing.
 SELECT
-    kind,
+    CASE kind WHEN 'payment' THEN 0 WHEN 'refund' THEN 1 ELSE 2 END AS kind,
     count(*) AS rows_found,
-    coalesce(sum(amount_minor), 0)::bigint AS amount_minor,
+    coalesce(sum(CASE WHEN kind = 'payment' THEN order_minor ELSE refund_minor END), 0)::bigint AS amount_minor,
     coalesce(sum(fee_e5), 0)::bigint AS fee_e5,
     max(happened_at) AS last_at
-FROM bill_row
-GROUP BY kind
-ORDER BY kind;
+FROM bill_line
+GROUP BY ALL
+ORDER BY ALL;
 
 -- name: match_sum_ours :many
 -- What our side comes to, likewise.
@@ -141,8 +133,8 @@ ORDER BY kind;
 CREATE TABLE twice AS
 SELECT
     kind,
-    head & 34359738367 AS head,
-    tail >> 5 AS tail
+    head,
+    tail
 FROM bill_row
 WHERE kind < 2 AND head IS NOT NULL
 GROUP BY ALL
@@ -160,34 +152,24 @@ WITH terms AS ( -- what fees are judged by; without a rate none is wrong
 SELECT
     b.line_no,
     coalesce(b.kind, o.kind) AS kind,
-    b.happened_at,
-    b.status,
-    b.currency,
-    b.amount_minor,
-    b.fee_e5,
-    b.whose,
-    b.head,
-    b.tail,
-    b.foreign_no,
-    b.channel_no,
     o.lane,
-    o.order_id,
-    o.ordinal,
+    (o.head << 30) | (o.tail >> 5) AS order_id,
+    (o.tail & 31)::smallint AS ordinal,
     o.amount_minor AS our_minor,
     o.currency AS our_currency,
     o.is_returned,
     t.head IS NOT NULL AS is_twice
 FROM bill_row AS b
-FULL JOIN our_row AS o ON b.kind = o.kind AND (b.head & 34359738367) = o.head AND (b.tail >> 5) = o.tail
-LEFT JOIN twice AS t ON b.kind = t.kind AND (b.head & 34359738367) = t.head AND (b.tail >> 5) = t.tail
+FULL JOIN our_row AS o ON b.kind = o.kind AND b.head = o.head AND b.tail = o.tail
+LEFT JOIN twice AS t ON b.kind = t.kind AND b.head = t.head AND b.tail = t.tail
 CROSS JOIN terms
 WHERE
     b.line_no IS NULL
-    OR o.order_id IS NULL
+    OR o.head IS NULL
     OR b.amount_minor <> o.amount_minor
     OR b.currency <> o.currency
-    OR b.status <> 'succeeded'
-    OR (b.whose >> 25) & 1023 <> o.lane
+    OR NOT b.is_done
+    OR b.lane <> o.lane
     OR o.is_returned
     OR t.head IS NOT NULL
     OR abs(abs(b.fee_e5) - o.amount_minor * terms.rate_e6 // 1000) > terms.fee_rounding_e5;
@@ -198,39 +180,29 @@ SELECT count(*) AS rows_found
 FROM unequal;
 
 -- name: match_list_unequal :many
--- These rows, in the order of the bill; those that are ours alone at the end.
+-- These rows, in the order of the bill; those that are ours alone at the end. What the bill says of them is read for
+-- them once more.
 SELECT
-    line_no,
-    kind,
-    happened_at,
-    status,
-    currency,
-    amount_minor,
-    fee_e5,
-    whose,
-    head,
-    tail,
-    foreign_no,
-    channel_no,
-    lane,
-    order_id,
-    ordinal,
-    our_minor,
-    our_currency,
-    is_returned,
-    is_twice
-FROM unequal
-ORDER BY line_no NULLS LAST, order_id, ordinal;
-
--- name: match_list_numbers :many
--- What some lines of the bill say of numbers, as it stands there. A refund that was made past us has none of ours, but
--- its payment has.
-SELECT
-    line_no,
-    coalesce(CASE WHEN kind = 'refund' THEN refund_no ELSE trade_no END, '') AS number,
-    coalesce(trade_no, '') AS trade_no
-FROM bill_line
-WHERE list_contains($lines, line_no);
+    u.line_no,
+    u.kind,
+    b.happened_at,
+    b.status,
+    b.currency,
+    CASE WHEN u.kind = 0 THEN b.order_minor ELSE b.refund_minor END AS amount_minor,
+    b.fee_e5,
+    CASE WHEN u.kind = 1 THEN b.refund_no ELSE b.trade_no END AS number,
+    b.trade_no,
+    CASE WHEN u.kind = 0 THEN b.channel_no ELSE coalesce(b.channel_refund_no, b.channel_no) END AS channel_no,
+    u.lane,
+    u.order_id,
+    u.ordinal,
+    u.our_minor,
+    u.our_currency,
+    u.is_returned,
+    u.is_twice
+FROM unequal AS u
+LEFT JOIN bill_line AS b ON u.line_no = b.line_no
+ORDER BY u.line_no NULLS LAST, u.order_id, u.ordinal;
 
 -- name: match_make_no_bill :none
 -- The bill of a day on which nothing moved.
