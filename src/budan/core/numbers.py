@@ -25,6 +25,9 @@ LANES_MAX = 64
 MERCHANT_ID_MAX = (1 << 30) - 1
 ORDINAL_MAX = 31
 
+# A number is read and written several times while its order is young, so that many are remembered.
+YOUNG_NUMBERS_MAX = 4_096
+
 # Bills and shops count days in Beijing, so the day in a number is theirs (protocols/README.md rule 6).
 BEIJING = timezone(timedelta(hours=8), "Asia/Shanghai")
 
@@ -102,6 +105,7 @@ def trade_number(
     return _render(_ORDER_LEADS[environment], lane, merchant_id, order_id, attempt)
 
 
+@lru_cache(maxsize=YOUNG_NUMBERS_MAX)
 def parse_number(text: str) -> Number:
     """The parts of a number; raises `BadNumber` unless every part agrees with the others."""
     if len(text) != NUMBER_LENGTH or not _IS_NUMBER(text):
@@ -180,6 +184,7 @@ def _assert_parts(lane: int, merchant_id: int, order_id: int, ordinal: int) -> N
     assert 0 <= ordinal <= ORDINAL_MAX
 
 
+@lru_cache(maxsize=YOUNG_NUMBERS_MAX)
 def _render(lead: str, lane: int, merchant_id: int, order_id: int, ordinal: int) -> str:
     _assert_parts(lane, merchant_id, order_id, ordinal)
     body = (

@@ -276,12 +276,12 @@ def _count(entries: Sequence[_Entry], planned: Sequence[Planned], *, now: dateti
     for entry, outcome in zip(entries, planned, strict=True):
         evidence = entry.item.evidence
         source = evidence.source.value
-        metrics.EVIDENCE.labels(source=source, decision=outcome.decision).inc()
+        metrics.labelled(metrics.EVIDENCE, source, outcome.decision).inc()
         if outcome.decision == Effect.COMPLETE.value:
-            metrics.ORDERS_PAID.labels(source=source).inc()
+            metrics.labelled(metrics.ORDERS_PAID, source).inc()
             if evidence.paid_at is not None:
                 late_s = max(0.0, (now - evidence.paid_at).total_seconds())
-                metrics.RECOVERY_SECONDS.labels(source=source).observe(late_s)
+                metrics.labelled(metrics.RECOVERY_SECONDS, source).observe(late_s)
 
 
 def _order_key(entry: _Entry) -> Key | str:

@@ -21,6 +21,8 @@ from budan.telemetry import metrics
 FOLD_EVERY_S: Final = 1.0
 # What was read longer ago says nothing any more: every account is unknown then, and asked tightly.
 BELIEVED_S: Final = 15.0
+# A judgement is good for so long: nothing that it rests on moves faster.
+JUDGED_S: Final = 0.1
 # Every process keeps all accounts; those above the bound are unknown to it.
 ACCOUNTS_MAX: Final = 10_000
 
@@ -57,14 +59,21 @@ class AccountHealths:
         self._clock = clock
         self._seen: dict[AccountId, _Seen] = {}
         self._healths = _NOTHING
+        # What was judged of them, and until when: four looks at it go with each order.
+        self._judged: dict[AccountId, tuple[NoticeHealth, float]] = {}
         self._read_at: datetime | None = None
         self._read_at_s = 0.0
         self._folded_at_s = clock.monotonic_s()
 
     def notices_of(self, account_id: AccountId) -> NoticeHealth:
         """What may be expected of the account's notices; read from memory, so that no order waits for it."""
+        judged = self._judged.get(account_id)
+        if judged is not None and self._clock.monotonic_s() < judged[1]:
+            return judged[0]
         now = self._now()
-        return NoticeHealth.UNKNOWN if now is None else judge(self._healths.get(account_id), now=now)
+        notices = NoticeHealth.UNKNOWN if now is None else judge(self._healths.get(account_id), now=now)
+        self._judged[account_id] = notices, self._clock.monotonic_s() + JUDGED_S
+        return notices
 
     def rate_per_s(self, account_id: AccountId) -> float | None:
         """How many questions a second its channel takes from all of us; None while nothing speaks of a limit."""
@@ -113,6 +122,7 @@ class AccountHealths:
             read = await stored.list_healths(transaction, rows_max=ACCOUNTS_MAX)
         before = {account: self.notices_of(account) for account in self._healths}
         self._healths, self._read_at, self._read_at_s = read.by_account, read.now, began_s
+        self._judged = {}
         self._show(before)
 
     async def _fold(self, began_s: float) -> None:

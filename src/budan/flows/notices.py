@@ -82,7 +82,7 @@ class Notices:
         except BadNotice as bad:
             await self._reject(account.account_id, channel, raw, reason=str(bad))
             return account.adapter.acknowledge(accepted=False)
-        metrics.NOTICES.labels(channel=channel, verdict="verified").inc()
+        metrics.labelled(metrics.NOTICES, channel, "verified").inc()
         arrived = await self.arrive(raw, received_at=self._clock.now())
         _, refund = await self._record(account.account_id, notice, arrived=arrived)
         if refund is not None and refund.decision in TOLD_TOO_EARLY:
@@ -147,7 +147,7 @@ class Notices:
         )
 
     async def _reject(self, account_id: AccountId, channel: str, raw: RawNotice, *, reason: str) -> None:
-        metrics.NOTICES.labels(channel=channel, verdict="rejected").inc()
+        metrics.labelled(metrics.NOTICES, channel, "rejected").inc()
         try:
             async with self._database.transaction() as transaction:
                 is_kept = await stored.reject_notice(

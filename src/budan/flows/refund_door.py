@@ -172,7 +172,7 @@ def _tell(entries: Sequence[_Entry], planned: Sequence[RefundPlanned], writes: D
     held = {(change.locked.lane, change.locked.order_id): change.hold_reason for change in writes.orders}
     for entry, outcome in zip(entries, planned, strict=True):
         evidence = entry.item.evidence
-        metrics.EVIDENCE.labels(source=evidence.source.value, decision=outcome.decision).inc()
+        metrics.labelled(metrics.EVIDENCE, evidence.source.value, outcome.decision).inc()
         hold_reason = None if entry.key is None else held.get(entry.key)
         if hold_reason is not None or outcome.decision == RefundEffect.ASK_PERSON.value:
             _log.warning(

@@ -1,7 +1,7 @@
 """What a running part of budan counts and measures, on a registry of its own."""
 
 from collections.abc import Callable
-from typing import Final
+from typing import Final, TypeVar, cast
 
 from prometheus_client import (
     CollectorRegistry,
@@ -160,6 +160,22 @@ TURN_FAILURES: Final = Counter(
 DELIVERIES: Final = Counter(
     "budan_webhook_deliveries", "Attempts to deliver a webhook, by outcome.", ["outcome"], registry=REGISTRY
 )
+
+
+Metric = TypeVar("Metric", Counter, Gauge, Histogram)
+_children: Final[dict[tuple[object, ...], object]] = {}
+
+
+def labelled(metric: Metric, *values: str) -> Metric:
+    """`metric.labels(*values)`, made once: the library's own look-up takes a lock and writes every value as text.
+
+    The values are from short lists of ours, never what a stranger sent.
+    """
+    key = (metric, *values)
+    child = _children.get(key)
+    if child is None:
+        child = _children[key] = metric.labels(*values)
+    return cast("Metric", child)
 
 
 def serve(host: str, port: int) -> Callable[[], None]:

@@ -103,8 +103,8 @@ class Application:
             _log.info("client_gone", route=route_name)
         finally:
             self._open_count -= 1
-            metrics.HTTP_REQUESTS.labels(route_name, str(status)).inc()
-            metrics.HTTP_SECONDS.labels(route_name).observe(perf_counter() - started_s)
+            metrics.labelled(metrics.HTTP_REQUESTS, route_name, str(status)).inc()
+            metrics.labelled(metrics.HTTP_SECONDS, route_name).observe(perf_counter() - started_s)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send, found: Found | frozenset[str] | None) -> int:
         request_id = f"{_prefix}-{next(_number):06x}"
