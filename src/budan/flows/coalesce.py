@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Hashable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Generic, Self, TypeVar
@@ -14,9 +14,10 @@ from budan.telemetry import metrics
 # Measured (docs/stack.md): whole lives per second in the database 1.5k one by one, 17.7k by 50, 21k by 200.
 ROWS_MAX = 200
 BATCHES_IN_FLIGHT_MAX = 2
-# A batch costs PostgreSQL a millisecond whatever is in it, so beside one that is under way only a full one is worth it:
-# of this many rows each bears a fiftieth of that.
-ROWS_BESIDE_MIN = 50
+# A batch costs PostgreSQL and us a millisecond each, whatever is in it. So many rows are worth one at any time.
+ROWS_ENOUGH = 32
+# Fewer gather for so long after the last batch began, if that one was of several: then more are on their way.
+GATHER_S = 0.015
 # One that takes longer waits for a lock or a disk, and those behind it do not wait with it.
 PROMPT_S_MAX = 0.03
 QUEUE_ITEMS_MAX = 10_000
@@ -45,11 +46,11 @@ class _Flight(Generic[Item, Result]):
 class Coalescer(Generic[Item, Result]):
     """Turns concurrent submissions into batches for one function.
 
-    The first item waits for nothing but the others that the event loop has at hand; the next batch starts when the one
-    before it ends, is late, or enough has gathered. Two items of one key never share a batch and never run at the same time, and they run in the order in which they
-    came. `run` takes a batch in one transaction and gives one result for each item, in order. When it raises anything
-    but `StoreUnavailable` the batch is halved, down to the single row, which alone fails. `name` is what its metrics are
-    called. Use as an async context manager; leaving drains.
+    Who comes alone waits for nothing. Else the next batch starts when the one before it has ended and its own has gathered
+    for a moment, when the one before is late, or when enough wait. Two items of one key never share a batch and never run
+    at the same time, and they run in the order in which they came. `run` takes a batch in one transaction and gives one
+    result for each item, in order. When it raises anything but `StoreUnavailable` the batch is halved, down to the single
+    row, which alone fails. `name` is what its metrics are called. Use as an async context manager; leaving drains.
     """
 
     def __init__(
@@ -69,6 +70,8 @@ class Coalescer(Generic[Item, Result]):
         self._queue: deque[_Waiting[Item, Result]] = deque()
         self._busy_keys: set[Hashable] = set()
         self._flights: set[_Flight[Item, Result]] = set()
+        self._gathers_until_s = 0.0
+        self._enough: asyncio.Future[None] | None = None
         self._tasks = asyncio.TaskGroup()
         self.batches = 0
         self.items = 0
@@ -84,7 +87,11 @@ class Coalescer(Generic[Item, Result]):
         traceback: TracebackType | None,
     ) -> None:
         # Leaving waits for what was promised, whatever the reason for leaving: half a batch helps nobody.
-        await self._tasks.__aexit__(None, None, None)
+        try:
+            await self._tasks.__aexit__(None, None, None)
+        finally:
+            # Nothing is left but by a drain that was broken off.
+            self._cancel_queue()
 
     async def submit(self, item: Item) -> Result:
         """Put `item` into a batch and wait for its result.
@@ -102,14 +109,16 @@ class Coalescer(Generic[Item, Result]):
 
     def _start_batches(self) -> None:
         """Start one more batch if there is something to do and it is worth it; called whenever that may have changed."""
+        if self._enough is not None and len(self._queue) >= ROWS_ENOUGH and not self._enough.done():
+            self._enough.set_result(None)
         if not self._queue or len(self._flights) >= BATCHES_IN_FLIGHT_MAX:
             return
         if any(flight.batch is None for flight in self._flights):
             return
-        if len(self._queue) >= ROWS_BESIDE_MIN or all(flight.is_late for flight in self._flights):
+        if len(self._queue) >= ROWS_ENOUGH or all(flight.is_late for flight in self._flights):
             flight = _Flight[Item, Result]()
             self._flights.add(flight)
-            self._tasks.create_task(self._settle(flight))
+            self._tasks.create_task(self._fly(flight))
 
     def _take_batch(self) -> "list[_Waiting[Item, Result]]":
         """The oldest items whose keys are free; an item whose key is busy keeps its place."""
@@ -125,34 +134,60 @@ class Coalescer(Generic[Item, Result]):
         self._queue.extendleft(reversed(kept))
         return batch
 
-    async def _settle(self, flight: "_Flight[Item, Result]") -> None:
-        # Taken only now: whoever was ready in the same turn of the event loop has submitted meanwhile.
-        batch = flight.batch = self._take_batch()
-        if not batch:
-            # All that waits has a key that is busy: the end of that batch starts the next.
-            self._flights.discard(flight)
-            return
-        self._start_batches()
-        self.batches += 1
-        self.items += len(batch)
-        timer = asyncio.get_running_loop().call_later(PROMPT_S_MAX, self._note_late, flight)
+    async def _fly(self, flight: "_Flight[Item, Result]") -> None:
+        """One batch from its first item to the last answer."""
+        batch: list[_Waiting[Item, Result]] = []
         try:
-            await self._run_halving(batch)
+            await self._gather()
+            # Taken only now: whoever was ready in the same turn of the event loop has submitted meanwhile.
+            batch = flight.batch = self._take_batch()
+            if batch:
+                await self._settle(flight, batch)
         except asyncio.CancelledError:
             # Only a drain that is broken off cancels a batch: nobody may wait for what will not come.
-            for waiting in (*batch, *self._queue):
-                waiting.done.cancel()
-            self._queue.clear()
+            _cancel(batch)
+            self._cancel_queue()
             raise
         finally:
-            timer.cancel()
             self._flights.discard(flight)
             self._busy_keys.difference_update(waiting.key for waiting in batch)
-            self._start_batches()
+            # Where nothing could be taken, all that waits has a key that is busy, and the end of that batch comes here.
+            if batch:
+                self._start_batches()
+
+    async def _gather(self) -> None:
+        """Wait until enough have come, or for as long as they are worth waiting for."""
+        loop = asyncio.get_running_loop()
+        if len(self._queue) >= ROWS_ENOUGH or loop.time() >= self._gathers_until_s:
+            return
+        self._enough = loop.create_future()
+        try:
+            async with asyncio.timeout_at(self._gathers_until_s):
+                await self._enough
+        except TimeoutError:
+            return
+        finally:
+            self._enough = None
+
+    async def _settle(self, flight: "_Flight[Item, Result]", batch: "list[_Waiting[Item, Result]]") -> None:
+        loop = asyncio.get_running_loop()
+        self.batches += 1
+        self.items += len(batch)
+        self._gathers_until_s = loop.time() + GATHER_S if len(batch) > 1 else 0.0
+        self._start_batches()
+        timer = loop.call_later(PROMPT_S_MAX, self._note_late, flight)
+        try:
+            await self._run_halving(batch)
+        finally:
+            timer.cancel()
 
     def _note_late(self, flight: "_Flight[Item, Result]") -> None:
         flight.is_late = True
         self._start_batches()
+
+    def _cancel_queue(self) -> None:
+        _cancel(self._queue)
+        self._queue.clear()
 
     async def _run_halving(self, batch: "list[_Waiting[Item, Result]]") -> None:
         try:
@@ -194,3 +229,8 @@ def _fail(batch: "Sequence[_Waiting[Item, Result]]", error: Exception) -> None:
     for waiting in batch:
         if not waiting.done.done():
             waiting.done.set_exception(error)
+
+
+def _cancel(batch: "Iterable[_Waiting[Item, Result]]") -> None:
+    for waiting in batch:
+        waiting.done.cancel()

@@ -87,7 +87,7 @@ async def test_what_is_ready_at_once_is_one_batch_and_what_arrives_meanwhile_the
 
 
 async def test_a_second_batch_runs_beside_the_first_when_enough_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(coalesce, "ROWS_BESIDE_MIN", 3)
+    monkeypatch.setattr(coalesce, "ROWS_ENOUGH", 3)
     desk = Desk()
     async with coalescing(desk) as coalescer:
         tasks = submitted(coalescer, "a")
@@ -97,6 +97,35 @@ async def test_a_second_batch_runs_beside_the_first_when_enough_waits(monkeypatc
         assert desk.running == [("a",), ("b", "c", "d")]
         let_all_go(desk)
         await settled(tasks)
+
+
+async def test_after_a_batch_of_several_the_next_gathers_until_enough_have_come(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(coalesce, "GATHER_S", 60.0)
+    monkeypatch.setattr(coalesce, "ROWS_ENOUGH", 3)
+    desk = let_all_go(Desk())
+    async with coalescing(desk) as coalescer:
+        await settled(submitted(coalescer, "ab"))
+        tasks = submitted(coalescer, "cd")
+        await asyncio.sleep(0.01)
+        assert desk.begun == [("a", "b")]
+        await settled([*tasks, *submitted(coalescer, "e")])
+    assert desk.begun == [("a", "b"), ("c", "d", "e")]
+
+
+async def test_few_that_gather_are_not_kept_waiting_for_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(coalesce, "GATHER_S", 0.01)
+    async with coalescing(let_all_go(Desk())) as coalescer:
+        await settled(submitted(coalescer, "ab"))
+        assert await settled(submitted(coalescer, "c")) == ["C"]
+
+
+async def test_who_comes_alone_after_one_alone_waits_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(coalesce, "GATHER_S", 60.0)
+    async with coalescing(let_all_go(Desk())) as coalescer:
+        for word in "abc":
+            assert await settled(submitted(coalescer, word)) == [word.upper()]
 
 
 async def test_nobody_waits_behind_a_batch_that_takes_long(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -120,7 +149,7 @@ async def test_nobody_waits_behind_a_batch_that_takes_long(monkeypatch: pytest.M
 
 
 async def test_no_more_than_two_are_ever_in_flight(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(coalesce, "ROWS_BESIDE_MIN", 1)
+    monkeypatch.setattr(coalesce, "ROWS_ENOUGH", 1)
     desk = Desk()
     most = 0
     async with coalescing(desk, rows_max=1) as coalescer:
@@ -162,7 +191,7 @@ async def test_items_of_one_key_alone_keep_their_order() -> None:
 
 
 async def test_an_item_whose_key_is_busy_does_not_hold_up_those_behind_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(coalesce, "ROWS_BESIDE_MIN", 1)
+    monkeypatch.setattr(coalesce, "ROWS_ENOUGH", 1)
     desk = Desk()
     async with coalescing(desk) as coalescer:
         tasks = submitted(coalescer, ["a1"])
