@@ -20,8 +20,10 @@ from budan.cli.wiring import open_database, open_settling
 from budan.core.errors import Refused, StoreUnavailable
 from budan.core.journal import render_amount
 from budan.core.numbers import MerchantId
+from budan.core.settlement import BatchState
 from budan.flows.payouts import Batch, BatchFilter, PaidOut, Payouts, SettledLine
 from budan.store.database import RowsFailed, Workload
+from budan.store.settlement import PayoutRow
 
 _STORE: Final = ("environment", "folder", "database")
 _BY = click.option("--by", required=True, help="Your name. It is recorded as given; nobody checks it.")
@@ -115,19 +117,22 @@ def settlement(*, batch_no: str, as_csv: bool, settings: Settings, as_json: bool
         run_async(_print_lines(settings, batch_no))
         return
 
-    async def read() -> tuple[Batch, list[SettledLine]]:
+    async def read() -> tuple[Batch, list[PayoutRow], list[SettledLine]]:
         async with _open_payouts(settings) as payouts:
             batch = await payouts.get_batch(batch_no)
             lines = payouts.list_lines(batch)
             async with aclosing(lines):
-                return batch, [line async for line in lines]
+                return batch, await payouts.list_payouts(batch), [line async for line in lines]
 
-    batch, lines = run_async(read())
+    batch, made, lines = run_async(read())
     if as_json:
-        print_json(_batch(batch) | {"lines_of": [_line(line) for line in lines]})
+        print_json(_batch(batch) | {"payouts_of": made, "lines_of": [_line(line) for line in lines]})
         return
     for name, cell in zip(BATCH_HEADER, _batch_cells(batch), strict=True):
         OUT.print(f"{name}: {_shown(cell)}", markup=False)
+    for one in made:
+        back = f"; back {one.returned_at:%F %R}, {one.returned_by}: {one.return_reason}" if one.returned_at else ""
+        OUT.print(f"{one.bank_reference}: sent {one.paid_at:%F %R}, {one.paid_by}{back}", markup=False)
     table = Table(*LINE_HEADER[1:])
     for line in lines:
         table.add_row(*(_shown(cell) for cell in _line_cells(line)[1:]))
@@ -363,8 +368,13 @@ def _print_told(told: Sequence[PaidOut], *, as_json: bool) -> None:
     if not told:
         raise Refused("batch_not_found", param="batch")
     if as_json:
-        rows = [{"batch_no": one.batch_no, "state": one.state.value, "changed": one.changed} for one in told]
+        rows = [
+            {"batch_no": one.batch_no, "state": one.state.value, "changed": one.changed, "on_hold": one.is_held}
+            for one in told
+        ]
         print_json({"batches": rows})
         return
     for one in told:
         OUT.print(f"{one.batch_no}: {one.state.value}{'' if one.changed else ', told before'}", markup=False)
+        if one.is_held and one.state is BatchState.PAID_OUT:
+            ERR.print(f"{one.batch_no} has an order on hold, and its money is gone", style="yellow", markup=False)

@@ -1,5 +1,6 @@
 """What becomes of a settlement batch: it is open, paid out, and may come back."""
 
+from collections.abc import Collection
 from enum import Enum
 from typing import assert_never
 
@@ -22,15 +23,25 @@ class PayoutAct(Enum):
 
 
 def decide_payout(
-    state: BatchState, *, kept_reference: str | None, act: PayoutAct, reference: str
+    state: BatchState,
+    *,
+    kept_reference: str | None,
+    returned_references: Collection[str],
+    act: PayoutAct,
+    reference: str,
 ) -> BatchState | None:
     """What a batch becomes by a person's word, None where it is that already: the bank's reference tells a repeat.
 
-    Raises `Refused` with `payout_made` (by another reference), `payout_returned` (this very payout came back: the next
-    has a reference of its own), `payout_not_made` or `payout_reference_differs`.
+    `kept_reference` is the last payout's. Raises `Refused` with `payout_made` (by another reference), `payout_returned`
+    (this very payout came back, lately or before: the next has a reference of its own), `payout_not_made` or
+    `payout_reference_differs`.
     """
     match act:
         case PayoutAct.PAY_OUT:
+            if reference in returned_references:
+                raise Refused(
+                    "payout_returned", param="reference", detail=f"{reference} came back: name the next payout"
+                )
             return _decide_pay_out(state, kept_reference=kept_reference, reference=reference)
         case PayoutAct.TAKE_BACK:
             return _decide_take_back(state, kept_reference=kept_reference, reference=reference)
@@ -47,10 +58,6 @@ def _decide_pay_out(state: BatchState, *, kept_reference: str | None, reference:
                 raise Refused("payout_made", param="reference", detail=f"paid out already, by {kept_reference}")
             return None
         case BatchState.RETURNED:
-            if reference == kept_reference:
-                raise Refused(
-                    "payout_returned", param="reference", detail=f"{reference} came back: name the next payout"
-                )
             return BatchState.PAID_OUT
         case _:
             assert_never(state)

@@ -22,7 +22,7 @@ from budan.core.settlement import BatchState, PayoutAct, decide_payout
 from budan.flows.acts import check_name, check_reason
 from budan.store import settlement as stored
 from budan.store.database import Database
-from budan.store.settlement import NEWEST, BatchKey, BatchLine, BatchRow, LockedBatch, PayoutChange
+from budan.store.settlement import NEWEST, BatchKey, BatchLine, BatchRow, LockedBatch, PayoutChange, PayoutRow
 
 BATCHES_PER_PAGE: Final = 1_000
 LINES_PER_PAGE: Final = 5_000
@@ -60,11 +60,15 @@ class SettledLine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PaidOut:
-    """What a person's word did: `changed` is False where it was told before."""
+    """What a person's word did: `changed` is False where it was told before.
+
+    `is_held`: an order of it is on hold, and its money is gone all the same.
+    """
 
     batch_no: str
     state: BatchState
     changed: bool
+    is_held: bool
 
 
 class Payouts:
@@ -106,6 +110,11 @@ class Payouts:
             raise Refused("batch_not_found", param="batch")
         return Batch(batch_no=self._batch_no(row.key, row.merchant_id), is_held=row.key in held, row=row)
 
+    async def list_payouts(self, batch: Batch) -> list[PayoutRow]:
+        """What was sent of a batch, and came back of it, oldest first."""
+        async with self._database.reading() as transaction:
+            return await stored.list_payouts(transaction, batch.row.key)
+
     async def list_lines(self, batch: Batch) -> AsyncGenerator[SettledLine]:
         """A batch's lines, in the order of their orders."""
         after = (0, "")
@@ -121,8 +130,9 @@ class Payouts:
     async def pay_out(self, batch_nos: Sequence[str], *, by: str, reference: str) -> list[PaidOut]:
         """A bank has sent these batches' money, by this reference; all of them or none. Safe to repeat.
 
-        Raises `Refused` with `name_malformed`, `reference_malformed`, `batches_too_many`, as `get_batch` does, with
-        `batch_held`, or as `decide_payout` does.
+        It is a fact, so an order that was put on hold after the file was written does not refuse it: `is_held` tells.
+        Raises `Refused` with `name_malformed`, `reference_malformed`, `batches_too_many`, as `get_batch` does, or as
+        `decide_payout` does.
         """
         by, reference = check_name(by), _check_reference(reference)
         return await self._act(batch_nos, PayoutAct.PAY_OUT, by=by, reference=reference, reason=None)
@@ -147,10 +157,7 @@ class Payouts:
                 missing = sorted(wanted.keys() - {(batch.lane, batch.batch_id) for batch in locked})
                 raise Refused("batch_not_found", param="batch", detail=wanted[missing[0]])
             changing = [batch for batch in locked if _decide(batch, act, reference=reference) is not None]
-            if act is PayoutAct.PAY_OUT:
-                held = await stored.list_held(transaction, [batch.batch_id for batch in changing])
-                if held:
-                    raise Refused("batch_held", param="batch", detail=f"{wanted[min(held)]} has an order on hold")
+            held = await stored.list_held(transaction, [batch_id for _, batch_id in wanted])
             after = BatchState.PAID_OUT if act is PayoutAct.PAY_OUT else BatchState.RETURNED
             now = await transaction.clock()
             change = PayoutChange(
@@ -164,7 +171,10 @@ class Payouts:
             changed = await stored.set_payout_if(transaction, changing, change)
             assert len(changed) == len(changing), "this transaction holds them"
             await stored.book(transaction, [_entry(batch, act) for batch in changing], now=now)
-        return [PaidOut(batch_no=text, state=after, changed=key in changed) for key, text in wanted.items()]
+        return [
+            PaidOut(batch_no=text, state=after, changed=key in changed, is_held=key in held)
+            for key, text in wanted.items()
+        ]
 
     def _parse(self, batch_no: str) -> tuple[BatchKey, str]:
         try:
@@ -198,7 +208,13 @@ class Payouts:
 
 
 def _decide(batch: LockedBatch, act: PayoutAct, *, reference: str) -> BatchState | None:
-    return decide_payout(BatchState(batch.state), kept_reference=batch.bank_reference, act=act, reference=reference)
+    return decide_payout(
+        BatchState(batch.state),
+        kept_reference=batch.bank_reference,
+        returned_references=batch.returned_references,
+        act=act,
+        reference=reference,
+    )
 
 
 def _entry(batch: LockedBatch, act: PayoutAct) -> tuple[BatchKey, Entry]:

@@ -21,6 +21,9 @@ _SETTLEMENT_BATCH_FIND = query("settlement_batch_find")
 _SETTLEMENT_LINE_LIST = query("settlement_line_list")
 _SETTLEMENT_LIST_HELD = query("settlement_list_held")
 _SETTLEMENT_LOCK_BATCHES = query("settlement_lock_batches")
+_PAYOUT_ADD = query("settlement_payout_add")
+_PAYOUT_RETURN = query("settlement_payout_return")
+_PAYOUT_LIST = query("settlement_payout_list")
 _SETTLEMENT_SET_PAYOUT_IF = query("settlement_set_payout_if")
 _SETTLEMENT_SET_TERMS = query("settlement_set_terms")
 _SETTLEMENT_LIST_UNTIED = query("settlement_list_untied")
@@ -138,11 +141,25 @@ class LockedBatch:
     version: int
     payouts: int
     bank_reference: str | None
+    returned_references: list[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PayoutRow:
+    """One payout of a batch, and whether it came back."""
+
+    ordinal: int
+    bank_reference: str
+    paid_by: str
+    paid_at: datetime
+    returned_by: str | None
+    returned_at: datetime | None
+    return_reason: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PayoutChange:
-    """What batches become: by whom, with which reference of the bank's, and why they came back."""
+    """What batches become: by whom, with which reference of the bank's; `return_reason` where they came back."""
 
     state: str
     payouts: int
@@ -279,7 +296,7 @@ async def list_held(transaction: Transaction, batch_ids: Sequence[int]) -> set[B
 
 
 async def lock_batches(transaction: Transaction, keys: Sequence[BatchKey]) -> list[LockedBatch]:
-    """These batches, held by this transaction."""
+    """These batches with what came back of them before, held by this transaction."""
     rows = await transaction.many(_SETTLEMENT_LOCK_BATCHES, *columns(sorted(keys), 2))
     return [LockedBatch(**dict(row)) for row in rows]
 
@@ -287,7 +304,7 @@ async def lock_batches(transaction: Transaction, keys: Sequence[BatchKey]) -> li
 async def set_payout_if(
     transaction: Transaction, batches: Sequence[LockedBatch], change: PayoutChange
 ) -> set[BatchKey]:
-    """Change batches that still have the version that was read; gives those."""
+    """Change batches that still have the version that was read, and keep the payout; gives those."""
     rows = sorted((batch.lane, batch.batch_id, batch.version) for batch in batches)
     changed = await transaction.many(
         _SETTLEMENT_SET_PAYOUT_IF,
@@ -299,7 +316,23 @@ async def set_payout_if(
         change.changed_at,
         change.return_reason,
     )
-    return {(row["lane"], row["batch_id"]) for row in changed}
+    keys = {(row["lane"], row["batch_id"]) for row in changed}
+    numbered = [
+        (batch.lane, batch.batch_id, batch.payouts + change.payouts)
+        for batch in batches
+        if (batch.lane, batch.batch_id) in keys
+    ]
+    payouts = columns(sorted(numbered), 3)
+    if change.return_reason is None:
+        await transaction.none(_PAYOUT_ADD, *payouts, change.bank_reference, change.changed_by, change.changed_at)
+    else:
+        await transaction.none(_PAYOUT_RETURN, *payouts, change.changed_by, change.changed_at, change.return_reason)
+    return keys
+
+
+async def list_payouts(transaction: Transaction, key: BatchKey) -> list[PayoutRow]:
+    """A batch's payouts, oldest first."""
+    return [PayoutRow(**dict(row)) for row in await transaction.many(_PAYOUT_LIST, *key)]
 
 
 async def set_terms(

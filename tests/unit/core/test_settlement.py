@@ -63,6 +63,9 @@ def test_a_payout_that_comes_back_leaves_the_books_as_before() -> None:
 @pytest.mark.parametrize(
     ("state", "kept", "act", "reference", "expected"),
     [
+        # "b0" was paid and came back before all this.
+        (BatchState.RETURNED, "b1", PayoutAct.PAY_OUT, "b0", "payout_returned"),
+        (BatchState.PAID_OUT, "b1", PayoutAct.PAY_OUT, "b0", "payout_returned"),
         (BatchState.OPEN, None, PayoutAct.PAY_OUT, "b1", BatchState.PAID_OUT),
         (BatchState.PAID_OUT, "b1", PayoutAct.PAY_OUT, "b1", None),
         (BatchState.PAID_OUT, "b1", PayoutAct.PAY_OUT, "b2", "payout_made"),
@@ -79,9 +82,14 @@ def test_the_banks_reference_tells_a_repeat_from_a_second_payout(
     state: BatchState, kept: str | None, act: PayoutAct, reference: str, expected: BatchState | str | None
 ) -> None:
     """A command that is typed twice must never send money twice, nor hide that it was sent."""
+    returned = ["b0", "b1"] if state is BatchState.RETURNED else ["b0"]
+
+    def decide() -> BatchState | None:
+        return decide_payout(state, kept_reference=kept, returned_references=returned, act=act, reference=reference)
+
     if isinstance(expected, str):
         with pytest.raises(Refused) as refused:
-            decide_payout(state, kept_reference=kept, act=act, reference=reference)
+            decide()
         assert refused.value.code == expected
     else:
-        assert decide_payout(state, kept_reference=kept, act=act, reference=reference) is expected
+        assert decide() is expected

@@ -438,7 +438,7 @@ INNER JOIN settlement_line AS l ON o.lane = l.lane AND o.id = l.order_id
 WHERE o.hold_reason IS NOT NULL AND l.batch_id = any($1::bigint[]);
 
 -- name: settlement_lock_batches :many
--- The batches that a person pays out or takes back, locked in order. Leans on the primary key.
+-- The batches that a person pays out or takes back, locked in order. Leans on the primary keys.
 SELECT
     b.lane,
     b.id AS batch_id,
@@ -448,7 +448,12 @@ SELECT
     b.state,
     b.version,
     b.payouts,
-    b.bank_reference
+    b.bank_reference,
+    (
+        SELECT coalesce(array_agg(p.bank_reference), '{}')
+        FROM settlement_payout AS p
+        WHERE p.lane = b.lane AND p.batch_id = b.id AND p.returned_at IS NOT NULL
+    ) AS returned_references
 FROM settlement_batch AS b
 INNER JOIN unnest($1::smallint[], $2::bigint[]) AS w (lane, id) ON b.lane = w.lane AND b.id = w.id
 WHERE b.lane = any($1)
@@ -469,6 +474,39 @@ SET
 FROM unnest($1::smallint[], $2::bigint[], $3::integer[]) AS w (lane, id, version)
 WHERE b.lane = any($1) AND b.lane = w.lane AND b.id = w.id AND b.version = w.version
 RETURNING b.lane, b.id AS batch_id;
+
+-- name: settlement_payout_add :none
+-- Batches were paid out, by one reference of the bank's.
+INSERT INTO settlement_payout (lane, batch_id, ordinal, bank_reference, paid_by, paid_at)
+SELECT
+    w.lane,
+    w.batch_id,
+    w.ordinal,
+    $4,
+    $5,
+    $6
+FROM unnest($1::smallint[], $2::bigint[], $3::smallint[]) AS w (lane, batch_id, ordinal);
+
+-- name: settlement_payout_return :none
+-- Payouts came back. Leans on the primary key.
+UPDATE settlement_payout AS p
+SET returned_by = $4, returned_at = $5::timestamptz, return_reason = $6
+FROM unnest($1::smallint[], $2::bigint[], $3::smallint[]) AS w (lane, batch_id, ordinal)
+WHERE p.lane = any($1) AND p.lane = w.lane AND p.batch_id = w.batch_id AND p.ordinal = w.ordinal;
+
+-- name: settlement_payout_list :many
+-- A batch's payouts, oldest first. Leans on the primary key.
+SELECT
+    ordinal,
+    bank_reference,
+    paid_by,
+    paid_at,
+    returned_by,
+    returned_at,
+    return_reason
+FROM settlement_payout
+WHERE lane = $1 AND batch_id = $2
+ORDER BY ordinal;
 
 -- name: settlement_set_terms :maybe
 -- How a merchant is settled, what is given of it; the rest stays.
