@@ -102,6 +102,40 @@ def test_each_signature_made_or_checked_is_counted_once(
     assert rsa.counters.snapshot() == (signed + 10, checked + 1)
 
 
+def test_a_crowd_that_threads_sign_for_loses_nobody_but_who_went_away(merchant_private: RSAPrivateKey) -> None:
+    """One hand-over serves many, and a caller that gave up must not take the others' signatures along."""
+    crowd = rsa.TURNS_WAITED_MAX + 2 * rsa.PART_MAX + 3
+    texts = [str(number).encode() for number in range(crowd)]
+
+    async def burst() -> list[str | BaseException]:
+        signer = rsa.Signer(threads=2)
+        tasks = [asyncio.create_task(signer.sign_sha256(merchant_private, text)) for text in texts]
+        await asyncio.sleep(0)
+        tasks[-2].cancel()
+        signatures = await asyncio.gather(*tasks, return_exceptions=True)
+        signer.close()
+        return signatures
+
+    *made, gone, last = asyncio.run(burst())
+    assert isinstance(gone, asyncio.CancelledError)
+    assert [*made, last] == [rsa.sign_sha256(merchant_private, text) for text in (*texts[:-2], texts[-1])]
+
+
+def test_a_signer_that_is_closed_leaves_nobody_waiting(merchant_private: RSAPrivateKey) -> None:
+    """A worker that stops would else hang in what it was about to send."""
+
+    async def close_on_a_crowd() -> list[str | BaseException]:
+        signer = rsa.Signer(threads=1)
+        crowd = rsa.TURNS_WAITED_MAX + 2
+        tasks = [asyncio.create_task(signer.sign_sha256(merchant_private, b"x")) for _ in range(crowd)]
+        await asyncio.sleep(0)
+        signer.close()
+        async with asyncio.timeout(5):
+            return await asyncio.gather(*tasks, return_exceptions=True)
+
+    assert [type(each) for each in asyncio.run(close_on_a_crowd())[-1:]] == [RuntimeError]
+
+
 def test_no_turn_of_the_loop_has_two_signatures_and_who_went_away_leaves_its_turn(
     merchant_private: RSAPrivateKey,
 ) -> None:
