@@ -263,9 +263,14 @@ def _is_repaired(row: DiscrepancyRow, moved: MovedRow) -> bool:
 
 
 def _is_denied(row: DiscrepancyRow, moved: MovedRow) -> bool:
-    """Whether the channel has answered long after its bill, and its answer moved nothing."""
-    answered_at = moved.answered_at
-    return not moved.has_moved and answered_at is not None and answered_at >= row.found_at + ASKED_FOR
+    """Whether the channel has answered long after its bill, and its answer mended nothing.
+
+    Of a payment that we have not seen that is its answer's own moment: a silent channel is asked on. A refund, and what
+    the bill takes back or changes of a payment that we have seen, was asked about at each look for as long.
+    """
+    if row.kind == RowKind.REFUND.value or moved.has_moved:
+        return row.age_s >= ASKED_FOR.total_seconds()
+    return moved.answered_at is not None and moved.answered_at >= row.found_at + ASKED_FOR
 
 
 def _day_beside(row: DiscrepancyRow) -> date:

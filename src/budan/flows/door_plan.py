@@ -363,8 +363,9 @@ def _plan_question(subject: Subject, heard: Heard, decision: Decision, writes: D
     before = subject.trade.trade
     after = decision.trade if isinstance(decision, Transition) else before
     now, attempts = subject.locked.now, heard.asked_attempts
-    if heard.evidence.source is Source.BILL and after.state is not TradeState.SUCCEEDED:
-        # The bill may know of money that we do not; the channel's signed answer decides (I4).
+    is_news = after.state is not TradeState.SUCCEEDED or heard.evidence.reversed_here
+    if heard.evidence.source is Source.BILL and is_news:
+        # The bill may know of money that we do not, or that what was paid is back; the channel's signed answer decides (I4).
         _ask(subject, now, attempts=0, writes=writes)
         return
     match after.state:

@@ -288,7 +288,7 @@ def _by_key(rows: Sequence[Record]) -> dict[RowKey, MovedRow]:
 
 
 async def ask_refunds(transaction: Transaction, keys: Sequence[RowKey]) -> set[RowKey]:
-    """Make the next step of these refunds due, where they are not over; the caller holds their orders."""
+    """Make the next step of these refunds due, where they have not gone back; the caller holds their orders."""
     rows = await transaction.many(_ASK_REFUNDS, *columns(sorted(keys), 3))
     return {(row["lane"], row["order_id"], row["ordinal"]) for row in rows}
 

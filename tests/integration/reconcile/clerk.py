@@ -8,6 +8,8 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+import asyncpg
+
 from budan.cli.wiring import KINDS
 from budan.core.numbers import (
     BEIJING,
@@ -159,6 +161,27 @@ class Clerk:
             secrets={},
         )
         return KINDS[self.channel].bill_reader(config)
+
+
+async def add_refund(
+    rows: asyncpg.Connection, order: StagedOrder, *, at: datetime, amount_minor: int = 300, **changes: Any
+) -> None:
+    """A refund that went back at a time, as the refund's door leaves it."""
+    values = {"ordinal": 1, "origin": "merchant", "state": "succeeded"} | changes
+    await rows.execute(
+        """
+        INSERT INTO refund (lane, order_id, ordinal, attempt, state, amount_minor, currency, reason, created_at,
+                            origin, refunded_at)
+        VALUES ($1, $2, $3, 1, $4, $5, 'CNY', '', $6, $7, $8)
+        """,
+        *(order.lane, order.order_id, values["ordinal"], values["state"], amount_minor, at, values["origin"]),
+        at if values["state"] == "succeeded" else None,
+    )
+    if values["state"] not in {"succeeded", "failed"}:
+        await rows.execute(
+            "INSERT INTO refund_due (lane, order_id, ordinal, due_at) VALUES ($1, $2, $3, 'infinity')",
+            *(order.lane, order.order_id, values["ordinal"]),
+        )
 
 
 def verdicts(report: DayReport, kind: str) -> dict[str, tuple[int, int]]:

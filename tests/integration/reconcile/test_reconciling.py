@@ -2,9 +2,8 @@
 
 import asyncio
 from dataclasses import replace
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 from pathlib import Path
-from typing import Any
 
 import asyncpg
 import duckdb
@@ -20,30 +19,11 @@ from budan.flows.reconciling import BillWish
 from budan.ports.bill import BillTables, FetchedBill, Packing, ReadBill
 from integration.cli.commands import Typist
 from integration.reconcile.bills import Line, write_bill
-from integration.reconcile.clerk import Clerk, verdicts
-from stage import AMOUNT_MINOR, StagedOrder
+from integration.reconcile.clerk import Clerk, add_refund, verdicts
+from stage import AMOUNT_MINOR
 
 Rows = asyncpg.Connection
 FEE = "0.08000"
-
-
-async def add_refund(rows: Rows, order: StagedOrder, *, at: datetime, amount_minor: int = 300, **changes: Any) -> None:
-    """A refund that went back at a time, as the refund's door leaves it."""
-    values = {"ordinal": 1, "origin": "merchant", "state": "succeeded"} | changes
-    await rows.execute(
-        """
-        INSERT INTO refund (lane, order_id, ordinal, attempt, state, amount_minor, currency, reason, created_at,
-                            origin, refunded_at)
-        VALUES ($1, $2, $3, 1, $4, $5, 'CNY', '', $6, $7, $8)
-        """,
-        *(order.lane, order.order_id, values["ordinal"], values["state"], amount_minor, at, values["origin"]),
-        at if values["state"] == "succeeded" else None,
-    )
-    if values["state"] != "succeeded":
-        await rows.execute(
-            "INSERT INTO refund_due (lane, order_id, ordinal, due_at) VALUES ($1, $2, $3, 'infinity')",
-            *(order.lane, order.order_id, values["ordinal"]),
-        )
 
 
 async def test_a_day_that_agrees_ties_out_without_a_difference(clerk: Clerk, rows: Rows) -> None:

@@ -93,12 +93,19 @@ INNER JOIN refund AS r
 WHERE r.lane = any($1) AND r.origin = 'external' AND r.state = 'succeeded';
 
 -- name: reconcile_ask_refunds :many
--- The next step of these refunds is due now where they are not over; the caller holds the orders. Leans on the primary
--- key of refund_due.
-UPDATE refund_due AS d
-SET due_at = least(d.due_at, clock_timestamp())
+-- The next step of these refunds is due now, where they have not gone back; the caller holds the orders. One that ended
+-- without moving money has no row any more, and gets one for this question. Leans on the primary keys.
+INSERT INTO refund_due AS d (lane, order_id, ordinal, due_at)
+SELECT
+    r.lane,
+    r.order_id,
+    r.ordinal,
+    clock_timestamp()
 FROM unnest($1::smallint[], $2::bigint[], $3::smallint[]) AS w (lane, order_id, ordinal)
-WHERE d.lane = any($1) AND d.lane = w.lane AND d.order_id = w.order_id AND d.ordinal = w.ordinal
+INNER JOIN refund AS r ON w.lane = r.lane AND w.order_id = r.order_id AND w.ordinal = r.ordinal
+WHERE r.lane = any($1) AND r.state <> 'succeeded'
+ORDER BY r.lane, r.order_id, r.ordinal
+ON CONFLICT (lane, order_id, ordinal) DO UPDATE SET due_at = least(d.due_at, excluded.due_at)
 RETURNING
     d.lane,
     d.order_id,
