@@ -29,7 +29,8 @@ LATE_AFTER: Final = timedelta(hours=2)
 BELIEVED_AFTER: Final = timedelta(hours=24)
 # Why a bill is waited for of which the channel says that nothing moved, as our own books do.
 NOTHING_MOVED: Final = "nothing_moved"
-# What a disabled account's bills are fetched for: refunds of its payments. After so many days without a row there are none.
+# What a disabled account's bills are fetched for: its last payments, then their refunds. After so many days without a row
+# there are none.
 QUIET_DAYS: Final = 30
 # A bill is asked for again after a tenth of its age, within these bounds; a little less than the job's ten minutes.
 AGAIN_MIN: Final = timedelta(minutes=9)
@@ -42,21 +43,27 @@ def ready_at(day: date, ready: time) -> datetime:
 
 
 def list_wanted(
-    *, created_at: datetime, planned_to: date | None, moved_on: date | None, enabled: bool, now: datetime, ready: time
+    *,
+    created_at: datetime,
+    planned_to: date | None,
+    moved_on: date | None,
+    used_at: datetime | None,
+    enabled: bool,
+    now: datetime,
+    ready: time,
 ) -> Sequence[date]:
     """The days of an account that are ready and not planned yet, oldest first.
 
-    `planned_to` is the last planned day, `moved_on` the last one whose bill had a row. A disabled account is followed
-    until `QUIET_DAYS` had none.
+    `planned_to` is the last planned day, `moved_on` the last one whose bill had a row, `used_at` when by our own books
+    its money last could move. A disabled account is followed until `QUIET_DAYS` passed after all of these.
     """
     last = bill_day(now) - timedelta(days=1)
     if now < ready_at(last, ready):
         last -= timedelta(days=1)
-    if not enabled:
-        if moved_on is None:
-            return ()
-        last = min(last, moved_on + timedelta(days=QUIET_DAYS))
     begin = max(bill_day(created_at), last - timedelta(days=FIRST_DAYS - 1))
+    if not enabled:
+        stirred = [bill_day(moment) for moment in (created_at, used_at) if moment is not None]
+        last = min(last, max([*stirred, moved_on or stirred[0]]) + timedelta(days=QUIET_DAYS))
     first = begin if planned_to is None else planned_to + timedelta(days=1)
     return tuple(first + timedelta(days=days) for days in range((last - first).days + 1))
 

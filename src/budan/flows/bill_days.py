@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, time, timedelta
 
-from budan.core.bill_days import BillState, ask_again_in, is_late, list_wanted, ready_at
+from budan.core.bill_days import FIRST_DAYS, BillState, ask_again_in, is_late, list_wanted, ready_at
 from budan.core.reconcile import bill_day
 from budan.ports.bill import BillTerms
 from budan.store import bill_days as stored
@@ -44,7 +44,7 @@ class BillDays:
         async with self._database.transaction() as transaction:
             now = await transaction.clock()
             days: list[NewBillDay] = []
-            for account in await stored.list_accounts(transaction):
+            for account in await stored.list_accounts(transaction, refund_days=FIRST_DAYS):
                 terms = self._terms.get(account.channel)
                 if terms is None:
                     continue
@@ -52,6 +52,7 @@ class BillDays:
                     created_at=account.created_at,
                     planned_to=account.planned_to,
                     moved_on=account.moved_on,
+                    used_at=account.used_at,
                     enabled=account.enabled,
                     now=now,
                     ready=_ready_time(account, terms),
@@ -72,7 +73,7 @@ class BillDays:
         async with self._database.transaction() as transaction:
             now = await transaction.clock()
             days: list[NewBillDay] = []
-            for account in await stored.list_accounts(transaction):
+            for account in await stored.list_accounts(transaction, refund_days=FIRST_DAYS):
                 terms = self._terms.get(account.channel)
                 if terms is None:
                     continue

@@ -22,6 +22,7 @@ _COMPARED = query("bill_day_compared")
 class BillAccount:
     """An account with the last day that is planned, and the last day whose whole bill had a row.
 
+    `used_at` is when by our own books a disabled account's money last could move; None of one that is enabled.
     `bill_ready_at` is the account's own setting, HH:MM on Beijing's clock; None where its channel's time counts.
     """
 
@@ -33,6 +34,7 @@ class BillAccount:
     bill_ready_at: str | None
     planned_to: date | None
     moved_on: date | None
+    used_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,9 +68,9 @@ class OpenBill:
     now: datetime
 
 
-async def list_accounts(transaction: Transaction) -> list[BillAccount]:
-    """All accounts."""
-    return [BillAccount(**dict(row)) for row in await transaction.many(_ACCOUNT_LIST)]
+async def list_accounts(transaction: Transaction, *, refund_days: int) -> list[BillAccount]:
+    """All accounts; refunds of disabled ones are looked for in so many days."""
+    return [BillAccount(**dict(row)) for row in await transaction.many(_ACCOUNT_LIST, refund_days)]
 
 
 async def add_days(transaction: Transaction, days: Sequence[NewBillDay]) -> int:

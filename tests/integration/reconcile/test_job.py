@@ -7,12 +7,14 @@ from datetime import UTC, datetime, time, timedelta
 import asyncpg
 import pytest
 
+from budan.core.bill_days import FIRST_DAYS
 from budan.core.reconcile import day_begin
 from budan.flows.remedies import RemedyFilter
 from budan.ports.bill import BillNotYet, BillUnfetched, NoBill
+from budan.store.accounts import set_enabled
 from integration.jobs.quick import QuickChannel, start_quick_channel
 from integration.reconcile.bills import write_bill
-from integration.reconcile.clerk import Clerk
+from integration.reconcile.clerk import Clerk, add_refund
 from integration.reconcile.counter import BillCounter
 
 Rows = asyncpg.Connection
@@ -70,6 +72,23 @@ async def test_an_account_may_say_itself_when_its_bills_are_ready(
     bills = await rows.fetch("SELECT day, ready_at FROM bill_day")
     assert bills
     assert {bill["ready_at"] - datetime.combine(bill["day"], time(5, 30), UTC) for bill in bills} == {timedelta(days=1)}
+
+
+async def test_an_account_that_was_disabled_before_its_first_bill_is_followed_until_a_month_was_quiet(
+    clerk: Clerk, counter: BillCounter, rows: Rows
+) -> None:
+    """Its last payments stand in bills that nobody would have fetched, and no bill of it would ever have been late."""
+    order = await clerk.paid()
+    async with clerk.stage.database.transaction() as transaction:
+        assert await set_enabled(transaction, clerk.account_id, enabled=False)
+    counter.answers[clerk.day] = write_bill([])
+    assert (await counter.run())["compared"] >= 3
+    assert (await clerk.differences())[order.trade_no].verdict == "here_only"
+    await rows.execute("DELETE FROM bill_day")
+    await rows.execute("UPDATE channel_account SET created_at = $1, disabled_at = $1", clerk.noon - timedelta(days=60))
+    assert await counter.bills.plan() == 0
+    await add_refund(rows, order, at=clerk.noon)
+    assert await counter.bills.plan() == FIRST_DAYS, "a refund stirs it again"
 
 
 async def test_a_bill_that_does_not_come_is_asked_for_until_it_is_there(

@@ -17,6 +17,7 @@ def wanted(**changes: Any) -> list[int]:
         "created_at": NOW - timedelta(days=100),
         "planned_to": None,
         "moved_on": None,
+        "used_at": None,
         "enabled": True,
         "now": NOW,
         "ready": TEN,
@@ -36,6 +37,9 @@ def wanted(**changes: Any) -> list[int]:
         # The job was paused for three weeks: every day is caught up with.
         ({"planned_to": TODAY - timedelta(days=22)}, [*range(21, 0, -1)]),
         ({"enabled": False}, []),
+        ({"enabled": False, "created_at": NOW - timedelta(days=2)}, [2, 1]),
+        ({"enabled": False, "used_at": NOW - timedelta(days=35)}, [7, 6, 5]),
+        ({"enabled": False, "used_at": NOW - timedelta(days=40), "moved_on": TODAY - timedelta(days=36)}, [7, 6]),
         ({"enabled": False, "moved_on": TODAY - timedelta(days=9), "planned_to": TODAY - timedelta(days=3)}, [2, 1]),
         ({"enabled": False, "moved_on": TODAY - timedelta(days=32), "planned_to": TODAY - timedelta(days=3)}, [2]),
         ({"enabled": False, "moved_on": TODAY - timedelta(days=40), "planned_to": TODAY - timedelta(days=3)}, []),

@@ -28,9 +28,11 @@ WHERE id = $1
 FOR UPDATE;
 
 -- name: account_set_enabled :maybe
--- Whether new trades may go there. By the primary key.
+-- Whether new trades may go there, and since when not. By the primary key.
 UPDATE channel_account
-SET enabled = $2
+SET
+    enabled = $2,
+    disabled_at = CASE WHEN NOT $2 THEN coalesce(disabled_at, clock_timestamp()) END
 WHERE id = $1
 RETURNING id;
 

@@ -1,8 +1,9 @@
 -- Which bills are waited for. The tables have a row for each account and day.
 
 -- name: bill_account_list :many
--- All accounts, with the last day that is planned and the last day whose whole bill had a row. Leans on the primary key
--- of bill_day and the unique key of reconcile_run.
+-- All accounts, with the last day that is planned and the last day whose whole bill had a row; of a disabled one also
+-- when it was, for its payments end a few hours later, and its newest refund of the last days: an older one was seen
+-- while it was new. Leans on the primary key of bill_day, the unique key of reconcile_run, and refund_refunded_at.
 SELECT
     a.id AS account_id,
     a.channel,
@@ -14,7 +15,23 @@ SELECT
     (
         SELECT max(r.day) FROM reconcile_run AS r
         WHERE r.account_id = a.id AND NOT r.is_partial AND r.lines > 0
-    ) AS moved_on
+    ) AS moved_on,
+    CASE
+        WHEN NOT a.enabled THEN greatest(
+            a.disabled_at,
+            (
+                SELECT f.refunded_at
+                FROM refund AS f
+                INNER JOIN trade AS t ON f.lane = t.lane AND f.order_id = t.order_id AND f.attempt = t.attempt
+                WHERE
+                    f.state = 'succeeded'
+                    AND f.refunded_at >= statement_timestamp() - make_interval(days => $1)
+                    AND t.account_id = a.id
+                ORDER BY f.refunded_at DESC
+                LIMIT 1
+            )
+        )
+    END AS used_at
 FROM channel_account AS a
 ORDER BY a.id;
 
