@@ -41,7 +41,8 @@ WHERE
     AND t.account_id = $1::integer;
 
 -- name: reconcile_list_trades :many
--- What became of some trades. Leans on the primary keys of trade and orders.
+-- What became of some trades. Leans on the primary keys of trade and orders. Their lanes are not listed once more: a list
+-- of thousands would be gone through for each of the trades.
 SELECT
     t.lane,
     t.order_id,
@@ -56,11 +57,10 @@ SELECT
     t.answered_at
 FROM unnest($1::smallint[], $2::bigint[], $3::smallint[]) AS w (lane, order_id, attempt)
 INNER JOIN trade AS t ON w.lane = t.lane AND w.order_id = t.order_id AND w.attempt = t.attempt
-INNER JOIN orders AS o ON t.lane = o.lane AND t.order_id = o.id
-WHERE t.lane = any($1) AND o.lane = any($1);
+INNER JOIN orders AS o ON t.lane = o.lane AND t.order_id = o.id;
 
 -- name: reconcile_list_refunds :many
--- What became of some refunds. Leans on the primary keys of refund, trade and orders.
+-- What became of some refunds. Leans on the primary keys of refund, trade and orders, likewise.
 SELECT
     r.lane,
     r.order_id,
@@ -76,8 +76,7 @@ SELECT
 FROM unnest($1::smallint[], $2::bigint[], $3::smallint[]) AS w (lane, order_id, ordinal)
 INNER JOIN refund AS r ON w.lane = r.lane AND w.order_id = r.order_id AND w.ordinal = r.ordinal
 INNER JOIN trade AS t ON r.lane = t.lane AND r.order_id = t.order_id AND r.attempt = t.attempt
-INNER JOIN orders AS o ON r.lane = o.lane AND r.order_id = o.id
-WHERE r.lane = any($1) AND t.lane = any($1) AND o.lane = any($1);
+INNER JOIN orders AS o ON r.lane = o.lane AND r.order_id = o.id;
 
 -- name: reconcile_list_portal_refunds :many
 -- What was booked of some orders' refunds that were made past us, by the number that their channel has for them. Leans
