@@ -237,6 +237,8 @@ class Reconciliation:
         unequal = await run_to_end(partial(_find_unequal, matching, terms), interrupt=matching.interrupt)
         theirs = await run_to_end(matching.sum_theirs, interrupt=matching.interrupt)
         ours = await run_to_end(matching.sum_ours, interrupt=matching.interrupt)
+        # All that differs is rows of Python now, and needs the memory that the tables had.
+        await run_to_end(matching.close)
         last_at = max((side.last_at for side in theirs if side.last_at is not None), default=None)
         progress(f"judging {len(unequal)} rows")
         edges = await self._edges(terms, part_until=last_at if is_partial else None)

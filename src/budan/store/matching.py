@@ -27,6 +27,7 @@ _MACROS: Final = (
 )
 _KEEP_BILL = _QUERIES["match_keep_bill"]
 _KEEP_OURS = _QUERIES["match_keep_ours"]
+_KEEP_UNLIKE = _QUERIES["match_keep_unlike"]
 _KEEP_TWICE = _QUERIES["match_keep_twice"]
 _KEEP_UNEQUAL = _QUERIES["match_keep_unequal"]
 _SUM_THEIRS = _QUERIES["match_sum_theirs"]
@@ -110,7 +111,7 @@ class Matching:
         return self._given_up.is_set()
 
     def close(self) -> None:
-        """Let go of the tables."""
+        """Let go of the tables. Safe to repeat."""
         self.tables.close()
 
     def make_no_bill(self) -> None:
@@ -147,8 +148,10 @@ class Matching:
 
     def compare(self, *, rate_e6: int | None, fee_rounding_e5: int) -> int:
         """Find what needs a judgement; gives how many rows that is."""
+        terms = {"rate_e6": rate_e6, "fee_rounding_e5": fee_rounding_e5}
+        self._none(_KEEP_UNLIKE, terms)
         self._none(_KEEP_TWICE)
-        self._none(_KEEP_UNEQUAL, {"rate_e6": rate_e6, "fee_rounding_e5": fee_rounding_e5})
+        self._none(_KEEP_UNEQUAL, terms)
         (row,) = self._many(_COUNT_UNEQUAL)
         return cast("int", row["rows_found"])
 

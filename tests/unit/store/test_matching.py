@@ -1,5 +1,6 @@
 """Numbers are joined as integers that SQL decodes, so what it decodes must be what core/numbers.py wrote."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from budan.core.numbers import (
@@ -28,14 +29,21 @@ def spread(*, kind: NumberKind, place: int) -> Number:
     )
 
 
-def keep(matching: Matching, numbers: list[str]) -> None:
+def fill(matching: Matching, columns: Mapping[str, Sequence[object]]) -> None:
+    """A bill of payments, or of refunds where their numbers begin like a refund's; the rest as the columns say."""
     matching.make_no_bill()
-    for line_no, number in enumerate(numbers, start=2):
-        kind = "refund" if number.startswith("R") else "payment"
-        matching.tables.execute(
-            "INSERT INTO bill_line (line_no, kind, trade_no, refund_no) VALUES ($1, $2, $3, $3)",
-            [line_no, kind, number],
-        )
+    matching.tables.execute(
+        "INSERT INTO bill_line (line_no, kind, trade_no, refund_no, currency, status, order_minor, fee_e5)"
+        " SELECT range + 2, CASE WHEN no LIKE 'R%' THEN 'refund' ELSE 'payment' END, no, no, * EXCLUDE (no, range)"
+        " FROM (SELECT unnest($trade_no) AS no, unnest($currency), unnest($status), unnest($order_minor),"
+        " unnest($fee_e5), unnest(range(len($trade_no))) AS range)",
+        columns,
+    )
+
+
+def keep(matching: Matching, numbers: list[str]) -> None:
+    other = {"currency": "CNY", "status": "succeeded", "order_minor": 1, "fee_e5": 0}
+    fill(matching, {"trade_no": numbers} | {name: [value] * len(numbers) for name, value in other.items()})
     matching.keep_bill(order_lead="P", refund_lead="R")
 
 
@@ -64,3 +72,50 @@ def test_any_other_text_is_kept_as_it_stands_and_breaks_nothing(tmp_path: Path) 
     assert [row.number for row in unequal] == texts
     keyless = [texts[place] for (place,) in rows]
     assert keyless == [text for text in texts if len(text.encode()) != 30 or not text.startswith("P")]
+
+
+ORDERS = 600
+# What is wrong with an order, by its place in forty: one in each stretch of four, and most have nothing.
+CHANGES = {
+    1: {"order_minor": 101},
+    5: {"currency": "USD"},
+    9: {"status": "failed"},
+    13: {"fee_e5": 5_000},
+    17: {"trade_no": "stranger"},
+    21: {"lane": 9},
+}
+ABSENT, TWICE, TAKEN_BACK = 25, 29, 33
+
+
+def test_what_is_not_alike_is_found_in_a_stretch_with_others_that_are(tmp_path: Path) -> None:
+    """Stretches of ids are compared by their sums, so each kind of difference must change these."""
+    lines, ours, wanted = list[dict[str, object]](), list[str](), set[tuple[int, bool]]()
+    for place in range(ORDERS):
+        change = CHANGES.get(place % 40, {})
+        # Four to a stretch, as ids of one moment are.
+        number = Number(
+            environment=Environment.LIVE,
+            kind=NumberKind.ORDER,
+            lane=Lane(change.get("lane", 5)),
+            merchant_id=MerchantId(1),
+            order_id=OrderId((place // 4 + 1_000_000) << 30 | place),
+            ordinal=1,
+        )
+        line = {"trade_no": render_number(number), "currency": "CNY", "status": "succeeded", "order_minor": 100}
+        line |= {"fee_e5": 600} | {name: value for name, value in change.items() if name != "lane"}
+        copies = {ABSENT: 0, TWICE: 2}.get(place % 40, 1)
+        lines += [line] * copies
+        is_taken_back = place % 40 == TAKEN_BACK
+        ours.append(f"0,5,{number.order_id},1,100,CNY,{'t' if is_taken_back else 'f'}")
+        if change or copies != 1 or is_taken_back:
+            wanted.add((place, place % 40 == TWICE))
+    matching = Matching(folder=tmp_path, threads=1)
+    fill(matching, {name: [line[name] for line in lines] for name in lines[0]})
+    matching.keep_bill(order_lead="P", refund_lead="R")
+    (tmp_path / "ours.csv").write_text("\n".join(ours))
+    matching.keep_ours([tmp_path / "ours.csv"])
+    matching.compare(rate_e6=6_000, fee_rounding_e5=1_000)
+    unequal = list(matching.list_unequal())
+    matching.close()
+    assert {(row.order_id & 1023, row.is_twice) for row in unequal if row.order_id is not None} == wanted
+    assert sum(row.order_id is None for row in unequal) == ORDERS // 40, "the strangers"

@@ -128,6 +128,37 @@ FROM our_row
 GROUP BY kind
 ORDER BY kind;
 
+-- name: match_keep_unlike :none
+-- Where the sides are not the same: in each stretch of ids, a quarter of a second long, both count their rows and sum
+-- what these hash to. A row that needs a judgement whatever the other side has is hashed to what nothing there is.
+-- Nearly all stretches are alike, and only the others are joined: all rows would not fit in memory.
+CREATE TABLE unlike AS
+WITH row_hash AS (
+    SELECT
+        head,
+        1 AS side,
+        hash(
+            kind, lane, head, tail, amount_minor, currency,
+            is_done
+            AND coalesce(
+                abs(abs(fee_e5) - amount_minor * $rate_e6::bigint // 1000) <= $fee_rounding_e5::bigint, TRUE
+            )
+        )::hugeint AS row_hash
+    FROM bill_row
+    WHERE head IS NOT NULL
+    UNION ALL
+    SELECT
+        head,
+        -1 AS side,
+        -hash(kind, lane, head, tail, amount_minor, currency, CASE WHEN NOT is_returned THEN TRUE END)::hugeint
+    FROM our_row
+)
+
+SELECT head
+FROM row_hash
+GROUP BY head
+HAVING sum(side) <> 0 OR sum(row_hash) <> 0;
+
 -- name: match_keep_twice :none
 -- Numbers that more than one row of the bill has.
 CREATE TABLE twice AS
@@ -136,7 +167,7 @@ SELECT
     head,
     tail
 FROM bill_row
-WHERE kind < 2 AND head IS NOT NULL
+WHERE kind < 2 AND head IN (SELECT u.head FROM unlike AS u)
 GROUP BY ALL
 HAVING count(*) > 1;
 
@@ -147,6 +178,34 @@ WITH terms AS ( -- what fees are judged by; without a rate none is wrong
     SELECT
         $rate_e6::bigint AS rate_e6,
         $fee_rounding_e5::bigint AS fee_rounding_e5
+),
+
+their_row AS ( -- those that are no number of ours lie in no stretch
+    SELECT
+        line_no,
+        kind,
+        currency,
+        amount_minor,
+        fee_e5,
+        is_done,
+        lane,
+        head,
+        tail
+    FROM bill_row
+    WHERE head IS NULL OR head IN (SELECT u.head FROM unlike AS u)
+),
+
+own_row AS (
+    SELECT
+        kind,
+        lane,
+        amount_minor,
+        currency,
+        is_returned,
+        head,
+        tail
+    FROM our_row
+    WHERE head IN (SELECT u.head FROM unlike AS u)
 )
 
 SELECT
@@ -159,8 +218,8 @@ SELECT
     o.currency AS our_currency,
     o.is_returned,
     t.head IS NOT NULL AS is_twice
-FROM bill_row AS b
-FULL JOIN our_row AS o ON b.kind = o.kind AND b.head = o.head AND b.tail = o.tail
+FROM their_row AS b
+FULL JOIN own_row AS o ON b.kind = o.kind AND b.head = o.head AND b.tail = o.tail
 LEFT JOIN twice AS t ON b.kind = t.kind AND b.head = t.head AND b.tail = t.tail
 CROSS JOIN terms
 WHERE

@@ -41,8 +41,8 @@ WHERE
     AND t.account_id = $1::integer;
 
 -- name: reconcile_list_trades :many
--- What became of some trades. Leans on the primary keys of trade and orders. Their lanes are not listed once more: a list
--- of thousands would be gone through for each of the trades.
+-- What became of some trades. Leans on the primary keys of trade and orders. Their lanes are not listed once more: a
+-- list of thousands would be gone through for each of the trades.
 SELECT
     t.lane,
     t.order_id,
