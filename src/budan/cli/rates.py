@@ -14,6 +14,7 @@ from budan.cli.frame import OUT, database_dsn, json_option, print_json, run_asyn
 from budan.cli.moments import parse_moment
 from budan.cli.settings import Settings
 from budan.cli.wiring import open_database
+from budan.core.numbers import MerchantId
 from budan.flows.rates import METHODS, CorrectedFee, FeeWish, Rates, RateWish
 from budan.store.rates import RateRow
 
@@ -83,6 +84,7 @@ def rate_set(
 
     begins = run_async(set_rate())
     row = RateRow(
+        merchant_id=MerchantId(merchant_id),
         channel=channel_name,
         shop_id=shop_id,
         method=method,
@@ -92,7 +94,7 @@ def rate_set(
         maximum_minor=maximum,
     )
     if as_json:
-        print_json({"merchant_id": merchant_id} | asdict(row))
+        print_json(asdict(row))
     else:
         OUT.print(" ".join(part for part in _row(row) if part), markup=False)
 

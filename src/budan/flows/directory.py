@@ -1,7 +1,8 @@
 """Who calls, and what a merchant may use: caches that fill themselves from the store."""
 
 import hmac
-from collections.abc import Awaitable, Callable, Hashable
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import sha256
@@ -21,6 +22,8 @@ from budan.store.database import Database
 
 # A disabled key, a new rate or another account takes effect within this time.
 CACHE_STALE_S = 2.0
+# What was asked for lately is read anew together, when the first of it is stale; so many at once.
+READ_TOGETHER_MAX = 200
 # While the database is away the last answer serves at most this long.
 CACHE_DEAD_S = 60.0
 CACHE_ENTRIES_MAX = 50_000
@@ -36,29 +39,53 @@ class _Cached(Generic[Value]):
 
 
 class SelfFillingCache(Generic[Key, Value]):
-    """Reads through to `load`, keeps answers briefly, and serves an old one only while the store is away."""
+    """Reads through to `load`, keeps answers briefly, and serves an old one only while the store is away.
 
-    def __init__(self, load: Callable[[Key], Awaitable[Value]], *, clock: Clock) -> None:
+    `load` is given the key and others that were asked for lately, and leaves out which of the others are gone: a process
+    with a thousand busy merchants reads them together, not a thousand times.
+    """
+
+    def __init__(self, load: Callable[[Sequence[Key]], Awaitable[Mapping[Key, Value]]], *, clock: Clock) -> None:
         self._load = load
         self._clock = clock
         self._entries: dict[Key, _Cached[Value]] = {}
+        # What was asked for since the last reading: what nobody asks for is not read anew.
+        self._wanted: set[Key] = set()
 
     async def get(self, key: Key) -> Value:
         """The value; raises `StoreUnavailable` when it is not known and the store is away."""
         now_s = self._clock.monotonic_s()
         entry = self._entries.get(key)
         if entry is not None and now_s - entry.read_at_s < CACHE_STALE_S:
+            self._wanted.add(key)
             return entry.value
+        keys = self._take_wanted(key, now_s=now_s)
         try:
-            value = await self._load(key)
+            found = await self._load(keys)
         except StoreUnavailable:
             if entry is not None and now_s - entry.read_at_s < CACHE_DEAD_S:
                 return entry.value
             raise
-        if len(self._entries) >= CACHE_ENTRIES_MAX:
-            self._entries.pop(next(iter(self._entries)))
-        self._entries[key] = _Cached(value, now_s)
-        return value
+        assert key in found, "whatever is asked for has an answer, be it that there is none"
+        for read in keys:
+            self._entries.pop(read, None)
+        for read, value in found.items():
+            if len(self._entries) >= CACHE_ENTRIES_MAX:
+                self._entries.pop(next(iter(self._entries)))
+            self._entries[read] = _Cached(value, now_s)
+        return found[key]
+
+    def _take_wanted(self, key: Key, *, now_s: float) -> list[Key]:
+        """This key, and those asked for lately whose answers are more than half as old as they may be."""
+        wanted, self._wanted = self._wanted, set()
+        keys = [key]
+        for other in wanted:
+            entry = self._entries.get(other)
+            if other != key and entry is not None and now_s - entry.read_at_s >= CACHE_STALE_S / 2:
+                keys.append(other)
+                if len(keys) == READ_TOGETHER_MAX:
+                    break
+        return keys
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,9 +107,9 @@ class Directory:
         self._database = database
         self._environment = environment
         self._clock = clock
-        self._keys: SelfFillingCache[str, stored.ApiKeyRow | None] = SelfFillingCache(self._load_key, clock=clock)
+        self._keys: SelfFillingCache[str, stored.ApiKeyRow | None] = SelfFillingCache(self._load_keys, clock=clock)
         self._merchants: SelfFillingCache[MerchantId, _MerchantAccounts] = SelfFillingCache(
-            self._load_merchant,
+            self._load_merchants,
             clock=clock,
         )
 
@@ -171,28 +198,34 @@ class Directory:
         """The database's clock: one machine's wrong one must not refuse a rate that all the others take."""
         return merchant.now + timedelta(seconds=self._clock.monotonic_s() - merchant.read_at_s)
 
-    async def _load_key(self, key_id: str) -> stored.ApiKeyRow | None:
+    async def _load_keys(self, key_ids: Sequence[str]) -> dict[str, stored.ApiKeyRow | None]:
         async with self._database.reading_statement() as transaction:
-            return await stored.find_api_key(transaction, key_id)
+            rows = await stored.list_api_keys(transaction, key_ids)
+        return dict.fromkeys(key_ids) | {row.key_id: row for row in rows}
 
-    async def _load_merchant(self, merchant_id: MerchantId) -> _MerchantAccounts:
+    async def _load_merchants(self, merchant_ids: Sequence[MerchantId]) -> dict[MerchantId, _MerchantAccounts]:
         async with self._database.reading() as transaction:
             read_at_s = self._clock.monotonic_s()
-            now = await transaction.clock()
-            accounts = await list_allowed(transaction, merchant_id)
-            rates = await rates_stored.list_rates(transaction, merchant_id, past=False)
-            plans = await list_plans_of(transaction, merchant_id)
-            merchant = await stored.find_merchant(transaction, merchant_id)
-        assert merchant is not None, "whoever calls was found with this merchant"
-        return _MerchantAccounts(
-            accounts=tuple(accounts),
-            rates=tuple(row.rate for row in rates),
-            cashback_plans=tuple(plans),
-            expires_in_s=merchant.expires_in_s,
-            expires_in_with_payer_s=merchant.expires_in_with_payer_s,
-            now=now,
-            read_at_s=read_at_s,
-        )
+            terms = await stored.list_terms(transaction, merchant_ids)
+            accounts, rates = defaultdict[MerchantId, list[AllowedRow]](list), defaultdict[MerchantId, list[Rate]](list)
+            for account in await list_allowed(transaction, merchant_ids):
+                accounts[account.merchant_id].append(account)
+            for rate in await rates_stored.list_rates(transaction, merchant_ids, past=False):
+                rates[rate.merchant_id].append(rate.rate)
+            # A table of some dozens of rows, most of them for all.
+            plans = await list_plans_of(transaction, merchant_ids)
+        return {
+            row.merchant_id: _MerchantAccounts(
+                accounts=tuple(accounts[row.merchant_id]),
+                rates=tuple(rates[row.merchant_id]),
+                cashback_plans=tuple(plan for merchant_id, plan in plans if merchant_id in {None, row.merchant_id}),
+                expires_in_s=row.expires_in_s,
+                expires_in_with_payer_s=row.expires_in_with_payer_s,
+                now=row.now,
+                read_at_s=read_at_s,
+            )
+            for row in terms
+        }
 
 
 def _allowed_in(merchant: _MerchantAccounts, shop_id: int | None) -> list[AllowedRow]:

@@ -106,7 +106,7 @@ class Rates:
         """A merchant's rates in force and to come, with `past` all; raises `Refused` with `merchant_unknown`."""
         async with self._database.reading() as transaction:
             await _refuse_unknown(transaction, MerchantId(merchant_id), None)
-            return await stored.list_rates(transaction, MerchantId(merchant_id), past=past)
+            return await stored.list_rates(transaction, [MerchantId(merchant_id)], past=past)
 
     async def correct(self, order_no: str, wish: FeeWish, *, by: str, reason: str) -> CorrectedFee:
         """Charge a payment as if `wish` had been its rate, by one posting; what was booked before stays.

@@ -32,6 +32,7 @@ _SHOP_FIND_MERCHANT = query("shop_find_merchant")
 class AllowedRow:
     """An account that a merchant may be paid through, in all its shops where `shop_id` is None; `methods` None: by any."""
 
+    merchant_id: MerchantId
     shop_id: int | None
     account_id: AccountId
     channel: str
@@ -143,6 +144,6 @@ async def find_merchant_of_shop(transaction: Transaction, shop_id: int) -> Merch
     return None if row is None else cast("MerchantId", row["merchant_id"])
 
 
-async def list_allowed(transaction: Transaction, merchant_id: MerchantId) -> list[AllowedRow]:
-    """The accounts of a merchant and of its shops, those out of use too, first choice first."""
-    return [AllowedRow(**dict(row)) for row in await transaction.many(_MERCHANT_ACCOUNT_LIST, merchant_id)]
+async def list_allowed(transaction: Transaction, merchant_ids: Sequence[MerchantId]) -> list[AllowedRow]:
+    """The accounts of merchants and of their shops, those out of use too, first choice first."""
+    return [AllowedRow(**dict(row)) for row in await transaction.many(_MERCHANT_ACCOUNT_LIST, merchant_ids)]

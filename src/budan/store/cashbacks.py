@@ -130,20 +130,25 @@ async def list_plans(transaction: Transaction) -> list[PlanRow]:
     return [PlanRow(**dict(row)) for row in await transaction.many(_PLAN_LIST)]
 
 
-async def list_plans_of(transaction: Transaction, merchant_id: MerchantId) -> list[CashbackPlan]:
-    """A merchant's plans in force, to come, and ended lately."""
+async def list_plans_of(
+    transaction: Transaction, merchant_ids: Sequence[MerchantId]
+) -> list[tuple[MerchantId | None, CashbackPlan]]:
+    """Plans in force, to come, and ended lately, each with its merchant, or None where it is for all."""
     return [
-        CashbackPlan(
-            plan_id=row["plan_id"],
-            funded_by=Funder(row["funded_by"]),
-            fixed_minor=row["fixed_minor"],
-            rate_bp=row["rate_bp"],
-            cap_minor=row["cap_minor"],
-            methods=None if row["methods"] is None else frozenset(row["methods"]),
-            begins_at=row["begins_at"],
-            ends_at=row["ends_at"],
+        (
+            row["merchant_id"],
+            CashbackPlan(
+                plan_id=row["plan_id"],
+                funded_by=Funder(row["funded_by"]),
+                fixed_minor=row["fixed_minor"],
+                rate_bp=row["rate_bp"],
+                cap_minor=row["cap_minor"],
+                methods=None if row["methods"] is None else frozenset(row["methods"]),
+                begins_at=row["begins_at"],
+                ends_at=row["ends_at"],
+            ),
         )
-        for row in await transaction.many(_PLAN_LIST_OF, merchant_id)
+        for row in await transaction.many(_PLAN_LIST_OF, merchant_ids)
     ]
 
 

@@ -1,5 +1,6 @@
 """Merchants, keys, accounts, endpoints, shops and desks."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import cast
@@ -14,9 +15,10 @@ _MERCHANT_NEXT_ID = query("merchant_next_id")
 _MERCHANT_ADD = query("merchant_add")
 _MERCHANT_LIST = query("merchant_list")
 _MERCHANT_FIND = query("merchant_find")
+_MERCHANT_LIST_TERMS = query("merchant_list_terms")
 _MERCHANT_SET_TERMS = query("merchant_set_terms")
 _API_KEY_ADD = query("api_key_add")
-_API_KEY_FIND = query("api_key_find")
+_API_KEY_LIST = query("api_key_list")
 _ACCOUNT_ADD = query("account_add")
 _ACCOUNT_RESEAL = query("account_reseal")
 _ACCOUNT_FIND = query("account_find")
@@ -59,9 +61,20 @@ class MerchantRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TermsRow:
+    """How long a merchant's orders live, their payer unknown and known, as read at `now` by the database's clock."""
+
+    merchant_id: MerchantId
+    expires_in_s: int
+    expires_in_with_payer_s: int
+    now: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ApiKeyRow:
     """The stored half of an API key."""
 
+    key_id: str
     merchant_id: MerchantId
     lane: Lane
     secret_digest: bytes
@@ -140,6 +153,11 @@ async def find_merchant(transaction: Transaction, merchant_id: MerchantId) -> Me
     return None if row is None else _merchant(row)
 
 
+async def list_terms(transaction: Transaction, merchant_ids: Sequence[MerchantId]) -> list[TermsRow]:
+    """How long these merchants' orders live."""
+    return [TermsRow(**dict(row)) for row in await transaction.many(_MERCHANT_LIST_TERMS, merchant_ids)]
+
+
 async def set_terms(
     transaction: Transaction,
     merchant_id: MerchantId,
@@ -169,10 +187,9 @@ async def add_api_key(
     await transaction.none(_API_KEY_ADD, key_id, merchant_id, secret_digest)
 
 
-async def find_api_key(transaction: Transaction, key_id: str) -> ApiKeyRow | None:
-    """The enabled key of an enabled merchant."""
-    row = await transaction.maybe(_API_KEY_FIND, key_id)
-    return None if row is None else ApiKeyRow(**dict(row))
+async def list_api_keys(transaction: Transaction, key_ids: Sequence[str]) -> list[ApiKeyRow]:
+    """Of these keys the enabled ones of enabled merchants."""
+    return [ApiKeyRow(**dict(row)) for row in await transaction.many(_API_KEY_LIST, key_ids)]
 
 
 async def add_account(transaction: Transaction, *, channel: str, name: str, settings: dict[str, str]) -> AccountId:

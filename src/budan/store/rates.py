@@ -1,5 +1,6 @@
 """Fee rates with the moments from which they count, and the fees that persons corrected."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import cast
@@ -19,6 +20,7 @@ _TRADE_CORRECT_FEE = query("trade_correct_fee")
 class RateRow:
     """A fee rate from a moment on; of one shop or method, or of all where None."""
 
+    merchant_id: MerchantId
     channel: str
     shop_id: int | None
     method: str | None
@@ -64,9 +66,9 @@ async def set_rate(
     return None if row is None else cast("datetime", row["effective_from"])
 
 
-async def list_rates(transaction: Transaction, merchant_id: MerchantId, *, past: bool) -> list[RateRow]:
+async def list_rates(transaction: Transaction, merchant_ids: Sequence[MerchantId], *, past: bool) -> list[RateRow]:
     """Rates in force and to come, with `past` all that ever were; newest first within a channel, shop and method."""
-    return [RateRow(**dict(row)) for row in await transaction.many(_RATE_LIST, merchant_id, past)]
+    return [RateRow(**dict(row)) for row in await transaction.many(_RATE_LIST, merchant_ids, past)]
 
 
 async def is_shop_of(transaction: Transaction, shop_id: int, *, merchant_id: MerchantId) -> bool:

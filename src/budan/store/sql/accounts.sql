@@ -108,9 +108,10 @@ FROM shop
 WHERE id = $1;
 
 -- name: merchant_account_list :many
--- The accounts of a merchant and of its shops, first choice first, those out of use too: a shop whose own accounts are
+-- The accounts of merchants and of their shops, first choice first, those out of use too: a shop whose own accounts are
 -- all out of use must not fall back to its merchant's. By the primary key of the first and by shop_merchant_id.
 SELECT
+    ma.merchant_id,
     NULL::integer AS shop_id,
     a.id AS account_id,
     a.channel,
@@ -119,9 +120,10 @@ SELECT
     ma.priority
 FROM merchant_account AS ma
 INNER JOIN channel_account AS a ON ma.account_id = a.id
-WHERE ma.merchant_id = $1
+WHERE ma.merchant_id = any($1::integer[])
 UNION ALL
 SELECT
+    s.merchant_id,
     sa.shop_id,
     a.id AS account_id,
     a.channel,
@@ -131,5 +133,5 @@ SELECT
 FROM shop AS s
 INNER JOIN shop_account AS sa ON s.id = sa.shop_id
 INNER JOIN channel_account AS a ON sa.account_id = a.id
-WHERE s.merchant_id = $1
+WHERE s.merchant_id = any($1::integer[])
 ORDER BY shop_id NULLS FIRST, priority, account_id;

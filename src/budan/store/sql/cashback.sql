@@ -53,9 +53,11 @@ FROM cashback_plan AS p
 ORDER BY p.id;
 
 -- name: cashback_plan_list_of :many
--- A merchant's plans in force and to come, and those that ended lately, so that an order can say why it has none.
+-- Plans of merchants and of all, in force and to come, and those that ended lately, so that an order can say why it has
+-- none.
 SELECT
     id AS plan_id,
+    merchant_id,
     funded_by,
     fixed_minor,
     rate_bp,
@@ -65,7 +67,7 @@ SELECT
     ends_at
 FROM cashback_plan
 WHERE
-    (merchant_id = $1 OR merchant_id IS NULL)
+    (merchant_id = any($1::integer[]) OR merchant_id IS NULL)
     AND (ends_at IS NULL OR ends_at > statement_timestamp() - interval '30 days')
 ORDER BY id;
 

@@ -42,6 +42,16 @@ SELECT
 FROM merchant
 WHERE id = $1;
 
+-- name: merchant_list_terms :many
+-- How long merchants' orders live, and the clock by which what is read with it counts: by a cache that fills itself.
+SELECT
+    id AS merchant_id,
+    expires_in_s,
+    expires_in_with_payer_s,
+    clock_timestamp() AS now
+FROM merchant
+WHERE id = any($1::integer[]);
+
 -- name: merchant_set_terms :maybe
 -- How a merchant's orders end, what is given of it; the rest stays.
 UPDATE merchant
@@ -56,15 +66,16 @@ RETURNING id;
 -- The secret half never reaches the database.
 INSERT INTO api_key (id, merchant_id, secret_digest) VALUES ($1, $2, $3);
 
--- name: api_key_find :maybe
--- Who calls: read by a cache that fills itself.
+-- name: api_key_list :many
+-- Who calls: enabled keys of enabled merchants, read by a cache that fills itself.
 SELECT
+    k.id AS key_id,
     k.merchant_id,
     k.secret_digest,
     m.lane
 FROM api_key AS k
 INNER JOIN merchant AS m ON k.merchant_id = m.id
-WHERE k.id = $1 AND k.enabled AND m.enabled;
+WHERE k.id = any($1::text[]) AND k.enabled AND m.enabled;
 
 -- name: account_add :one
 -- A channel account with its secrets sealed.

@@ -14,9 +14,10 @@ WHERE coalesce($3::timestamptz, 'infinity') > clock_timestamp()
 RETURNING effective_from;
 
 -- name: rate_list :many
--- A merchant's rates, newest first within a channel, shop and method: those in force and to come, with `$2` also what
+-- Merchants' rates, newest first within a channel, shop and method: those in force and to come, with `$2` also what
 -- was before. Leans on fee_rate_begin.
 SELECT
+    r.merchant_id,
     r.channel,
     r.shop_id,
     r.method,
@@ -26,7 +27,7 @@ SELECT
     r.maximum_minor
 FROM fee_rate AS r
 WHERE
-    r.merchant_id = $1
+    r.merchant_id = any($1::integer[])
     AND (
         $2::boolean
         OR NOT EXISTS (
@@ -41,7 +42,8 @@ WHERE
                 AND newer.effective_from <= statement_timestamp()
         )
     )
-ORDER BY r.channel ASC, r.shop_id ASC NULLS FIRST, r.method ASC NULLS FIRST, r.effective_from DESC;
+ORDER BY
+    r.merchant_id ASC, r.channel ASC, r.shop_id ASC NULLS FIRST, r.method ASC NULLS FIRST, r.effective_from DESC;
 
 -- name: shop_is_of :one
 -- Whether a shop is this merchant's.

@@ -1,0 +1,60 @@
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from budan.core.errors import StoreUnavailable
+from budan.flows.directory import CACHE_STALE_S, SelfFillingCache
+
+
+class _Clock:
+    def __init__(self) -> None:
+        self.now_s = 100.0
+
+    def now(self) -> datetime:
+        return datetime(2026, 1, 1, tzinfo=UTC)
+
+    def monotonic_s(self) -> float:
+        return self.now_s
+
+
+async def test_what_is_asked_for_is_read_anew_together_and_what_nobody_asks_for_is_not() -> None:
+    """Each reading is several statements: a thousand busy merchants must not be a thousand readings."""
+    clock, readings = _Clock(), list[list[int]]()
+
+    async def load(keys: Sequence[int]) -> dict[int, str]:
+        readings.append(sorted(keys))
+        return {key: f"{key} at {clock.now_s}" for key in keys}
+
+    cache = SelfFillingCache(load, clock=clock)
+    for key in (1, 2, 4, 5):
+        await cache.get(key)
+    clock.now_s += CACHE_STALE_S * 0.75
+    await cache.get(6)
+    assert [await cache.get(key) for key in (2, 4)] == ["2 at 100.0", "4 at 100.0"]
+    clock.now_s += CACHE_STALE_S * 0.5
+    assert await cache.get(1) == "1 at 102.5"
+    assert readings == [[1], [2], [4], [5], [6], [1, 2, 4]]
+    assert await cache.get(2) == "2 at 102.5"
+    assert await cache.get(6) == "6 at 101.5"
+    assert len(readings) == 6
+
+
+async def test_one_that_is_gone_is_forgotten_and_one_whose_reading_fails_still_serves() -> None:
+    """A merchant's key must not outlive its end because another's was read with it."""
+    clock, there, is_away = _Clock(), {1, 2}, False
+
+    async def load(keys: Sequence[int]) -> dict[int, bool]:
+        if is_away:
+            raise StoreUnavailable
+        return {key: True for key in keys if key in there} | ({keys[0]: False} if keys[0] not in there else {})
+
+    cache = SelfFillingCache(load, clock=clock)
+    await cache.get(1)
+    await cache.get(2)
+    await cache.get(2)
+    there.remove(2)
+    clock.now_s += CACHE_STALE_S
+    assert await cache.get(1)
+    assert not await cache.get(2)
+    is_away = True
+    clock.now_s += CACHE_STALE_S
+    assert await cache.get(1)
