@@ -93,6 +93,7 @@ MADE_FROM_ROWS: dict[str, type] = {
     "settlement_batch_find": settlement.BatchRow,
     "settlement_line_list": settlement.BatchLine,
     "settlement_lock_batches": settlement.LockedBatch,
+    "ledger_list_wrong_moves": ledger.WrongMove,
     "settlement_payout_list": settlement.PayoutRow,
     "settlement_list_untied": settlement.UntiedBatch,
     "settlement_list_astray": settlement.AstrayEntry,

@@ -180,6 +180,13 @@ def _show_check(found: LedgerCheck) -> None:
             style="bold red",
             markup=False,
         )
+    for move in found.wrong_moves:
+        OUT.print(
+            f"NOT BOOKED AS IT MOVED: {move.what} {move.ordinal} of order {move.order_id}, lane {move.lane}: "
+            f"{move.moved_minor} moved, {move.booked_minor} booked on {move.account}",
+            style="bold red",
+            markup=False,
+        )
     for cashback in found.wrong_cashbacks:
         OUT.print(
             f"CASHBACK NOT BOOKED AS GRANTED: order {cashback.order_id}, lane {cashback.lane}: {cashback.booked_minor} "

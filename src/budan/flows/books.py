@@ -21,7 +21,7 @@ from budan.core.numbers import (
 from budan.store import directory, settlement
 from budan.store import ledger as stored
 from budan.store.database import Database, RowsFailed, Transaction
-from budan.store.ledger import Balance, Line, Moved, NextDay, Stretch, Unbalanced, Unbooked, WrongCashback
+from budan.store.ledger import Balance, Line, Moved, NextDay, Stretch, Unbalanced, Unbooked, WrongCashback, WrongMove
 from budan.store.settlement import AstrayEntry, UntiedBatch
 
 # A transaction stamps its postings and commits within its time limits; by then a day has all of its own.
@@ -58,6 +58,7 @@ class LedgerCheck:
     days_compared: int = 0
     unbalanced_entries: list[Unbalanced] = field(default_factory=list[Unbalanced])
     unbooked_payments: list[Unbooked] = field(default_factory=list[Unbooked])
+    wrong_moves: list[WrongMove] = field(default_factory=list[WrongMove])
     wrong_balances: list[WrongBalance] = field(default_factory=list[WrongBalance])
     untied_batches: list[UntiedBatch] = field(default_factory=list[UntiedBatch])
     astray_entries: list[AstrayEntry] = field(default_factory=list[AstrayEntry])
@@ -69,6 +70,7 @@ class LedgerCheck:
         return not (
             self.unbalanced
             or self.unbooked_payments
+            or self.wrong_moves
             or self.wrong_balances
             or self.untied_batches
             or self.astray_entries
@@ -118,7 +120,7 @@ class Books:
         self._lanes = lanes
 
     async def check(self, *, progress: Progress) -> LedgerCheck:
-        """Look at every entry, paid order, settlement batch and closed day (I3, I10). Changes nothing."""
+        """Look at every entry, payment, refund, settlement batch and closed day (I3, I10). Changes nothing."""
         found = LedgerCheck()
         async with self._database.reading() as transaction:
             first = await stored.next_day(transaction)
@@ -145,6 +147,7 @@ class Books:
                         transaction, stretch, rows_max=EXAMPLES_MAX
                     )
                 found.unbooked_payments += await stored.list_unbooked(transaction, stretch, rows_max=EXAMPLES_MAX)
+                found.wrong_moves += await stored.list_wrong_moves(transaction, stretch, rows_max=EXAMPLES_MAX)
                 found.wrong_cashbacks += await stored.list_wrong_cashback(transaction, stretch, rows_max=EXAMPLES_MAX)
             async with self._database.reading() as transaction:
                 found.untied_batches += await settlement.list_untied(transaction, stretch, rows_max=EXAMPLES_MAX)
@@ -153,7 +156,13 @@ class Books:
             found.entries += count.entries
             found.unbalanced += count.unbalanced
         del found.unbalanced_entries[EXAMPLES_MAX:]
-        for examples in (found.unbooked_payments, found.untied_batches, found.astray_entries, found.wrong_cashbacks):
+        for examples in (
+            found.unbooked_payments,
+            found.wrong_moves,
+            found.untied_batches,
+            found.astray_entries,
+            found.wrong_cashbacks,
+        ):
             del examples[EXAMPLES_MAX:]
 
     async def _compare_day(self, found: LedgerCheck, day: date) -> None:

@@ -11,6 +11,7 @@ from budan.store.queries import query
 _LEDGER_COUNT_ENTRIES = query("ledger_count_entries")
 _LEDGER_LIST_UNBALANCED = query("ledger_list_unbalanced")
 _LEDGER_LIST_UNBOOKED = query("ledger_list_unbooked")
+_LEDGER_LIST_WRONG_MOVES = query("ledger_list_wrong_moves")
 _LEDGER_LIST_WRONG_CASHBACK = query("ledger_list_wrong_cashback")
 _LEDGER_LIST_MOVED = query("ledger_list_moved")
 _LEDGER_DAY_LIST = query("ledger_day_list")
@@ -62,6 +63,22 @@ class Unbooked:
     fee_minor: int | None
     came_minor: int
     fee_booked_minor: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WrongMove:
+    """A payment or refund as its row says that it moved at a channel account, and as it is booked there.
+
+    `what` is payment or refund, `ordinal` the trade's attempt or the refund's number.
+    """
+
+    lane: Lane
+    order_id: OrderId
+    what: str
+    ordinal: int
+    account: str
+    moved_minor: int
+    booked_minor: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,6 +180,12 @@ async def list_unbooked(transaction: Transaction, stretch: Stretch, *, rows_max:
     """Paid orders of a stretch whose payment is not booked as they say."""
     rows = await transaction.many(_LEDGER_LIST_UNBOOKED, stretch.lanes, stretch.first_id, stretch.past_id, rows_max)
     return [Unbooked(**dict(row)) for row in rows]
+
+
+async def list_wrong_moves(transaction: Transaction, stretch: Stretch, *, rows_max: int) -> list[WrongMove]:
+    """Payments and refunds of a stretch that are booked otherwise than they moved, or moved and are not booked."""
+    rows = await transaction.many(_LEDGER_LIST_WRONG_MOVES, stretch.lanes, stretch.first_id, stretch.past_id, rows_max)
+    return [WrongMove(**dict(row)) for row in rows]
 
 
 async def list_moved(transaction: Transaction, *, since: datetime, until: datetime) -> list[Moved]:

@@ -66,7 +66,14 @@ async def sell(stage: Stage, merchant: StagedMerchant, *, orders: int = 1) -> li
 
 
 async def refund(rows: Rows, order: StagedOrder, *, minor: int) -> None:
-    """What the door of refunds books, beside the channel's line."""
+    """What the door of refunds leaves of one that went back, but for its fee."""
+    await rows.execute(
+        "INSERT INTO refund (lane, order_id, ordinal, attempt, state, amount_minor, currency, reason, created_at,"
+        " origin, refunded_at) VALUES ($1, $2, 1, 1, 'succeeded', $3, 'CNY', '', now(), 'merchant', now())",
+        order.lane,
+        order.order_id,
+        minor,
+    )
     for line, (account, amount) in enumerate(
         [(f"merchant:{order.merchant.merchant_id}", minor), (f"channel:{order.merchant.account_id}", -minor)]
     ):
@@ -254,6 +261,7 @@ async def test_however_many_settle_at_once_and_in_parts_each_line_is_settled_onc
         await sell(stage, await stage.add_merchant())
     await rows.execute("UPDATE merchant SET lane = 3")
     await rows.execute("UPDATE posting SET lane = 3")
+    await rows.execute("UPDATE trade SET lane = 3")
     await rows.execute("UPDATE orders SET lane = 3")
     await pass_days(rows, 2)
     made = await asyncio.gather(settle(settling), settle(settling))

@@ -16,6 +16,7 @@ from budan.core.errors import Refused, StoreUnavailable
 from budan.core.evidence import Evidence, Outcome, Source
 from budan.core.numbers import AccountId, Lane
 from budan.core.refund import RefundEvidence, RefundOutcome
+from budan.flows.books import Books
 from budan.flows.door import DoorItem
 from budan.flows.refund_door import RefundItem
 from budan.flows.refunding import REFUNDS_BY_API_MAX, RefundOrder
@@ -172,6 +173,35 @@ async def test_refunds_of_all_parts_give_back_all_of_the_money_and_the_fee(desk:
         assert await desk.balance(account) == 0, account
     with pytest.raises(Refused, match="refund_exceeds_paid"):
         await desk.ask(order, 1)
+
+
+BREAKS = [
+    ("DELETE FROM posting WHERE entry_key = 'refund:1'", "refund", (-280, 0)),
+    ("UPDATE refund SET state = 'failed'", "refund", (0, -280)),
+    ("UPDATE posting SET amount_minor = 2 * amount_minor WHERE entry_key = 'payment:1'", "payment", (1_280, 2_560)),
+    ("UPDATE trade SET state = 'closed'", "payment", (0, 1_280)),
+]
+
+
+@pytest.mark.invariant("I10")
+async def test_money_that_moved_and_is_booked_otherwise_breaks_the_check(desk: Desk) -> None:
+    """Every entry balances, and no order says otherwise; each break is taken back before the next."""
+    order = await desk.paid()
+    await desk.ask(order, 280)
+    await desk.settle()
+    opened = desk.house.opened
+    books = Books(database=opened.database, environment=opened.settings.environment, lanes=opened.lanes)
+    assert (await books.check(progress=lambda _: None)).holds
+    for break_it, what, (moved, booked) in BREAKS:
+        await desk.rows.execute("DROP TABLE IF EXISTS kept; CREATE TABLE kept AS TABLE posting")
+        rows = await desk.rows.fetch("SELECT state FROM refund UNION ALL SELECT state FROM trade")
+        await desk.rows.execute(break_it)
+        found = await books.check(progress=lambda _: None)
+        assert [(one.what, one.moved_minor, one.booked_minor) for one in found.wrong_moves] == [(what, moved, booked)]
+        assert not found.holds
+        await desk.rows.execute("TRUNCATE posting; INSERT INTO posting TABLE kept")
+        await desk.rows.execute("UPDATE refund SET state = $1", rows[0]["state"])
+        await desk.rows.execute("UPDATE trade SET state = $1", rows[1]["state"])
 
 
 async def test_what_cannot_be_refunded_is_refused_and_changes_nothing(desk: Desk) -> None:

@@ -1,7 +1,7 @@
 -- name: settlement_partitions_make :one
 -- Where the sold orders lie; without it they would fall into the default partition.
 SELECT sum(make_partitions(parent, now() - interval '8 days', now() + interval '1 day')) AS made
-FROM unnest(ARRAY['orders', 'posting', 'settlement_line']) AS parent;
+FROM unnest(ARRAY['orders', 'trade', 'refund', 'posting', 'settlement_line']) AS parent;
 
 -- name: settlement_merchants_add :many
 -- Merchants of some days' standing, each in the lane that its id has.
@@ -67,6 +67,27 @@ added_orders AS (
         p.moment + interval '15 minutes', 1, p.moment, 1, 'notice', p.moment, p.moment, 60, 6,
         CASE WHEN p.number % 997 = 0 THEN 'by_hand' END, CASE WHEN p.number % 997 = 0 THEN p.moment END
     FROM placed AS p
+),
+
+added_trades AS (
+    INSERT INTO trade (
+        lane, order_id, attempt, account_id, channel, method, state, amount_minor, currency, fee_rate_bp, created_at,
+        send_until, expires_at, intent, paid_seen, payer_minor, paid_at, refunded_minor
+    )
+    SELECT
+        p.lane, p.id, 1, 1, 'wechat_v3', 'native', 'succeeded', 1000, 'CNY', 60, p.moment, p.moment, p.moment,
+        jsonb_build_object('subject', 'Sold', 'notify_url', 'http://127.0.0.1/notify/local/wechat_v3/1'), TRUE, 1000,
+        p.moment, CASE WHEN p.number % 10 = 0 THEN 100 ELSE 0 END
+    FROM placed AS p
+),
+
+added_refunds AS (
+    INSERT INTO refund (
+        lane, order_id, ordinal, attempt, state, amount_minor, currency, reason, created_at, origin, refunded_at
+    )
+    SELECT p.lane, p.id, 1, 1, 'succeeded', 100, 'CNY', 'cold', p.moment, 'merchant', p.moment
+    FROM placed AS p
+    WHERE p.number % 10 = 0
 ),
 
 added_postings AS (

@@ -61,6 +61,72 @@ WHERE
 ORDER BY o.lane, o.id
 LIMIT $4;
 
+-- name: ledger_list_wrong_moves :many
+-- Payments and refunds that moved and are not booked at their channel account with their amount, and entries of such
+-- that did not: also of those that complete no order. What a payment's return took back is taken from it. Leans on the
+-- primary keys of trade, refund and posting.
+WITH moved AS ( -- by what trades and refunds say
+    SELECT
+        lane,
+        order_id,
+        'payment' AS what,
+        attempt AS ordinal,
+        'channel:' || account_id AS account,
+        amount_minor
+    FROM trade
+    WHERE lane = any($1::smallint[]) AND order_id >= $2 AND order_id < $3 AND state = 'succeeded'
+    UNION ALL
+    SELECT
+        r.lane,
+        r.order_id,
+        'refund' AS what,
+        r.ordinal,
+        'channel:' || t.account_id AS account,
+        -r.amount_minor AS amount_minor
+    FROM refund AS r
+    INNER JOIN trade AS t ON r.lane = t.lane AND r.order_id = t.order_id AND r.attempt = t.attempt
+    WHERE r.lane = any($1) AND r.order_id >= $2 AND r.order_id < $3 AND r.state = 'succeeded'
+),
+
+booked AS ( -- by the books; nothing of it is left where a return followed
+    SELECT
+        lane,
+        order_id,
+        CASE WHEN entry_key LIKE 'refund:%' THEN 'refund' ELSE 'payment' END AS what,
+        split_part(entry_key, ':', 2)::smallint AS ordinal,
+        account,
+        sum(amount_minor)::bigint AS amount_minor
+    FROM posting
+    WHERE
+        lane = any($1)
+        AND order_id >= $2
+        AND order_id < $3
+        AND account LIKE 'channel:%'
+        AND (entry_key LIKE 'payment:%' OR entry_key LIKE 'return:%' OR entry_key LIKE 'refund:%')
+    GROUP BY lane, order_id, what, ordinal, account
+    HAVING sum(amount_minor) <> 0
+)
+
+SELECT
+    coalesce(m.lane, b.lane) AS lane,
+    coalesce(m.order_id, b.order_id) AS order_id,
+    coalesce(m.what, b.what) AS what,
+    coalesce(m.ordinal, b.ordinal) AS ordinal,
+    coalesce(m.account, b.account) AS account,
+    coalesce(m.amount_minor, 0)::bigint AS moved_minor,
+    coalesce(b.amount_minor, 0)::bigint AS booked_minor
+FROM moved AS m
+FULL JOIN booked AS b
+    ON
+        m.lane = b.lane
+        AND m.order_id = b.order_id
+        AND m.what = b.what
+        AND m.ordinal = b.ordinal
+        AND m.account = b.account
+WHERE m.amount_minor IS DISTINCT FROM b.amount_minor
+ORDER BY lane, order_id, what, ordinal
+LIMIT $4;
+
 -- name: ledger_list_wrong_cashback :many
 -- Orders whose payers have another cashback by the books, or by its movements, than by what the order was granted.
 -- Leans on the primary keys of cashback, posting and cashback_movement.
