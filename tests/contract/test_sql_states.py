@@ -13,7 +13,7 @@ from budan.store.queries import all_queries
 MAY_SET_ORDER_STATE = {"door_write", "intake_add", "trade_open", "closing_write"}
 MAY_SET_TRADE_STATE = {"door_write", "intake_add", "reverse_begin"}
 # Batches and their payouts are no orders: they are booked beside the gate, under their own marks and locks.
-MAY_BOOK = {"door_write", "settlement_book"}
+MAY_BOOK = {"door_write", "door_write_rare", "settlement_book"}
 COMPLETION = {"remedy", "contradiction", "evidence", "refund_evidence"}
 PAY_COLUMNS = ("state", "paid_attempt", "paid_at", "paid_seen")
 

@@ -161,6 +161,8 @@ def _plan_transition(
             refunds_made=int(follows.refund_minor is not None and locked.refund_count < REFUNDS_MAX),
         ),
     )
+    booked = writes.completions if completes else writes.entries
+    booked.extend((subject.key, entry) for entry in follows.entries)
     _plan_consequences(subject, heard, follows, writes)
     if completes:
         is_held = (locked.order.hold_reason or decision.hold_reason) is not None
@@ -188,7 +190,6 @@ def _no_number_left(locked: LockedOrder, follows: Consequences) -> str | None:
 
 def _plan_consequences(subject: Subject, heard: Heard, follows: Consequences, writes: DoorWrites) -> None:
     trade, evidence = subject.trade.trade, heard.evidence
-    writes.entries.extend((subject.key, entry) for entry in follows.entries)
     writes.closes.extend((subject.key, attempt) for attempt in follows.close_attempts)
     if follows.remedy is not None:
         writes.remedies.append(

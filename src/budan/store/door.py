@@ -183,12 +183,17 @@ class NewRefund:
 
 @dataclass(slots=True, kw_only=True)
 class DoorWrites:
-    """Everything that one door transaction writes, collected by table; `budgets` is what is left of those it has locked."""
+    """Everything that one door transaction writes, collected by table.
+
+    `completions` are the entries by which orders are paid, `entries` all others, of which a repeat is ignored; `budgets` is
+    what is left of the budgets that it has locked.
+    """
 
     orders: list[OrderChange] = field(default_factory=list[OrderChange])
     trades: list[TradeChange] = field(default_factory=list[TradeChange])
     evidence: list[NewEvidence] = field(default_factory=list[NewEvidence])
     notices: list[NewNotice] = field(default_factory=list[NewNotice])
+    completions: list[tuple[Key, Entry]] = field(default_factory=list[tuple[Key, Entry]])
     entries: list[tuple[Key, Entry]] = field(default_factory=list[tuple[Key, Entry]])
     webhooks: list[NewWebhook] = field(default_factory=list[NewWebhook])
     questions: list[NextQuestion] = field(default_factory=list[NextQuestion])
@@ -305,7 +310,7 @@ async def write(transaction: Transaction, writes: DoorWrites, *, now: datetime) 
         *trades[:17],
         *columns(_evidence_rows(writes), 16),
         *columns(_notice_rows(writes), 9),
-        *columns(_posting_rows(writes), 7),
+        *columns(_posting_rows(writes.completions), 7),
         *columns(_webhook_rows(writes), 6),
         *asked,
         *columns(_answered_rows(writes), 3),
@@ -316,7 +321,7 @@ async def write(transaction: Transaction, writes: DoorWrites, *, now: datetime) 
         *orders[15:],
         *id_bounds([*(one.locked.order_id for one in writes.orders), *(one.key[1] for one in writes.trades)]),
     )
-    if writes.contradictions or writes.remedies or writes.refunds or writes.closes:
+    if writes.contradictions or writes.entries or writes.remedies or writes.refunds or writes.closes:
         await _write_rare(transaction, writes, now=now)
     if writes.cashbacks:
         await write_cashbacks(transaction, writes.cashbacks, now=now)
@@ -353,6 +358,7 @@ async def _write_rare(transaction: Transaction, writes: DoorWrites, *, now: date
         *columns(refunds, 7),
         *columns(closes, 3),
         *contradictions[5:],
+        *columns(_posting_rows(writes.entries), 7),
     )
 
 
@@ -492,10 +498,10 @@ def _notice_rows(writes: DoorWrites) -> list[tuple[object, ...]]:
     ]
 
 
-def _posting_rows(writes: DoorWrites) -> list[tuple[object, ...]]:
+def _posting_rows(entries: Sequence[tuple[Key, Entry]]) -> list[tuple[object, ...]]:
     return [
         (*key, entry.key, line, posting.account, posting.amount_minor, posting.currency)
-        for key, entry in writes.entries
+        for key, entry in entries
         for line, posting in enumerate(entry.postings)
     ]
 

@@ -78,6 +78,22 @@ async def test_a_copy_that_has_its_effect_first_leaves_the_kept_one_to_be_decide
     assert await till.count("posting") == 3
 
 
+@pytest.mark.invariant("I3", "I10")
+async def test_a_completion_that_is_booked_already_has_no_effect_at_all(till: Till) -> None:
+    """Only a bug or a hand in the database can make it so: paid twice in the books would be worse than a row that waits."""
+    standing = await till.stand()
+    await till.outside.execute(
+        "INSERT INTO posting (lane, order_id, entry_key, line, account, amount_minor, currency, booked_at)"
+        " VALUES ($1, $2, 'payment:1', 0, 'channel:1', 1, 'CNY', now())",
+        *standing.key,
+    )
+    planned = await till.hear(paid(trade_no=standing.trade_no()), notice=a_notice())
+    assert planned.decision == "failed"
+    assert await till.order_state(standing) == "paying"
+    assert await till.count("webhook") == 0
+    assert await till.rows("SELECT reason FROM evidence_due") == [("failed",)]
+
+
 async def test_what_a_channel_repeats_about_an_unknown_trade_is_one_row(till: Till) -> None:
     standing = await till.stand()
     await vanish(till, standing)

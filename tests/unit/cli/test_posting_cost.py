@@ -8,6 +8,6 @@ def test_what_is_left_out_are_the_postings_columns_and_nothing_else() -> None:
     columns = posting_parameters(sql)
     assert len(columns) == 7
     assert max(columns) - min(columns) == 6
-    written = sql[sql.index("INSERT INTO posting") : sql.index("ON CONFLICT (lane, order_id, entry_key, line)")]
+    written = sql[sql.index("INSERT INTO posting") : sql.index("new_webhook AS")]
     assert all(f"${number}::" in written for number in columns)
     assert sum(sql.count(f"${number}::") for number in columns) == 7

@@ -195,7 +195,7 @@ new_notice AS ( -- raw, as it came, in the lane of its order
         ) AS w (lane, order_id, id, account_id, trade_no, received_at, headers, body, decision)
 ),
 
-new_posting AS ( -- the entry's key stops a second booking of one event
+new_posting AS ( -- a completion's, which the version lets happen once: another booking of it is a bug, and fails
     INSERT INTO posting (lane, order_id, entry_key, line, account, amount_minor, currency, booked_at)
     SELECT
         w.lane,
@@ -210,7 +210,6 @@ new_posting AS ( -- the entry's key stops a second booking of one event
         unnest(
             $56::smallint[], $57::bigint[], $58::text[], $59::smallint[], $60::text[], $61::bigint[], $62::text[]
         ) AS w (lane, order_id, entry_key, line, account, amount_minor, currency)
-    ON CONFLICT (lane, order_id, entry_key, line) DO NOTHING
 ),
 
 new_webhook AS ( -- one for each endpoint that the merchant has enabled at this moment
@@ -279,8 +278,27 @@ SELECT
 FROM changed_order;
 
 -- name: door_write_rare :none
--- What only an unusual decision writes: contradictions, remedies, refund and close intents, in the fixed table order.
-WITH new_contradiction AS ( -- one for each statement that does not fit
+-- What only an unusual decision writes: contradictions, other bookings than a completion's, remedies, refund and close
+-- intents, in the fixed table order.
+WITH new_posting AS ( -- the entry's key stops a second booking: a contradiction comes as often as its notice
+    INSERT INTO posting (lane, order_id, entry_key, line, account, amount_minor, currency, booked_at)
+    SELECT
+        w.lane,
+        w.order_id,
+        w.entry_key,
+        w.line,
+        w.account,
+        w.amount_minor,
+        w.currency,
+        $1::timestamptz
+    FROM
+        unnest(
+            $26::smallint[], $27::bigint[], $28::text[], $29::smallint[], $30::text[], $31::bigint[], $32::text[]
+        ) AS w (lane, order_id, entry_key, line, account, amount_minor, currency)
+    ON CONFLICT (lane, order_id, entry_key, line) DO NOTHING
+),
+
+new_contradiction AS ( -- one for each statement that does not fit
     INSERT INTO contradiction (lane, order_id, attempt, digest, mismatch, found_at, statement)
     SELECT
         w.lane,
