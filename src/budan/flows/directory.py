@@ -1,5 +1,6 @@
 """Who calls, and what a merchant may use: caches that fill themselves from the store."""
 
+import asyncio
 import hmac
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
@@ -51,29 +52,45 @@ class SelfFillingCache(Generic[Key, Value]):
         self._entries: dict[Key, _Cached[Value]] = {}
         # What was asked for since the last reading: what nobody asks for is not read anew.
         self._wanted: set[Key] = set()
+        # What is being read, and when that ends: what was read together is stale together, and is asked for at once.
+        self._under_way: dict[Key, asyncio.Future[None]] = {}
 
     async def get(self, key: Key) -> Value:
         """The value; raises `StoreUnavailable` when it is not known and the store is away."""
         now_s = self._clock.monotonic_s()
         entry = self._entries.get(key)
-        if entry is not None and now_s - entry.read_at_s < CACHE_STALE_S:
+        if not _is_fresh(entry, now_s=now_s) and (reading := self._under_way.get(key)) is not None:
+            await asyncio.wait([reading])
+            now_s, entry = self._clock.monotonic_s(), self._entries.get(key)
+        if entry is not None and _is_fresh(entry, now_s=now_s):
             self._wanted.add(key)
             return entry.value
-        keys = self._take_wanted(key, now_s=now_s)
         try:
-            found = await self._load(keys)
+            return (await self._read(self._take_wanted(key, now_s=now_s), now_s=now_s))[key]
         except StoreUnavailable:
             if entry is not None and now_s - entry.read_at_s < CACHE_DEAD_S:
                 return entry.value
             raise
-        assert key in found, "whatever is asked for has an answer, be it that there is none"
-        for read in keys:
-            self._entries.pop(read, None)
-        for read, value in found.items():
-            if len(self._entries) >= CACHE_ENTRIES_MAX:
-                self._entries.pop(next(iter(self._entries)))
-            self._entries[read] = _Cached(value, now_s)
-        return found[key]
+
+    async def _read(self, keys: Sequence[Key], *, now_s: float) -> Mapping[Key, Value]:
+        """Read these anew; whoever waits for one of them is woken at the end, also where there is no answer."""
+        reading: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._under_way.update(dict.fromkeys(keys, reading))
+        try:
+            found = await self._load(keys)
+            assert keys[0] in found, "whatever is asked for has an answer, be it that there is none"
+            for read in keys:
+                self._entries.pop(read, None)
+            for read, value in found.items():
+                if len(self._entries) >= CACHE_ENTRIES_MAX:
+                    self._entries.pop(next(iter(self._entries)))
+                self._entries[read] = _Cached(value, now_s)
+        finally:
+            for read in keys:
+                if self._under_way.get(read) is reading:
+                    del self._under_way[read]
+            reading.set_result(None)
+        return found
 
     def _take_wanted(self, key: Key, *, now_s: float) -> list[Key]:
         """This key, and those asked for lately whose answers are more than half as old as they may be."""
@@ -81,11 +98,16 @@ class SelfFillingCache(Generic[Key, Value]):
         keys = [key]
         for other in wanted:
             entry = self._entries.get(other)
-            if other != key and entry is not None and now_s - entry.read_at_s >= CACHE_STALE_S / 2:
+            is_due = entry is not None and now_s - entry.read_at_s >= CACHE_STALE_S / 2
+            if is_due and other != key and other not in self._under_way:
                 keys.append(other)
                 if len(keys) == READ_TOGETHER_MAX:
                     break
         return keys
+
+
+def _is_fresh(entry: _Cached[Value] | None, *, now_s: float) -> bool:
+    return entry is not None and now_s - entry.read_at_s < CACHE_STALE_S
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,3 +1,4 @@
+import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
@@ -58,3 +59,27 @@ async def test_one_that_is_gone_is_forgotten_and_one_whose_reading_fails_still_s
     is_away = True
     clock.now_s += CACHE_STALE_S
     assert await cache.get(1)
+
+
+async def test_those_who_ask_while_it_is_read_wait_for_that_reading_even_if_its_reader_goes_away() -> None:
+    """What was read together is stale together: else each of a hundred requests would read it anew."""
+    clock, readings, go = _Clock(), list[list[int]](), asyncio.Event()
+
+    async def load(keys: Sequence[int]) -> dict[int, float]:
+        readings.append(sorted(keys))
+        if len(readings) > 2:
+            await go.wait()
+        return dict.fromkeys(keys, clock.now_s)
+
+    cache = SelfFillingCache(load, clock=clock)
+    for key in (1, 2, 1, 2):
+        await cache.get(key)
+    clock.now_s += CACHE_STALE_S
+    asking = [asyncio.create_task(cache.get(key)) for key in (1, 2, 1, 2)]
+    await asyncio.sleep(0)
+    asking[0].cancel()
+    await asyncio.sleep(0)
+    go.set()
+    assert await asyncio.gather(*asking[1:]) == [clock.now_s] * 3
+    assert readings[:3] == [[1], [2], [1, 2]]
+    assert sorted(readings[3:]) == [[1], [2]]
