@@ -23,7 +23,8 @@ class Verdict(Enum):
     """What comparing found of one row; all but the first three are differences.
 
     `NEIGHBOUR_DAY` stands on the other side on the day before or after: the two clocks straddle midnight. `RETURNED` is a
-    charge of which the bill has only the reversal. A double is a row more than one for the same payment or refund.
+    charge of which the bill has only the reversal. A double is a row more than one for the same payment or refund, in one
+    bill or in those of two days.
     """
 
     MATCHED = "matched"
@@ -68,7 +69,8 @@ class BillRow:
 class OurRow:
     """Money that moved here: a payment that was seen, a refund that went back, or a charge taken back.
 
-    `has_moved` is false where the trade or refund is here but, as far as we know, moved nothing.
+    `has_moved` is false where the trade or refund is here but, as far as we know, moved nothing; `known_at` is since when
+    we know that it did.
     """
 
     kind: RowKind
@@ -78,6 +80,7 @@ class OurRow:
     moved_at: datetime | None
     currency: str
     amount_minor: int
+    known_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

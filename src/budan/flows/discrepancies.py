@@ -195,7 +195,9 @@ class Discrepancies:
                     transaction, AccountId(account_id), first=min(days) - NEIGHBOUR_MAX, last=max(days) + NEIGHBOUR_MAX
                 )
             for row in of_account:
-                if (row.order_id, row.ordinal, row.kind) in sighted:
+                by_channel = sighted.get((row.order_id or 0, row.ordinal or 0, row.kind))
+                # What the channel's own bill misses no person's file ends.
+                if by_channel is not None and (by_channel or not read.get(row.day, False)):
                     moves[row.id] = ("resolved", "neighbour_day")
                 elif row.state == "awaited" and _day_beside(row) in read:
                     moves[row.id] = ("open", None)

@@ -1,7 +1,7 @@
 """What became of each row that is not on both sides once and alike: looked up here, judged, and counted."""
 
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Final
@@ -15,13 +15,14 @@ from budan.core.reconcile import (
     Tally,
     Terms,
     Verdict,
+    bill_day,
     day_begin,
     find_number,
     judge_pair,
     judge_stranger,
 )
 from budan.store.matching import UnequalRow
-from budan.store.reconcile import MovedRow, RowKey, SightingKey
+from budan.store.reconcile import HomeRow, MovedRow, RowKey, SightingKey
 
 KINDS: Final = (RowKind.PAYMENT, RowKind.REFUND, RowKind.REVERSAL)
 # What is so near to midnight may stand in the bill of the day beside it: two clocks and a slow channel lie between.
@@ -50,7 +51,8 @@ class Judgement:
 
     rows: list[Judged] = field(default_factory=list[Judged])
     late: dict[RowKind, Sum] = field(default_factory=lambda: defaultdict[RowKind, Sum](Sum))
-    sightings: list[SightingKey] = field(default_factory=list[SightingKey])
+    # Of other days, and whether each was done.
+    sightings: dict[SightingKey, bool] = field(default_factory=dict[SightingKey, bool])
 
     def tallies(self, kind: RowKind) -> list[Tally]:
         """The differences of one kind, and what agrees in another way than row by row, summed by verdict."""
@@ -67,20 +69,25 @@ class Judgement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lookups:
-    """Where the judge asks: trades and refunds by key, and sightings."""
+    """Where the judge asks: trades and refunds by key, sightings, and what other days' own bills have had."""
 
     trades: Callable[[Sequence[RowKey]], Awaitable[dict[RowKey, MovedRow]]]
     refunds: Callable[[Sequence[RowKey]], Awaitable[dict[RowKey, MovedRow]]]
     sightings: Callable[[Sequence[SightingKey]], Awaitable[set[SightingKey]]]
+    had: Callable[[Sequence[HomeRow]], Awaitable[set[SightingKey]]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Edges:
-    """What is known of the days beside: whether their bills were read, and how far a part of a bill goes."""
+    """What is known of the days beside: whether their bills were read, and how far a part of a bill goes.
+
+    `beside` is what their bills had of other days, this one too.
+    """
 
     before_is_read: bool
     after_is_read: bool
     part_until: datetime | None
+    beside: frozenset[SightingKey]
 
 
 class Judge:
@@ -94,11 +101,14 @@ class Judge:
         # Trades whose reversal the bill has, and those of ours that were taken back: the latter want one of the former.
         self._returned: set[RowKey] = set()
         self._taken_back: list[OurRow] = []
+        # Rows of another day whose own bill has had them.
+        self._had: set[SightingKey] = set()
 
     async def judge(self, rows: Sequence[UnequalRow]) -> Judgement:
         """All verdicts. Reads only."""
         lines = [_line(row, self._terms) for row in rows if row.line_no is not None]
         moved = await self._look_up(lines)
+        self._had = await self._list_had(lines, moved)
         doubles = _doubles(lines)
         strangers: list[_Line] = []
         # Reversals first: a payment is judged by whether its reversal is there.
@@ -127,9 +137,35 @@ class Judge:
             found[RowKind.REFUND, key] = our_row(row, RowKind.REFUND, self._terms)
         return found
 
+    async def _list_had(
+        self, lines: "Sequence[_Line]", moved: Mapping[tuple[RowKind, RowKey | None], OurRow]
+    ) -> set[SightingKey]:
+        """The rows of days beside that their own bills have had. A charge that was taken back may be there without its row."""
+        wanted: dict[SightingKey, HomeRow] = {}
+        for line in lines:
+            ours = moved.get((line.bill.kind, line.key))
+            if ours is None or ours.moved_at is None or line.bill.status != "succeeded":
+                continue
+            back = moved.get((RowKind.REVERSAL, line.key)) if line.bill.kind is RowKind.PAYMENT else None
+            is_beside = judge_pair(line.bill, ours, self._terms) is Verdict.NEIGHBOUR_DAY
+            if is_beside and not (back is not None and back.has_moved):
+                key = _sighting_key(ours)
+                wanted[key] = HomeRow(key=key, day=bill_day(ours.moved_at), known_at=ours.known_at)
+        return await self._lookups.had(list(wanted.values())) if wanted else set()
+
     def _judge_known(self, line: "_Line", ours: OurRow) -> None:
         kind = line.bill.kind
         verdict = judge_pair(line.bill, ours, self._terms)
+        if verdict is Verdict.NEIGHBOUR_DAY and _sighting_key(ours) in self._had:
+            self._add(line, Verdict.DOUBLE, ours=ours, counted=_NOTHING)
+            return
+        if line.joined is not None and line.bill.status == "succeeded" and _sighting_key(ours) in self._edges.beside:
+            # The bill of the day beside had ours first.
+            self._add(line, Verdict.DOUBLE, ours=ours, counted=_NOTHING)
+            self._add_alone(ours, Verdict.NEIGHBOUR_DAY)
+            if line.is_returned:
+                self._taken_back.append(ours)
+            return
         here = Sum(rows=1, amount_minor=ours.amount_minor)
         if kind is RowKind.REVERSAL and line.key is not None:
             self._returned.add(line.key)
@@ -143,8 +179,9 @@ class Judge:
             self._found.late[kind] += here
         else:
             counted = _NOTHING
-        if verdict is Verdict.NEIGHBOUR_DAY and line.key is not None:
-            self._found.sightings.append((line.key[1], line.key[2], kind.value))
+        if verdict is Verdict.NEIGHBOUR_DAY:
+            seen, is_done = self._found.sightings, line.bill.status == "succeeded"
+            seen[_sighting_key(ours)] = seen.get(_sighting_key(ours), False) or is_done
         state = "asked" if verdict is Verdict.THERE_ONLY else "open"
         self._add(line, verdict, ours=ours, counted=counted, state=state)
 
@@ -287,7 +324,12 @@ def our_row(row: MovedRow, kind: RowKind, terms: Terms) -> OurRow:
         moved_at=None if is_reversal else row.moved_at,
         currency=row.currency,
         amount_minor=row.amount_minor,
+        known_at=row.known_at,
     )
+
+
+def _sighting_key(ours: OurRow) -> SightingKey:
+    return ours.number.order_id, ours.number.ordinal, ours.kind.value
 
 
 def _key(ours: OurRow) -> RowKey:

@@ -1,7 +1,7 @@
 """One bill against our books: read, compared, judged, kept in one transaction, and what can be repaired made due."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
@@ -33,7 +33,18 @@ from budan.store import bill_days
 from budan.store import reconcile as stored
 from budan.store.database import Database, Transaction
 from budan.store.matching import Matching, SideSum, UnequalRow
-from budan.store.reconcile import CopyRange, KnownRun, MovedRow, NewDiscrepancy, NewRun, RowKey, RunRow, TallyRow
+from budan.store.reconcile import (
+    CopyRange,
+    HomeRow,
+    KnownRun,
+    MovedRow,
+    NewDiscrepancy,
+    NewRun,
+    RowKey,
+    RunRow,
+    SightingKey,
+    TallyRow,
+)
 
 Progress = Callable[[str], None]
 # Orders live for two hours at most by default, and rarely for a day: one that was paid later is met by its number.
@@ -50,6 +61,8 @@ LIST_ROWS_MAX: Final = 1_000
 # What the table holds; no number of a channel that we know of is half as long.
 SUBJECT_LENGTH_MAX: Final = 128
 NO_BILL_DIGEST: Final = sha256(b"").digest()
+
+_KIND_PLACES: Final = {kind.value: place for place, kind in enumerate(KINDS)}
 
 _T = TypeVar("_T")
 
@@ -124,7 +137,7 @@ class Reconciliation:
                     await stored.take_run(transaction, known.id, origin=wish.origin)
                     await _mark_compared(transaction, wish, known.id)
                 return await self._get_run(known.id)
-            compared = await self._compare(matching, terms, is_partial=wish.is_partial, progress=progress)
+            compared = await self._compare(matching, terms, wish, progress=progress)
             return await self._keep(wish, terms, compared, known=known, digest=digest, begun_at=begun_at)
 
     async def list_runs(self, *, account_id: int | None, day: date | None, rows_max: int) -> list[RunRow]:
@@ -224,7 +237,12 @@ class Reconciliation:
     async def _find_run(self, wish: BillWish, digest: bytes) -> KnownRun | None:
         async with self._database.reading() as transaction:
             return await stored.find_run(
-                transaction, wish.account_id, day=wish.day, digest=digest, is_partial=wish.is_partial
+                transaction,
+                wish.account_id,
+                day=wish.day,
+                digest=digest,
+                is_partial=wish.is_partial,
+                origin=wish.origin,
             )
 
     async def _get_run(self, run_id: int) -> RunRow:
@@ -232,17 +250,24 @@ class Reconciliation:
             (run,) = await stored.list_runs(transaction, run_id=run_id, rows_max=1)
         return run
 
-    async def _compare(self, matching: Matching, terms: Terms, *, is_partial: bool, progress: Progress) -> "_Compared":
+    async def _compare(self, matching: Matching, terms: Terms, wish: BillWish, *, progress: Progress) -> "_Compared":
         progress("comparing")
-        unequal = await run_to_end(partial(_find_unequal, matching, terms), interrupt=matching.interrupt)
+        days, by_channel, beside = await self._look_beside(wish)
+        finding = partial(_find_unequal, matching, terms, beside)
+        unequal = await run_to_end(finding, interrupt=matching.interrupt)
         theirs = await run_to_end(matching.sum_theirs, interrupt=matching.interrupt)
         ours = await run_to_end(matching.sum_ours, interrupt=matching.interrupt)
         # All that differs is rows of Python now, and needs the memory that the tables had.
         await run_to_end(matching.close)
         last_at = max((side.last_at for side in theirs if side.last_at is not None), default=None)
         progress(f"judging {len(unequal)} rows")
-        edges = await self._edges(terms, part_until=last_at if is_partial else None)
-        judge = Judge(terms=terms, lookups=self._lookups(terms), edges=edges)
+        edges = Edges(
+            before_is_read=terms.day - NEIGHBOUR_MAX in days,
+            after_is_read=terms.day + NEIGHBOUR_MAX in days,
+            part_until=last_at if wish.is_partial else None,
+            beside=frozenset(beside),
+        )
+        judge = Judge(terms=terms, lookups=self._lookups(terms, by_channel=by_channel), edges=edges)
         judgement = await judge.judge(unequal)
         return _Compared(
             lines=sum(side.rows for side in theirs),
@@ -251,27 +276,44 @@ class Reconciliation:
             judgement=judgement,
         )
 
-    async def _edges(self, terms: Terms, *, part_until: datetime | None) -> Edges:
-        before, after = terms.day - NEIGHBOUR_MAX, terms.day + NEIGHBOUR_MAX
-        async with self._database.reading() as transaction:
-            read = await stored.list_days(transaction, AccountId(terms.account_id), first=before, last=after)
-        return Edges(before_is_read=before in read, after_is_read=after in read, part_until=part_until)
+    async def _look_beside(self, wish: BillWish) -> tuple[Collection[date], bool, set[SightingKey]]:
+        """The days around whose whole bills were read, whose words count, and what the bills beside had of other days.
 
-    def _lookups(self, terms: Terms) -> Lookups:
+        By the channel's own bills alone is judged what the channel's bill says, and a file once that bill is there.
+        """
+        async with self._database.reading() as transaction:
+            days = await stored.list_days(
+                transaction, wish.account_id, first=wish.day - NEIGHBOUR_MAX, last=wish.day + NEIGHBOUR_MAX
+            )
+            by_channel = wish.origin == "channel" or days.get(wish.day, False)
+            beside = await stored.list_beside(transaction, wish.account_id, day=wish.day, by_channel=by_channel)
+        return days.keys(), by_channel, beside
+
+    def _lookups(self, terms: Terms, *, by_channel: bool) -> Lookups:
         async def trades(keys: Sequence[RowKey]) -> dict[RowKey, MovedRow]:
             return await self._look_up(stored.list_trades, keys)
 
         async def refunds(keys: Sequence[RowKey]) -> dict[RowKey, MovedRow]:
             return await self._look_up(stored.list_refunds, keys)
 
-        async def sightings(wanted: Sequence[stored.SightingKey]) -> set[stored.SightingKey]:
-            found = set[stored.SightingKey]()
+        async def sightings(wanted: Sequence[SightingKey]) -> set[SightingKey]:
+            found = set[SightingKey]()
             for part in _parts(wanted):
                 async with self._database.reading() as transaction:
-                    found |= await stored.list_sightings(transaction, AccountId(terms.account_id), part)
+                    seen = await stored.list_sightings(transaction, AccountId(terms.account_id), part)
+                found |= {key for key, was_channel in seen.items() if was_channel or not by_channel}
             return found
 
-        return Lookups(trades=trades, refunds=refunds, sightings=sightings)
+        async def had(wanted: Sequence[HomeRow]) -> set[SightingKey]:
+            found = set[SightingKey]()
+            for part in _parts(wanted):
+                async with self._database.reading() as transaction:
+                    found |= await stored.list_had(
+                        transaction, AccountId(terms.account_id), day=terms.day, by_channel=by_channel, wanted=part
+                    )
+            return found
+
+        return Lookups(trades=trades, refunds=refunds, sightings=sightings, had=had)
 
     async def _look_up(
         self,
@@ -321,12 +363,10 @@ class Reconciliation:
                     wish.account_id,
                     day=wish.day,
                     run_id=run_id,
+                    says_anew=wish.origin == "channel" and not wish.is_partial,
                     rows=_discrepancies(compared.judgement.rows),
                 )
-                if compared.judgement.sightings:
-                    await stored.add_sightings(
-                        transaction, wish.account_id, bill_day=wish.day, sightings=compared.judgement.sightings
-                    )
+                await _keep_sightings(transaction, wish, run_id, compared.judgement.sightings)
                 if not wish.is_partial:
                     await stored.resolve_gone(transaction, wish.account_id, day=wish.day, run_id=run_id)
                 await _mark_compared(transaction, wish, run_id)
@@ -343,6 +383,18 @@ class _Compared:
     judgement: Judgement
 
 
+async def _keep_sightings(
+    transaction: Transaction, wish: BillWish, run_id: int, sightings: Mapping[SightingKey, bool]
+) -> None:
+    """What the bill has of other days; a whole bill takes the place of what was read of its day before."""
+    if not wish.is_partial:
+        await stored.forget_sightings(transaction, wish.account_id, bill_day=wish.day, origin=wish.origin)
+    if sightings:
+        await stored.add_sightings(
+            transaction, wish.account_id, bill_day=wish.day, run_id=run_id, origin=wish.origin, sightings=sightings
+        )
+
+
 async def _mark_compared(transaction: Transaction, wish: BillWish, run_id: int) -> None:
     """A part of a day is not the bill that is waited for."""
     if not wish.is_partial:
@@ -356,8 +408,12 @@ def _refuse_unbelieved(ours: Sequence[SideSum]) -> NoReturn:
     raise Refused(NOTHING_MOVED, param="bill", detail="our books say the same; it is believed a day after it was due")
 
 
-def _find_unequal(matching: Matching, terms: Terms) -> list[UnequalRow]:
-    found = matching.compare(rate_e6=terms.rate_e6, fee_rounding_e5=FEE_ROUNDING_E5)
+def _find_unequal(matching: Matching, terms: Terms, beside: Collection[SightingKey]) -> list[UnequalRow]:
+    found = matching.compare(
+        rate_e6=terms.rate_e6,
+        fee_rounding_e5=FEE_ROUNDING_E5,
+        beside=[(_KIND_PLACES[kind], order_id, ordinal) for order_id, ordinal, kind in sorted(beside)],
+    )
     if found > DIFFERENCES_MAX:
         raise Refused(
             "bill_does_not_fit",

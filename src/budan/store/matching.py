@@ -30,6 +30,7 @@ _KEEP_OURS = _QUERIES["match_keep_ours"]
 _KEEP_UNLIKE = _QUERIES["match_keep_unlike"]
 _KEEP_TWICE = _QUERIES["match_keep_twice"]
 _KEEP_UNEQUAL = _QUERIES["match_keep_unequal"]
+_KEEP_BESIDE = _QUERIES["match_keep_beside"]
 _SUM_THEIRS = _QUERIES["match_sum_theirs"]
 _SUM_OURS = _QUERIES["match_sum_ours"]
 _COUNT_UNEQUAL = _QUERIES["match_count_unequal"]
@@ -146,12 +147,19 @@ class Matching:
             for row in self._many(_SUM_OURS)
         ]
 
-    def compare(self, *, rate_e6: int | None, fee_rounding_e5: int) -> int:
-        """Find what needs a judgement; gives how many rows that is."""
+    def compare(self, *, rate_e6: int | None, fee_rounding_e5: int, beside: Sequence[tuple[int, int, int]]) -> int:
+        """Find what needs a judgement; gives how many rows that is.
+
+        `beside` are kinds, orders and ordinals that a bill of a day beside has had: they need one though both sides have
+        them alike.
+        """
         terms = {"rate_e6": rate_e6, "fee_rounding_e5": fee_rounding_e5}
         self._none(_KEEP_UNLIKE, terms)
         self._none(_KEEP_TWICE)
         self._none(_KEEP_UNEQUAL, terms)
+        if beside:
+            kinds, orders, ordinals = (list(column) for column in zip(*beside, strict=True))
+            self._none(_KEEP_BESIDE, {"kinds": kinds, "orders": orders, "ordinals": ordinals})
         (row,) = self._many(_COUNT_UNEQUAL)
         return cast("int", row["rows_found"])
 

@@ -26,8 +26,11 @@ _LIST_TALLIES = query("reconcile_list_tallies")
 _LIST_RUNS = query("reconcile_list_runs")
 _FIND_RUN = query("reconcile_find_run")
 _LIST_DAYS = query("reconcile_list_days")
+_SIGHTING_FORGET = query("sighting_forget")
 _SIGHTING_ADD = query("sighting_add")
 _SIGHTING_LIST = query("sighting_list")
+_SIGHTING_LIST_BESIDE = query("sighting_list_beside")
+_SIGHTING_LIST_HAD = query("sighting_list_had")
 _DISCREPANCY_WRITE = query("discrepancy_write")
 _DISCREPANCY_RESOLVE_GONE = query("discrepancy_resolve_gone")
 _DISCREPANCY_LIST = query("discrepancy_list")
@@ -62,7 +65,10 @@ class CopyRange:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MovedRow:
-    """A trade or a refund as it is here now; of a trade also when its channel last answered."""
+    """A trade or a refund as it is here now; of a trade also when its channel last answered.
+
+    `known_at` is since when we know that it moved; None where it did not, or of a payment beside the one that counts.
+    """
 
     lane: int
     order_id: int
@@ -75,11 +81,21 @@ class MovedRow:
     currency: str
     amount_minor: int
     answered_at: datetime | None
+    known_at: datetime | None
 
     @property
     def key(self) -> RowKey:
         """Where it is."""
         return self.lane, self.order_id, self.ordinal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HomeRow:
+    """A payment or refund of ours that another day's bill has, with its own day and since when we know of it."""
+
+    key: SightingKey
+    day: date
+    known_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +111,7 @@ class ContractRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KnownRun:
-    """A run of the same bytes; outdated where another whole bill of its day was compared since."""
+    """A run of the same bytes; outdated where another whole bill of its day was compared since, or a file became the channel's."""
 
     id: int
     is_outdated: bool
@@ -367,31 +383,63 @@ async def list_runs(
 
 
 async def find_run(
-    transaction: Transaction, account_id: AccountId, *, day: date, digest: bytes, is_partial: bool
+    transaction: Transaction, account_id: AccountId, *, day: date, digest: bytes, is_partial: bool, origin: str
 ) -> KnownRun | None:
-    """The run that compared these bytes so."""
-    row = await transaction.maybe(_FIND_RUN, account_id, day, digest, is_partial)
+    """The run that compared these bytes so, which `origin` brings now."""
+    row = await transaction.maybe(_FIND_RUN, account_id, day, digest, is_partial, origin)
     return None if row is None else KnownRun(**dict(row))
 
 
-async def list_days(transaction: Transaction, account_id: AccountId, *, first: date, last: date) -> set[date]:
-    """Those of the days whose whole bill was compared."""
-    return {row["day"] for row in await transaction.many(_LIST_DAYS, account_id, first, last)}
+async def list_days(transaction: Transaction, account_id: AccountId, *, first: date, last: date) -> dict[date, bool]:
+    """Those of the days whose whole bill was compared, and whether the channel brought one of them."""
+    return {row["day"]: row["by_channel"] for row in await transaction.many(_LIST_DAYS, account_id, first, last)}
 
 
 async def add_sightings(
-    transaction: Transaction, account_id: AccountId, *, bill_day: date, sightings: Sequence[SightingKey]
+    transaction: Transaction,
+    account_id: AccountId,
+    *,
+    bill_day: date,
+    run_id: int,
+    origin: str,
+    sightings: Mapping[SightingKey, bool],
 ) -> None:
-    """Rows of a day's bill that are ours and of another day. Safe to repeat."""
-    await transaction.none(_SIGHTING_ADD, account_id, bill_day, *columns(sorted(sightings), 3))
+    """Rows of a day's bill that are ours and of another day, and whether each was done. Safe to repeat."""
+    rows = [(*key, is_done) for key, is_done in sorted(sightings.items())]
+    await transaction.none(_SIGHTING_ADD, account_id, bill_day, run_id, origin, *columns(rows, 4))
+
+
+async def forget_sightings(transaction: Transaction, account_id: AccountId, *, bill_day: date, origin: str) -> None:
+    """A whole bill of the day is about to say anew what it has of other days; a file takes back no word of the channel's."""
+    await transaction.none(_SIGHTING_FORGET, account_id, bill_day, origin)
 
 
 async def list_sightings(
     transaction: Transaction, account_id: AccountId, wanted: Sequence[SightingKey]
-) -> set[SightingKey]:
-    """Those of ours that stood in the bill of another day."""
+) -> dict[SightingKey, bool]:
+    """Those of ours that stood in the bill of another day, and whether in one that the channel brought."""
     rows = await transaction.many(_SIGHTING_LIST, account_id, *columns(sorted(wanted), 3))
-    return {(row["order_id"], row["ordinal"], row["kind"]) for row in rows}
+    return {_sighting_key(row): row["by_channel"] for row in rows}
+
+
+async def list_beside(
+    transaction: Transaction, account_id: AccountId, *, day: date, by_channel: bool
+) -> set[SightingKey]:
+    """What the bills of the days beside had done of other days; `by_channel`: only those that the channel brought."""
+    return {_sighting_key(row) for row in await transaction.many(_SIGHTING_LIST_BESIDE, account_id, day, by_channel)}
+
+
+async def list_had(
+    transaction: Transaction, account_id: AccountId, *, day: date, by_channel: bool, wanted: Sequence[HomeRow]
+) -> set[SightingKey]:
+    """Those rows of the day's bill that the whole bill of their own day has had already; `by_channel` as above."""
+    rows = [(*row.key, row.day, row.known_at) for row in wanted]
+    found = await transaction.many(_SIGHTING_LIST_HAD, account_id, day, by_channel, *columns(rows, 5))
+    return {_sighting_key(row) for row in found}
+
+
+def _sighting_key(row: Record) -> SightingKey:
+    return row["order_id"], row["ordinal"], row["kind"]
 
 
 async def write_discrepancies(
@@ -400,9 +448,13 @@ async def write_discrepancies(
     *,
     day: date,
     run_id: int,
+    says_anew: bool,
     rows: Sequence[NewDiscrepancy],
 ) -> None:
-    """Write the differences of a run; what is known keeps its age, owner and notes."""
+    """Write the differences of a run; what is known keeps its age, owner and notes.
+
+    What a person has ended and is unchanged stays so, unless this bill `says_anew` what there is.
+    """
     for first in range(0, len(rows), ROWS_PER_STATEMENT):
         values = [
             (
@@ -425,7 +477,7 @@ async def write_discrepancies(
             )
             for row in rows[first : first + ROWS_PER_STATEMENT]
         ]
-        await transaction.none(_DISCREPANCY_WRITE, account_id, day, run_id, *columns(values, 16))
+        await transaction.none(_DISCREPANCY_WRITE, account_id, day, run_id, *columns(values, 16), says_anew)
 
 
 async def resolve_gone(transaction: Transaction, account_id: AccountId, *, day: date, run_id: int) -> int:

@@ -113,9 +113,11 @@ class Clerk:
         }
         return Line(**(parts | changes))
 
-    async def compare(self, lines: Sequence[Line], *, day: date | None = None, is_partial: bool = False) -> DayReport:
+    async def compare(
+        self, lines: Sequence[Line], *, day: date | None = None, is_partial: bool = False, origin: str = "file"
+    ) -> DayReport:
         """Compare a bill of these rows, and look after what differs."""
-        return await self.compare_file(write_bill(lines), day=day, is_partial=is_partial)
+        return await self.compare_file(write_bill(lines), day=day, is_partial=is_partial, origin=origin)
 
     async def compare_file(
         self,
@@ -124,6 +126,7 @@ class Clerk:
         day: date | None = None,
         is_partial: bool = False,
         packing: Packing = Packing.PLAIN,
+        origin: str = "file",
     ) -> DayReport:
         """The same with a file as it is."""
         path = self.folder / "bill.csv"
@@ -132,8 +135,8 @@ class Clerk:
             account_id=self.account_id,
             day=day or self.day,
             bill=FetchedBill(path=path, packing=packing),
-            origin="file",
-            loaded_by="ann",
+            origin=origin,
+            loaded_by="ann" if origin == "file" else "",
             is_partial=is_partial,
         )
         run = await self.reconciliation.compare(wish, reader=self.reader(), progress=lambda _: None)

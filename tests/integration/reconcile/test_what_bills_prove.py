@@ -1,5 +1,7 @@
 """What a bill is good for: it asks, it is believed as far as its origin goes, and no row of it is counted twice."""
 
+from datetime import timedelta
+
 import asyncpg
 import pytest
 
@@ -7,7 +9,7 @@ from budan.core.evidence import Outcome, Source
 from budan.core.refund import RefundEvidence, RefundOutcome
 from budan.flows.door import DoorItem
 from budan.flows.refund_door import RefundItem
-from integration.reconcile.clerk import Clerk, add_refund
+from integration.reconcile.clerk import Clerk, add_refund, verdicts
 from stage import StagedOrder
 
 Rows = asyncpg.Connection
@@ -93,3 +95,80 @@ async def test_a_refund_of_the_bill_that_our_books_call_failed_is_asked_about_un
         (found[clerk.refund_no(order)].state, found[clerk.refund_no(order)].resolution) for order in (done, denied)
     ]
     assert states == [("resolved", "repaired"), ("open", None)]
+
+
+@pytest.mark.parametrize("own_day_first", [True, False])
+async def test_a_payment_that_the_bills_of_two_days_have_is_a_double_whichever_is_compared_first(
+    clerk: Clerk, *, own_day_first: bool
+) -> None:
+    """The channel owes one of them, and each bill alone looks right."""
+    midnight = clerk.noon + timedelta(hours=12)
+    twice, once = await clerk.paid(at=midnight - timedelta(minutes=1)), await clerk.paid()
+    late = await clerk.paid(at=midnight - timedelta(minutes=2))
+    own = [clerk.line(once), clerk.line(twice, at=midnight - timedelta(minutes=1))]
+    beside = [clerk.line(order, at=midnight + timedelta(minutes=1)) for order in (twice, late)]
+    days = [(clerk.day, own), (clerk.day + timedelta(days=1), beside)]
+    reports = {}
+    for day, lines in days if own_day_first else reversed(days):
+        reports[day] = await clerk.compare(lines, day=day, origin="channel")
+    found = [verdicts(reports[day], "payment") for day, _ in days]
+    if own_day_first:
+        assert found == [{"matched": (2, 2), "here_only": (0, 1)}, {"double": (1, 0), "neighbour_day": (1, 0)}]
+    else:
+        assert found == [{"matched": (1, 1), "double": (1, 0), "neighbour_day": (0, 2)}, {"neighbour_day": (2, 0)}]
+    left = {row.subject: row.verdict for row in (await clerk.differences(with_resolved=False)).values()}
+    assert left == {twice.trade_no: "double"}
+    again = await clerk.compare(
+        [*beside, clerk.line(clerk.name(midnight), at=midnight)], day=days[1][0], origin="channel"
+    )
+    assert verdicts(again, "payment")["neighbour_day"] == found[1]["neighbour_day"], "a newer bill says the same"
+
+
+async def test_a_persons_file_of_the_day_beside_ends_nothing_that_the_channels_own_bill_has_found(clerk: Clerk) -> None:
+    """A file may be mended by hand; the channel's next bill of that day is another matter, and takes its word back too."""
+    midnight = clerk.noon + timedelta(hours=12)
+    next_day = clerk.day + timedelta(days=1)
+    lost = await clerk.paid(at=midnight - timedelta(minutes=1))
+    await clerk.compare([clerk.line(clerk.name(clerk.noon))], origin="channel")
+    beside = clerk.line(lost, at=midnight + timedelta(minutes=1))
+    await clerk.compare([beside], day=next_day, is_partial=True)
+    await clerk.compare([beside], day=next_day)
+    assert (await clerk.differences())[lost.trade_no].resolution is None
+    await clerk.compare([clerk.line(await clerk.paid(), at=clerk.noon)], origin="channel")
+    assert (await clerk.differences())[lost.trade_no].resolution is None, "nor while its own day is compared anew"
+    await clerk.compare([beside], day=next_day, origin="channel")
+    assert (await clerk.differences())[lost.trade_no].resolution == "neighbour_day", "the same bytes, and their word"
+
+
+async def test_a_bill_without_that_row_takes_back_what_an_earlier_one_had_of_the_day_beside(
+    clerk: Clerk, rows: Rows
+) -> None:
+    """And a file takes back no word of the channel's."""
+    midnight = clerk.noon + timedelta(hours=12)
+    next_day = clerk.day + timedelta(days=1)
+    order = await clerk.paid(at=midnight - timedelta(minutes=1))
+    other = clerk.line(clerk.name(midnight), at=midnight + timedelta(hours=1))
+    await clerk.compare([clerk.line(order, at=midnight), other], day=next_day, origin="channel")
+    await clerk.compare([other], day=next_day)
+    assert await rows.fetchval("SELECT count(*) FROM bill_sighting") == 1
+    await clerk.compare([other, clerk.line(clerk.name(midnight), at=midnight)], day=next_day, origin="channel")
+    assert await rows.fetchval("SELECT count(*) FROM bill_sighting") == 0
+
+
+async def test_what_a_person_has_ended_stays_so_while_parts_and_files_say_the_same(clerk: Clerk) -> None:
+    """Each part of a day named it anew, and took the decision back; the channel's own whole bill may."""
+    lost, early = await clerk.paid(), clerk.name(clerk.noon)
+    rows = [clerk.line(early)]
+    await clerk.compare(rows, is_partial=True)
+    number = (await clerk.differences())[lost.trade_no].id
+    await clerk.discrepancies.resolve(number, resolution="accepted", by="ann", note="the payer has it back")
+    for is_partial in (True, False):
+        rows.append(clerk.line(clerk.name(clerk.noon)))
+        await clerk.compare(rows, is_partial=is_partial)
+        assert (await clerk.differences())[lost.trade_no].resolution == "accepted"
+    rows.append(clerk.line(lost, amount_minor=1))
+    await clerk.compare(rows, is_partial=True)
+    assert (await clerk.differences())[lost.trade_no].state == "open", "another verdict is another matter"
+    await clerk.discrepancies.resolve(number, resolution="accepted", by="ann", note="so be it")
+    await clerk.compare([*rows, clerk.line(clerk.name(clerk.noon))], origin="channel")
+    assert (await clerk.differences())[lost.trade_no].state == "open"

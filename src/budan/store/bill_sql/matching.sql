@@ -233,6 +233,44 @@ WHERE
     OR t.head IS NOT NULL
     OR abs(abs(b.fee_e5) - o.amount_minor * terms.rate_e6 // 1000) > terms.fee_rounding_e5;
 
+-- name: match_keep_beside :none
+-- What both sides have alike and a bill of a day beside has had as well.
+INSERT INTO unequal
+WITH beside AS ( -- few
+    SELECT
+        unnest($kinds::utinyint[]) AS kind,
+        unnest($orders::bigint[]) AS order_id,
+        unnest($ordinals::smallint[]) AS ordinal
+),
+
+theirs AS MATERIALIZED ( -- few as well: found before our side is joined
+    SELECT
+        b.line_no,
+        b.kind,
+        b.head,
+        b.tail
+    FROM bill_row AS b
+    INNER JOIN beside AS s
+        ON
+            b.kind = s.kind
+            AND b.head = s.order_id >> 30
+            AND b.tail = ((s.order_id & 1073741823) << 5) | s.ordinal
+)
+
+SELECT
+    b.line_no,
+    b.kind,
+    o.lane,
+    (o.head << 30) | (o.tail >> 5) AS order_id,
+    (o.tail & 31)::smallint AS ordinal,
+    o.amount_minor AS our_minor,
+    o.currency AS our_currency,
+    o.is_returned,
+    FALSE AS is_twice
+FROM theirs AS b
+INNER JOIN our_row AS o ON b.kind = o.kind AND b.head = o.head AND b.tail = o.tail
+WHERE NOT EXISTS (SELECT u.line_no FROM unequal AS u WHERE u.line_no = b.line_no);
+
 -- name: match_count_unequal :one
 -- How many rows need a judgement each.
 SELECT count(*) AS rows_found

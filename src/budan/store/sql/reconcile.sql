@@ -54,7 +54,8 @@ SELECT
     t.paid_at AS moved_at,
     t.currency,
     t.amount_minor,
-    t.answered_at
+    t.answered_at,
+    CASE WHEN o.paid_attempt = t.attempt THEN o.learned_at END AS known_at
 FROM unnest($1::smallint[], $2::bigint[], $3::smallint[]) AS w (lane, order_id, attempt)
 INNER JOIN trade AS t ON w.lane = t.lane AND w.order_id = t.order_id AND w.attempt = t.attempt
 INNER JOIN orders AS o ON t.lane = o.lane AND t.order_id = o.id;
@@ -72,7 +73,8 @@ SELECT
     r.refunded_at AS moved_at,
     r.currency,
     r.amount_minor,
-    NULL::timestamptz AS answered_at
+    NULL::timestamptz AS answered_at,
+    r.ended_at AS known_at
 FROM unnest($1::smallint[], $2::bigint[], $3::smallint[]) AS w (lane, order_id, ordinal)
 INNER JOIN refund AS r ON w.lane = r.lane AND w.order_id = r.order_id AND w.ordinal = r.ordinal
 INNER JOIN trade AS t ON r.lane = t.lane AND r.order_id = t.order_id AND r.attempt = t.attempt
@@ -216,11 +218,12 @@ ORDER BY r.id DESC
 LIMIT $4;
 
 -- name: reconcile_find_run :maybe
--- The run that compared these bytes as a part or as all of their day, and whether another whole bill of the day was
--- compared since. Leans on the unique key.
+-- The run that compared these bytes as a part or as all of their day, and whether its words are out of date: another
+-- whole bill of the day was compared since, or what a person's file was believed is now the channel's own. Leans on the
+-- unique key.
 SELECT
     r.id,
-    (
+    (r.origin = 'file' AND $5::text = 'channel') OR (
         SELECT count(*) FROM reconcile_run AS n
         WHERE
             n.account_id = r.account_id AND n.day = r.day AND NOT n.is_partial AND n.id <> r.id
@@ -230,38 +233,124 @@ FROM reconcile_run AS r
 WHERE r.account_id = $1 AND r.day = $2 AND r.digest = $3 AND r.is_partial = $4;
 
 -- name: reconcile_list_days :many
--- The days around one whose whole bill was compared.
-SELECT DISTINCT day
+-- The days around one whose whole bill was compared, and whether their channel's own was.
+SELECT
+    day,
+    bool_or(origin = 'channel') AS by_channel
 FROM reconcile_run
-WHERE account_id = $1 AND NOT is_partial AND day BETWEEN $2 AND $3;
+WHERE account_id = $1 AND NOT is_partial AND day BETWEEN $2 AND $3
+GROUP BY day;
+
+-- name: sighting_forget :none
+-- What earlier bills of the day had of other days: a whole bill says it anew. A person's file ends no word of the
+-- channel's own. Leans on bill_sighting_day.
+DELETE FROM bill_sighting AS s
+WHERE
+    s.account_id = $1 AND s.bill_day = $2
+    AND (
+        $3::text = 'channel'
+        OR NOT EXISTS (SELECT FROM reconcile_run AS r WHERE r.id = s.run_id AND r.origin = 'channel')
+    );
 
 -- name: sighting_add :none
--- Rows of a bill that are ours and of another day. Safe to repeat.
-INSERT INTO bill_sighting (account_id, order_id, ordinal, kind, bill_day)
+-- Rows of a bill that are ours and of another day; the channel's own word stays where a file says the same. Safe to
+-- repeat. Leans on the primary keys.
+INSERT INTO bill_sighting (account_id, order_id, ordinal, kind, bill_day, run_id, is_done)
 SELECT
     $1,
     w.order_id,
     w.ordinal,
     w.kind,
-    $2
-FROM unnest($3::bigint[], $4::smallint[], $5::text[]) AS w (order_id, ordinal, kind)
-ON CONFLICT (account_id, order_id, ordinal, kind, bill_day) DO NOTHING;
+    $2,
+    $3,
+    w.is_done
+FROM unnest($5::bigint[], $6::smallint[], $7::text[], $8::boolean[]) AS w (order_id, ordinal, kind, is_done)
+LEFT JOIN
+    bill_sighting AS s
+    ON
+        s.account_id = $1 AND s.bill_day = $2
+        AND w.order_id = s.order_id AND w.ordinal = s.ordinal AND w.kind = s.kind
+LEFT JOIN reconcile_run AS r ON s.run_id = r.id
+WHERE $4::text = 'channel' OR r.origin IS DISTINCT FROM 'channel'
+ON CONFLICT (account_id, order_id, ordinal, kind, bill_day) DO UPDATE
+    SET run_id = excluded.run_id, is_done = excluded.is_done;
 
 -- name: sighting_list :many
--- Which of these of ours stood in the bill of another day. Leans on the primary key.
+-- Which of these of ours stood in the bill of another day, and whether in one that its channel brought. Leans on the
+-- primary keys.
+SELECT
+    s.order_id,
+    s.ordinal,
+    s.kind,
+    coalesce(bool_or(r.origin = 'channel'), FALSE) AS by_channel
+FROM unnest($2::bigint[], $3::smallint[], $4::text[]) AS w (order_id, ordinal, kind)
+INNER JOIN
+    bill_sighting AS s
+    ON s.account_id = $1 AND w.order_id = s.order_id AND w.ordinal = s.ordinal AND w.kind = s.kind
+LEFT JOIN reconcile_run AS r ON s.run_id = r.id
+GROUP BY s.order_id, s.ordinal, s.kind;
+
+-- name: sighting_list_beside :many
+-- What the bills of the days beside one had done of other days; with $3 only what their channel's own had. Leans on
+-- bill_sighting_day.
 SELECT DISTINCT
     s.order_id,
     s.ordinal,
     s.kind
-FROM unnest($2::bigint[], $3::smallint[], $4::text[]) AS w (order_id, ordinal, kind)
-INNER JOIN
-    bill_sighting AS s
-    ON s.account_id = $1 AND w.order_id = s.order_id AND w.ordinal = s.ordinal AND w.kind = s.kind;
+FROM bill_sighting AS s
+LEFT JOIN reconcile_run AS r ON s.run_id = r.id
+WHERE
+    s.account_id = $1
+    AND s.bill_day IN ($2::date - 1, $2::date + 1)
+    AND s.is_done
+    AND (NOT $3::boolean OR r.origin = 'channel');
+
+-- name: sighting_list_had :many
+-- Which of these of ours, in the bill of a day beside, their own day's whole bill has had already; with $3 only by the
+-- channel's own bills. It has had what it differed by, and what it did not miss although we knew it when it was
+-- compared. What this day's bill was seen to have before that was no second row then. Leans on the unique keys of
+-- reconcile_run and discrepancy and on the primary key of bill_sighting.
+SELECT
+    w.order_id,
+    w.ordinal,
+    w.kind
+FROM
+    unnest($4::bigint[], $5::smallint[], $6::text[], $7::date[], $8::timestamptz[])
+        AS w (order_id, ordinal, kind, day, known_at)
+WHERE
+    NOT EXISTS (
+        SELECT FROM bill_sighting AS s
+        LEFT JOIN reconcile_run AS r ON s.run_id = r.id
+        WHERE
+            s.account_id = $1 AND s.order_id = w.order_id AND s.ordinal = w.ordinal AND s.kind = w.kind
+            AND s.bill_day = $2 AND (NOT $3::boolean OR r.origin = 'channel')
+    )
+    AND NOT EXISTS (
+        SELECT FROM discrepancy AS d
+        WHERE
+            d.account_id = $1 AND d.day = w.day AND d.kind = w.kind AND d.order_id = w.order_id
+            AND d.ordinal = w.ordinal AND d.verdict = 'here_only' AND d.resolution IS DISTINCT FROM 'gone'
+    )
+    AND EXISTS (
+        SELECT FROM reconcile_run AS r
+        WHERE
+            r.account_id = $1 AND r.day = w.day AND NOT r.is_partial AND (NOT $3::boolean OR r.origin = 'channel')
+            AND (
+                r.begun_at > w.known_at
+                OR EXISTS (
+                    SELECT FROM discrepancy AS d
+                    WHERE
+                        d.account_id = $1 AND d.day = w.day AND d.kind = w.kind AND d.order_id = w.order_id
+                        AND d.ordinal = w.ordinal AND d.run_id = r.id AND d.their_minor IS NOT NULL
+                )
+            )
+    );
 
 -- name: discrepancy_write :none
 -- Differences that a run found. One that is known keeps its age, owner and notes; one that was resolved and is found
--- again by another bill is open again.
-INSERT INTO discrepancy (
+-- again by another bill is open again. What a person has ended stays so while nothing of it changed, unless the
+-- channel's own whole bill says it anew ($20).
+INSERT INTO discrepancy AS k (
     account_id, day, kind, subject, occurrence, verdict, run_id, line_no, channel_no, happened_at, status, currency,
     their_minor, our_minor, fee_e5, lane, order_id, ordinal, state
 )
@@ -311,7 +400,13 @@ ON CONFLICT (account_id, day, kind, subject, occurrence) DO UPDATE
         ordinal = excluded.ordinal,
         state = excluded.state,
         resolved_at = NULL,
-        resolution = NULL;
+        resolution = NULL
+    WHERE
+    $20::boolean
+    OR coalesce(k.resolution, '') NOT IN ('accepted', 'corrected', 'refunded', 'claimed')
+    OR k.verdict <> excluded.verdict
+    OR k.their_minor IS DISTINCT FROM excluded.their_minor
+    OR k.our_minor IS DISTINCT FROM excluded.our_minor;
 
 -- name: discrepancy_resolve_gone :one
 -- What earlier bills of the day had and the whole bill of this run has no more is gone. A file that a person loaded
