@@ -44,8 +44,9 @@ class Verdict(Enum):
 # What needs nobody: both sides have it and agree.
 AGREED: Final = frozenset({Verdict.MATCHED, Verdict.NEIGHBOUR_DAY, Verdict.RETURNED})
 NEIGHBOUR_MAX: Final = timedelta(days=1)
-# Channels round a fee to a minor unit; what is further off than that is no rounding.
-FEE_ROUNDING_E5: Final = 1_000
+# Channels round a payment's fee to a minor unit, or to its thousandth, by cutting off or half up: none that we know of
+# rounds up what is less than a half. What goes back of a fee is what is left of it, so both of its ends are rounded.
+MINOR_E5: Final = 1_000
 # A rate in millionths: 6,000 is 0.6 %.
 RATE_E6_MAX: Final = 1_000_000
 
@@ -180,11 +181,41 @@ def find_number(row: BillRow, terms: Terms) -> Number | None:
 
 
 def is_fee_right(row: BillRow, terms: Terms) -> bool:
-    """Whether a fee is what the contract says, to the rounding of a minor unit; what is given back, likewise."""
+    """Whether a fee is what the contract says, as channels round; what is given back may be off by a minor unit.
+
+    The same rule as `fee_is_right` of store/bill_sql/matching.sql, which all rows go through.
+    """
     if terms.rate_e6 is None or row.fee_e5 is None:
         return True
-    wanted_e5 = fee_e5(row.amount_minor, rate_e6=terms.rate_e6)
-    return abs(abs(row.fee_e5) - wanted_e5) <= FEE_ROUNDING_E5
+    # Thousandths of `fee_e5`, which an amount times a rate comes to: nothing is rounded here.
+    over = abs(row.fee_e5) * 1_000 - row.amount_minor * terms.rate_e6
+    step, whole = 1_000, MINOR_E5 * 1_000
+    if row.kind is not RowKind.PAYMENT:
+        return abs(over) <= whole
+    is_exact = -step < over <= step // 2
+    return is_exact or (row.fee_e5 % MINOR_E5 == 0 and -whole < over <= whole // 2)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeeBounds:
+    """What a day's fees come to by the contract, less those given back, and between what rounding each may bring them.
+
+    In 100,000ths of the major unit.
+    """
+
+    wanted_e5: int
+    least_e5: int
+    most_e5: int
+
+
+def bound_fees(paid: Sum, back: Sum, *, rate_e6: int) -> FeeBounds:
+    """The bounds of the fees of these payments and of these rows of money that went back, each rounded by itself."""
+    wanted_e5 = fee_e5(paid.amount_minor, rate_e6=rate_e6) - fee_e5(back.amount_minor, rate_e6=rate_e6)
+    return FeeBounds(
+        wanted_e5=wanted_e5,
+        least_e5=wanted_e5 - MINOR_E5 * (paid.rows + back.rows),
+        most_e5=wanted_e5 + MINOR_E5 // 2 * paid.rows + MINOR_E5 * back.rows,
+    )
 
 
 def fee_e5(amount_minor: int, *, rate_e6: int) -> int:

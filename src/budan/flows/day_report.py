@@ -50,6 +50,24 @@ class DayReport:
         """How many wait: for the channel's word, for the bill of the day beside, or for a person."""
         return sum(count.rows_found for count in self.counts if count.state != "resolved")
 
+    @property
+    def fees_fit(self) -> bool | None:
+        """Whether the sum of the bill's fees is what the contract says, to the rounding of each; None where nobody knows."""
+        run = self.run
+        if run.fee_least_e5 is None or run.fee_most_e5 is None:
+            return None
+        return run.fee_least_e5 <= run.fee_e5 <= run.fee_most_e5
+
+    def tell_fees(self) -> str:
+        """The sum of the bill's fees and what it should be, for people."""
+        run = self.run
+        told = f"Fees there {_major(run.fee_e5)}"
+        if run.fee_wanted_e5 is None or run.fee_least_e5 is None or run.fee_most_e5 is None:
+            return f"{told}, not judged."
+        fits = "which fits" if self.fees_fit else "WHICH DIFFERS"
+        between = f"{_major(run.fee_least_e5)} to {_major(run.fee_most_e5)} as each is rounded"
+        return f"{told}, by the contract {_major(run.fee_wanted_e5)} ({between}), {fits}."
+
     def outcomes(self) -> dict[str, Sum]:
         """What agrees, and what became of each difference: repaired, ended otherwise, or open."""
         found = {"matched": Sum(), "repaired": Sum(), "ended": Sum(), "open": Sum()}
@@ -80,6 +98,10 @@ class DayReport:
             "ended_at": run.ended_at,
             "lines": run.lines,
             "fee_e5": run.fee_e5,
+            "fee_wanted_e5": run.fee_wanted_e5,
+            "fee_least_e5": run.fee_least_e5,
+            "fee_most_e5": run.fee_most_e5,
+            "fees_fit": self.fees_fit,
             "rate_e6": run.rate_e6,
             "matched": self.matched,
             "differences": self.differences,
@@ -106,6 +128,12 @@ class DayReport:
                 if tally.kind == kind.value
             },
         }
+
+
+def _major(amount_e5: int) -> str:
+    """An amount of 100,000ths of the major unit."""
+    sign, whole = "-" if amount_e5 < 0 else "", abs(amount_e5)
+    return f"{sign}{whole // 100_000}.{whole % 100_000:05}"
 
 
 async def read_report(transaction: Transaction, run: RunRow) -> DayReport:

@@ -16,12 +16,13 @@ from budan.core.errors import Refused
 from budan.core.numbers import AccountId, Environment, Lane, NumberKind, id_floor, number_lead
 from budan.core.reconcile import (
     AGREED,
-    FEE_ROUNDING_E5,
     NEIGHBOUR_MAX,
+    FeeBounds,
     RowKind,
     Sum,
     Tally,
     Terms,
+    bound_fees,
     day_begin,
     tie_out,
 )
@@ -272,6 +273,7 @@ class Reconciliation:
         return _Compared(
             lines=sum(side.rows for side in theirs),
             fee_e5=sum(side.fee_e5 for side in theirs),
+            fees=_bound_fees(theirs, terms),
             tallies=_tie_out(theirs, ours, judgement),
             judgement=judgement,
         )
@@ -337,6 +339,7 @@ class Reconciliation:
         begun_at: datetime,
     ) -> RunRow:
         """The run, its tie-out and its differences are one transaction: there is no half of them."""
+        fees = compared.fees
         run = NewRun(
             account_id=wish.account_id,
             day=wish.day,
@@ -347,6 +350,9 @@ class Reconciliation:
             lines=compared.lines,
             rate_e6=terms.rate_e6,
             fee_e5=compared.fee_e5,
+            fee_wanted_e5=None if fees is None else fees.wanted_e5,
+            fee_least_e5=None if fees is None else fees.least_e5,
+            fee_most_e5=None if fees is None else fees.most_e5,
             begun_at=begun_at,
         )
         async with self._bulk.transaction() as transaction:
@@ -379,6 +385,7 @@ class Reconciliation:
 class _Compared:
     lines: int
     fee_e5: int
+    fees: FeeBounds | None
     tallies: list[TallyRow]
     judgement: Judgement
 
@@ -411,7 +418,6 @@ def _refuse_unbelieved(ours: Sequence[SideSum]) -> NoReturn:
 def _find_unequal(matching: Matching, terms: Terms, beside: Collection[SightingKey]) -> list[UnequalRow]:
     found = matching.compare(
         rate_e6=terms.rate_e6,
-        fee_rounding_e5=FEE_ROUNDING_E5,
         beside=[(_KIND_PLACES[kind], order_id, ordinal) for order_id, ordinal, kind in sorted(beside)],
     )
     if found > DIFFERENCES_MAX:
@@ -421,6 +427,20 @@ def _find_unequal(matching: Matching, terms: Terms, beside: Collection[SightingK
             detail=f"{found} rows are not alike on both sides: is it this account's, and are our books whole?",
         )
     return list(matching.list_unequal())
+
+
+def _bound_fees(theirs: Sequence[SideSum], terms: Terms) -> FeeBounds | None:
+    """Of a bill that tells fees, of an account with a contract."""
+    if terms.rate_e6 is None or not any(side.fee_rows for side in theirs):
+        return None
+    paid, back = Sum(), Sum()
+    for side in theirs:
+        told = Sum(rows=side.fee_rows, amount_minor=side.fee_minor)
+        if KINDS[side.kind] is RowKind.PAYMENT:
+            paid += told
+        else:
+            back += told
+    return bound_fees(paid, back, rate_e6=terms.rate_e6)
 
 
 def _tie_out(theirs: Sequence[SideSum], ours: Sequence[SideSum], judgement: Judgement) -> list[TallyRow]:

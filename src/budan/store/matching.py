@@ -24,6 +24,7 @@ _MACROS: Final = (
     "match_make_fours",
     "match_make_eights",
     "match_make_decoded",
+    "match_make_fee_right",
 )
 _KEEP_BILL = _QUERIES["match_keep_bill"]
 _KEEP_OURS = _QUERIES["match_keep_ours"]
@@ -40,12 +41,17 @@ _MAKE_NO_BILL = _QUERIES["match_make_no_bill"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SideSum:
-    """What one side's rows of one kind come to: 0 payments, 1 refunds, 2 reversals."""
+    """What one side's rows of one kind come to: 0 payments, 1 refunds, 2 reversals.
+
+    `fee_rows` and `fee_minor` are how many of the bill's rows tell a fee and are not undone, and their amounts.
+    """
 
     kind: int
     rows: int
     amount_minor: int
     fee_e5: int = 0
+    fee_rows: int = 0
+    fee_minor: int = 0
     last_at: datetime | None = None
 
 
@@ -135,6 +141,8 @@ class Matching:
                 rows=row["rows_found"],
                 amount_minor=row["amount_minor"],
                 fee_e5=row["fee_e5"],
+                fee_rows=row["fee_rows"],
+                fee_minor=row["fee_minor"],
                 last_at=_utc(row["last_at"]),
             )
             for row in self._many(_SUM_THEIRS)
@@ -147,13 +155,13 @@ class Matching:
             for row in self._many(_SUM_OURS)
         ]
 
-    def compare(self, *, rate_e6: int | None, fee_rounding_e5: int, beside: Sequence[tuple[int, int, int]]) -> int:
+    def compare(self, *, rate_e6: int | None, beside: Sequence[tuple[int, int, int]]) -> int:
         """Find what needs a judgement; gives how many rows that is.
 
         `beside` are kinds, orders and ordinals that a bill of a day beside has had: they need one though both sides have
         them alike.
         """
-        terms = {"rate_e6": rate_e6, "fee_rounding_e5": fee_rounding_e5}
+        terms = {"rate_e6": rate_e6}
         self._none(_KEEP_UNLIKE, terms)
         self._none(_KEEP_TWICE)
         self._none(_KEEP_UNEQUAL, terms)

@@ -130,6 +130,9 @@ class NewRun:
     lines: int
     rate_e6: int | None
     fee_e5: int
+    fee_wanted_e5: int | None
+    fee_least_e5: int | None
+    fee_most_e5: int | None
     begun_at: datetime
 
 
@@ -149,6 +152,9 @@ class RunRow:
     lines: int
     rate_e6: int | None
     fee_e5: int
+    fee_wanted_e5: int | None
+    fee_least_e5: int | None
+    fee_most_e5: int | None
     begun_at: datetime
     ended_at: datetime
 
@@ -340,6 +346,9 @@ async def add_run(transaction: Transaction, run: NewRun) -> int | None:
         run.lines,
         run.rate_e6,
         run.fee_e5,
+        run.fee_wanted_e5,
+        run.fee_least_e5,
+        run.fee_most_e5,
         run.begun_at,
     )
     return None if row is None else row["id"]
@@ -352,7 +361,8 @@ async def take_run(transaction: Transaction, run_id: int, *, origin: str) -> Non
 
 async def renew_run(transaction: Transaction, run_id: int, run: NewRun) -> None:
     """A run is compared once more and its day's newest; its tie-out is gone, and the caller writes it anew."""
-    await transaction.none(_RENEW_RUN, run_id, run.rate_e6, run.fee_e5, run.begun_at)
+    fees = (run.fee_e5, run.fee_wanted_e5, run.fee_least_e5, run.fee_most_e5)
+    await transaction.none(_RENEW_RUN, run_id, run.rate_e6, *fees, run.begun_at)
 
 
 async def add_tallies(transaction: Transaction, run_id: int, tallies: Sequence[TallyRow]) -> None:

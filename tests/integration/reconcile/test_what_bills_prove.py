@@ -7,6 +7,7 @@ import pytest
 
 from budan.core.evidence import Outcome, Source
 from budan.core.refund import RefundEvidence, RefundOutcome
+from budan.flows.day_page import render_page
 from budan.flows.door import DoorItem
 from budan.flows.refund_door import RefundItem
 from integration.reconcile.clerk import Clerk, add_refund, verdicts
@@ -172,3 +173,20 @@ async def test_what_a_person_has_ended_stays_so_while_parts_and_files_say_the_sa
     await clerk.discrepancies.resolve(number, resolution="accepted", by="ann", note="so be it")
     await clerk.compare([*rows, clerk.line(clerk.name(clerk.noon))], origin="channel")
     assert (await clerk.differences())[lost.trade_no].state == "open"
+
+
+async def test_a_fee_a_fen_too_high_is_a_difference_and_the_sum_of_fees_is_judged_with_rows_that_are_not_ours(
+    clerk: Clerk,
+) -> None:
+    """Of 12.80 at 0.6 % a fen more than 0.08 is no rounding; what is taken of a stranger's payment only the sum shows."""
+    await clerk.discrepancies.set_contract(clerk.account_id, rate_e6=6_000, effective_from=clerk.day, by="ann")
+    cut, high = await clerk.paid(), await clerk.paid()
+    lines = [clerk.line(cut, fee="0.07000"), clerk.line(high, fee="0.09000")]
+    report = await clerk.compare(lines)
+    assert verdicts(report, "payment") == {"matched": (1, 1), "fee_differs": (1, 1)}
+    assert (report.run.fee_wanted_e5, report.run.fee_least_e5, report.run.fee_most_e5) == (15_360, 13_360, 16_360)
+    assert report.fees_fit, "the sum alone would not have shown it"
+    report = await clerk.compare([*lines, clerk.line(clerk.name(clerk.noon), fee="0.50000")])
+    assert report.fees_fit is False
+    assert "Fees there 0.66000, by the contract 0.23040" in report.tell_fees()
+    assert "WHICH DIFFERS" in render_page(report, [])

@@ -16,6 +16,7 @@ from budan.core.reconcile import (
     Tally,
     Terms,
     Verdict,
+    bound_fees,
     day_begin,
     find_number,
     judge_pair,
@@ -68,9 +69,17 @@ NEXT_DAY = day_begin(DAY + timedelta(days=1)) + timedelta(minutes=1)
         ({"amount_minor": 1_279, "status": "pending"}, {}, Verdict.AMOUNT_DIFFERS),
         ({"status": "pending", "fee_e5": 0}, {}, Verdict.STATUS_DIFFERS),
         ({"status": "failed"}, {}, Verdict.STATUS_DIFFERS),
-        ({"fee_e5": 6_679}, {}, Verdict.FEE_DIFFERS),
-        ({"fee_e5": 6_680}, {}, Verdict.MATCHED),
-        ({"fee_e5": 8_680}, {}, Verdict.MATCHED),
+        # Exactly 7,680: written so, cut off to a fen, or rounded to one half up.
+        ({"fee_e5": 7_680}, {}, Verdict.MATCHED),
+        ({"fee_e5": 7_000}, {}, Verdict.MATCHED),
+        ({"fee_e5": 7_681}, {}, Verdict.FEE_DIFFERS),
+        ({"fee_e5": 6_000}, {}, Verdict.FEE_DIFFERS),
+        ({"fee_e5": 9_000}, {}, Verdict.FEE_DIFFERS),
+        # Exactly 11,124: a fen more is no rounding.
+        ({"amount_minor": 1_854, "fee_e5": 11_000}, {"amount_minor": 1_854}, Verdict.MATCHED),
+        ({"amount_minor": 1_854, "fee_e5": 12_000}, {"amount_minor": 1_854}, Verdict.FEE_DIFFERS),
+        ({"fee_e5": -6_680, "kind": RowKind.REFUND}, {"kind": RowKind.REFUND}, Verdict.MATCHED),
+        ({"fee_e5": -6_679, "kind": RowKind.REFUND}, {"kind": RowKind.REFUND}, Verdict.FEE_DIFFERS),
         ({"fee_e5": -8_000, "kind": RowKind.REFUND}, {"kind": RowKind.REFUND}, Verdict.MATCHED),
         ({}, {"moved_at": NEXT_DAY}, Verdict.NEIGHBOUR_DAY),
         ({"status": "pending"}, {"moved_at": NEXT_DAY}, Verdict.NEIGHBOUR_DAY),
@@ -85,6 +94,12 @@ def test_a_row_with_our_number_has_the_first_difference_that_applies(
     row: dict[str, Any], ours: dict[str, Any], verdict: Verdict
 ) -> None:
     assert judge_pair(replace(ROW, **row), replace(OURS, **ours), TERMS) is verdict
+
+
+def test_a_sum_of_fees_is_bounded_by_how_each_may_be_rounded() -> None:
+    """Half up adds half a fen at most, cutting off takes a whole one; of what goes back both ends are rounded."""
+    bounds = bound_fees(Sum(rows=10, amount_minor=18_540), Sum(rows=2, amount_minor=1_000), rate_e6=6_000)
+    assert (bounds.least_e5, bounds.wanted_e5, bounds.most_e5) == (93_240, 105_240, 112_240)
 
 
 def test_without_a_contract_no_fee_is_wrong() -> None:

@@ -1,6 +1,7 @@
 """Numbers are joined as integers that SQL decodes, so what it decodes must be what core/numbers.py wrote."""
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 from budan.core.numbers import (
@@ -14,6 +15,7 @@ from budan.core.numbers import (
     OrderId,
     render_number,
 )
+from budan.core.reconcile import BillRow, RowKind, Terms, is_fee_right
 from budan.store.matching import Matching
 
 
@@ -65,7 +67,7 @@ def test_any_other_text_is_kept_as_it_stands_and_breaks_nothing(tmp_path: Path) 
     keep(matching, texts)
     (tmp_path / "ours.csv").touch()
     matching.keep_ours([tmp_path / "ours.csv"])
-    matching.compare(rate_e6=None, fee_rounding_e5=1_000)
+    matching.compare(rate_e6=None, beside=[])
     unequal = list(matching.list_unequal())
     rows = matching.tables.execute("SELECT line_no - 2 FROM bill_row WHERE head IS NULL ORDER BY line_no").fetchall()
     matching.close()
@@ -114,8 +116,45 @@ def test_what_is_not_alike_is_found_in_a_stretch_with_others_that_are(tmp_path: 
     matching.keep_bill(order_lead="P", refund_lead="R")
     (tmp_path / "ours.csv").write_text("\n".join(ours))
     matching.keep_ours([tmp_path / "ours.csv"])
-    matching.compare(rate_e6=6_000, fee_rounding_e5=1_000)
+    matching.compare(rate_e6=6_000, beside=[])
     unequal = list(matching.list_unequal())
     matching.close()
     assert {(row.order_id & 1023, row.is_twice) for row in unequal if row.order_id is not None} == wanted
     assert sum(row.order_id is None for row in unequal) == ORDERS // 40, "the strangers"
+
+
+def test_a_fee_is_judged_by_the_set_as_it_is_row_by_row(tmp_path: Path) -> None:
+    """All rows go through the one rule, and those that it finds through the other: they must not contradict each other."""
+    terms = Terms(environment=Environment.LIVE, account_id=1, day=date(2026, 1, 1), rate_e6=6_000)
+    kinds = (RowKind.PAYMENT, RowKind.REFUND)
+    drawn = [
+        (place, amount, (amount * 6 + off) // step * step * sign)
+        for place in range(2)
+        for amount in (0, 1, 83, 84, 1_280, 1_854, 999_999)
+        for off in (-1_001, -1_000, -999, -500, -1, 0, 1, 499, 500, 501, 1_000, 1_001)
+        for step in (1, 1_000)
+        for sign in (1, -1)
+    ]
+    matching = Matching(folder=tmp_path, threads=1)
+    columns = {
+        name: list(column) for name, column in zip(("kind", "amount", "fee"), zip(*drawn, strict=True), strict=True)
+    }
+    judged = matching.tables.execute(
+        "SELECT fee_is_right(kind, fee, amount, 6000) FROM (SELECT unnest($kind) AS kind,"
+        " unnest($fee)::bigint AS fee, unnest($amount)::bigint AS amount)",
+        columns,
+    ).fetchall()
+    matching.close()
+    for (place, amount, fee), (is_right,) in zip(drawn, judged, strict=True):
+        row = BillRow(
+            line_no=2,
+            kind=kinds[place],
+            happened_at=datetime(2026, 1, 1, 4, tzinfo=UTC),
+            number=None,
+            channel_no=None,
+            status="succeeded",
+            currency="CNY",
+            amount_minor=amount,
+            fee_e5=fee,
+        )
+        assert is_fee_right(row, terms) is is_right, (kinds[place], amount, fee)

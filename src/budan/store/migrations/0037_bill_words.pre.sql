@@ -15,6 +15,8 @@ SET run_id = (
 -- squawk-ignore require-concurrent-index-creation
 CREATE INDEX bill_sighting_day ON bill_sighting (account_id, bill_day);
 
--- What the rows with a fee come to by the contract, and how far off rounding may be; NULL where fees are not judged.
+-- What the rows with a fee come to by the contract, and between what rounding may bring them; NULL where fees are not
+-- judged.
 ALTER TABLE reconcile_run ADD COLUMN fee_wanted_e5 bigint;
-ALTER TABLE reconcile_run ADD COLUMN fee_rounding_e5 bigint;
+ALTER TABLE reconcile_run ADD COLUMN fee_least_e5 bigint;
+ALTER TABLE reconcile_run ADD COLUMN fee_most_e5 bigint;

@@ -141,8 +141,11 @@ LIMIT 1;
 
 -- name: reconcile_add_run :maybe
 -- A run, unless these bytes were compared so already: the unique key decides.
-INSERT INTO reconcile_run (account_id, day, digest, origin, is_partial, loaded_by, lines, rate_e6, fee_e5, begun_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+INSERT INTO reconcile_run (
+    account_id, day, digest, origin, is_partial, loaded_by, lines, rate_e6, fee_e5, fee_wanted_e5, fee_least_e5,
+    fee_most_e5, begun_at
+)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
 ON CONFLICT (account_id, day, digest, is_partial) DO NOTHING
 RETURNING id;
 
@@ -160,7 +163,14 @@ WITH outdated AS ( -- the tie-out of the last time
 )
 
 UPDATE reconcile_run
-SET rate_e6 = $2, fee_e5 = $3, begun_at = $4, ended_at = clock_timestamp()
+SET
+    rate_e6 = $2,
+    fee_e5 = $3,
+    fee_wanted_e5 = $4,
+    fee_least_e5 = $5,
+    fee_most_e5 = $6,
+    begun_at = $7,
+    ended_at = clock_timestamp()
 WHERE id = $1;
 
 -- name: reconcile_add_tallies :none
@@ -206,6 +216,9 @@ SELECT
     r.lines,
     r.rate_e6,
     r.fee_e5,
+    r.fee_wanted_e5,
+    r.fee_least_e5,
+    r.fee_most_e5,
     r.begun_at,
     r.ended_at
 FROM reconcile_run AS r
