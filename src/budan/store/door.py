@@ -12,7 +12,7 @@ from budan.core.order import Order, OrderState
 from budan.core.refund import TradeRefunds
 from budan.core.trade import Direction, Trade, TradeState
 from budan.store.cashbacks import BudgetKey, CashbackChange, write_cashbacks
-from budan.store.database import Transaction, columns, id_bounds
+from budan.store.database import Transaction, columns, id_bounds, sparse_columns
 from budan.store.queries import query
 
 _DOOR_LOCK_ORDERS = query("door_lock_orders")
@@ -300,20 +300,20 @@ async def list_trades(transaction: Transaction, keys: Sequence[Key]) -> dict[Key
 
 async def write(transaction: Transaction, writes: DoorWrites, *, now: datetime) -> set[Key]:
     """Write a door transaction; gives the orders whose version was still the one that was read."""
-    orders, trades = columns(_order_rows(writes), 18), columns(_trade_rows(writes), 19)
-    *asked, need_person = columns(_asked_rows(writes), 6)
+    orders, trades = sparse_columns(_order_rows(writes), 18), sparse_columns(_trade_rows(writes), 19)
+    *asked, need_person = sparse_columns(_asked_rows(writes), 6)
     rows = await transaction.many(
         _DOOR_WRITE,
         *orders[:8],
         now,
         *orders[8:12],
         *trades[:17],
-        *columns(_evidence_rows(writes), 16),
-        *columns(_notice_rows(writes), 9),
-        *columns(_posting_rows(writes.completions), 7),
-        *columns(_webhook_rows(writes), 6),
+        *sparse_columns(_evidence_rows(writes), 16),
+        *sparse_columns(_notice_rows(writes), 9),
+        *sparse_columns(_posting_rows(writes.completions), 7),
+        *sparse_columns(_webhook_rows(writes), 6),
         *asked,
-        *columns(_answered_rows(writes), 3),
+        *sparse_columns(_answered_rows(writes), 3),
         need_person,
         trades[17],
         *orders[12:15],
@@ -329,7 +329,7 @@ async def write(transaction: Transaction, writes: DoorWrites, *, now: datetime) 
 
 
 async def _write_rare(transaction: Transaction, writes: DoorWrites, *, now: datetime) -> None:
-    contradictions = columns(
+    contradictions = sparse_columns(
         sorted((*item.key, item.attempt, item.digest, item.mismatch, item.statement) for item in writes.contradictions),
         6,
     )
@@ -354,11 +354,11 @@ async def _write_rare(transaction: Transaction, writes: DoorWrites, *, now: date
         _DOOR_WRITE_RARE,
         now,
         *contradictions[:5],
-        *columns(remedies, 8),
-        *columns(refunds, 7),
-        *columns(closes, 3),
+        *sparse_columns(remedies, 8),
+        *sparse_columns(refunds, 7),
+        *sparse_columns(closes, 3),
         *contradictions[5:],
-        *columns(_posting_rows(writes.entries), 7),
+        *sparse_columns(_posting_rows(writes.entries), 7),
     )
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import cast
 
 from budan.core.numbers import Lane, MerchantId, OrderId
-from budan.store.database import Transaction, columns
+from budan.store.database import Transaction, columns, sparse_columns
 from budan.store.queries import query
 from budan.store.rows import Claim, ClaimOutcome, FirstCopy, NewOrder, NewTrade
 
@@ -100,8 +100,10 @@ async def add(transaction: Transaction, *, orders: Sequence[NewOrder], trades: S
         for trade in sorted(trades, key=lambda trade: (trade.lane, trade.order_id, trade.attempt))
     ]
     looks = [order.expires_at if order.look_at is None else order.look_at for order in in_order]
-    trade_columns = columns(trade_rows, 17)
-    await transaction.none(_INTAKE_ADD, *columns(order_rows, 13), *trade_columns[:14], looks, *trade_columns[14:])
+    trade_columns = sparse_columns(trade_rows, 17)
+    await transaction.none(
+        _INTAKE_ADD, *sparse_columns(order_rows, 13), *trade_columns[:14], looks, *trade_columns[14:]
+    )
 
 
 async def open_trade(transaction: Transaction, *, lane: Lane, order_id: OrderId, version: int) -> int | None:
