@@ -10,7 +10,7 @@ from uvicorn.server import ServerState
 
 from budan.wire import http_server
 from budan.wire.http_server import ServerLine
-from budan.wire.http_server_exchange import Message, Receive, Scope, Send
+from budan.wire.http_server_exchange import Message, Receive, Scope, Send, has_whole_body
 
 WAIT_S = 10.0
 HEAD = b"POST /a%20b?c=d HTTP/1.1\r\nHost: h\r\n"
@@ -25,10 +25,12 @@ class Echo:
         self.heard_first = asyncio.Event()
         self.begun: list[str] = []
         self.headers: list[tuple[bytes, bytes]] = []
+        self.wholes: list[bool] = []
         self.heard: list[Message] = []
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.begun.append(scope["path"])
+        self.wholes.append(has_whole_body(scope))
         self.arrived.set()
         if scope["path"] == "/early":
             await _answer(send, b"early")
@@ -114,6 +116,20 @@ async def test_a_body_is_asked_for_where_the_other_side_waits_for_that() -> None
         assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
         writer.write(b"xyz")
         assert (await _read_answer(reader))[1] == b"/a b c=d xyz"
+
+
+async def test_only_a_body_that_is_all_there_needs_no_time_out() -> None:
+    """Whoever believed it of another would wait for a silent line for ever."""
+    app = Echo()
+    async with _line(app) as (reader, writer):
+        writer.write(HEAD + b"Content-Length: 3\r\n\r\nxyz")
+        await _read_answer(reader)
+        app.heard_first.clear()
+        writer.write(HEAD + b"Content-Length: 3\r\n\r\nx")
+        await app.heard_first.wait()
+        writer.write(b"yz")
+        assert (await _read_answer(reader))[1] == b"/a b c=d xyz"
+    assert app.wholes == [True, False]
 
 
 async def test_a_large_body_that_nobody_takes_is_passed_over_and_the_line_goes_on() -> None:

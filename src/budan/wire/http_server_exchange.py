@@ -15,12 +15,20 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 # What came of a body and nobody has asked for yet; above it the line is not read.
 BODY_BYTES_HELD_MAX: Final = 65_536
+# The extension of ASGI by which an application learns that nothing of the body has to be waited for.
+_WHOLE_BODY: Final = "budan.whole_body"
+_EXTENSIONS: Final[dict[str, dict[str, Any]]] = {_WHOLE_BODY: {}}
 _WITHOUT_BODY: Final = frozenset({204, 304})
 _STATUS_LINES: Final = {
     status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode("ascii") for status in HTTPStatus
 }
 _FAILED: Final = b"Internal Server Error"
 _LOG: Final = logging.getLogger(__name__)
+
+
+def has_whole_body(scope: Scope) -> bool:
+    """Whether `receive` gives the whole body at once, so that it needs no time-out; of nearly all requests it does."""
+    return _WHOLE_BODY in scope.get("extensions", ())
 
 
 class Line(Protocol):
@@ -89,6 +97,8 @@ class ServerExchange:
 
     async def run(self, app: App) -> None:
         """Let the application answer; whatever it leaves unfinished ends the line."""
+        if self.is_whole and not self.expects_continue:
+            self.scope["extensions"] = _EXTENSIONS
         try:
             await app(self.scope, self.receive, self.send)
         except Exception:  # noqa: BLE001 - top of a request: the application answers its failures itself, but for this one
