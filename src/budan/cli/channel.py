@@ -199,9 +199,8 @@ def channel_rotate(
         print_json(row)
     else:
         until = row["old_until"]
-        OUT.print(
-            f"account {account_id}: " + ("the old keys are refused" if until is None else f"old keys until {until}")
-        )
+        ended = "the old keys are refused" if row.get("ended") else "no old keys were in force any more"
+        OUT.print(f"account {account_id}: {ended if until is None else f'old keys until {until}'}")
 
 
 def _reseal(settings: Settings, *, as_json: bool) -> None:

@@ -105,9 +105,12 @@ def tell_built() -> None:
 def database_dsn(settings: Settings) -> str:
     """The DSN of the settings, or of the embedded server that `budan up` runs on this machine.
 
-    Raises `Refused` with `database_unknown`.
+    Raises `Refused` with `database_unknown` where there is neither, `StoreUnavailable` where that server is away.
     """
-    dsn = settings.text("database") or embedded.find_running_dsn(settings.folder / "postgres")
+    folder = settings.folder / "postgres"
+    dsn = settings.text("database") or embedded.find_running_dsn(folder)
+    if not dsn and embedded.has_cluster(folder):
+        raise StoreUnavailable(f"the PostgreSQL in {folder} does not run: budan up starts it")
     if not dsn:
         raise Refused("database_unknown", param="database", detail="set BUDAN_DATABASE, or run: budan up")
     return dsn

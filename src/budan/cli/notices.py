@@ -8,12 +8,13 @@ from datetime import UTC, date, datetime, timedelta
 import click
 from rich.table import Table
 
-from budan.cli.frame import OUT, json_option, print_json, run_async, with_settings
+from budan.cli.frame import ERR, OUT, json_option, print_json, run_async, with_settings
 from budan.cli.losses import losses_report
 from budan.cli.moments import Day, Since
 from budan.cli.orders import STORE_SETTINGS, open_operator_flows, show_moment
 from budan.cli.settings import Settings
 from budan.cli.table_text import safe_cell
+from budan.cli.wiring import KINDS
 from budan.flows.remedies import RemedyFilter, RemedyLine
 from budan.flows.replaying import NoticeFilter, NoticeLine, RejectedLine, Replayed
 
@@ -130,7 +131,7 @@ remedies.add_command(losses_report)
 @remedies.command("list")
 @click.option("--day", type=Day(), default=None, help="Completed on this day, in Beijing.")
 @click.option("--since", type=Since(), default=None, help="Completed since then: an age as 2h, or RFC 3339.")
-@click.option("--channel", default=None, help="Of this channel.")
+@click.option("--channel", type=click.Choice(sorted(KINDS)), default=None, help="Of this channel.")
 @click.option("--cause", default=None, help="Of this cause, as notice_missing.")
 @click.option("--limit", type=int, default=1_000, show_default=True, help="At most so many, the newest.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print a table for a spreadsheet.")
@@ -157,6 +158,9 @@ def remedies_list(
             return await flows.remedies.list_remedies(wanted)
 
     lines = run_async(read())
+    if len(lines) == limit:
+        # On the error stream: a spreadsheet of rows must hold nothing else.
+        ERR.print(f"there may be more: --limit shows {limit}; --day or --since for the rest", style="yellow")
     if as_csv:
         writer = csv.writer(sys.stdout)
         writer.writerow(field.name for field in fields(RemedyLine))

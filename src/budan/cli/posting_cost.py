@@ -199,7 +199,9 @@ def _paid(flows: Flows, merchant: AddedMerchant, order_id: OrderId, account_id: 
         channel_reference=f"4200{order_id}",
         paid_at=now,
     )
-    notice = ArrivedNotice(notice_id=order_id, received_at=now, headers="{}", body=bytes(_NOTICE_BYTES))
+    notice = ArrivedNotice(
+        notice_id=order_id, received_at=now, headers="{}", body=bytes(_NOTICE_BYTES), tells_refund=False
+    )
     return DoorItem(evidence=evidence, notice=notice)
 
 

@@ -147,11 +147,11 @@ def begin_reverse(order: Order, trade: Trade) -> tuple[Order, Trade]:
 
 def _refuse_ended(order: Order) -> None:
     if order.state is OrderState.PAID:
-        raise Refused("order_already_paid")
+        raise Refused("order_already_paid", param="order_no")
     if order.state in {OrderState.EXPIRED, OrderState.CLOSED}:
-        raise Refused("order_already_ended")
+        raise Refused("order_already_ended", param="order_no", detail=f"the order is {order.state.value}")
     if order.hold_reason is not None:
-        raise Refused("order_on_hold")
+        raise Refused("order_on_hold", param="order_no", detail=order.hold_reason)
 
 
 def _refuse_payable(order: Order, trades: Sequence[Trade], unpaid_asked_at: Mapping[int, datetime]) -> None:

@@ -9,7 +9,7 @@ from typing import Self
 import msgspec
 
 from budan.core.cashback import Cashback
-from budan.core.decide import Effect
+from budan.core.decide import Effect, Mismatch
 from budan.core.errors import StaleState, StoreUnavailable
 from budan.core.evidence import Evidence, Outcome, Source, evidence_digest
 from budan.core.numbers import (
@@ -42,12 +42,13 @@ NO_ORDER = OrderId(0)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArrivedNotice:
-    """A verified notice to be stored raw with the evidence that it carries."""
+    """A verified notice to be stored raw with the evidence that it carries; `tells_refund` where it is about one."""
 
     notice_id: int
     received_at: datetime
     headers: str
     body: bytes = field(repr=False)
+    tells_refund: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +89,11 @@ class _Entry:
 UNKNOWN_TRADE = "unknown_trade"
 FOREIGN_ENVIRONMENT = "foreign_environment"
 FAILED = "failed"
+# What is kept of a notice: of a payment that was known, or of a refund of it.
+ALREADY_SUCCEEDED = "already_succeeded"
+REFUND_TOLD = "refund_told"
+# Notices that prove a payment and do not tell of it.
+TOLD_OF_REFUND = frozenset({REFUND_TOLD, Mismatch.RETURNED_ELSEWHERE.value})
 
 
 class Door:
@@ -354,6 +360,9 @@ def _kept(entry: _Entry, *, reason: str, now: datetime) -> KeptEvidence:
 
 def _notice(entry: _Entry, notice: ArrivedNotice, *, decision: str) -> NewNotice:
     evidence = entry.item.evidence
+    if notice.tells_refund and decision == ALREADY_SUCCEEDED:
+        # It is no late notice of the payment, though it proves one.
+        decision = REFUND_TOLD
     return NewNotice(
         key=entry.key or (entry.lane, NO_ORDER),
         notice_id=notice.notice_id,

@@ -10,11 +10,13 @@ import msgspec
 from budan.core.numbers import Environment, Lane, OrderId, beijing_day, id_floor
 from budan.flows.account_desk import AccountDesk
 from budan.flows.job import JobPlan, RunningJob
+from budan.flows.keeping import Housekeeping
 from budan.flows.losses import Losses, day_of
 from budan.flows.mailing import Envelope
-from budan.flows.report import Contents, render_html, render_subject, render_text
+from budan.flows.report import Contents, list_matters, render_html, render_subject, render_text
 from budan.store import audit as stored
 from budan.store import door as gate
+from budan.store import jobs
 from budan.store.audit import Finding, NewMail, TradeKey
 from budan.store.database import Database, Transaction
 
@@ -133,15 +135,23 @@ class Nightly:
         day = beijing_day(running.slot) - timedelta(days=1)
         lost_since, lost_until = day_of(day)
         losses = await self._losses.tally(since=lost_since, until=lost_until)
+        books = await Housekeeping(database=self._database).count_books()
         async with self._database.transaction() as transaction:
+            runs = await stored.list_run_states(transaction, since=since, until=until)
             contents = Contents(
                 environment=self._environment,
                 since=since,
                 until=until,
                 kinds=await stored.count_rows(transaction, running.run_id),
                 rows=await stored.list_rows(transaction, running.run_id, rows_max=ROWS_SHOWN_MAX),
-                runs=await stored.list_run_states(transaction, since=since, until=until),
+                runs=runs,
                 keys=[line for standing in standings for line in standing.list_key_warnings()],
+                matters=list_matters(
+                    runs=runs,
+                    paused=[job.name for job in await jobs.list_jobs(transaction) if not job.enabled],
+                    late_bills=sum(books.late_bills.values()),
+                    unresolved=books.ages,
+                ),
                 day=day,
                 losses=losses,
             )

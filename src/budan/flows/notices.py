@@ -83,7 +83,7 @@ class Notices:
             await self._reject(account.account_id, channel, raw, reason=str(bad))
             return account.adapter.acknowledge(accepted=False)
         metrics.labelled(metrics.NOTICES, channel, "verified").inc()
-        arrived = await self.arrive(raw, received_at=self._clock.now())
+        arrived = await self.arrive(raw, received_at=self._clock.now(), tells_refund=notice.refund is not None)
         _, refund = await self._record(account.account_id, notice, arrived=arrived)
         if refund is not None and refund.decision in TOLD_TOO_EARLY:
             raise StoreUnavailable(f"{refund.decision}: the channel must tell this refund again")
@@ -99,13 +99,14 @@ class Notices:
         except BadNotice as bad:
             return str(bad)
 
-    async def arrive(self, raw: RawNotice, *, received_at: datetime) -> ArrivedNotice:
+    async def arrive(self, raw: RawNotice, *, received_at: datetime, tells_refund: bool) -> ArrivedNotice:
         """What is stored of a verified notice."""
         return ArrivedNotice(
             notice_id=await self._ids.next(),
             received_at=received_at,
             headers=msgspec.json.encode(_kept_headers(raw.headers)).decode(),
             body=raw.body,
+            tells_refund=tells_refund,
         )
 
     async def hear(self, account_id: AccountId, notice: Notice, *, arrived: ArrivedNotice | None, dry: bool) -> Planned:

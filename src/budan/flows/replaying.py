@@ -189,7 +189,10 @@ class Replays:
         read = await self._notices.read_again(row.account_id, raw, received_at=row.received_at)
         if isinstance(read, str):
             return _unreadable(key.name, trade_no="", was=REJECTED, reason=read)
-        arrived = None if dry else await self._notices.arrive(raw, received_at=row.received_at)
+        arrived = None
+        if not dry:
+            tells_refund = read.refund is not None
+            arrived = await self._notices.arrive(raw, received_at=row.received_at, tells_refund=tells_refund)
         planned = await self._notices.hear(row.account_id, read, arrived=arrived, dry=dry)
         return _replayed(key.name, read.result.trade_no, REJECTED, planned)
 

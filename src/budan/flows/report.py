@@ -11,6 +11,7 @@ from budan.core.losses import LossCount, LossTally
 from budan.core.money import CURRENCY_EXPONENTS
 from budan.core.numbers import Environment, trade_number
 from budan.store.audit import KindCount, ReportRow, RunsOfState
+from budan.store.reconcile import OpenAges
 
 # What each kind means to whoever reads it in the morning, and what they must do.
 MEANINGS: Final = {
@@ -30,7 +31,7 @@ MEANINGS: Final = {
 class Contents:
     """What a report tells; `rows` are the first of them, unmended ones first, `keys` which must be renewed.
 
-    `losses` are those of a Beijing `day`.
+    `matters` are what a person must see of jobs and books, a line each; `losses` are those of a Beijing `day`.
     """
 
     environment: Environment
@@ -40,6 +41,7 @@ class Contents:
     rows: Sequence[ReportRow]
     runs: Sequence[RunsOfState]
     keys: Sequence[str]
+    matters: Sequence[str]
     day: date
     losses: LossTally
 
@@ -57,12 +59,33 @@ class Contents:
 def render_subject(contents: Contents) -> str:
     """One line that says whether anybody must read on."""
     day = f"{contents.until:%F}"
-    keys = f", {len(contents.keys)} keys to renew" if contents.keys else ""
-    if not contents.found:
-        return f"budan {contents.environment.value} {day}: all well{keys}"
     left = contents.found - contents.mended
-    head = f"budan {contents.environment.value} {day}: "
-    return f"{head}{contents.found} found, {contents.mended} asked again, {left} left{keys}"
+    told = {
+        f"{contents.found} found, {contents.mended} asked again, {left} left": contents.found,
+        f"{len(contents.matters)} of jobs and books": len(contents.matters),
+        f"{len(contents.keys)} keys to renew": len(contents.keys),
+    }
+    words = [text for text, count in told.items() if count]
+    if not contents.found and not contents.matters:
+        words.insert(0, "all well")
+    return f"budan {contents.environment.value} {day}: {', '.join(words)}"
+
+
+def list_matters(
+    *, runs: Sequence[RunsOfState], paused: Sequence[str], late_bills: int, unresolved: OpenAges
+) -> list[str]:
+    """What a person must see of jobs and books, a line each."""
+    matters = [f"{run.job}: {run.runs} runs {run.state}" for run in runs if run.state in {"failed", "missed"}]
+    matters += [f"{job} is paused" for job in paused]
+    if late_bills:
+        matters.append(f"{late_bills} days' bills are late: budan reconcile runs")
+    open_count = unresolved.day + unresolved.week + unresolved.older
+    if open_count:
+        matters.append(
+            f"{open_count} differences are unresolved, {unresolved.older} for more than a week: "
+            "budan reconcile discrepancies"
+        )
+    return matters
 
 
 def render_text(contents: Contents) -> str:
@@ -73,6 +96,8 @@ def render_text(contents: Contents) -> str:
         lines.append(f"  {MEANINGS[kind.kind]}")
     if not contents.kinds:
         lines.append("Every order is where it should be.")
+    if contents.matters:
+        lines += ["", "Jobs and books:", *(f"  {matter}" for matter in contents.matters)]
     if contents.keys:
         lines += ["", "Keys that end, or have ended:", *(f"  {key}" for key in contents.keys)]
     lines += ["", *losses_text(contents.losses, day=contents.day)]
@@ -91,11 +116,12 @@ def render_html(contents: Contents) -> str:
     )
     runs = _table(("job", "runs", "state"), [(run.job, str(run.runs), run.state) for run in contents.runs])
     rows = _table(_COLUMNS, [_cells(row, contents.environment) for row in contents.rows])
+    matters = _table(("jobs and books",), [(matter,) for matter in contents.matters]) if contents.matters else ""
     keys = _table(("keys that end, or have ended",), [(key,) for key in contents.keys]) if contents.keys else ""
     title = escape(render_subject(contents))
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title></head>'
-        f"<body><h1>{title}</h1><p>{escape(_range(contents))}</p>{kinds}{keys}"
+        f"<body><h1>{title}</h1><p>{escape(_range(contents))}</p>{kinds}{matters}{keys}"
         f"{losses_html(contents.losses, day=contents.day)}"
         f"<h2>Jobs</h2>{runs}<h2>Orders (the first {len(contents.rows)} of {contents.found})</h2>{rows}</body></html>"
     )

@@ -22,6 +22,7 @@ from budan.core.numbers import (
     trade_number,
 )
 from budan.core.order import OrderState
+from budan.flows.door import TOLD_OF_REFUND
 from budan.flows.moments import Moment, OrderRows, list_moments
 from budan.flows.presence import list_outages
 from budan.ports.channel import Method, direction_of
@@ -30,7 +31,7 @@ from budan.store import reading as stored_reading
 from budan.store import timeline as stored
 from budan.store.database import Database, Transaction
 from budan.store.rows import TradeRow
-from budan.store.timeline import Key, WholeOrder
+from budan.store.timeline import Key, NoticeRow, WholeOrder
 
 LIST_ROWS_MAX = 500
 # Of each table of one order; a channel that repeats a notice for days must not fill a screen.
@@ -295,6 +296,11 @@ async def _list_outages(transaction: Transaction, order: WholeOrder, *, now: dat
     return [] if since is None else await list_outages(transaction, since=since, until=now)
 
 
+def _is_of(notice: NoticeRow, trade: TradeRow) -> bool:
+    """Whether a notice told of this trade's payment: not of another trade's, nor of a refund."""
+    return notice.decision not in TOLD_OF_REFUND and parse_number(notice.trade_no).ordinal == trade.attempt
+
+
 def _name_gap(
     order: WholeOrder,
     trades: Sequence[TradeRow],
@@ -320,7 +326,7 @@ def _name_gap(
             learned_at=order.learned_at,
             learned_source=order.learned_source,
             completed_at=order.completed_at,
-            noticed_at=min((notice.received_at for notice in rows.notices), default=None),
+            noticed_at=min((notice.received_at for notice in rows.notices if _is_of(notice, paying)), default=None),
             rejected_at=rejected_at,
             is_to_tell=bool(told),
             told_at=min(left_at, default=None),

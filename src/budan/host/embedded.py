@@ -131,6 +131,11 @@ def find_running_dsn(folder: Path) -> str | None:
     return _dsn(Path(lines[_SOCKET_LINE]))
 
 
+def has_cluster(folder: Path) -> bool:
+    """Whether somebody has ever started a server on `folder`."""
+    return (folder / "cluster").is_dir()
+
+
 def _dsn(socket_dir: Path) -> str:
     # The port is said, so that no PGPORT of the environment changes the socket's name.
     return f"postgresql://budan@/budan?host={quote(str(socket_dir))}&port={SOCKET_PORT}"

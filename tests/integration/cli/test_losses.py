@@ -106,3 +106,31 @@ async def test_an_order_that_was_paid_while_we_were_away_is_our_own_loss(
     assert "away: serve" in text
     html = (await typist.type("remedies", "report", "--day", str(day), "--html")).out
     assert "<td>database_away</td>" in html
+
+
+async def test_a_notice_of_a_refund_or_of_another_trade_is_no_late_notice_of_the_payment(
+    stage: Stage, rows: Rows, typist: Typist
+) -> None:
+    """Channels tell of refunds: a cause that changes with them makes every report of the day another one."""
+    merchant = await stage.add_merchant()
+    refunded, paid_twice, late = [await pay(stage, merchant, ago_s=60.0, source=Source.QUERY) for _ in range(3)]
+    second = paid_twice.trade_no[:28] + "2" + paid_twice.trade_no[29:]
+    for order, trade_no, decision in (
+        (refunded, refunded.trade_no, "refund_told"),
+        (paid_twice, second, "return_second"),
+        (late, late.trade_no, "already_succeeded"),
+    ):
+        await rows.execute(
+            """
+            INSERT INTO notice (lane, order_id, id, account_id, trade_no, received_at, headers, body, decision)
+            VALUES ($1, $2, $2, $3, $4, now() + interval '1 minute', '{}', '', $5)
+            """,
+            *(order.lane, order.order_id, merchant.account_id, trade_no, decision),
+        )
+    day = beijing_day(await rows.fetchval("SELECT min(booked_at) FROM posting"))
+    shown = await typist.type("remedies", "report", "--day", str(day), "--csv")
+    causes = {line["order"]: line["cause"] for line in csv.DictReader(shown.out.splitlines())}
+    wanted = {refunded: "notice_missing", paid_twice: "notice_missing", late: "notice_late"}
+    assert causes == {order.order_no: cause for order, cause in wanted.items()}
+    for order in (refunded, late):
+        assert (await typist.json("orders", "show", order.order_no))["gap"]["cause"] == wanted[order]

@@ -19,7 +19,11 @@ ALL_LANES = tuple(range(LANES))
 
 def a_notice(number: int = 1) -> ArrivedNotice:
     return ArrivedNotice(
-        notice_id=number, received_at=datetime(2026, 1, 5, 4, 4, tzinfo=UTC), headers="{}", body=b"as it came"
+        notice_id=number,
+        received_at=datetime(2026, 1, 5, 4, 4, tzinfo=UTC),
+        headers="{}",
+        body=b"as it came",
+        tells_refund=False,
     )
 
 

@@ -280,6 +280,9 @@ async def test_a_refund_that_is_the_first_news_proves_its_payment_and_both_are_b
     for standing in (first, second):
         await ear.receive(by_wechat(standing.trade_no()))
         await ear.receive(refund_by_wechat(standing.trade_no()))
+    told = "SELECT decision FROM notice WHERE order_id = $1 ORDER BY id"
+    told_twice = [("already_succeeded",), ("refund_told",)]
+    assert await ear.till.rows(told, first.order_id) == [("complete",), *told_twice], "no refund is a late notice"
     books = "SELECT account, sum(amount_minor) FROM posting WHERE order_id = $1 GROUP BY account ORDER BY account"
     for standing in (first, second):
         assert {total for _, total in await ear.till.rows(books, standing.order_id)} == {0}

@@ -54,6 +54,29 @@ async def test_a_night_on_which_all_is_well_says_so(stage: Stage, rows: Rows) ->
     assert await rows.fetchval("SELECT count(*) FROM mail") == 0
 
 
+async def test_a_morning_is_not_well_on_which_jobs_or_books_wait_for_somebody(stage: Stage, rows: Rows) -> None:
+    """Whoever reads "all well" closes the mail: a repair job that is paused for a week would lose nobody a minute."""
+    merchant = await stage.add_merchant()
+    await runs_of(stage).register()
+    await rows.execute("UPDATE job SET enabled = FALSE WHERE name = 'autobudan'")
+    await rows.execute(
+        "INSERT INTO job_run (job, slot, trigger, state, finished_at)"
+        " VALUES ('settle-daily', now() - interval '1 hour', 'schedule', 'missed', now())"
+    )
+    await rows.execute(
+        "INSERT INTO bill_day (account_id, day, state, ready_at, due_at)"
+        " VALUES ($1, '2026-01-05', 'missed', '2026-01-06', '2026-01-06')",
+        merchant.account_id,
+    )
+    async with job_worker(stage):
+        await run_nightly(stage)
+    report = await build_job_desk(stage.opened).get_report(None)
+    first = report.text.splitlines()[0]
+    assert ("all well" in first, "3 of jobs and books" in first) == (False, True)
+    for told in ("autobudan is paused", "settle-daily: 1 runs missed", "1 days&#x27; bills are late"):
+        assert told in report.html
+
+
 @pytest.mark.invariant("I6")
 async def test_what_is_stuck_is_found_and_made_due(stage: Stage, rows: Rows) -> None:
     """Each of these orders is broken by hand in one way that must not happen, and would otherwise stay so."""

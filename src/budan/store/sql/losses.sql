@@ -18,7 +18,16 @@ SELECT
     o.learned_source,
     o.completed_at,
     r.cause AS remedy_cause,
-    (SELECT min(n.received_at) FROM notice AS n WHERE n.lane = o.lane AND n.order_id = o.id) AS noticed_at,
+    (
+        SELECT min(n.received_at)
+        FROM notice AS n
+        WHERE
+            n.lane = o.lane
+            AND n.order_id = o.id
+            AND n.decision NOT IN ('refund_told', 'returned_elsewhere')
+            -- The attempt, as the last but one of a number's characters in base 32 (docs/design.md section 6).
+            AND strpos('0123456789ABCDEFGHJKMNPQRSTVWXYZ', substr(n.trade_no, 29, 1)) = o.paid_attempt + 1
+    ) AS noticed_at,
     (
         SELECT min(x.received_at)
         FROM notice_rejected AS x
