@@ -151,15 +151,16 @@ class Discrepancies:
     async def _look_again(self, rows: Sequence[DiscrepancyRow]) -> dict[int, tuple[str, str | None]]:
         """What ended or changed without a person: by difference, its new state and how it was resolved."""
         trades = [_key(row) for row in rows if row.order_id is not None and row.kind != RowKind.REFUND.value]
-        refunds = [_key(row) for row in rows if row.order_id is not None and row.kind == RowKind.REFUND.value]
+        refunds = [_refund_key(row) for row in rows if _is_own_refund(row)]
         async with self._database.reading() as transaction:
             moved_trades = await stored.list_trades(transaction, sorted(set(trades)))
             moved_refunds = await stored.list_refunds(transaction, sorted(set(refunds)))
         moves: dict[int, tuple[str, str | None]] = {}
         for row in rows:
-            is_refund = row.kind == RowKind.REFUND.value
-            moved = (moved_refunds if is_refund else moved_trades).get(_key(row))
-            if row.verdict != Verdict.THERE_ONLY.value or moved is None or is_portal_refund(row):
+            if row.verdict != Verdict.THERE_ONLY.value or is_portal_refund(row):
+                continue
+            moved = moved_refunds.get(_refund_key(row)) if _is_own_refund(row) else moved_trades.get(_key(row))
+            if moved is None:
                 continue
             if _is_repaired(row, moved):
                 moves[row.id] = ("resolved", "repaired")
@@ -214,8 +215,7 @@ class Discrepancies:
             statements = [bill_evidence(row) for row in part if row.kind != RowKind.REFUND.value]
             planned = await asyncio.gather(*(self._door.record(DoorItem(evidence=said)) for said in statements))
             asked += sum(outcome.decision == "channel_is_asked" for outcome in planned)
-            ours = [row for row in part if row.kind == RowKind.REFUND.value and not is_portal_refund(row)]
-            refunds = sorted({_key(row) for row in ours})
+            refunds = sorted({_refund_key(row) for row in part if _is_own_refund(row)})
             if refunds:
                 async with self._database.transaction() as transaction:
                     await gate.lock_orders(transaction, sorted({(Lane(key[0]), OrderId(key[1])) for key in refunds}))
@@ -284,6 +284,15 @@ def _day_beside(row: DiscrepancyRow) -> date:
 
 def _key(row: DiscrepancyRow) -> RowKey:
     return row.lane or 0, row.order_id or 0, row.ordinal or 0
+
+
+def _is_own_refund(row: DiscrepancyRow) -> bool:
+    return row.kind == RowKind.REFUND.value and row.order_id is not None and not is_portal_refund(row)
+
+
+def _refund_key(row: DiscrepancyRow) -> RowKey:
+    """Of a refund by its own number: one that is not here is kept with the ordinal of its payment."""
+    return row.lane or 0, row.order_id or 0, parse_number(row.subject).ordinal
 
 
 def _check_note(note: str) -> str:

@@ -218,8 +218,8 @@ class Judge:
     def _judge_stranger(self, line: "_Line", payment: MovedRow | None) -> None:
         if payment is not None and payment.account_id == self._terms.account_id:
             ours = replace(our_row(payment, RowKind.PAYMENT, self._terms), has_moved=False)
-            # Without a number of its own it was made past us, and nobody can be asked by it.
-            state = "open" if line.bill.number is None else "asked"
+            # Nobody can be asked without a number, nor about one of ours that our books have lost.
+            state = "open" if line.bill.number is None or line.key is not None else "asked"
             self._add(line, Verdict.THERE_ONLY, ours=ours, counted=_NOTHING, state=state)
         else:
             self._add(line, judge_stranger(line.bill, self._terms), ours=None, counted=_NOTHING)

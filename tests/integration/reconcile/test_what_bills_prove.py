@@ -98,6 +98,21 @@ async def test_a_refund_of_the_bill_that_our_books_call_failed_is_asked_about_un
     assert states == [("resolved", "repaired"), ("open", None)]
 
 
+async def test_a_refund_that_our_books_have_lost_is_not_mended_by_another_one_of_the_same_amount(
+    clerk: Clerk, rows: Rows
+) -> None:
+    """Its number is ours and its row is not here: nobody can be asked, and a person looks at once."""
+    order = await clerk.paid()
+    await add_refund(rows, order, at=clerk.noon)
+    lines = [clerk.line(order)]
+    for ordinal in (1, 2):
+        number = clerk.refund_no(order, ordinal)
+        lines.append(clerk.line(order, refund_no=number, amount_minor=300, channel_no=f"{ordinal}"))
+    report = await clerk.compare(lines)
+    assert verdicts(report, "refund") == {"matched": (1, 1), "there_only": (1, 0)}
+    assert {key: row.state for key, row in (await clerk.differences()).items()} == {clerk.refund_no(order, 2): "open"}
+
+
 @pytest.mark.parametrize("own_day_first", [True, False])
 async def test_a_payment_that_the_bills_of_two_days_have_is_a_double_whichever_is_compared_first(
     clerk: Clerk, *, own_day_first: bool
