@@ -2,7 +2,7 @@
 
 import csv
 import sys
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import asdict
 from datetime import date, datetime
@@ -166,56 +166,47 @@ def _progress(text: str) -> None:
 
 def _show_check(found: LedgerCheck) -> None:
     OUT.print(f"{found.postings} postings in {found.entries} entries, {found.days_compared} closed days")
+    for fault in _list_faults(found):
+        OUT.print(fault, style="bold red", markup=False)
+    OUT.print("the books hold" if found.holds else "THE BOOKS DO NOT HOLD")
+
+
+def _list_faults(found: LedgerCheck) -> Iterator[str]:
     for unbalanced in found.unbalanced_entries:
-        OUT.print(
+        yield (
             f"UNBALANCED: {unbalanced.entry_key} of order {unbalanced.order_id}, lane {unbalanced.lane}: "
-            f"{unbalanced.sum_minor} {unbalanced.currency}",
-            style="bold red",
-            markup=False,
+            f"{unbalanced.sum_minor} {unbalanced.currency}"
         )
     for unbooked in found.unbooked_payments:
-        OUT.print(
+        yield (
             f"NOT BOOKED AS PAID: order {unbooked.order_id}, lane {unbooked.lane}: {unbooked.amount_minor} paid, "
-            f"{unbooked.came_minor} booked; fee {unbooked.fee_minor}, {unbooked.fee_booked_minor} booked",
-            style="bold red",
-            markup=False,
+            f"{unbooked.came_minor} booked; fee {unbooked.fee_minor}, {unbooked.fee_booked_minor} booked"
         )
     for move in found.wrong_moves:
-        OUT.print(
+        yield (
             f"NOT BOOKED AS IT MOVED: {move.what} {move.ordinal} of order {move.order_id}, lane {move.lane}: "
-            f"{move.moved_minor} moved, {move.booked_minor} booked on {move.account}",
-            style="bold red",
-            markup=False,
+            f"{move.moved_minor} moved, {move.booked_minor} booked on {move.account}"
         )
     for cashback in found.wrong_cashbacks:
-        OUT.print(
+        yield (
             f"CASHBACK NOT BOOKED AS GRANTED: order {cashback.order_id}, lane {cashback.lane}: {cashback.booked_minor} "
-            f"granted, {cashback.posted_minor} booked, {cashback.moved_minor} in the payer's history",
-            style="bold red",
-            markup=False,
+            f"granted, {cashback.posted_minor} booked, {cashback.moved_minor} in the payer's history"
         )
     for wrong in found.wrong_balances:
-        OUT.print(
+        yield (
             f"CHANGED AFTER CLOSING: {wrong.day}, {wrong.account}, lane {wrong.lane}: closed with "
-            f"{wrong.closed_minor}, now {wrong.booked_minor} {wrong.currency}",
-            style="bold red",
-            markup=False,
+            f"{wrong.closed_minor}, now {wrong.booked_minor} {wrong.currency}"
         )
     for untied in found.untied_batches:
-        OUT.print(
+        yield (
             f"BATCH DOES NOT TIE: {untied.batch_id} of merchant {untied.merchant_id}, {untied.day}, lane {untied.lane}: "
-            f"{untied.total_minor}, its lines {untied.lines_minor}, booked {untied.merchant_minor} {untied.currency}",
-            style="bold red",
-            markup=False,
+            f"{untied.total_minor}, its lines {untied.lines_minor}, booked {untied.merchant_minor} {untied.currency}"
         )
     for astray in found.astray_entries:
-        OUT.print(
+        yield (
             f"NOT SETTLED AS BOOKED: {astray.entry_key} of order {astray.order_id}, lane {astray.lane}: "
-            f"{astray.booked_minor} booked, {astray.settled_minor} settled {astray.currency}",
-            style="bold red",
-            markup=False,
+            f"{astray.booked_minor} booked, {astray.settled_minor} settled {astray.currency}"
         )
-    OUT.print("the books hold" if found.holds else "THE BOOKS DO NOT HOLD")
 
 
 def _statement_row(line: StatementLine) -> tuple[str, ...]:
