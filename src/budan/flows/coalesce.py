@@ -16,8 +16,6 @@ ROWS_MAX = 200
 BATCHES_IN_FLIGHT_MAX = 2
 # A batch costs PostgreSQL and us a millisecond each, whatever is in it. So many rows are worth one at any time.
 ROWS_ENOUGH = 32
-# Fewer gather for so long after the last batch began, if that one was of several: then more are on their way.
-GATHER_S = 0.015
 # One that takes longer waits for a lock or a disk, and those behind it do not wait with it.
 PROMPT_S_MAX = 0.03
 QUEUE_ITEMS_MAX = 10_000
@@ -37,7 +35,7 @@ class _Waiting(Generic[Item, Result]):
 
 @dataclass(slots=True, eq=False)
 class _Flight(Generic[Item, Result]):
-    """A batch from its start to its end; `batch` is None while it still gathers."""
+    """A batch from its start to its end; `batch` is None until the event loop's next turn, which takes it."""
 
     batch: "list[_Waiting[Item, Result]] | None" = None
     is_late: bool = False
@@ -46,8 +44,8 @@ class _Flight(Generic[Item, Result]):
 class Coalescer(Generic[Item, Result]):
     """Turns concurrent submissions into batches for one function.
 
-    Who comes alone waits for nothing. Else the next batch starts when the one before it has ended and its own has gathered
-    for a moment, when the one before is late, or when enough wait. Two items of one key never share a batch and never run
+    Who comes alone waits for nothing. Else the next batch starts when the one before it has ended, or is late, or when
+    enough wait; no timer holds it back, which would cost callers more than it saves. Two items of one key never share a batch and never run
     at the same time, and they run in the order in which they came. `run` takes a batch in one transaction and gives one
     result for each item, in order. When it raises anything but `StoreUnavailable` the batch is halved, down to the single
     row, which alone fails. `name` is what its metrics are called. Use as an async context manager; leaving drains.
@@ -70,8 +68,6 @@ class Coalescer(Generic[Item, Result]):
         self._queue: deque[_Waiting[Item, Result]] = deque()
         self._busy_keys: set[Hashable] = set()
         self._flights: set[_Flight[Item, Result]] = set()
-        self._gathers_until_s = 0.0
-        self._enough: asyncio.Future[None] | None = None
         self._tasks = asyncio.TaskGroup()
         self.batches = 0
         self.items = 0
@@ -109,8 +105,6 @@ class Coalescer(Generic[Item, Result]):
 
     def _start_batches(self) -> None:
         """Start one more batch if there is something to do and it is worth it; called whenever that may have changed."""
-        if self._enough is not None and len(self._queue) >= ROWS_ENOUGH and not self._enough.done():
-            self._enough.set_result(None)
         if not self._queue or len(self._flights) >= BATCHES_IN_FLIGHT_MAX:
             return
         if any(flight.batch is None for flight in self._flights):
@@ -138,7 +132,6 @@ class Coalescer(Generic[Item, Result]):
         """One batch from its first item to the last answer."""
         batch: list[_Waiting[Item, Result]] = []
         try:
-            await self._gather()
             # Taken only now: whoever was ready in the same turn of the event loop has submitted meanwhile.
             batch = flight.batch = self._take_batch()
             if batch:
@@ -155,25 +148,10 @@ class Coalescer(Generic[Item, Result]):
             if batch:
                 self._start_batches()
 
-    async def _gather(self) -> None:
-        """Wait until enough have come, or for as long as they are worth waiting for."""
-        loop = asyncio.get_running_loop()
-        if len(self._queue) >= ROWS_ENOUGH or loop.time() >= self._gathers_until_s:
-            return
-        self._enough = loop.create_future()
-        try:
-            async with asyncio.timeout_at(self._gathers_until_s):
-                await self._enough
-        except TimeoutError:
-            return
-        finally:
-            self._enough = None
-
     async def _settle(self, flight: "_Flight[Item, Result]", batch: "list[_Waiting[Item, Result]]") -> None:
         loop = asyncio.get_running_loop()
         self.batches += 1
         self.items += len(batch)
-        self._gathers_until_s = loop.time() + GATHER_S if len(batch) > 1 else 0.0
         self._start_batches()
         timer = loop.call_later(PROMPT_S_MAX, self._note_late, flight)
         try:

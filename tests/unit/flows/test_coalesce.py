@@ -99,35 +99,6 @@ async def test_a_second_batch_runs_beside_the_first_when_enough_waits(monkeypatc
         await settled(tasks)
 
 
-async def test_after_a_batch_of_several_the_next_gathers_until_enough_have_come(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(coalesce, "GATHER_S", 60.0)
-    monkeypatch.setattr(coalesce, "ROWS_ENOUGH", 3)
-    desk = let_all_go(Desk())
-    async with coalescing(desk) as coalescer:
-        await settled(submitted(coalescer, "ab"))
-        tasks = submitted(coalescer, "cd")
-        await asyncio.sleep(0.01)
-        assert desk.begun == [("a", "b")]
-        await settled([*tasks, *submitted(coalescer, "e")])
-    assert desk.begun == [("a", "b"), ("c", "d", "e")]
-
-
-async def test_few_that_gather_are_not_kept_waiting_for_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(coalesce, "GATHER_S", 0.01)
-    async with coalescing(let_all_go(Desk())) as coalescer:
-        await settled(submitted(coalescer, "ab"))
-        assert await settled(submitted(coalescer, "c")) == ["C"]
-
-
-async def test_who_comes_alone_after_one_alone_waits_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(coalesce, "GATHER_S", 60.0)
-    async with coalescing(let_all_go(Desk())) as coalescer:
-        for word in "abc":
-            assert await settled(submitted(coalescer, word)) == [word.upper()]
-
-
 async def test_nobody_waits_behind_a_batch_that_takes_long(monkeypatch: pytest.MonkeyPatch) -> None:
     """One that waits for a lock would hold up all others for its whole time-out."""
     monkeypatch.setattr(coalesce, "PROMPT_S_MAX", 0.0)
