@@ -7,8 +7,6 @@ from typing import Any, Final
 
 import msgspec
 
-from budan.wire.http_server_exchange import has_whole_body
-
 # The longest request of either channel is a few kilobytes.
 BODY_BYTES_MAX: Final = 65_536
 BODY_TIMEOUT_S: Final = 10.0
@@ -65,7 +63,8 @@ def json_answer(value: object, *, status: int = 200) -> Answer:
 async def read_request(scope: Scope, receive: Receive) -> Request | TooLong:
     """The request with its body, within its bounds of size and time."""
     try:
-        body = await (_read_body(receive) if has_whole_body(scope) else _read_body_in_time(receive))
+        async with asyncio.timeout(BODY_TIMEOUT_S):
+            body = await _read_body(receive)
     except TimeoutError:
         return TooLong()
     if body is None:
@@ -110,11 +109,6 @@ async def withhold(receive: Receive, send: Send, *, stopping: asyncio.Event) -> 
 async def _wait_until_gone(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
-
-
-async def _read_body_in_time(receive: Receive) -> bytes | None:
-    async with asyncio.timeout(BODY_TIMEOUT_S):
-        return await _read_body(receive)
 
 
 async def _read_body(receive: Receive) -> bytes | None:

@@ -9,14 +9,13 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Any, Final, cast
+from typing import Final
 
 import uvicorn
 import uvloop
 
 from budan.sandbox.asgi import SandboxApp, build_app
 from budan.sandbox.certificates import Certifier
-from budan.wire.http_server import ServerLine
 
 _GRACE_S: Final = 2
 _KEEP_ALIVE_S: Final = 75
@@ -98,7 +97,7 @@ class _SecureServer(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 app,
-                http=cast("Any", ServerLine),
+                http="httptools",
                 ws="none",
                 lifespan="off",
                 log_config=None,
@@ -135,7 +134,7 @@ class _Server(uvicorn.Server):
     ) -> None:
         config = uvicorn.Config(
             app,
-            http=cast("Any", ServerLine),
+            http="httptools",
             ws="none",
             lifespan="off",
             log_config=None,

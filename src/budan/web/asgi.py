@@ -155,8 +155,7 @@ class Application:
             exchange.caller = await self._authenticate(headers)
         if route.body is not BodyKind.NONE:
             bytes_max = BODY_BYTES_MAX[route.body]
-            declared = headers.get(b"content-length")
-            exchange.body = await read_body(scope, receive, declared=declared, bytes_max=bytes_max)
+            exchange.body = await read_body(receive, declared=headers.get(b"content-length"), bytes_max=bytes_max)
             wanted = _CONTENT_TYPES.get(route.body)
             if wanted is not None:
                 check_content_type(headers, wanted=wanted)

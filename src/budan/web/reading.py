@@ -7,8 +7,7 @@ from typing import TypeVar
 import msgspec
 
 from budan.core.errors import Refused
-from budan.web.exchange import Receive, Scope
-from budan.wire.http_server_exchange import has_whole_body
+from budan.web.exchange import Receive
 
 API_BODY_BYTES_MAX = 64 * 1024
 NOTICE_BODY_BYTES_MAX = 256 * 1024
@@ -27,15 +26,13 @@ class ClientGone(Exception):  # noqa: N818 - an outcome of reading, not an error
     """The other side closed the connection before its request was complete."""
 
 
-async def read_body(scope: Scope, receive: Receive, *, declared: bytes | None, bytes_max: int) -> bytes:
+async def read_body(receive: Receive, *, declared: bytes | None, bytes_max: int) -> bytes:
     """The whole body, which holds at most `bytes_max`.
 
     Raises `Refused` with `body_too_large` or `body_timeout`, and `ClientGone`.
     """
     if declared is not None and (len(declared) > len(str(DISCARDED_BYTES_MAX)) or int(declared) > DISCARDED_BYTES_MAX):
         raise _too_large(bytes_max)
-    if has_whole_body(scope):
-        return await _collect(receive, bytes_max=bytes_max)
     try:
         async with asyncio.timeout(BODY_TIMEOUT_S):
             return await _collect(receive, bytes_max=bytes_max)

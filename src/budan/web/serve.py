@@ -1,19 +1,27 @@
-"""Runs the application in this process: uvicorn with our own lines on the running loop."""
+"""Runs the application in this process: uvicorn with httptools on the running loop."""
 
 import asyncio
 import signal
 import socket
+from asyncio import TimerHandle
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol, cast
 
 import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from budan.web.exchange import Receive, Scope, Send
-from budan.wire.http_server import ServerLine
 
 # What is under way when the end comes has this long; the supervisor waits a little longer before it kills.
 DRAIN_S_MAX = 3
+# A request's head has to be here this long after its connection, or it is somebody who only holds the line.
+HEAD_TIMEOUT_S = 10.0
+HEAD_BYTES_MAX = 32 * 1024
+# Whoever takes nothing of an answer for so long holds its memory and its place among the open requests for nothing.
+WRITE_STALL_S_MAX = 30.0
+# Requests that wait on one line for the answer to an earlier one. Proxies send none, and each costs a kilobyte.
+PIPELINED_MAX = 16
 # Load balancers keep their lines for a minute; we close after them, never before.
 KEEP_ALIVE_S = 75
 BACKLOG = 2_048
@@ -101,7 +109,7 @@ async def serve_on(
 def _configure(app: Drainable, trusted_proxies: Sequence[str]) -> uvicorn.Config:
     return uvicorn.Config(
         cast("Any", app),
-        http=cast("Any", ServerLine),
+        http=BoundedHttp,
         ws="none",
         lifespan="off",
         log_config=None,
@@ -133,3 +141,110 @@ class _Server(uvicorn.Server):
         """See uvicorn; then requests are taken."""
         await super().startup(sockets)
         self._on_ready()
+
+
+class BoundedHttp(HttpToolsProtocol):
+    """uvicorn's protocol with bounds that it leaves open: for a request's head and trailers, what waits, and slow readers.
+
+    Trailers are counted and dropped: as uvicorn has them they would take the place of headers, past a proxy that judged
+    only those.
+    """
+
+    _head_timer: TimerHandle | None = None
+    _write_timer: TimerHandle | None = None
+    _head_bytes = 0
+    _is_in_head = False
+    # What came since the parser last told of anything: a header without an end is known to it alone.
+    _untold_bytes = 0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride] - as uvicorn declares it
+        """A line is open; its first request has to come."""
+        super().connection_made(transport)
+        self._watch_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """A line is gone."""
+        self._unwatch_head()
+        self._unwatch_writing()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:  # their name
+        """Bytes of one request, or of several."""
+        self._untold_bytes += len(data)
+        super().data_received(data)
+        if self._untold_bytes > HEAD_BYTES_MAX:
+            self.transport.abort()
+
+    def pause_writing(self) -> None:
+        """The other side takes less than we write."""
+        super().pause_writing()
+        self._write_timer = self.loop.call_later(WRITE_STALL_S_MAX, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """It has caught up."""
+        self._unwatch_writing()
+        super().resume_writing()
+
+    def on_message_begin(self) -> None:
+        """The first byte of a request; between two of them the line's idle time counts instead."""
+        super().on_message_begin()
+        self._head_bytes = self._untold_bytes = 0
+        self._is_in_head = True
+        if self._head_timer is None:
+            self._watch_head()
+
+    def on_url(self, url: bytes) -> None:
+        """A part of the address."""
+        self._count_head(len(url))
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """One header, or a trailer."""
+        self._count_head(len(name) + len(value))
+        if self._is_in_head:
+            super().on_header(name, value)
+
+    def on_body(self, body: bytes) -> None:
+        """A part of the body."""
+        self._untold_bytes = 0
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """The request is whole."""
+        self._untold_bytes = 0
+        super().on_message_complete()
+
+    def on_headers_complete(self) -> None:
+        """The head is whole."""
+        self._unwatch_head()
+        self._is_in_head = False
+        if len(self.pipeline) >= PIPELINED_MAX:
+            # No answer: it would be read as that to an earlier request, which may have been done.
+            self.transport.abort()
+            raise ValueError("too many requests wait on one line")
+        super().on_headers_complete()
+
+    def _count_head(self, size: int) -> None:
+        self._untold_bytes = 0
+        self._head_bytes += size
+        if self._head_bytes > HEAD_BYTES_MAX:
+            # What the parser sees as an error it answers with 400 and ends the line.
+            raise ValueError("the head of the request is too long")
+
+    def _watch_head(self) -> None:
+        self._head_timer = self.loop.call_later(HEAD_TIMEOUT_S, self._give_up_head)
+
+    def _unwatch_head(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _unwatch_writing(self) -> None:
+        if self._write_timer is not None:
+            self._write_timer.cancel()
+            self._write_timer = None
+
+    def _give_up_head(self) -> None:
+        self._head_timer = None
+        if not self.transport.is_closing():
+            self.transport.close()

@@ -11,9 +11,7 @@ import pytest
 
 from budan.web import serve as serving
 from budan.web.exchange import Receive, Scope, Send
-from budan.web.serve import listen_at, serve, serve_on
-from budan.wire import http_server
-from budan.wire.http_server import HEAD_BYTES_MAX
+from budan.web.serve import HEAD_BYTES_MAX, listen_at, serve, serve_on
 from integration.web.house import WAIT_S
 
 
@@ -37,6 +35,22 @@ class SlowApp:
         self.client = scope["client"]
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
         await send({"type": "http.response.body", "body": b"ok"})
+
+
+class BigApp(SlowApp):
+    """Answers more than a line holds, and says when it could go on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.left = asyncio.Event()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        assert scope["type"] == "http"
+        await receive()
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        for _ in range(64):
+            await send({"type": "http.response.body", "body": bytes(1 << 18), "more_body": True})
+        self.left.set()
 
 
 @contextlib.asynccontextmanager
@@ -101,7 +115,7 @@ async def test_the_end_comes_in_time_even_if_an_answer_does_not(monkeypatch: pyt
 
 
 async def test_a_line_that_sends_no_request_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http_server, "HEAD_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(serving, "HEAD_TIMEOUT_S", 0.1)
     app = SlowApp()
     app.go.set()
     async with _served(app) as (port, _):
@@ -111,7 +125,7 @@ async def test_a_line_that_sends_no_request_is_closed(monkeypatch: pytest.Monkey
 
 
 async def test_an_answer_that_takes_longer_than_a_head_may_is_not_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http_server, "HEAD_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(serving, "HEAD_TIMEOUT_S", 0.05)
     app = SlowApp()
     async with _served(app) as (port, _), _asked(port) as reader:
         await app.arrived.wait()
@@ -129,6 +143,66 @@ async def test_an_endless_head_is_cut_off() -> None:
         async with _asked(port, long) as reader:
             assert (await reader.read()).startswith(b"HTTP/1.1 400")
         assert not app.arrived.is_set()
+
+
+async def test_a_header_or_trailer_without_an_end_is_cut_off() -> None:
+    """The parser keeps what has no end to itself, so nothing but the bytes that came tells of it."""
+    app = SlowApp()
+    chunked = b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n"
+    many = b"".join(b"a%d: b\r\n" % number for number in range(HEAD_BYTES_MAX // 4))
+    async with _served(app) as (port, _):
+        for begun in (
+            b"GET / HTTP/1.1\r\nX: " + b"x" * HEAD_BYTES_MAX,
+            chunked + many,
+            chunked + b"X: " + b"x" * HEAD_BYTES_MAX,
+        ):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(begun)
+            with contextlib.suppress(ConnectionError):
+                for _ in range(4):
+                    await writer.drain()
+                    writer.write(b"x" * HEAD_BYTES_MAX)
+                assert b"200" not in await asyncio.wait_for(reader.read(), WAIT_S)
+            writer.close()
+
+
+async def test_a_trailer_is_no_header() -> None:
+    """A proxy judges headers: what comes after the body must not take their place, least of all the payer's address."""
+    app = SlowApp()
+    app.go.set()
+    request = (
+        b"POST / HTTP/1.1\r\nHost: h\r\nX-Forwarded-For: 203.0.113.7\r\nTransfer-Encoding: chunked\r\n\r\n"
+        b"0\r\nX-Forwarded-For: 198.51.100.1\r\n\r\n"
+    )
+    async with _served(app, ("127.0.0.0/8",)) as (port, _), _asked(port, request) as reader:
+        assert (await reader.readexactly(15)).startswith(b"HTTP/1.1 200 OK")
+    assert app.client is not None
+    assert app.client[0] == "203.0.113.7"
+
+
+async def test_a_line_on_which_too_many_requests_wait_is_ended_without_a_false_answer() -> None:
+    """What was begun may be done, and a 400 in the place of its answer would say that it is not."""
+    app = SlowApp()
+    many = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n" * (serving.PIPELINED_MAX + 2)
+    async with _served(app) as (port, _), _asked(port, many) as reader:
+        with contextlib.suppress(ConnectionError):
+            assert await asyncio.wait_for(reader.read(), WAIT_S) == b""
+
+
+async def test_whoever_does_not_take_an_answer_loses_the_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two thousand who never read would hold every open request there may be."""
+    monkeypatch.setattr(serving, "WRITE_STALL_S_MAX", 0.1)
+    app = BigApp()
+    app.go.set()
+    async with _served(app) as (port, _):
+        held = socket.socket()
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+        held.settimeout(0)
+        loop = asyncio.get_running_loop()
+        await loop.sock_connect(held, ("127.0.0.1", port))
+        await loop.sock_sendall(held, b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+        await asyncio.wait_for(app.left.wait(), WAIT_S)
+        held.close()
 
 
 @pytest.mark.parametrize(
