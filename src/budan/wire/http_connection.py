@@ -122,7 +122,12 @@ class Connection(asyncio.Protocol):
             self._body = []
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """One header of the answer."""
+        """One header of the answer, or a trailer: that is counted and dropped, for nobody has judged it as a header."""
+        if self._body_length >= 0:
+            self._head_bytes += len(name) + len(value)
+            if self._head_bytes > ANSWER_HEAD_BYTES_MAX:
+                self._fail(BadAnswer("answer's trailers are too long"))
+            return
         key = name.decode("latin-1").lower()
         text = value.decode("latin-1")
         self._headers[key] = f"{self._headers[key]}, {text}" if key in self._headers else text
@@ -134,6 +139,8 @@ class Connection(asyncio.Protocol):
             self._fail(BadAnswer("answer switches protocol or is encoded"))
         elif status >= _STATUS_MIN:
             self._body_length = 0
+            # From here on of trailers.
+            self._head_bytes = 0
 
     def on_body(self, body: bytes) -> None:
         """One part of the body."""
