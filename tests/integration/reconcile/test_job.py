@@ -258,7 +258,9 @@ async def test_an_order_that_the_bill_calls_paid_is_completed_by_the_channels_si
     bill = write_bill([clerk.line(lost)]).replace(b"1900000109", settings.encode())
     counter.answers[clerk.day] = bill
     counts = await counter.run()
-    assert (counts["asked"], counts["repaired"]) == (2, 0), "once with the bill, and once more with the run's last look"
+    # Once with the bill, once with the next day's where the hour has it ready already, once more with the run's last look.
+    assert counts["asked"] in {2, 3}
+    assert counts["repaired"] == 0
     assert await rows.fetchval("SELECT state FROM orders WHERE id = $1", lost.order_id) == "paying"
     (due,) = await stage.flows.questions.list_due(lanes=[lost.lane], accounts_left_out=(), rows_max=10)
     await stage.flows.questions.ask_due(due)
