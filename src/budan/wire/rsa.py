@@ -112,18 +112,28 @@ def _signature(private_key: RSAPrivateKey, signed: bytes) -> str:
 _Wanted = tuple[RSAPrivateKey, bytes, "asyncio.Future[str]"]
 
 
-def _sign_part(part: Sequence[_Wanted]) -> list[str]:
-    """In a thread; the futures are the loop's and not looked at here."""
-    return [_signature(private_key, signed) for private_key, signed, _ in part]
+def _sign_part(part: Sequence[_Wanted]) -> list[str | Exception]:
+    """In a thread; the futures are the loop's and not looked at here. A text whose key raises has the error in its place."""
+    made: list[str | Exception] = []
+    for private_key, signed, _ in part:
+        try:
+            made.append(_signature(private_key, signed))
+        except Exception as error:  # noqa: BLE001 - top of a thread: who wants this text hears it
+            made.append(error)
+    return made
 
 
-def _give_part(part: Sequence[_Wanted], made: asyncio.Future[list[str]]) -> None:
+def _give_part(part: Sequence[_Wanted], made: asyncio.Future[list[str | Exception]]) -> None:
     error = RuntimeError("signer is closed") if made.cancelled() else made.exception()
     if error is not None:
         _refuse_part(part, error)
         return
     for (_, _, waiting), signature in zip(part, made.result(), strict=True):
-        if not waiting.done():
+        if waiting.done():
+            continue
+        if isinstance(signature, Exception):
+            waiting.set_exception(signature)
+        else:
             waiting.set_result(signature)
 
 

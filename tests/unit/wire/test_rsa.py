@@ -1,5 +1,6 @@
 import asyncio
 import base64
+from typing import cast
 
 import pytest
 from cryptography.hazmat.primitives import serialization
@@ -119,6 +120,31 @@ def test_a_crowd_that_threads_sign_for_loses_nobody_but_who_went_away(merchant_p
     *made, gone, last = asyncio.run(burst())
     assert isinstance(gone, asyncio.CancelledError)
     assert [*made, last] == [rsa.sign_sha256(merchant_private, text) for text in (*texts[:-2], texts[-1])]
+
+
+class _BrokenKey:
+    def sign(self, *_: object) -> bytes:
+        raise ValueError("this key signs nothing")
+
+
+def test_a_key_that_cannot_sign_costs_the_crowd_nothing(merchant_private: RSAPrivateKey) -> None:
+    """The crowd is of all accounts: one with a broken key must not stop another's orders."""
+    texts = [str(number).encode() for number in range(rsa.TURNS_WAITED_MAX + rsa.PART_MAX)]
+    broken_at = len(texts) - 3
+
+    async def burst() -> list[str | BaseException]:
+        signer = rsa.Signer(threads=1)
+        keys = [merchant_private] * len(texts)
+        keys[broken_at] = cast("RSAPrivateKey", _BrokenKey())
+        wanted = (signer.sign_sha256(key, text) for key, text in zip(keys, texts, strict=True))
+        signatures = await asyncio.gather(*wanted, return_exceptions=True)
+        signer.close()
+        return signatures
+
+    made = asyncio.run(burst())
+    assert str(made.pop(broken_at)) == "this key signs nothing"
+    texts.pop(broken_at)
+    assert made == [rsa.sign_sha256(merchant_private, text) for text in texts]
 
 
 def test_a_signer_that_is_closed_leaves_nobody_waiting(merchant_private: RSAPrivateKey) -> None:
