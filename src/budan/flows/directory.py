@@ -56,41 +56,64 @@ class SelfFillingCache(Generic[Key, Value]):
         self._under_way: dict[Key, asyncio.Future[None]] = {}
 
     async def get(self, key: Key) -> Value:
-        """The value; raises `StoreUnavailable` when it is not known and the store is away."""
-        now_s = self._clock.monotonic_s()
-        entry = self._entries.get(key)
-        if not _is_fresh(entry, now_s=now_s) and (reading := self._under_way.get(key)) is not None:
-            await asyncio.wait([reading])
-            now_s, entry = self._clock.monotonic_s(), self._entries.get(key)
-        if entry is not None and _is_fresh(entry, now_s=now_s):
-            self._wanted.add(key)
-            return entry.value
+        """The value; raises `StoreUnavailable` when it is not known and the store is away.
+
+        Who asks while it is being read hears what that reading brings, its failure too: a store that is away is asked
+        once for all of them. Whoever asks later has it read anew.
+        """
+        asked_s = self._clock.monotonic_s()
         try:
-            return (await self._read(self._take_wanted(key, now_s=now_s), now_s=now_s))[key]
+            # Each turn a reading has ended: with what we asked for, with an error, or with its caller, who was before us.
+            while True:
+                entry = self._entries.get(key)
+                if entry is not None and asked_s - entry.read_at_s < CACHE_STALE_S:
+                    self._wanted.add(key)
+                    return entry.value
+                reading = self._under_way.get(key)
+                if reading is None:
+                    return (await self._read(key))[key]
+                await asyncio.wait([reading])
+                if not reading.cancelled():
+                    reading.result()
         except StoreUnavailable:
-            if entry is not None and now_s - entry.read_at_s < CACHE_DEAD_S:
+            entry = self._entries.get(key)
+            if entry is not None and self._clock.monotonic_s() - entry.read_at_s < CACHE_DEAD_S:
                 return entry.value
             raise
 
-    async def _read(self, keys: Sequence[Key], *, now_s: float) -> Mapping[Key, Value]:
-        """Read these anew; whoever waits for one of them is woken at the end, also where there is no answer."""
+    async def _read(self, key: Key) -> Mapping[Key, Value]:
+        """Read it anew, and what else is due; whoever waits for one of them is woken at the end and hears an error."""
+        now_s = self._clock.monotonic_s()
+        keys = self._take_wanted(key, now_s=now_s)
         reading: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._under_way.update(dict.fromkeys(keys, reading))
         try:
             found = await self._load(keys)
-            assert keys[0] in found, "whatever is asked for has an answer, be it that there is none"
-            for read in keys:
-                self._entries.pop(read, None)
-            for read, value in found.items():
-                if len(self._entries) >= CACHE_ENTRIES_MAX:
-                    self._entries.pop(next(iter(self._entries)))
-                self._entries[read] = _Cached(value, now_s)
+            assert key in found, "whatever is asked for has an answer, be it that there is none"
+            self._keep(keys, found, now_s=now_s)
+            reading.set_result(None)
+        except Exception as error:
+            # Another's row may be the broken one of several: then each who waits reads for itself.
+            if isinstance(error, StoreUnavailable) or len(keys) == 1:
+                reading.set_exception(error)
+                # Raised here in any case; asyncio would complain where nobody else waited.
+                reading.exception()
+            raise
         finally:
             for read in keys:
                 if self._under_way.get(read) is reading:
                     del self._under_way[read]
-            reading.set_result(None)
+            # Where nothing was learned, for our caller went away or as above, one of those who waited reads it next.
+            reading.cancel()
         return found
+
+    def _keep(self, keys: Sequence[Key], found: Mapping[Key, Value], *, now_s: float) -> None:
+        for read in keys:
+            self._entries.pop(read, None)
+        for read, value in found.items():
+            if len(self._entries) >= CACHE_ENTRIES_MAX:
+                self._entries.pop(next(iter(self._entries)))
+            self._entries[read] = _Cached(value, now_s)
 
     def _take_wanted(self, key: Key, *, now_s: float) -> list[Key]:
         """This key, and those asked for lately whose answers are more than half as old as they may be."""
@@ -104,10 +127,6 @@ class SelfFillingCache(Generic[Key, Value]):
                 if len(keys) == READ_TOGETHER_MAX:
                     break
         return keys
-
-
-def _is_fresh(entry: _Cached[Value] | None, *, now_s: float) -> bool:
-    return entry is not None and now_s - entry.read_at_s < CACHE_STALE_S
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,7 +3,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from budan.core.errors import StoreUnavailable
-from budan.flows.directory import CACHE_STALE_S, SelfFillingCache
+from budan.flows.directory import CACHE_DEAD_S, CACHE_STALE_S, SelfFillingCache
 
 
 class _Clock:
@@ -83,3 +83,71 @@ async def test_those_who_ask_while_it_is_read_wait_for_that_reading_even_if_its_
     assert await asyncio.gather(*asking[1:]) == [clock.now_s] * 3
     assert readings[:3] == [[1], [2], [1, 2]]
     assert sorted(readings[3:]) == [[1], [2]]
+
+
+async def test_a_failed_reading_is_shared_by_those_who_waited_and_forgotten_for_who_comes_later() -> None:
+    """A database that is down must not be asked once for each request, nor be held for down once it is back."""
+    clock, readings, go = _Clock(), list[list[int]](), asyncio.Event()
+
+    async def load(keys: Sequence[int]) -> dict[int, str]:
+        readings.append(sorted(keys))
+        if len(readings) == 2:
+            await go.wait()
+            raise StoreUnavailable("down")
+        return dict.fromkeys(keys, f"reading {len(readings)}")
+
+    cache = SelfFillingCache(load, clock=clock)
+    await cache.get(1)
+    clock.now_s += CACHE_DEAD_S
+    asking = [asyncio.create_task(cache.get(1)) for _ in range(5)]
+    await asyncio.sleep(0)
+    go.set()
+    assert [str(each) for each in await asyncio.gather(*asking, return_exceptions=True)] == ["down"] * 5
+    assert await cache.get(1) == "reading 3"
+
+
+async def test_a_row_that_cannot_be_read_fails_nobody_who_was_only_read_with_it() -> None:
+    """One merchant's broken row must not stop another's orders."""
+    clock, broken, go = _Clock(), set[int](), asyncio.Event()
+
+    async def load(keys: Sequence[int]) -> dict[int, int]:
+        await go.wait()
+        if broken.intersection(keys):
+            raise ValueError("broken row")
+        return dict.fromkeys(keys, len(keys))
+
+    cache = SelfFillingCache(load, clock=clock)
+    go.set()
+    for key in (1, 2, 1, 2):
+        await cache.get(key)
+    clock.now_s += CACHE_STALE_S
+    broken.add(1)
+    go.clear()
+    asking = [asyncio.create_task(cache.get(key)) for key in (1, 2, 2)]
+    await asyncio.sleep(0)
+    go.set()
+    error, *others = await asyncio.gather(*asking, return_exceptions=True)
+    assert str(error) == "broken row"
+    assert others == [1, 1]
+
+
+async def test_a_slow_reading_is_not_repeated_by_each_who_came_too_late_for_it() -> None:
+    """An answer that began to be read too long before a request is too old for it, but one more is enough for all."""
+    clock, readings, go = _Clock(), list[list[int]](), asyncio.Event()
+
+    async def load(keys: Sequence[int]) -> dict[int, str]:
+        readings.append(sorted(keys))
+        name = f"reading {len(readings)}"
+        await go.wait()
+        await asyncio.sleep(0)
+        return dict.fromkeys(keys, name)
+
+    cache = SelfFillingCache(load, clock=clock)
+    asking = [asyncio.create_task(cache.get(1)) for _ in range(2)]
+    await asyncio.sleep(0)
+    clock.now_s += CACHE_STALE_S
+    asking += [asyncio.create_task(cache.get(1)) for _ in range(3)]
+    await asyncio.sleep(0)
+    go.set()
+    assert await asyncio.gather(*asking) == ["reading 1"] * 2 + ["reading 2"] * 3
+    assert readings == [[1]] * 2
