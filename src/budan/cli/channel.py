@@ -18,6 +18,7 @@ from budan.cli.wiring import Opened, ask_channel, build_account_desk, build_seal
 from budan.core.errors import Refused
 from budan.flows.account_desk import METHODS, AccountDesk, AccountStanding, Payee
 from budan.flows.choosing import CHANNELS
+from budan.flows.rotating import OVERLAP_S_DEFAULT
 from budan.flows.sealing import SealedAgain
 
 P = ParamSpec("P")
@@ -25,7 +26,6 @@ R = TypeVar("R")
 _STORE = ("environment", "folder", "database")
 # The largest is a bundle of root certificates.
 FILE_BYTES_MAX: Final = 262_144
-OVERLAP_S_DEFAULT: Final = 86_400
 
 
 @click.group()

@@ -10,9 +10,11 @@ from rich.table import Table
 
 from budan.cli.frame import OUT, database_dsn, json_option, print_json, run_async, with_settings
 from budan.cli.settings import Settings
-from budan.cli.wiring import build_administration, open_database
+from budan.cli.wiring import build_administration, build_webhook_secrets, open_database
 from budan.flows.administering import AddedMerchant, Administration, MerchantWish, OrderTerms
+from budan.flows.rotating import OVERLAP_S_DEFAULT
 from budan.flows.settlement_terms import SettlementTerms
+from budan.flows.webhook_secrets import ChangedSecret, EndedOverlap
 from budan.store.upgrade import upgrade
 
 P = ParamSpec("P")
@@ -201,6 +203,48 @@ def merchant_set(
         print_json(row)
     else:
         _print_rows("merchants", [row], as_json=False)
+
+
+@merchant.command("rotate")
+@click.argument("merchant_id", type=int)
+@click.option("--endpoint", "endpoint_id", type=int, default=None, help="Which one, where the merchant has several.")
+@click.option(
+    "--overlap-s", type=int, default=OVERLAP_S_DEFAULT, show_default=True, help="How long the old secret signs too."
+)
+@click.option("--end-overlap", is_flag=True, help="Sign with the new secret alone from now on.")
+@click.option("--by", required=True, help="Your name. It is recorded as given; nobody checks it.")
+@click.option("--reason", required=True, help="Why.")
+@with_settings(*_STORE)
+@json_option
+def merchant_rotate(
+    *,
+    merchant_id: int,
+    endpoint_id: int | None,
+    overlap_s: int,
+    end_overlap: bool,
+    by: str,
+    reason: str,
+    settings: Settings,
+    as_json: bool,
+) -> None:
+    """Put a new webhook secret in place of a merchant's and print it, this once.
+
+    Until the overlap ends each webhook has a signature of both, so the merchant misses none while it changes.
+    """
+
+    async def rotate() -> ChangedSecret | EndedOverlap:
+        async with open_database(settings, dsn=database_dsn(settings)) as opened:
+            desk = build_webhook_secrets(opened)
+            if end_overlap:
+                return await desk.end_overlap(merchant_id, endpoint_id=endpoint_id, by=by, reason=reason)
+            return await desk.rotate(merchant_id, endpoint_id=endpoint_id, overlap_s=overlap_s, by=by, reason=reason)
+
+    row = asdict(run_async(rotate()))
+    if as_json:
+        print_json(row)
+        return
+    for name, value in row.items():
+        OUT.print(f"{name}: {value}", markup=False)
 
 
 @merchant.command("list")

@@ -75,6 +75,7 @@ from budan.flows.sealing import Sealing
 from budan.flows.settling import SETTLE_DAILY, SettleDaily, Settling
 from budan.flows.suspicion import SILENT_S_MAX, SuspicionSteps
 from budan.flows.testifying import Testimony
+from budan.flows.webhook_secrets import WebhookSecrets
 from budan.flows.wired import Flows, OperatorFlows
 from budan.flows.withdrawing import Withdrawals
 from budan.host.resources import usable_cores
@@ -485,6 +486,11 @@ def build_account_desk(opened: Opened) -> AccountDesk:
 def build_sealing(opened: Opened) -> Sealing:
     """Puts what is at rest under the installation's newest key."""
     return Sealing(database=opened.database, box=opened.keys.box)
+
+
+def build_webhook_secrets(opened: Opened) -> WebhookSecrets:
+    """Changes the secrets that sign webhooks."""
+    return WebhookSecrets(database=opened.database, box=opened.keys.box)
 
 
 async def ask_channel(opened: Opened, config: AccountConfig) -> str | None:

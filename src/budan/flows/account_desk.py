@@ -15,6 +15,7 @@ from budan.core.numbers import AccountId, Environment, Lane, MerchantId, OrderId
 from budan.core.trade import Direction
 from budan.flows.administering import Administration, account_context
 from budan.flows.choosing import CHANNELS
+from budan.flows.rotating import check_overlap, refuse_running
 from budan.flows.sealing import is_sealed_with_current
 from budan.ports.channel import AccountConfig, AccountFacts, Call, Channel, KeyLife, Method, OldKeys, TradeRef
 from budan.store import accounts as stored
@@ -25,7 +26,6 @@ from budan.wire.secret_box import CannotOpen, SecretBox
 
 # A certificate takes days to be issued, and longer where somebody must sign for it.
 ENDING_WITHIN: Final = timedelta(days=30)
-OVERLAP_S_MAX: Final = 30 * 86_400
 ASK_S_MAX: Final = 10.0
 PRIORITY_MAX: Final = 32_767
 METHODS: Final = tuple(method.value for method in Method)
@@ -150,15 +150,11 @@ class AccountDesk:
         Whose account it is stays: trades in flight are that merchant's. Raises `Refused` with `overlap_out_of_range`,
         `account_unknown`, `rotation_running`, `account_field_wrong`, `account_identity` or `certificate_ended`.
         """
-        if not 0 <= overlap_s <= OVERLAP_S_MAX:
-            raise Refused("overlap_out_of_range", param="overlap_s", detail=f"0 to {OVERLAP_S_MAX} seconds")
+        check_overlap(overlap_s)
         async with self._database.transaction() as transaction:
             row = await self._lock(transaction, account_id)
             now = await transaction.clock()
-            if row.old_until is not None and now < row.old_until:
-                # A third set would throw the first away, while what it signed is still on its way.
-                detail = f"the keys of the last one count until {row.old_until:%F %R} UTC; end that first"
-                raise Refused("rotation_running", param="account", detail=detail)
+            refuse_running(row.old_until, now=now, param="account")
             before = open_account(row, box=self._box)
             after = replace(
                 before,

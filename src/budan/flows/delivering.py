@@ -169,7 +169,7 @@ class Deliveries:
                 due.body,
                 event_id=render_event_id(due),
                 timestamp=int(now.timestamp()),
-                keys=(self._key(due),),
+                keys=self._keys_of(due),
             )
             headers["content-type"] = "application/json"
             headers["user-agent"] = USER_AGENT
@@ -200,16 +200,21 @@ class Deliveries:
         _remember(self._addresses, url, (address, now_s), entries_max=ADDRESSES_MAX)
         return address
 
-    def _key(self, due: DueDelivery) -> bytes:
-        """The signing key; raises `CannotOpen`. A changed secret is sealed anew, so it is found under new bytes."""
-        key = self._keys.get(due.sealed_secret)
+    def _keys_of(self, due: DueDelivery) -> tuple[bytes, ...]:
+        """The keys that sign, the newest first; raises `CannotOpen`."""
+        sealed = (due.sealed_secret, due.old_sealed_secret)
+        return tuple(self._key(one, endpoint_id=due.endpoint_id) for one in sealed if one is not None)
+
+    def _key(self, sealed: bytes, *, endpoint_id: int) -> bytes:
+        """A signing key; raises `CannotOpen`. A changed secret is sealed anew, so it is found under new bytes."""
+        key = self._keys.get(sealed)
         if key is None:
-            opened = self._box.open(due.sealed_secret, context=endpoint_context(due.endpoint_id))
+            opened = self._box.open(sealed, context=endpoint_context(endpoint_id))
             try:
                 key = parse_secret(opened.decode())
             except ValueError as error:
                 raise CannotOpen(str(error)) from error
-            _remember(self._keys, due.sealed_secret, key, entries_max=SECRETS_MAX)
+            _remember(self._keys, sealed, key, entries_max=SECRETS_MAX)
         return key
 
     def _retry_s(self, attempts: int) -> float:

@@ -1,4 +1,4 @@
-"""What the database needs in time: partitions ahead, counts of what is due, and forgeries forgotten."""
+"""What the database needs in time: partitions ahead, counts of what is due, and forgeries and old secrets forgotten."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -7,7 +7,7 @@ from typing import Final
 
 from budan.core.numbers import Lane
 from budan.flows.bill_days import OPEN_ROWS_MAX, bill_is_late
-from budan.store import bill_days, notices, partitions, reconcile, work
+from budan.store import bill_days, endpoints, notices, partitions, reconcile, work
 from budan.store.database import Database, RowsFailed
 from budan.store.reconcile import OpenAges
 from budan.store.work import DueCount
@@ -60,6 +60,11 @@ class Housekeeping:
                 transaction, older_than_days=REJECTED_KEPT_DAYS, rows_max=REJECTED_PRUNED_MAX
             )
         return pruned == REJECTED_PRUNED_MAX
+
+    async def forget_old_secrets(self) -> int:
+        """Forget webhook secrets that were replaced and sign no more; gives how many. Safe to repeat."""
+        async with self._database.transaction() as transaction:
+            return await endpoints.forget_old(transaction)
 
     async def count_default_rows(self) -> int:
         """Orders that found no partition of their own; above 0 partitions were late."""

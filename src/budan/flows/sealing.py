@@ -1,12 +1,14 @@
 """Seals every secret at rest anew, after the installation's own key was replaced."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from budan.flows.administering import account_context, endpoint_context
 from budan.store import accounts as stored
+from budan.store import endpoints as stored_endpoints
 from budan.store.database import Database
 from budan.store.directory import AccountRow
+from budan.store.endpoints import SealedEndpoint
 from budan.wire.secret_box import CannotOpen, SecretBox
 
 PAGE_ROWS: Final = 500
@@ -74,31 +76,38 @@ class Sealing:
 
     def _sealed(self, row: AccountRow) -> tuple[bytes, bytes | None]:
         context = account_context(row.account_id)
-        old = row.old_sealed_secrets
-        return self._anew(row.sealed_secrets, context), None if old is None else self._anew(old, context)
+        return self._anew(row.sealed_secrets, context), self._old_anew(row.old_sealed_secrets, context)
 
     async def _seal_endpoints(self) -> tuple[int, int]:
         """How many were sealed anew, and how many somebody changed at the same time."""
         done = lost = last_id = 0
         while True:
             async with self._database.transaction() as transaction:
-                page = await stored.list_sealed_endpoints(transaction, after_id=last_id, rows_max=PAGE_ROWS)
+                page = await stored_endpoints.list_sealed(transaction, after_id=last_id, rows_max=PAGE_ROWS)
                 if not page:
                     return done, lost
-                last_id = page[-1][0]
-                if sealed := [anew for endpoint in page if (anew := self._endpoint_anew(*endpoint)) is not None]:
-                    kept = await stored.seal_endpoints_again(transaction, sealed)
+                last_id = page[-1].endpoint_id
+                if sealed := [(was, now) for was in page if (now := self._endpoint_anew(was)) is not None]:
+                    kept = await stored_endpoints.seal_again(transaction, sealed)
                     done, lost = done + kept, lost + len(sealed) - kept
 
-    def _endpoint_anew(self, endpoint_id: int, sealed: bytes) -> tuple[int, bytes, bytes] | None:
-        """The endpoint with its secret before and now; None where it stays as it is."""
+    def _endpoint_anew(self, was: SealedEndpoint) -> SealedEndpoint | None:
+        """The endpoint with its secrets sealed anew; None where it stays as it is."""
+        context = endpoint_context(was.endpoint_id)
         try:
-            if self._box.is_current(sealed):
+            if all(self._box.is_current(sealed) for sealed in (was.sealed_secret, was.old_sealed_secret) if sealed):
                 return None
-            return endpoint_id, sealed, self._anew(sealed, endpoint_context(endpoint_id))
+            return replace(
+                was,
+                sealed_secret=self._anew(was.sealed_secret, context),
+                old_sealed_secret=self._old_anew(was.old_sealed_secret, context),
+            )
         except CannotOpen:
-            self._unreadable.append(f"webhook endpoint {endpoint_id}")
+            self._unreadable.append(f"webhook endpoint {was.endpoint_id}")
             return None
+
+    def _old_anew(self, sealed: bytes | None, context: str) -> bytes | None:
+        return None if sealed is None else self._anew(sealed, context)
 
     def _anew(self, sealed: bytes, context: str) -> bytes:
         return self._box.seal(self._box.open(sealed, context=context), context=context)

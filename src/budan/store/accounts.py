@@ -18,8 +18,6 @@ _ACCOUNT_SET_ENABLED = query("account_set_enabled")
 _ACCOUNT_ROTATE = query("account_rotate")
 _ACCOUNT_END_OVERLAP = query("account_end_overlap")
 _ACCOUNT_SEAL_AGAIN = query("account_seal_again")
-_ENDPOINT_LIST_SEALED = query("endpoint_list_sealed")
-_ENDPOINT_SEAL_AGAIN = query("endpoint_seal_again")
 _MERCHANT_ACCOUNT_ADD = query("merchant_account_add")
 _MERCHANT_ACCOUNT_REMOVE = query("merchant_account_remove")
 _MERCHANT_ACCOUNT_LIST = query("merchant_account_list")
@@ -85,18 +83,6 @@ async def seal_again(
         old_sealed_secrets,
     )
     return row is not None
-
-
-async def list_sealed_endpoints(transaction: Transaction, *, after_id: int, rows_max: int) -> list[tuple[int, bytes]]:
-    """The next endpoints' ids and sealed secrets, those out of use too."""
-    rows = await transaction.many(_ENDPOINT_LIST_SEALED, after_id, rows_max)
-    return [(row["id"], row["sealed_secret"]) for row in rows]
-
-
-async def seal_endpoints_again(transaction: Transaction, sealed: Sequence[tuple[int, bytes, bytes]]) -> int:
-    """Keep the same secrets of these endpoints (id, before, now) under another key; how many were not changed since."""
-    ids, before, now = (list(column) for column in zip(*sealed, strict=True))
-    return len(await transaction.many(_ENDPOINT_SEAL_AGAIN, ids, before, now))
 
 
 async def end_overlap(transaction: Transaction, account_id: AccountId) -> bool:

@@ -66,7 +66,7 @@ DeliveryKey = tuple[Lane, OrderId, int, int]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DueDelivery:
-    """A webhook to deliver."""
+    """A webhook to deliver; `old_sealed_secret` signs it too while a rotation's overlap lasts."""
 
     lane: Lane
     order_id: OrderId
@@ -79,6 +79,7 @@ class DueDelivery:
     created_at: datetime
     url: str
     sealed_secret: bytes
+    old_sealed_secret: bytes | None
     merchant_id: MerchantId
 
     @property

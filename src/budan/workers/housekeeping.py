@@ -1,4 +1,4 @@
-"""What no order waits for: partitions ahead of time, the metrics of what is due, and forgeries forgotten."""
+"""What no order waits for: partitions ahead of time, the metrics of what is due, and forgeries and old secrets forgotten."""
 
 import asyncio
 from typing import Final
@@ -39,7 +39,7 @@ class HousekeepingTurns:
             await stopped_within(COUNT_EVERY_S, stop)
 
     async def turn(self) -> None:
-        """Count what is due; each hour see to the partitions, and forget old forgeries. None waits for another's luck."""
+        """Count what is due; each hour see to the partitions, and forget old forgeries and secrets. None waits for another's luck."""
         await attempt(self._see_to_partitions, self._failures["partitions"])
         await attempt(self._count, self._failures["housekeeping"])
         await attempt(self._forget_forgeries, self._failures["forgeries"])
@@ -85,4 +85,5 @@ class HousekeepingTurns:
         # One batch a turn, so that a month of forgeries holds nobody up.
         is_time = 0 in self._lanes.held() and self._clock.monotonic_s() >= self._prune_at_s
         if is_time and not await self._housekeeping.prune_rejected():
+            await self._housekeeping.forget_old_secrets()
             self._prune_at_s = self._clock.monotonic_s() + PRUNE_EVERY_S

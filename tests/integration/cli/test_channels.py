@@ -8,7 +8,7 @@ import asyncpg
 import pytest
 
 from budan.cli.secret_keys import load_keys
-from budan.cli.wiring import build_account_desk, inspect_account
+from budan.cli.wiring import build_account_desk, build_webhook_secrets, inspect_account
 from budan.core.errors import Refused
 from budan.core.numbers import AccountId
 from budan.flows.account_desk import AccountDesk, KeyVerdict
@@ -165,10 +165,11 @@ async def test_the_installations_key_is_replaced_and_everything_sealed_anew(
     await added(desk)
     new_platform = {"platform_keys": json.dumps({"PUB_KEY_ID_NEW": public_text(another_key())})}
     await desk.rotate(account_id, settings={}, account_secrets=new_platform, overlap_s=3_600)
-    await stage.add_merchant(webhook_url="http://127.0.0.1:9/hooks")
+    merchant = await stage.add_merchant(webhook_url="http://127.0.0.1:9/hooks")
+    changed = await build_webhook_secrets(stage.opened).rotate(
+        merchant.merchant_id, endpoint_id=None, overlap_s=3_600, by="Ann", reason="its key got out"
+    )
     before = await desk.open_account(account_id)
-    secret = "SELECT sealed_secret FROM webhook_endpoint"
-    opened = stage.opened.keys.box.open(await rows.fetchval(secret), context="webhook_endpoint:1")
 
     (stage.settings.folder / "secrets.toml").write_text(_with_new_key(stage), "utf-8")
     both = load_keys(stage.settings).box
@@ -188,7 +189,12 @@ async def test_the_installations_key_is_replaced_and_everything_sealed_anew(
     assert json.loads(only_new.open(row["sealed_secrets"], context=context)) == before.secrets
     assert before.old_keys is not None
     assert json.loads(only_new.open(row["old_sealed_secrets"], context=context)) == before.old_keys.secrets
-    assert only_new.open(await rows.fetchval(secret), context="webhook_endpoint:1") == opened
+    (endpoint,) = await rows.fetch("SELECT id, sealed_secret, old_sealed_secret FROM webhook_endpoint")
+    context = f"webhook_endpoint:{endpoint['id']}"
+    opened = [
+        only_new.open(endpoint[name], context=context).decode() for name in ("sealed_secret", "old_sealed_secret")
+    ]
+    assert opened == [changed.webhook_secret, merchant.webhook_secret]
     # Who still has the old key alone cannot read it, and a repeat by the new one finds nothing to do.
     assert [standing.wrong_field for standing in await desk.list_standings()] == ["secrets"] * 3
     again = await Sealing(database=stage.database, box=only_new).seal_again()

@@ -1,4 +1,8 @@
-"""How a merchant's orders end, as an operator sets it."""
+"""How a merchant's orders end, as an operator sets it, and its webhook secret."""
+
+from datetime import UTC, datetime, timedelta
+
+import asyncpg
 
 from integration.cli.commands import Typist
 from stage import Stage
@@ -30,3 +34,45 @@ async def test_a_merchant_is_added_with_its_own_times_and_nonsense_is_refused(st
     assert (kept.expires_in_s, kept.expires_in_with_payer_s, kept.late_payment) == (900, 3600, "complete")
     unknown = await typist.type("merchant", "set", "999", "--expires-in", "300")
     assert (unknown.code, "merchant_unknown" in unknown.err) == (2, True)
+
+
+async def test_a_webhook_secret_is_rotated_by_name_and_shown_this_once(
+    stage: Stage, typist: Typist, rows: "asyncpg.Connection[asyncpg.Record]"
+) -> None:
+    """A secret that got out is replaced while webhooks go on, and later it can be told who did it and why."""
+    merchant = await stage.add_merchant(webhook_url="http://127.0.0.1:9/hooks")
+    words = ["merchant", "rotate", str(merchant.merchant_id), "--by", "Ann", "--reason", "a laptop was stolen"]
+    changed = await typist.json(*words)
+    until = datetime.fromisoformat(changed["old_until"])
+    assert timedelta(hours=23) < until - datetime.now(UTC) <= timedelta(hours=24)
+    assert changed["webhook_endpoint_id"] == merchant.endpoint_id
+    assert changed["webhook_secret"].startswith("whsec_")
+    assert changed["webhook_secret"] != merchant.webhook_secret
+    again = await typist.type(*words)
+    assert (again.code, "rotation_running" in again.err) == (2, True)
+    assert (await typist.json(*words, "--end-overlap"))["ended"]
+    assert not (await typist.json(*words, "--end-overlap"))["ended"]
+    at_once = await typist.json(*words, "--overlap-s", "0")
+    assert at_once["old_until"] is None
+    acts = await rows.fetch("SELECT ordinal, kind, acted_by, reason, old_until FROM endpoint_act ORDER BY ordinal")
+    why = ("Ann", "a laptop was stolen")
+    assert [tuple(row) for row in acts] == [
+        (1, "rotate", *why, until),
+        (2, "end_overlap", *why, None),
+        (3, "rotate", *why, None),
+    ]
+    kept = await rows.fetchval(
+        "SELECT string_agg(e::text, ' ') || string_agg(a::text, ' ') FROM webhook_endpoint AS e, endpoint_act AS a"
+    )
+    assert at_once["webhook_secret"] not in kept
+
+
+async def test_a_secret_that_is_not_there_is_not_rotated(stage: Stage, typist: Typist) -> None:
+    merchant = await stage.add_merchant()
+    for words, code in (
+        ([str(merchant.merchant_id)], "endpoint_unknown"),
+        (["999"], "merchant_unknown"),
+        ([str(merchant.merchant_id), "--overlap-s", "9999999"], "overlap_out_of_range"),
+    ):
+        refused = await typist.type("merchant", "rotate", *words, "--by", "Ann", "--reason", "lost")
+        assert (refused.code, code in refused.err) == (2, True)

@@ -2,9 +2,12 @@ import asyncio
 
 import asyncpg
 import pytest
+from standardwebhooks.webhooks import WebhookVerificationError
 
+from budan.cli.wiring import build_webhook_secrets
 from budan.core.numbers import Environment
 from budan.flows.delivering import render_event_id
+from budan.flows.keeping import Housekeeping
 from budan.wire.secret_box import SecretBox, new_key
 from integration.workers.receivers import Received, answering, receiving, take
 from integration.workers.watching import when
@@ -134,6 +137,39 @@ async def test_a_secret_of_another_key_keeps_the_delivery_due(stage: Stage, rows
     assert receiver.received == []
     assert "secret" in await rows.fetchval("SELECT error FROM delivery")
     assert await rows.fetchval("SELECT count(*) FROM webhook_due") == 1
+
+
+async def test_a_webhook_is_signed_with_both_secrets_until_the_overlap_of_a_rotation_ends(
+    stage: Stage, rows: Rows
+) -> None:
+    """The merchant changes its secret when it can: neither the old nor the new one may miss an event meanwhile."""
+    secrets = build_webhook_secrets(stage.opened)
+    async with (
+        receiving(answering(500)) as receiver,
+        delivering(stage, allowed=[receiver.authority], ladder=(0.0,)) as deliveries,
+    ):
+        merchant = await stage.add_merchant(webhook_url=receiver.url())
+        await stage.add_paid_order(merchant)
+        lanes = keeper(stage)
+        await lanes.renew()
+        held = lanes.held()
+
+        async def deliver() -> Received:
+            (due,) = await deliveries.list_due(lanes=list(held), endpoints_left_out=[], rows_max=10)
+            await deliveries.deliver(due, fence=held[due.lane])
+            return receiver.received[-1]
+
+        how = {"endpoint_id": None, "overlap_s": 3_600, "by": "Ann", "reason": "a laptop was stolen"}
+        changed = await secrets.rotate(merchant.merchant_id, **how)
+        during = await deliver()
+        assert during.verify(merchant.webhook_secret or "") == during.verify(changed.webhook_secret)
+        await rows.execute("UPDATE webhook_endpoint SET old_until = now()")
+        after = await deliver()
+    assert after.verify(changed.webhook_secret)
+    with pytest.raises(WebhookVerificationError):
+        after.verify(merchant.webhook_secret or "")
+    housekeeping = Housekeeping(database=stage.database)
+    assert [await housekeeping.forget_old_secrets() for _ in range(2)] == [1, 0]
 
 
 async def test_an_outcome_of_a_lost_lane_is_not_written(stage: Stage, rows: Rows) -> None:

@@ -54,24 +54,6 @@ SET sealed_secrets = $4, old_sealed_secrets = $5
 WHERE id = $1 AND sealed_secrets = $2 AND old_sealed_secrets IS NOT DISTINCT FROM $3
 RETURNING id;
 
--- name: endpoint_list_sealed :many
--- The next page of all endpoints' sealed secrets, those out of use too. By the primary key.
-SELECT
-    id,
-    sealed_secret
-FROM webhook_endpoint
-WHERE id > $1
-ORDER BY id
-LIMIT $2;
-
--- name: endpoint_seal_again :many
--- A page of the same secrets under another key, but for those that somebody has changed since. By the primary key.
-UPDATE webhook_endpoint AS e
-SET sealed_secret = n.sealed
-FROM unnest($1::integer[], $2::bytea[], $3::bytea[]) AS n (id, was, sealed)
-WHERE e.id = n.id AND e.sealed_secret = n.was
-RETURNING e.id;
-
 -- name: account_end_overlap :maybe
 -- What was signed with the old keys counts no more. By the primary key.
 UPDATE channel_account

@@ -124,6 +124,7 @@ SELECT
     w.created_at,
     e.url,
     e.sealed_secret,
+    CASE WHEN e.old_until > statement_timestamp() THEN e.old_sealed_secret END AS old_sealed_secret,
     e.merchant_id
 FROM webhook_due AS d
 INNER JOIN webhook AS w

@@ -83,6 +83,7 @@ def _webhook(meaning: str, kind: type[msgspec.Struct]) -> Schema:
     """An event as the merchant takes it: any 2xx means that it is taken, anything else that it comes again."""
     headers = ("webhook-id", "webhook-timestamp", "webhook-signature")
     signed = [{"name": name, "in": "header", "required": True, "schema": {"type": "string"}} for name in headers]
+    signed[-1]["description"] = "By spaces, one for each secret in force; one that fits is enough."
     told = {
         "summary": meaning,
         "parameters": signed,
