@@ -37,7 +37,7 @@ Connection = asyncpg.Connection
 # The values that the store makes straight from a row.
 MADE_FROM_ROWS: dict[str, type] = {
     "query_list_due": work.DueQuestion,
-    "webhook_list_due": work.DueDelivery,
+    "webhook_list_due": work.DueWebhook,
     "look_list_due": closing.DueOrder,
     "close_list_due": closing.DueClose,
     "evidence_list_due": work.DueEvidence,

@@ -97,12 +97,17 @@ class Deliveries:
     ) -> list[DueDelivery]:
         """Deliveries due in held lanes, oldest first; of one order and endpoint the oldest event only."""
         async with self._database.statement() as transaction:
-            return await stored.list_due_deliveries(
+            due = await stored.list_due_webhooks(
                 transaction,
                 lanes=lanes,
                 endpoints_left_out=endpoints_left_out,
                 rows_max=rows_max,
             )
+        if not due:
+            return []
+        # A statement of its own, and no common transaction: what an event says never changes.
+        async with self._database.statement() as transaction:
+            return await stored.list_deliveries(transaction, due)
 
     async def deliver(self, due: DueDelivery, *, fence: int) -> bool:
         """Send one webhook and write what came of it; True when the merchant took it.

@@ -111,7 +111,8 @@ FROM (
 
 -- name: webhook_list_due :many
 -- Deliveries due in the held lanes, less the endpoints that are at their bound or behind an open breaker; of one order
--- and endpoint only the oldest event, so that events go in order. Leans on webhook_due_due_at.
+-- and endpoint only the oldest event, so that events go in order. What they say is read by webhook_list_events: a join
+-- without bounds would open every partition there ever was, each time somebody looks. Leans on webhook_due_due_at.
 SELECT
     d.lane,
     d.order_id,
@@ -119,16 +120,11 @@ SELECT
     d.endpoint_id,
     d.attempts,
     d.due_at,
-    w.event,
-    w.body,
-    w.created_at,
     e.url,
     e.sealed_secret,
     CASE WHEN e.old_until > statement_timestamp() THEN e.old_sealed_secret END AS old_sealed_secret,
     e.merchant_id
 FROM webhook_due AS d
-INNER JOIN webhook AS w
-    ON d.lane = w.lane AND d.order_id = w.order_id AND d.version = w.version AND d.endpoint_id = w.endpoint_id
 INNER JOIN webhook_endpoint AS e ON d.endpoint_id = e.id
 WHERE
     d.lane + 0 = any($1::smallint[])
@@ -145,6 +141,23 @@ WHERE
     )
 ORDER BY d.due_at
 LIMIT $3;
+
+-- name: webhook_list_events :many
+-- What some webhooks say. $5 and $6 are the lowest and the highest order id of them: partitions that hold none are left
+-- out. By the primary key.
+SELECT
+    w.lane,
+    w.order_id,
+    w.version,
+    w.endpoint_id,
+    w.event,
+    w.body,
+    w.created_at
+FROM
+    unnest($1::smallint[], $2::bigint[], $3::integer[], $4::integer[]) AS d (lane, order_id, version, endpoint_id)
+INNER JOIN webhook AS w
+    ON d.lane = w.lane AND d.order_id = w.order_id AND d.version = w.version AND d.endpoint_id = w.endpoint_id
+WHERE w.order_id BETWEEN $5 AND $6 OR w.order_id = $5;
 
 -- name: webhook_write :many
 -- What a batch of deliveries brought, written only where the lane's fence is still ours; the rows that were come back.
