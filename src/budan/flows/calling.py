@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from secrets import token_hex
 
 import msgspec
 
@@ -12,6 +11,7 @@ from budan.flows.door import Door, DoorItem
 from budan.flows.door_plan import Planned
 from budan.flows.healths import AccountHealths
 from budan.flows.intents import decode_intent
+from budan.flows.nonces import Nonces
 from budan.flows.stamp import stamp, stamp_reverse
 from budan.ports.channel import (
     Call,
@@ -69,6 +69,7 @@ class ChannelCalls:
         self._accounts = accounts
         self._door = door
         self._clock = clock
+        self._nonces = Nonces()
 
     async def place(self, sending: Sending) -> tuple[Planned, PayResult, PayAction | None]:
         """Place a committed C2B trade and record the answer. Safe to repeat with the same intent."""
@@ -168,12 +169,12 @@ class ChannelCalls:
         return await self._door.record(DoorItem(evidence=evidence, action=action, asked_attempts=attempts))
 
     def _call_of_question(self) -> Call:
-        return Call(now=self._clock.now(), nonce=token_hex(16), deadline_s=CALL_TIMEOUT_S)
+        return Call(now=self._clock.now(), nonce=self._nonces.take(), deadline_s=CALL_TIMEOUT_S)
 
     def _call(self, sending: Sending) -> Call:
         return Call(
             now=self._clock.now(),
-            nonce=token_hex(16),
+            nonce=self._nonces.take(),
             deadline_s=CALL_TIMEOUT_S,
             send_before_s=sending.read_at_s + sending.window.total_seconds(),
         )

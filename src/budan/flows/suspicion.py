@@ -3,6 +3,7 @@
 import asyncio
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
@@ -34,6 +35,10 @@ UNSENT_REST_S: Final = 0.25
 SILENT_S_MAX: Final = 60.0
 # Of what a busy channel takes: younger orders need the rest.
 RATE_SHARE: Final = 0.5
+# What changes something waits this long for more: the door's batch and the webhooks cost nearly the same for one as for
+# ten, and a sweep that meets one payment in two hundred answers would pay for each of them. Enough are not kept waiting.
+TOLD_TOGETHER_S: Final = 0.5
+TOLD_TOGETHER_ENOUGH: Final = 50
 # Whose order it is, by which account and of how much, matters where money came, and only there.
 _ANY_ACCOUNT: Final = AccountId(1)
 _ANY_MERCHANT: Final = MerchantId(1)
@@ -75,6 +80,13 @@ class _Account:
     is_left_alone: bool = False
 
 
+class _News(NamedTuple):
+    """An answer that the door must judge, and the page that is not settled before it has."""
+
+    evidence: Evidence
+    page: _Page
+
+
 class Suspicion:
     """Asks about rows as they are added. Use as an async context manager: leaving waits for the last answer.
 
@@ -91,6 +103,9 @@ class Suspicion:
         self._pages: deque[_Page] = deque()
         self._rows_ahead = 0
         self._room = asyncio.Event()
+        self._askers = 0
+        self._news: list[_News] = []
+        self._tell_now = asyncio.Event()
         self._tasks = asyncio.TaskGroup()
 
     async def __aenter__(self) -> Self:
@@ -121,6 +136,7 @@ class Suspicion:
             account.rows.append((row, ref, page))
             if account.askers < ASKED_AT_ONCE_MAX:
                 account.askers += 1
+                self._askers += 1
                 self._tasks.create_task(self._ask_while_any(account))
         self._follow()
 
@@ -128,14 +144,26 @@ class Suspicion:
         try:
             while account.rows:
                 row, ref, page = account.rows.popleft()
-                word = await self._settle(account, row, ref)
-                self._progress[word] += 1
-                page.left -= 1
-                self._rows_ahead -= 1
-                if page.left == 0:
-                    self._follow()
+                result = await self._ask(account, row, ref)
+                if result is None:
+                    self._settle("unasked", page)
+                elif says_nothing_new(row, result):
+                    self._settle("unchanged", page)
+                else:
+                    self._add_news(row, result, page)
         finally:
             account.askers -= 1
+            self._askers -= 1
+            if self._askers == 0:
+                # Nothing more comes until there are more rows.
+                self._tell_now.set()
+
+    def _settle(self, word: str, page: _Page) -> None:
+        self._progress[word] += 1
+        page.left -= 1
+        self._rows_ahead -= 1
+        if page.left == 0:
+            self._follow()
 
     def _follow(self) -> None:
         """Moves the run's cursor behind the pages that are settled, in their order."""
@@ -145,8 +173,8 @@ class Suspicion:
         self._running.stand(cursor=cursor, progress=self._progress)
         self._room.set()
 
-    async def _settle(self, account: _Account, row: SuspectRow, ref: TradeRef) -> str:
-        """One row to its end; the word under which it is counted."""
+    async def _ask(self, account: _Account, row: SuspectRow, ref: TradeRef) -> PayResult | None:
+        """What the channel says of one row; None where its account is left alone."""
         while not account.is_left_alone:
             rate_per_s = self._steps.healths.rate_per_s(row.account_id)
             if rate_per_s is not None:
@@ -156,10 +184,10 @@ class Suspicion:
             # A channel that has too much to do has said nothing of the trade, and is asked again.
             if result.sent and not result.busy:
                 self._hear(account, answered=result.outcome is not Outcome.UNKNOWN)
-                return await self._tell(row, result)
+                return result
             self._hear(account, answered=False)
             await asyncio.sleep(UNSENT_REST_S)
-        return "unasked"
+        return None
 
     async def _keep_pace(self, account: _Account, rate_per_s: float) -> None:
         """Waits for the account's turn where its channel wants fewer questions."""
@@ -177,25 +205,32 @@ class Suspicion:
             account.silent_since_s = now_s
         account.is_left_alone = account.is_left_alone or now_s - account.silent_since_s >= self._steps.silent_s_max
 
-    async def _tell(self, row: SuspectRow, result: PayResult) -> str:
-        """Takes the answer to the door unless it says what is known.
-
-        "Not paid yet" of a trade that is open anyhow, or "ended" of one that has, would cost a locked row and change none:
-        the decision is tried on what was read first. If the trade has moved since, such an answer is a question not
-        asked, and no more.
-        """
-        if says_nothing_new(row, result):
-            return "unchanged"
-        steps = self._steps
+    def _add_news(self, row: SuspectRow, result: PayResult, page: _Page) -> None:
+        """Takes an answer for the door; whoever asked goes on, and the page waits."""
         evidence = stamp(
             result,
             account_id=row.account_id,
             source=Source.QUERY,
-            learned_at=steps.clock.now(),
+            learned_at=self._steps.clock.now(),
             asked_at=row.now,
         )
-        planned = await steps.door.record(DoorItem(evidence=evidence))
-        return _word(planned, evidence)
+        if not self._news:
+            self._tell_now.clear()
+            self._tasks.create_task(self._tell())
+        self._news.append(_News(evidence, page))
+        if len(self._news) >= TOLD_TOGETHER_ENOUGH:
+            self._tell_now.set()
+
+    async def _tell(self) -> None:
+        """Takes to the door what has come since the first of it."""
+        # Nobody asks a second time what is waited for here.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(TOLD_TOGETHER_S):
+                await self._tell_now.wait()
+        news, self._news = self._news, []
+        told = await asyncio.gather(*(self._steps.door.record(DoorItem(evidence=one.evidence)) for one in news))
+        for planned, (evidence, page) in zip(told, news, strict=True):
+            self._settle(_word(planned, evidence), page)
 
     def _ref(self, row: SuspectRow) -> TradeRef:
         method = Method(row.method)
@@ -221,7 +256,12 @@ def _word(planned: Planned, evidence: Evidence) -> str:
 
 
 def says_nothing_new(row: SuspectRow, result: PayResult) -> bool:
-    """Whether the door, had it the trade as it was read, would do nothing with the answer. A payment is its to judge."""
+    """Whether the door, had it the trade as it was read, would do nothing with the answer. A payment is its to judge.
+
+    "Not paid yet" of a trade that is open anyhow, or "ended" of one that has, would cost a locked row and change none:
+    the decision is tried on what was read first. If the trade has moved since, such an answer is a question not asked,
+    and no more.
+    """
     if result.outcome is Outcome.PAID:
         return False
     facts = _Facts(row.order_state, row.state, row.method, row.paid_seen, row.not_found_count)
