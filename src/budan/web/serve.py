@@ -146,6 +146,9 @@ class _Server(uvicorn.Server):
 class BoundedHttp(HttpToolsProtocol):
     """uvicorn's protocol with bounds that it leaves open: for a request's head and trailers, what waits, and slow readers.
 
+    A request that cannot be read is answered in its turn or not at all: 400 in the place of an earlier one's answer would
+    say that something was not done which may be.
+
     Trailers are counted and dropped: as uvicorn has them they would take the place of headers, past a proxy that judged
     only those.
     """
@@ -154,6 +157,9 @@ class BoundedHttp(HttpToolsProtocol):
     _write_timer: TimerHandle | None = None
     _head_bytes = 0
     _is_in_head = False
+    _is_in_body = False
+    # Something could not be read behind requests without an answer: they have theirs, then the line ends.
+    _is_over = False
     # What came since the parser last told of anything: a header without an end is known to it alone.
     _untold_bytes = 0
 
@@ -170,10 +176,32 @@ class BoundedHttp(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:  # their name
         """Bytes of one request, or of several."""
+        if self._is_over:
+            return
         self._untold_bytes += len(data)
         super().data_received(data)
-        if self._untold_bytes > HEAD_BYTES_MAX:
+        if self._untold_bytes > HEAD_BYTES_MAX and not self._is_over:
             self.transport.abort()
+
+    def send_400_response(self, msg: str) -> None:
+        """What came could not be read; no byte after it can be."""
+        if self._is_in_body and self.pipeline:
+            # Its other half waits behind the earlier ones, and is given to nobody.
+            self.pipeline.popleft()
+            self._is_over = True
+        elif self._is_in_body and self.cycle.response_started:
+            self.transport.close()
+        elif self._is_in_body or not self.cycle or self.cycle.response_complete:
+            super().send_400_response(msg)
+        else:
+            self._is_over = True
+        self._unwatch_head()
+
+    def on_response_complete(self) -> None:
+        """An answer is written."""
+        if self._is_over and not self.pipeline:
+            self.transport.close()
+        super().on_response_complete()
 
     def pause_writing(self) -> None:
         """The other side takes less than we write."""
@@ -212,6 +240,7 @@ class BoundedHttp(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """The request is whole."""
         self._untold_bytes = 0
+        self._is_in_body = False
         super().on_message_complete()
 
     def on_headers_complete(self) -> None:
@@ -223,6 +252,7 @@ class BoundedHttp(HttpToolsProtocol):
             self.transport.abort()
             raise ValueError("too many requests wait on one line")
         super().on_headers_complete()
+        self._is_in_body = True
 
     def _count_head(self, size: int) -> None:
         self._untold_bytes = 0

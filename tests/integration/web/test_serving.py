@@ -189,6 +189,28 @@ async def test_a_line_on_which_too_many_requests_wait_is_ended_without_a_false_a
             assert await asyncio.wait_for(reader.read(), WAIT_S) == b""
 
 
+@pytest.mark.parametrize(
+    "unreadable",
+    [
+        b"\x00\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: h\r\nX: " + b"x" * HEAD_BYTES_MAX + b"\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\nno length\r\n",
+    ],
+)
+async def test_what_cannot_be_read_takes_no_earlier_answers_place(unreadable: bytes) -> None:
+    """A shop that reads 400 believes that its charge was refused, and its customer pays twice."""
+    app = SlowApp()
+    good = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"
+    async with _served(app) as (port, _):
+        async with _asked(port, good * 2 + unreadable) as reader:
+            await app.arrived.wait()
+            app.go.set()
+            answers = await asyncio.wait_for(reader.read(), WAIT_S)
+            assert (answers.count(b"HTTP/1.1 200"), answers.count(b"HTTP/1.1 ")) == (2, 2)
+        async with _asked(port, unreadable) as reader:
+            assert (await asyncio.wait_for(reader.read(), WAIT_S)).startswith(b"HTTP/1.1 400")
+
+
 async def test_whoever_does_not_take_an_answer_loses_the_line(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two thousand who never read would hold every open request there may be."""
     monkeypatch.setattr(serving, "WRITE_STALL_S_MAX", 0.1)
