@@ -127,7 +127,7 @@ def orders_close(*, order_no: str, settings: Settings, as_json: bool) -> None:
             OrderClosing(database=opened.database, environment=settings.environment) as closing,
         ):
             number = parse_order_no(order_no, environment=settings.environment)
-            return await closing.close((number.lane, number.order_id))
+            return await closing.close(number)
 
     state = run_async(close())
     if as_json:

@@ -8,7 +8,7 @@ from typing import Self
 
 from budan.core.closing import FINAL_STATES, Circumstances, Ending, begin_close, begin_reverse, look
 from budan.core.errors import Refused, StaleState, StoreUnavailable
-from budan.core.numbers import Environment, Lane
+from budan.core.numbers import Environment, Lane, MerchantId, Number
 from budan.core.order import OrderState
 from budan.core.pace import CLOSE_LADDER_S, LOOK_LADDER_S, delay_after
 from budan.flows.coalesce import Coalescer
@@ -40,7 +40,16 @@ class _Visit:
 
     key: Key
     turn: Turn | None = None
-    by_merchant: bool = False
+    closes_of: MerchantId | None = None
+
+    @property
+    def by_merchant(self) -> bool:
+        """Whether the merchant closes it, or an operator for it."""
+        return self.closes_of is not None
+
+    def names(self, locked: LockedOrder | None) -> bool:
+        """Whether this is the order that was meant: a number from outside may name another merchant's id."""
+        return locked is not None and self.closes_of in {None, locked.order.merchant_id}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,12 +99,13 @@ class OrderClosing:
         """Write what a try to end a trade came to; its order ends with it where nothing else is open. Safe to repeat."""
         return await self._visit(_Visit(key=key, turn=turn))
 
-    async def close(self, key: Key) -> OrderState:
+    async def close(self, number: Number) -> OrderState:
         """The merchant's close: `closing`, or `closed` where nobody can pay any more. Safe to repeat.
 
-        Raises `Refused` as `begin_close` does; an order that is closed already is no refusal.
+        Raises `Refused` with `order_not_found` where the order is not of the number's merchant, then as `begin_close`
+        does; an order that is closed already is no refusal.
         """
-        return await self._visit(_Visit(key=key, by_merchant=True))
+        return await self._visit(_Visit(key=(number.lane, number.order_id), closes_of=number.merchant_id))
 
     async def begin_reverse(self, key: Key, attempt: int, *, reverse_at: datetime) -> None:
         """Commit the intent to reverse a charge, with its work due at `reverse_at`; safe to repeat.
@@ -126,7 +136,7 @@ class OrderClosing:
             marks = await stored.list_marks(transaction, keys)
             writes, answers = ClosingWrites(), list[OrderState | Refused]()
             for visit in visits:
-                if visit.key not in locked:
+                if not visit.names(locked.get(visit.key)):
                     answers.append(Refused("order_not_found", param="order_no"))
                     continue
                 subject = _Subject(locked=locked[visit.key], trades=trades.get(visit.key, []), marks=marks[visit.key])

@@ -27,6 +27,7 @@ from budan.flows.calling import ChannelCalls
 from budan.flows.cashback_plan import find_paid, plan_settled, read_cashbacks
 from budan.flows.door import Door, DoorItem
 from budan.flows.events import hold_webhook
+from budan.flows.locking import lock_named
 from budan.flows.timelines import parse_order_no
 from budan.store import acts as stored
 from budan.store import door as gate
@@ -109,7 +110,7 @@ class Holds:
         by, reason = check_name(by), check_reason(reason)
         number = parse_order_no(order_no, environment=self._environment)
         async with self._database.transaction() as transaction:
-            locked = await _lock(transaction, number)
+            locked = await lock_named(transaction, number)
             if locked.order.hold_reason is not None:
                 raise Refused("order_already_held", param="order_no", detail=locked.order.hold_reason)
             held = await stored.hold_order_if(
@@ -261,15 +262,8 @@ def _key(number: Number) -> Key:
     return number.lane, number.order_id
 
 
-async def _lock(transaction: Transaction, number: Number) -> LockedOrder:
-    locked = (await gate.lock_orders(transaction, [_key(number)])).get(_key(number))
-    if locked is None or locked.order.merchant_id != number.merchant_id:
-        raise Refused("order_not_found", param="order_no")
-    return locked
-
-
 async def _lock_held(transaction: Transaction, number: Number) -> LockedOrder:
-    locked = await _lock(transaction, number)
+    locked = await lock_named(transaction, number)
     if locked.order.hold_reason is None:
         raise Refused("order_not_held", param="order_no")
     return locked

@@ -4,16 +4,17 @@ import re
 
 from budan.core.cashback import CashbackCause
 from budan.core.errors import Refused, StaleState, StoreUnavailable
-from budan.core.numbers import Environment, OrderId, trade_number
+from budan.core.numbers import Environment, Number, OrderId, trade_number
 from budan.core.order import OrderState
 from budan.flows.cashback_plan import find_paid, plan_settled, read_cashbacks
+from budan.flows.locking import lock_named
 from budan.flows.reading import PAGE_ROWS_MAX, Reading, own_number
 from budan.flows.views import Caller, MovementView, OrderView, PayerPage, PayerSum
 from budan.store import cashbacks as stored
 from budan.store import door as gate
 from budan.store.cashbacks import MovementRow, PayerKey
 from budan.store.database import Database, RowsFailed, Transaction
-from budan.store.door import DoorWrites, Key, OrderChange
+from budan.store.door import DoorWrites, OrderChange
 
 _PAYER_ID = re.compile(r"[!-~]{1,128}")
 _CURSOR = re.compile(r"([0-9A-Z]{1,40})_([0-9]{1,4})")
@@ -39,7 +40,7 @@ class Payers:
         number = own_number(caller, order_no, environment=self._environment)
         try:
             async with self._database.transaction() as transaction:
-                await _bind(transaction, (number.lane, number.order_id), payer_id)
+                await _bind(transaction, number, payer_id)
         except RowsFailed as failed:
             raise StoreUnavailable(str(failed)) from failed
         return await self._reading.get_order(caller, order_no)
@@ -95,10 +96,9 @@ class Payers:
         return number.order_id, int(parts[2])
 
 
-async def _bind(transaction: Transaction, key: Key, payer_id: str) -> None:
-    locked = (await gate.lock_orders(transaction, [key])).get(key)
-    if locked is None:
-        raise Refused("order_not_found", param="order_no")
+async def _bind(transaction: Transaction, number: Number, payer_id: str) -> None:
+    locked = await lock_named(transaction, number)
+    key = (locked.lane, locked.order_id)
     if locked.order.state is not OrderState.PAID:
         raise Refused("order_not_paid", param="order_no", detail=f"the order is {locked.order.state.value}")
     trades = (await gate.list_trades(transaction, [key]))[key]

@@ -21,6 +21,7 @@ from budan.flows.directory import Directory
 from budan.flows.door_plan import Planned
 from budan.flows.intake import OrderIntake, Replayed, Taken, check_wish
 from budan.flows.intents import IntentMaker, OrderFacts, TradePlan
+from budan.flows.locking import lock_named
 from budan.flows.reading import Reading, decode_action, own_number, view_new_order
 from budan.flows.views import (
     Caller,
@@ -206,9 +207,7 @@ class Payments:
         key = (number.lane, number.order_id)
         try:
             async with self._database.transaction() as transaction:
-                locked = (await gate.lock_orders(transaction, [key])).get(key)
-                if locked is None:
-                    raise Refused("order_not_found", param="order_no")
+                locked = await lock_named(transaction, number)
                 siblings = (await gate.list_trades(transaction, [key])).get(key, [])
                 _refuse_new_trade(locked, siblings, charges=plan.chosen.method is Method.CODE)
                 attempt = await stored.open_trade(
@@ -303,7 +302,7 @@ class Payments:
         key = (number.lane, number.order_id)
         try:
             async with self._database.transaction() as transaction:
-                locked = (await gate.lock_orders(transaction, [key]))[key]
+                locked = await lock_named(transaction, number)
                 siblings = (await gate.list_trades(transaction, [key])).get(key, [])
                 if not locked.order.told_unpaid and not any(sibling.trade.is_open for sibling in siblings):
                     await stored.tell_unpaid(

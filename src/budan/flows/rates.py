@@ -14,6 +14,7 @@ from budan.core.numbers import Environment, MerchantId
 from budan.core.order import OrderState
 from budan.flows.acts import check_name, check_reason
 from budan.flows.choosing import CHANNELS
+from budan.flows.locking import lock_named
 from budan.flows.timelines import parse_order_no
 from budan.ports.channel import Method
 from budan.store import acts, directory
@@ -118,9 +119,7 @@ class Rates:
         number = parse_order_no(order_no, environment=self._environment)
         key = (number.lane, number.order_id)
         async with self._database.transaction() as transaction:
-            locked = (await gate.lock_orders(transaction, [key])).get(key)
-            if locked is None or locked.order.merchant_id != number.merchant_id:
-                raise Refused("order_not_found", param="order_no")
+            locked = await lock_named(transaction, number)
             if locked.order.state is not OrderState.PAID:
                 raise Refused("order_not_paid", param="order_no", detail=f"the order is {locked.order.state.value}")
             trades = (await gate.list_trades(transaction, [key]))[key]

@@ -27,6 +27,7 @@ from budan.flows.cashback_plan import plan_settled, read_cashbacks
 from budan.flows.door_plan import REFUNDS_MAX
 from budan.flows.intake import check_idempotency_key
 from budan.flows.intents import IntentMaker
+from budan.flows.locking import lock_named
 from budan.flows.reading import Reading, own_number, view_refund
 from budan.flows.refund_door import RefundDoor, RefundItem
 from budan.flows.refund_plan import RefundPlanned
@@ -247,9 +248,7 @@ class Refunding:
     ) -> int:
         """The ordinal of the refund that this request made, or that its key made before."""
         key = (number.lane, number.order_id)
-        locked = (await gate.lock_orders(transaction, [key])).get(key)
-        if locked is None:
-            raise Refused("order_not_found", param="order_no")
+        locked = await lock_named(transaction, number)
         known = await _known_ordinal(transaction, wish, number)
         if known is not None:
             return known

@@ -13,10 +13,10 @@ from budan.flows.acts import ACTS_MAX, actors, check_name, check_reason, get_pro
 from budan.flows.asking import asking_of
 from budan.flows.calling import ChannelCalls
 from budan.flows.door import Door, DoorItem
+from budan.flows.locking import lock_named
 from budan.flows.timelines import CHILD_ROWS_MAX, parse_order_no
 from budan.ports.clock import Clock
 from budan.store import acts as stored
-from budan.store import door as gate
 from budan.store import reading, timeline
 from budan.store.acts import ActRow
 from budan.store.database import Database, Transaction
@@ -114,7 +114,7 @@ class Testimony:
             asked_at=trade.now,
         )
         async with self._database.transaction() as transaction:
-            locked = (await gate.lock_orders(transaction, [_key(number)]))[_key(number)]
+            locked = await lock_named(transaction, number)
             act = await stored.add_act(
                 transaction,
                 _key(number),
@@ -139,7 +139,7 @@ class Testimony:
             await self._get_proposal(transaction, number, act=act, by=by)
         await self._ask_in_vain(number, trade)
         async with self._database.transaction() as transaction:
-            locked = (await gate.lock_orders(transaction, [_key(number)]))[_key(number)]
+            locked = await lock_named(transaction, number)
             proposal = await self._get_proposal(transaction, number, act=act, by=by)
             await refuse_heard(transaction, _key(number), attempt=number.ordinal, proposal=proposal)
             await stored.confirm_act(transaction, _key(number), ordinal=act, confirmed_by=by, confirmed_at=locked.now)

@@ -30,9 +30,7 @@ class Withdrawals:
         `order_already_paid`, `order_already_ended` where it expired, or `order_on_hold`.
         """
         number = own_number(caller, order_no, environment=self._environment)
-        # Another merchant's order is not found, whatever lane and id its number names.
-        await self._reading.get_rows(number)
-        await self._closing.close((number.lane, number.order_id))
+        await self._closing.close(number)
         return await self._reading.get_order(caller, order_no)
 
     async def cancel_charge(self, caller: Caller, order_no: str) -> OrderView:
