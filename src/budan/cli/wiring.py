@@ -85,6 +85,7 @@ from budan.store.database import Database, Workload
 from budan.store.upgrade import list_missing
 from budan.telemetry import metrics
 from budan.wire.http_fast import FastHttpClient
+from budan.wire.names import NameLookups
 from budan.wire.rsa import Signer
 from budan.wire.secret_box import CannotOpen
 from budan.wire.smtp import SmtpPost
@@ -314,6 +315,7 @@ async def open_workers(opened: Opened, flows: Flows) -> AsyncGenerator[Workers]:
             database=opened.database,
             clock=opened.clock,
             client=client,
+            lookups=NameLookups(),
             box=opened.keys.box,
             allowed=opened.settings.webhook_allow,
             jitter=random,

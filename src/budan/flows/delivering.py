@@ -18,6 +18,7 @@ from budan.telemetry import metrics
 from budan.wire.address import resolve_public
 from budan.wire.errors import WireError
 from budan.wire.http import HttpClient
+from budan.wire.names import NameLookups
 from budan.wire.secret_box import CannotOpen, SecretBox
 from budan.wire.webhook import parse_secret, sign
 
@@ -60,6 +61,7 @@ class Deliveries:
         database: Database,
         clock: Clock,
         client: HttpClient,
+        lookups: NameLookups,
         box: SecretBox,
         allowed: frozenset[str],
         jitter: Callable[[], float],
@@ -68,6 +70,7 @@ class Deliveries:
         self._database = database
         self._clock = clock
         self._client = client
+        self._lookups = lookups
         self._box = box
         self._allowed = allowed
         self._jitter = jitter
@@ -185,7 +188,7 @@ class Deliveries:
                 body=due.body,
                 timeout_s=DELIVERY_TIMEOUT_S,
                 body_bytes_max=ANSWER_BYTES_MAX,
-                connect_to=await self._address(due.url),
+                connect_to=await self._address(due),
             )
         except CannotOpen:
             return None, "the endpoint's secret cannot be used with this instance's keys"
@@ -195,14 +198,20 @@ class Deliveries:
             return answer.status, "redirects are not followed"
         return answer.status, ""
 
-    async def _address(self, url: str) -> tuple[str, int]:
+    async def _address(self, due: DueDelivery) -> tuple[str, int]:
         """Where to connect; raises `NotSent` for an address that is private or cannot be found."""
-        known = self._addresses.get(url)
+        known = self._addresses.get(due.url)
         now_s = self._clock.monotonic_s()
         if known is not None and now_s - known[1] < ADDRESS_STALE_S:
             return known[0]
-        address = await resolve_public(url, allowed=self._allowed, timeout_s=RESOLVE_TIMEOUT_S)
-        _remember(self._addresses, url, (address, now_s), entries_max=ADDRESSES_MAX)
+        address = await resolve_public(
+            due.url,
+            allowed=self._allowed,
+            lookups=self._lookups,
+            asker=due.merchant_id,
+            timeout_s=RESOLVE_TIMEOUT_S,
+        )
+        _remember(self._addresses, due.url, (address, now_s), entries_max=ADDRESSES_MAX)
         return address
 
     def _keys_of(self, due: DueDelivery) -> tuple[bytes, ...]:

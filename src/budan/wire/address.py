@@ -1,12 +1,12 @@
 """Whether a URL that a merchant gave us leads to a public address, and to which."""
 
-import asyncio
 import ipaddress
-import socket
+from collections.abc import Hashable
 from typing import Final
 
 from budan.wire.errors import NotSent
 from budan.wire.http import parse_target
+from budan.wire.names import NameLookups
 
 # These carry an IPv4 address inside, which a gateway would connect to: NAT64, 6to4, Teredo.
 _TUNNELS: Final = tuple(
@@ -18,23 +18,17 @@ class AddressRefused(NotSent):
     """The URL leads into a private network: repeating is in vain until it, or the list of allowed ones, changes."""
 
 
-async def resolve_public(url: str, *, allowed: frozenset[str], timeout_s: float) -> tuple[str, int]:
+async def resolve_public(
+    url: str, *, allowed: frozenset[str], lookups: NameLookups, asker: Hashable, timeout_s: float
+) -> tuple[str, int]:
     """The address and port to connect to for `url`, to be passed as `connect_to`.
 
     Connecting to what was checked, and not to the name again, keeps a name from changing its mind in between.
-    `allowed` lists `host:port` as the URL names them that may be private. Raises AddressRefused when any address of
-    the host is not public, and NotSent when there is none within the time.
+    `allowed` lists `host:port` as the URL names them that may be private; `asker` is whose URL it is. Raises
+    AddressRefused when any address of the host is not public, and NotSent when there is none within the time.
     """
     target = parse_target(url)
-    loop = asyncio.get_running_loop()
-    try:
-        async with asyncio.timeout(timeout_s):
-            found = await loop.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM)
-    except (OSError, ValueError) as error:
-        raise NotSent(f"{type(error).__name__} while asking for the address") from error
-    addresses = [str(entry[4][0]) for entry in found]
-    if not addresses:
-        raise NotSent("host has no address")
+    addresses = await lookups.list_addresses(target.host, asker=asker, timeout_s=timeout_s)
     if f"{target.host.lower()}:{target.port}" not in allowed and not all(is_public(address) for address in addresses):
         raise AddressRefused("host leads to an address that is not public")
     return addresses[0], target.port

@@ -1,4 +1,5 @@
 import asyncio
+from threading import Event
 
 import asyncpg
 import pytest
@@ -111,6 +112,31 @@ async def test_events_of_one_order_go_in_order(stage: Stage, rows: Rows) -> None
     first = await rows.fetchval("SELECT min(version) FROM webhook WHERE order_id = $1", order.order_id)
     versions = [came.event["data"]["version"] for came in receiver.received]
     assert versions == [version for version in (first, 7, 8, 9) for _ in range(2)]
+
+
+async def test_silent_name_servers_hold_up_no_other_merchants_webhooks(stage: Stage) -> None:
+    """A look-up that nobody waits for any more still has its thread: a dozen once kept a healthy name for a minute."""
+    is_over = Event()
+
+    def look_up(host: str) -> list[str]:
+        if host.endswith("silent.test"):
+            is_over.wait()
+        return ["127.0.0.1"]
+
+    async with (
+        receiving() as receiver,
+        working(stage, allowed=[receiver.authority.replace("127.0.0.1", "shop.test")], look_up=look_up),
+    ):
+        try:
+            for number in range(12):
+                silent = await stage.add_merchant(webhook_url=f"http://{number}.silent.test/hook")
+                await stage.add_paid_order(silent)
+            healthy = await stage.add_merchant(webhook_url=receiver.url().replace("127.0.0.1", "shop.test"))
+            order = await stage.add_paid_order(healthy)
+            await receiver.wait_for_count(1)
+        finally:
+            is_over.set()
+    assert [came.order_no for came in receiver.received] == [order.order_no]
 
 
 async def test_a_private_address_that_is_not_listed_is_never_called(stage: Stage, rows: Rows) -> None:

@@ -12,6 +12,7 @@ from budan.flows.keeping import Housekeeping
 from budan.flows.lanes import LEASE_S, LaneKeeper
 from budan.flows.leftovers import Leftovers
 from budan.wire.http_fast import FastHttpClient
+from budan.wire.names import LookUp, NameLookups, look_up_by_system
 from budan.workers.deliver import DELIVERIES_MAX
 from budan.workers.mail import MailTurns
 from budan.workers.run import Workers, run_workers
@@ -38,6 +39,7 @@ async def delivering(
     *,
     allowed: Sequence[str],
     ladder: Sequence[float] = DELIVERY_LADDER_S,
+    look_up: LookUp = look_up_by_system,
 ) -> AsyncIterator[Deliveries]:
     """Deliveries to these private addresses."""
     client = FastHttpClient(connections_per_host_max=DELIVERIES_MAX)
@@ -45,6 +47,7 @@ async def delivering(
         database=stage.database,
         clock=stage.opened.clock,
         client=client,
+        lookups=NameLookups(look_up=look_up),
         box=stage.opened.keys.box,
         allowed=frozenset(allowed),
         jitter=lambda: 0.5,
@@ -83,10 +86,14 @@ async def working(
     allowed: Sequence[str] = (),
     ladder: Sequence[float] = DELIVERY_LADDER_S,
     lease_s: float = LEASE_S,
+    look_up: LookUp = look_up_by_system,
 ) -> AsyncIterator[asyncio.Event]:
     """A whole worker beside the block, shut down at its end; the event stops it sooner."""
     stop = asyncio.Event()
-    async with delivering(stage, allowed=allowed, ladder=ladder) as deliveries, asyncio.TaskGroup() as tasks:
+    async with (
+        delivering(stage, allowed=allowed, ladder=ladder, look_up=look_up) as deliveries,
+        asyncio.TaskGroup() as tasks,
+    ):
         workers = workers_of(stage, deliveries, lanes=keeper(stage, lease_s=lease_s))
         tasks.create_task(run_workers(workers, stop=stop))
         try:
