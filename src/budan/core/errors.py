@@ -15,7 +15,7 @@ class Refused(Exception):  # noqa: N818 - the word of the house style; a refusal
 
 
 class StaleState(Exception):  # noqa: N818 - the word of the house style
-    """A compare-and-set found another version; load and decide again."""
+    """A compare-and-set found another version: under an order's lock our own bug, of a job's run that another holds it."""
 
 
 class StoreUnavailable(Exception):  # noqa: N818 - the word of the house style
