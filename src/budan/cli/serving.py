@@ -7,7 +7,7 @@ import uvloop
 
 from budan.cli.frame import begin_role, database_dsn, tell_built, with_settings
 from budan.cli.settings import PROCESS_SETTINGS, Settings
-from budan.cli.wiring import be_present, open_database, open_flows
+from budan.cli.wiring import be_present, open_database, open_flows, watch_fleet
 from budan.core.gap import Role
 from budan.web.asgi import build_app
 from budan.web.serve import serve as serve_http
@@ -29,6 +29,7 @@ async def _serve(settings: Settings) -> None:
         open_database(settings, dsn=database_dsn(settings)) as opened,
         open_flows(opened) as flows,
         be_present(opened, Role.SERVE),
+        watch_fleet(opened),
     ):
         app = build_app(flows, wallet_url=wallet_url)
         await serve_http(app, host=host, port=port, on_ready=tell_built, trusted_proxies=settings.trusted_proxies)

@@ -45,6 +45,7 @@ from budan.flows.discrepancies import Discrepancies
 from budan.flows.door import Door
 from budan.flows.ending import TradeEndings
 from budan.flows.file_words import FileWords
+from budan.flows.fleet import Fleet
 from budan.flows.healths import AccountHealths
 from budan.flows.holding import Holds
 from budan.flows.ids import IdSource
@@ -247,6 +248,13 @@ async def open_flows(opened: Opened) -> AsyncGenerator[Flows]:
 async def be_present(opened: Opened, role: Role) -> AsyncGenerator[None]:
     """Says each second that this process is here, until the block is left."""
     async with _running(Presence(database=opened.database, role=role).keep()):
+        yield
+
+
+@asynccontextmanager
+async def watch_fleet(opened: Opened) -> AsyncGenerator[None]:
+    """Tells in this process's metrics what no worker can tell where none lives, until the block is left."""
+    async with _running(Fleet(database=opened.database, lanes=opened.lanes).keep()):
         yield
 
 

@@ -9,7 +9,6 @@ from budan.core.numbers import Lane
 from budan.ports.clock import Clock
 from budan.store import leases
 from budan.store.database import Database, Transaction
-from budan.telemetry import metrics
 
 LEASE_S = 5.0
 # Five finished rounds in one lease: four of them may fail before a lane is lost.
@@ -47,6 +46,10 @@ class LaneKeeper:
         that what is in flight there can end.
         """
         return self._listed if self._clock.monotonic_s() < self._good_until_s else _NOTHING
+
+    def count_leased(self) -> int:
+        """How many lanes are this worker's now, those about to be given back too; none once the lease may be over."""
+        return len(self._owned) if self._clock.monotonic_s() < self._good_until_s else 0
 
     @property
     def share(self) -> float:
@@ -86,7 +89,6 @@ class LaneKeeper:
         self._parting = sorted(owned)[share:]
         self._listed = MappingProxyType({lane: owned[lane] for lane in sorted(owned)[:share]})
         self._good_until_s = asked_s + self._lease_s
-        metrics.LANES_HELD.set(len(owned))
 
     async def release(self) -> None:
         """Give every lane back and leave; nothing is held afterwards. Raises `StoreUnavailable` or `RowsFailed`.
@@ -95,7 +97,6 @@ class LaneKeeper:
         """
         owned, self._owned, self._listed, self._parting = sorted(self._owned), {}, _NOTHING, []
         self._good_until_s = 0.0
-        metrics.LANES_HELD.set(0)
         async with self._database.transaction() as transaction:
             await leases.give_lanes_back(transaction, worker=self._worker, lanes=owned)
             await leases.worker_gone(transaction, worker=self._worker)

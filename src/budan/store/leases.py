@@ -12,6 +12,7 @@ _WORKER_GONE = query("worker_gone")
 _LANE_RENEW = query("lane_renew")
 _LANE_TAKE = query("lane_take")
 _LANE_GIVE_BACK = query("lane_give_back")
+_LANE_COUNT_FREE = query("lane_count_free")
 _ID_LEASE_TAKE = query("id_lease_take")
 _ID_LEASE_RENEW = query("id_lease_renew")
 
@@ -42,6 +43,12 @@ async def take_lanes(transaction: Transaction, *, worker: str, lease_s: float, l
 async def give_lanes_back(transaction: Transaction, *, worker: str, lanes: Sequence[Lane]) -> None:
     """Free lanes at once; their fence rises."""
     await transaction.none(_LANE_GIVE_BACK, worker, lanes)
+
+
+async def count_free_lanes(transaction: Transaction) -> int:
+    """How many lanes no worker holds."""
+    row = await transaction.one(_LANE_COUNT_FREE)
+    return cast("int", row["lanes_free"])
 
 
 async def take_process_number(transaction: Transaction, *, holder: str, lease_s: float) -> int | None:

@@ -1,6 +1,7 @@
 """What a running part of budan counts and measures, on a registry of its own."""
 
 from collections.abc import Callable
+from math import nan
 from typing import Final, TypeVar, cast
 
 from prometheus_client import (
@@ -108,7 +109,16 @@ BATCH_REFUSED: Final = Counter(
 )
 DUE_ROWS: Final = Gauge("budan_due_rows", "Rows that are due in the held lanes.", ["work"], registry=REGISTRY)
 DUE_OLDEST_SECONDS: Final = Gauge(
-    "budan_due_oldest_seconds", "How long the oldest due row has been due.", ["work"], registry=REGISTRY
+    "budan_due_oldest_seconds",
+    "How long the oldest due row of the held lanes has been due; absent where no lane is held.",
+    ["work"],
+    registry=REGISTRY,
+)
+FLEET_DUE_OLDEST_SECONDS: Final = Gauge(
+    "budan_fleet_due_oldest_seconds",
+    "How long the oldest due row of all lanes has been due, told by serve whether or not a worker lives.",
+    ["work"],
+    registry=REGISTRY,
 )
 DEFAULT_PARTITION_ROWS: Final = Gauge(
     "budan_default_partition_rows",
@@ -153,7 +163,16 @@ DISCREPANCIES_OPEN: Final = Gauge(
     ["age"],
     registry=REGISTRY,
 )
-LANES_HELD: Final = Gauge("budan_lanes_held", "Lanes that this worker holds.", registry=REGISTRY)
+LANES_HELD: Final = Gauge(
+    "budan_lanes_held", "Lanes whose lease this worker has now, by the time of the lease.", registry=REGISTRY
+)
+FLEET_LANES_FREE: Final = Gauge(
+    "budan_fleet_lanes_without_worker",
+    "Lanes whose lease no worker has, told by serve; NaN while nobody has looked.",
+    registry=REGISTRY,
+)
+# Whoever does not count them must not say that there are none.
+FLEET_LANES_FREE.set(nan)
 TURN_FAILURES: Final = Counter(
     "budan_turn_failures", "Turns of a loop that ended in an error.", ["work"], registry=REGISTRY
 )

@@ -47,12 +47,20 @@ class HousekeepingTurns:
 
     async def _count(self) -> None:
         held = list(self._lanes.held())
-        counts = {count.work: count for count in await self._housekeeping.count_due(lanes=held)} if held else {}
+        try:
+            counts = {count.work: count for count in await self._housekeeping.count_due(lanes=held)} if held else {}
+            needing_person = await self._housekeeping.count_needing_person(lanes=held) if held else 0
+        except Exception:
+            _forget_due()
+            raise
+        metrics.PERSON_ROWS.set(needing_person)
+        if not held:
+            _forget_due()
+            return
         for kind in KINDS:
             count = counts.get(kind)
             metrics.DUE_ROWS.labels(kind).set(count.rows_due if count else 0)
             metrics.DUE_OLDEST_SECONDS.labels(kind).set(count.oldest_s if count else 0.0)
-        metrics.PERSON_ROWS.set(await self._housekeeping.count_needing_person(lanes=held) if held else 0)
 
     async def _see_to_partitions(self) -> None:
         # One worker is enough, and two would wait for each other's locks.
@@ -87,3 +95,9 @@ class HousekeepingTurns:
         if is_time and not await self._housekeeping.prune_rejected():
             await self._housekeeping.forget_old_secrets()
             self._prune_at_s = self._clock.monotonic_s() + PRUNE_EVERY_S
+
+
+def _forget_due() -> None:
+    """Absent, not 0: a worker without lanes, or one that cannot look, does not know how long anything waits."""
+    metrics.DUE_ROWS.clear()
+    metrics.DUE_OLDEST_SECONDS.clear()

@@ -18,6 +18,7 @@ from budan.flows.lanes import LaneKeeper
 from budan.flows.leftovers import Leftovers
 from budan.flows.refunding import Refunding
 from budan.ports.clock import Clock
+from budan.telemetry import metrics
 from budan.workers.close import CLOSE_LIMITS, CLOSES_MAX, ORDER_LIMITS, ORDERS_MAX, CloseWork, ExpireWork
 from budan.workers.deliver import DELIVERIES_MAX, DELIVERY_LIMITS, DeliverWork
 from budan.workers.evidence import EVIDENCE_LIMITS, EVIDENCE_MAX, EvidenceWork
@@ -66,6 +67,8 @@ async def run_workers(workers: Workers, *, stop: asyncio.Event) -> None:
     end.
     """
     failures = Failures(work="lanes")
+    # Counted when somebody asks: a lease also ends where no turn comes that would say so.
+    metrics.LANES_HELD.set_function(workers.lanes.count_leased)
     async with (
         InFlight(work="deliver", rows_max=DELIVERIES_MAX, stop=stop) as delivering,
         InFlight(work="query", rows_max=QUESTIONS_MAX, stop=stop) as asking,

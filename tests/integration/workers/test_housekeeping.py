@@ -1,7 +1,10 @@
+from math import isnan
+
 import asyncpg
 import pytest
 
 from budan.core.numbers import Lane
+from budan.flows.fleet import Fleet, show
 from budan.flows.keeping import REJECTED_PRUNED_MAX, Housekeeping
 from budan.store import work
 from budan.store.database import RowsFailed
@@ -106,6 +109,46 @@ async def test_a_worker_counts_what_is_due_and_orders_without_a_partition(stage:
     assert value("budan_due_rows", "query") == 1
     assert value("budan_due_rows", "evidence") == 0
     assert metrics.REGISTRY.get_sample_value("budan_default_partition_rows") == 1
+
+
+async def test_a_worker_without_lanes_does_not_say_that_nothing_waits(stage: Stage, rows: Rows) -> None:
+    """An alert on the oldest due row must not be quietened by the worker that has lost its lanes."""
+    lanes = keeper(stage)
+    await lanes.renew()
+    turns = HousekeepingTurns(housekeeping=Housekeeping(database=stage.database), lanes=lanes, clock=stage.opened.clock)
+    await turns.turn()
+    assert _oldest("budan_due_oldest_seconds", "deliver") == 0
+    await lanes.release()
+    await turns.turn()
+    assert _oldest("budan_due_oldest_seconds", "deliver") is None
+
+
+async def test_whoever_serves_tells_of_lanes_without_a_worker_and_of_what_waits_there(stage: Stage, rows: Rows) -> None:
+    """When the last worker has died nobody else is left to raise the alarm."""
+    merchant = await stage.add_merchant(webhook_url="http://127.0.0.1:9/nobody")
+    await stage.add_paid_order(merchant)
+    await rows.execute("UPDATE webhook_due SET due_at = now() - interval '1 minute'")
+    fleet, lanes = Fleet(database=stage.database, lanes=stage.opened.lanes), keeper(stage)
+    show(await fleet.look())
+    assert _free_lanes() == stage.opened.lanes
+    assert 60 <= (_oldest("budan_fleet_due_oldest_seconds", "deliver") or 0) < 120
+    await lanes.renew()
+    show(await fleet.look())
+    assert _free_lanes() == 0
+    # The database is away: nobody knows, and so nobody says that all is well.
+    show(None)
+    assert isnan(_free_lanes())
+    assert _oldest("budan_fleet_due_oldest_seconds", "deliver") is None
+
+
+def _free_lanes() -> float:
+    value = metrics.REGISTRY.get_sample_value("budan_fleet_lanes_without_worker")
+    assert value is not None
+    return value
+
+
+def _oldest(name: str, work_name: str) -> float | None:
+    return metrics.REGISTRY.get_sample_value(name, {"work": work_name})
 
 
 async def test_unverified_notices_are_forgotten_after_a_month_a_batch_at_a_time(stage: Stage, rows: Rows) -> None:

@@ -42,6 +42,12 @@ UPDATE lane_lease
 SET holder = NULL, fence = fence + 1, expires_at = '-infinity'
 WHERE holder = $1 AND lane = any($2::smallint[]);
 
+-- name: lane_count_free :one
+-- Lanes that nobody works on, for whoever watches from outside; a few rows.
+SELECT count(*) AS lanes_free
+FROM lane_lease
+WHERE expires_at < clock_timestamp();
+
 -- name: worker_gone :none
 -- On shutdown.
 DELETE FROM worker
