@@ -1,6 +1,7 @@
 """The command that answers over HTTP: serve."""
 
 import asyncio
+from contextlib import AsyncExitStack
 
 import click
 import uvloop
@@ -9,6 +10,7 @@ from budan.cli.frame import begin_role, database_dsn, tell_built, with_settings
 from budan.cli.settings import PROCESS_SETTINGS, Settings
 from budan.cli.wiring import be_present, open_database, open_flows, watch_fleet
 from budan.core.gap import Role
+from budan.host.stall import end_if_stalled
 from budan.web.asgi import build_app
 from budan.web.serve import serve as serve_http
 
@@ -26,10 +28,12 @@ async def _serve(settings: Settings) -> None:
     host, port = settings.listen
     wallet_url = settings.text("sandbox_url") or None
     async with (
+        AsyncExitStack() as stack,
         open_database(settings, dsn=database_dsn(settings)) as opened,
         open_flows(opened) as flows,
         be_present(opened, Role.SERVE),
         watch_fleet(opened),
     ):
+        stack.enter_context(end_if_stalled())
         app = build_app(flows, wallet_url=wallet_url)
         await serve_http(app, host=host, port=port, on_ready=tell_built, trusted_proxies=settings.trusted_proxies)

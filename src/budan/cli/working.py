@@ -11,6 +11,7 @@ from budan.cli.frame import begin_role, database_dsn, tell_built, with_settings
 from budan.cli.settings import PROCESS_SETTINGS, Settings
 from budan.cli.wiring import be_present, open_database, open_flows, open_workers
 from budan.core.gap import Role
+from budan.host.stall import end_if_stalled
 from budan.telemetry import metrics
 from budan.workers.run import run_workers
 
@@ -38,6 +39,7 @@ async def _work(settings: Settings) -> None:
         open_workers(opened, flows) as workers,
         be_present(opened, Role.WORKER),
     ):
+        stack.enter_context(end_if_stalled())
         if settings.metrics_listen is not None:
             stack.callback(metrics.serve(*settings.metrics_listen))
         tell_built()
