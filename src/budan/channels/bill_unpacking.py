@@ -147,7 +147,11 @@ class _Parting:
         """How many lines these are, if they are plain (bill_texts.py) and may be taken as they stand but for CR."""
         if self._parts is None or self._layout.tab_ended or self._layout.encoding != "utf-8":
             return None
-        return self._parts.count_plain(lines, b"\r\n" if lines.endswith(b"\r\n") else b"\n")
+        if not lines.endswith(b"\r\n"):
+            return self._parts.count_plain(lines, b"\n")
+        count = self._parts.count_plain(lines, b"\r\n")
+        # A CR within a line's last value has its place before LF as well, once all that can be seen is taken away.
+        return count if count == lines.count(b"\r\n") else None
 
     def rows_of(self, lines: bytes, plain: int | None) -> bytes:
         """The lines of these that are certainly rows, each with as many separators as it should have.
@@ -246,10 +250,10 @@ def _clean(lines: bytes, layout: Layout, lines_before: int) -> bytes:
 def _count_ends(lines: bytes, layout: Layout) -> int:
     """How many characters end lines beside LF, and values beside the separator; -1 where CR is not before each LF.
 
-    Counting CR and LF is much cheaper than looking for the pair.
+    Counting CR and LF is much cheaper than looking for the pair, which only a file that has CR is looked through for.
     """
     returns = lines.count(b"\r")
-    if returns and returns != lines.count(b"\n"):
+    if returns and not returns == lines.count(b"\n") == lines.count(b"\r\n"):
         return -1
     if not layout.tab_ended:
         return returns

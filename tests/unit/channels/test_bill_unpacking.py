@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from budan.channels.bill_texts import RowParts
 from budan.channels.bill_unpacking import CHUNK_BYTES, DIRECTORY_BYTES_MAX, Layout, Unpacked, unpack
 from budan.ports.bill import BillGivenUp, BillRefused, FetchedBill, Packing
 
@@ -106,3 +107,15 @@ def test_a_bill_stops_where_the_disk_has_nothing_left_but_its_reserve(
         unpacked(archive({"bill.csv": BILL}), tmp_path)
     assert refused.value.code == "no_room"
     assert (tmp_path / "rows").stat().st_size == 0
+
+
+@pytest.mark.parametrize("rows_around", [1, CHUNK_BYTES // 4])
+def test_a_return_within_a_value_is_refused_though_as_many_lines_lack_theirs(rows_around: int, tmp_path: Path) -> None:
+    """Dropped unseen, it would make another value of the one that the channel wrote. Chunks of rows alone go by a shorter way."""
+    around = b"a,b\r\n" * rows_around
+    (tmp_path / "bill").write_bytes(b"head\r\n" + around + b"a,b\rc\n" + around + b"foot\r\n")
+    bill = FetchedBill(path=tmp_path / "bill", packing=Packing.PLAIN)
+    parts = RowParts(separator=b",", mark=b"", columns=2, first_text=0, texts=0)
+    with pytest.raises(BillRefused) as refused:
+        unpack(bill, LAYOUT, rows_path=tmp_path / "rows", parts_of=lambda _: parts)
+    assert (refused.value.code, refused.value.line_no) == ("control_character", rows_around + 2)
