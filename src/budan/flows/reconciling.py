@@ -400,6 +400,8 @@ async def _keep_sightings(
         await stored.add_sightings(
             transaction, wish.account_id, bill_day=wish.day, run_id=run_id, origin=wish.origin, sightings=sightings
         )
+    if not wish.is_partial:
+        await stored.reopen_beside(transaction, wish.account_id, bill_day=wish.day)
 
 
 async def _mark_compared(transaction: Transaction, wish: BillWish, run_id: int) -> None:

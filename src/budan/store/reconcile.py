@@ -32,6 +32,7 @@ _SIGHTING_LIST = query("sighting_list")
 _SIGHTING_LIST_BESIDE = query("sighting_list_beside")
 _SIGHTING_LIST_HAD = query("sighting_list_had")
 _DISCREPANCY_WRITE = query("discrepancy_write")
+_DISCREPANCY_REOPEN_BESIDE = query("discrepancy_reopen_beside")
 _DISCREPANCY_RESOLVE_GONE = query("discrepancy_resolve_gone")
 _DISCREPANCY_LIST = query("discrepancy_list")
 _DISCREPANCY_COUNT = query("discrepancy_count")
@@ -493,6 +494,11 @@ async def write_discrepancies(
 async def resolve_gone(transaction: Transaction, account_id: AccountId, *, day: date, run_id: int) -> int:
     """End what only earlier bills of the day had; gives how many. The run is of the whole bill."""
     return (await transaction.one(_DISCREPANCY_RESOLVE_GONE, account_id, day, run_id))["rows_changed"]
+
+
+async def reopen_beside(transaction: Transaction, account_id: AccountId, *, bill_day: date) -> None:
+    """Open again what ended as another day's row that the bill of `bill_day` has no more. Safe to repeat."""
+    await transaction.none(_DISCREPANCY_REOPEN_BESIDE, account_id, bill_day)
 
 
 async def list_discrepancies(

@@ -159,16 +159,22 @@ async def test_a_persons_file_of_the_day_beside_ends_nothing_that_the_channels_o
 async def test_a_bill_without_that_row_takes_back_what_an_earlier_one_had_of_the_day_beside(
     clerk: Clerk, rows: Rows
 ) -> None:
-    """And a file takes back no word of the channel's."""
+    """And a file takes back no word of the channel's. What had ended by that row is open again, with a note that says why."""
     midnight = clerk.noon + timedelta(hours=12)
     next_day = clerk.day + timedelta(days=1)
     order = await clerk.paid(at=midnight - timedelta(minutes=1))
     other = clerk.line(clerk.name(midnight), at=midnight + timedelta(hours=1))
+    await clerk.compare([clerk.line(clerk.name(clerk.noon))], origin="channel")
     await clerk.compare([clerk.line(order, at=midnight), other], day=next_day, origin="channel")
     await clerk.compare([other], day=next_day)
     assert await rows.fetchval("SELECT count(*) FROM bill_sighting") == 1
+    missed = (await clerk.differences())[order.trade_no]
+    assert missed.resolution == "neighbour_day"
     await clerk.compare([other, clerk.line(clerk.name(midnight), at=midnight)], day=next_day, origin="channel")
     assert await rows.fetchval("SELECT count(*) FROM bill_sighting") == 0
+    view = await clerk.discrepancies.get(missed.id)
+    assert (view.discrepancy.state, view.discrepancy.found_at) == ("open", missed.found_at)
+    assert [note.note for note in view.notes] == [f"open again: the bill of {next_day} that was read last has it no more"]
 
 
 async def test_what_a_person_has_ended_stays_so_while_parts_and_files_say_the_same(clerk: Clerk) -> None:

@@ -288,6 +288,41 @@ WHERE $4::text = 'channel' OR r.origin IS DISTINCT FROM 'channel'
 ON CONFLICT (account_id, order_id, ordinal, kind, bill_day) DO UPDATE
     SET run_id = excluded.run_id, is_done = excluded.is_done;
 
+-- name: discrepancy_reopen_beside :none
+-- Differences of the days beside a bill's that ended because a bill had their row, and no bill whose word counts has it
+-- any more: open again, with a note that says why. Which words count is as where they end (flows/discrepancies.py). Leans
+-- on the unique key of discrepancy and the primary key of bill_sighting.
+WITH reopened AS (
+    UPDATE discrepancy AS d
+    SET state = 'open', resolved_at = NULL, resolution = NULL
+    WHERE
+        d.account_id = $1 AND d.day IN ($2::date - 1, $2::date + 1)
+        AND d.verdict = 'here_only' AND d.resolution = 'neighbour_day'
+        AND NOT EXISTS (
+            SELECT FROM bill_sighting AS s
+            LEFT JOIN reconcile_run AS r ON s.run_id = r.id
+            WHERE
+                s.account_id = $1 AND s.order_id = d.order_id AND s.ordinal = d.ordinal AND s.kind = d.kind
+                AND (
+                    r.origin = 'channel'
+                    OR NOT EXISTS (
+                        SELECT FROM reconcile_run AS w
+                        WHERE
+                            w.account_id = $1 AND w.day = d.day AND NOT w.is_partial AND w.origin = 'channel'
+                    )
+                )
+        )
+    RETURNING d.id
+)
+
+INSERT INTO discrepancy_note (discrepancy_id, number, written_by, note)
+SELECT
+    o.id,
+    1 + (SELECT coalesce(max(n.number), 0) FROM discrepancy_note AS n WHERE n.discrepancy_id = o.id),
+    'budan',
+    'open again: the bill of ' || $2::date || ' that was read last has it no more'
+FROM reopened AS o;
+
 -- name: sighting_list :many
 -- Which of these of ours stood in the bill of another day, and whether in one that its channel brought. Leans on the
 -- primary keys.
