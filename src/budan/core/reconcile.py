@@ -24,7 +24,7 @@ class Verdict(Enum):
 
     `NEIGHBOUR_DAY` stands on the other side on the day before or after: the two clocks straddle midnight. `RETURNED` is a
     charge of which the bill has only the reversal. A double is a row more than one for the same payment or refund, in one
-    bill or in those of two days.
+    bill or in those of two days. `FEE_SUM_DIFFERS` is no row's: the day's fees together are not what the contract says.
     """
 
     MATCHED = "matched"
@@ -39,8 +39,11 @@ class Verdict(Enum):
     DOUBLE = "double"
     UNKNOWN_NUMBER = "unknown_number"
     OTHER_ENVIRONMENT = "other_environment"
+    FEE_SUM_DIFFERS = "fee_sum_differs"
 
 
+# What the difference of a day's sum of fees is of, as rows are of payments or refunds; and what it is about.
+DAY_FEES: Final = "fees"
 # What needs nobody: both sides have it and agree.
 AGREED: Final = frozenset({Verdict.MATCHED, Verdict.NEIGHBOUR_DAY, Verdict.RETURNED})
 NEIGHBOUR_MAX: Final = timedelta(days=1)
@@ -206,6 +209,10 @@ class FeeBounds:
     wanted_e5: int
     least_e5: int
     most_e5: int
+
+    def has(self, fee_e5: int) -> bool:
+        """Whether a bill's sum of fees is what rounding may make of the contract's."""
+        return self.least_e5 <= fee_e5 <= self.most_e5
 
 
 def bound_fees(paid: Sum, back: Sum, *, rate_e6: int) -> FeeBounds:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from budan.core.numbers import AccountId
-from budan.core.reconcile import AGREED, RowKind, Sum, Verdict
+from budan.core.reconcile import AGREED, FeeBounds, RowKind, Sum, Verdict
 from budan.store import reconcile as stored
 from budan.store.database import Transaction
 from budan.store.reconcile import DiscrepancyCount, RunRow, TallyRow
@@ -54,9 +54,10 @@ class DayReport:
     def fees_fit(self) -> bool | None:
         """Whether the sum of the bill's fees is what the contract says, to the rounding of each; None where nobody knows."""
         run = self.run
-        if run.fee_least_e5 is None or run.fee_most_e5 is None:
+        if run.fee_wanted_e5 is None or run.fee_least_e5 is None or run.fee_most_e5 is None:
             return None
-        return run.fee_least_e5 <= run.fee_e5 <= run.fee_most_e5
+        bounds = FeeBounds(wanted_e5=run.fee_wanted_e5, least_e5=run.fee_least_e5, most_e5=run.fee_most_e5)
+        return bounds.has(run.fee_e5)
 
     def tell_fees(self) -> str:
         """The sum of the bill's fees and what it should be, for people."""

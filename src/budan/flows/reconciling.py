@@ -16,12 +16,15 @@ from budan.core.errors import Refused
 from budan.core.numbers import AccountId, Environment, Lane, NumberKind, id_floor, number_lead
 from budan.core.reconcile import (
     AGREED,
+    DAY_FEES,
+    MINOR_E5,
     NEIGHBOUR_MAX,
     FeeBounds,
     RowKind,
     Sum,
     Tally,
     Terms,
+    Verdict,
     bound_fees,
     day_begin,
     tie_out,
@@ -59,6 +62,8 @@ KEYS_PER_STATEMENT: Final = 2_000
 # More than that is no bill of this account and day, or our books are not there: nobody could work through it.
 DIFFERENCES_MAX: Final = 300_000
 LIST_ROWS_MAX: Final = 1_000
+# Channels tell and take their fees in the currency that they settle in.
+FEE_CURRENCY: Final = "CNY"
 # What the table holds; no number of a channel that we know of is half as long.
 SUBJECT_LENGTH_MAX: Final = 128
 NO_BILL_DIGEST: Final = sha256(b"").digest()
@@ -370,7 +375,7 @@ class Reconciliation:
                     day=wish.day,
                     run_id=run_id,
                     says_anew=wish.origin == "channel" and not wish.is_partial,
-                    rows=_discrepancies(compared.judgement.rows),
+                    rows=[*_discrepancies(compared.judgement.rows), *_fee_sum(compared.fee_e5, compared.fees)],
                 )
                 await _keep_sightings(transaction, wish, run_id, compared.judgement.sightings)
                 if not wish.is_partial:
@@ -502,6 +507,40 @@ def _discrepancy(judged: Judged, *, subject: str, occurrence: int) -> NewDiscrep
         ordinal=None if number is None else number.ordinal,
         state=judged.state,
     )
+
+
+def _fee_sum(fee_e5: int, fees: FeeBounds | None) -> list[NewDiscrepancy]:
+    """The difference of a day whose fees together do not fit the contract: what the channel took, and what it may take.
+
+    Rows that are ours are judged one by one as well; what is taken of the others only the sum shows.
+    """
+    if fees is None or fees.has(fee_e5):
+        return []
+    return [
+        NewDiscrepancy(
+            kind=DAY_FEES,
+            subject=DAY_FEES,
+            occurrence=0,
+            verdict=Verdict.FEE_SUM_DIFFERS.value,
+            line_no=None,
+            channel_no=None,
+            happened_at=None,
+            status=None,
+            currency=FEE_CURRENCY,
+            their_minor=_minor(fee_e5),
+            our_minor=_minor(fees.wanted_e5),
+            fee_e5=fee_e5,
+            lane=None,
+            order_id=None,
+            ordinal=None,
+            state="open",
+        )
+    ]
+
+
+def _minor(amount_e5: int) -> int:
+    """Hundred-thousandths as minor units, rounded half up: for people to see, the run has the sum itself."""
+    return (amount_e5 + MINOR_E5 // 2) // MINOR_E5
 
 
 def _where(refused: BillRefused) -> str:

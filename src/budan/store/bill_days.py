@@ -69,7 +69,7 @@ class OpenBill:
 
 
 async def list_accounts(transaction: Transaction, *, refund_days: int) -> list[BillAccount]:
-    """All accounts; refunds of disabled ones are looked for in so many days."""
+    """All accounts; refunds of disabled ones are looked for in the last so many days."""
     return [BillAccount(**dict(row)) for row in await transaction.many(_ACCOUNT_LIST, refund_days)]
 
 

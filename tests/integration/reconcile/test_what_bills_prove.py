@@ -6,6 +6,7 @@ import asyncpg
 import pytest
 
 from budan.core.evidence import Outcome, Source
+from budan.core.reconcile import DAY_FEES
 from budan.core.refund import RefundEvidence, RefundOutcome
 from budan.flows.day_page import render_page
 from budan.flows.door import DoorItem
@@ -174,7 +175,9 @@ async def test_a_bill_without_that_row_takes_back_what_an_earlier_one_had_of_the
     assert await rows.fetchval("SELECT count(*) FROM bill_sighting") == 0
     view = await clerk.discrepancies.get(missed.id)
     assert (view.discrepancy.state, view.discrepancy.found_at) == ("open", missed.found_at)
-    assert [note.note for note in view.notes] == [f"open again: the bill of {next_day} that was read last has it no more"]
+    assert [note.note for note in view.notes] == [
+        f"open again: the bill of {next_day} that was read last has it no more"
+    ]
 
 
 async def test_what_a_person_has_ended_stays_so_while_parts_and_files_say_the_same(clerk: Clerk) -> None:
@@ -207,7 +210,13 @@ async def test_a_fee_a_fen_too_high_is_a_difference_and_the_sum_of_fees_is_judge
     assert verdicts(report, "payment") == {"matched": (1, 1), "fee_differs": (1, 1)}
     assert (report.run.fee_wanted_e5, report.run.fee_least_e5, report.run.fee_most_e5) == (15_360, 13_360, 16_360)
     assert report.fees_fit, "the sum alone would not have shown it"
+    assert DAY_FEES not in await clerk.differences()
     report = await clerk.compare([*lines, clerk.line(clerk.name(clerk.noon), fee="0.50000")])
     assert report.fees_fit is False
     assert "Fees there 0.66000, by the contract 0.23040" in report.tell_fees()
     assert "WHICH DIFFERS" in render_page(report, [])
+    of_fees = (await clerk.differences(state="open"))[DAY_FEES]
+    assert (of_fees.verdict, of_fees.their_minor, of_fees.our_minor) == ("fee_sum_differs", 66, 23)
+    assert {count.amount_minor for count in report.counts if count.kind == DAY_FEES} == {43}
+    await clerk.compare(lines)
+    assert (await clerk.differences())[DAY_FEES].resolution == "gone", "a bill whose fees fit ends it"

@@ -516,14 +516,16 @@ ORDER BY d.id
 LIMIT $7;
 
 -- name: discrepancy_count :many
--- How many differences of a day are in which state.
+-- How many differences of a day are in which state, and what they are about; a sum of fees is about what it is off by.
 SELECT
     kind,
     verdict,
     state,
     coalesce(resolution, '') AS resolution,
     count(*) AS rows_found,
-    coalesce(sum(coalesce(their_minor, our_minor)), 0)::bigint AS amount_minor
+    coalesce(
+        sum(CASE WHEN kind = 'fees' THEN abs(their_minor - our_minor) ELSE coalesce(their_minor, our_minor) END), 0
+    )::bigint AS amount_minor
 FROM discrepancy
 WHERE account_id = $1 AND day = $2
 GROUP BY kind, verdict, state, resolution
