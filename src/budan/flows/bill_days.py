@@ -39,12 +39,17 @@ class BillDays:
         assert terms is not None, "only days of channels that serve bills are planned"
         return terms
 
-    async def plan(self) -> int:
-        """Want the bills that have become ready; gives how many. Safe to repeat and to race."""
+    async def plan(self, *, last_begun_at: datetime | None = None) -> int:
+        """Want the bills that have become ready; gives how many. Safe to repeat and to race.
+
+        `last_begun_at` is when this was last done before, where somebody knows: refunds of disabled accounts are looked
+        for from then on, so that a job that was off for weeks misses none.
+        """
         async with self._database.transaction() as transaction:
             now = await transaction.clock()
+            refund_days = FIRST_DAYS + (0 if last_begun_at is None else max(0, (now - last_begun_at).days))
             days: list[NewBillDay] = []
-            for account in await stored.list_accounts(transaction, refund_days=FIRST_DAYS):
+            for account in await stored.list_accounts(transaction, refund_days=refund_days):
                 terms = self._terms.get(account.channel)
                 if terms is None:
                     continue

@@ -82,7 +82,7 @@ class Reconcile:
         counts, bills = Counter(running.progress), self._tools.bills
         given = running.arguments
         # First, for planning goes on from the last day that is there: days wanted before it would hide those between.
-        counts["planned"] += await bills.plan()
+        counts["planned"] += await bills.plan(last_begun_at=running.last_begun_at)
         if (given.since or given.until) and running.cursor is None:
             counts["planned"] += await bills.want_again(since=given.since, until=given.until)
             running.stand(cursor=WANTED, progress=counts)
@@ -188,6 +188,9 @@ class _Turn:
             f"{_named(bill)}: run {run.id}, {run.lines} lines, {report.matched} agree, {report.differences} differ, "
             f"{report.unresolved} unresolved",
         )
+        if report.fees_fit is False:
+            _log.error("fees_differ", account_id=bill.account_id, day=bill.day, run=run.id, fee_e5=run.fee_e5)
+            await self._running.say("error", f"{_named(bill)}: {report.tell_fees()}")
 
     async def _put_off(self, bill: OpenBill, *, code: str, message: str = "") -> None:
         self._counts["put_off"] += 1

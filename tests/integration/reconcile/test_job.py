@@ -30,9 +30,11 @@ def quick() -> Iterator[QuickChannel]:
 
 
 async def test_each_days_bill_is_fetched_and_compared_once(clerk: Clerk, counter: BillCounter, rows: Rows) -> None:
-    """A day without movement is compared as well."""
+    """A day without movement is compared as well. Fees that do not fit together are the run's error, and a difference."""
+    await clerk.discrepancies.set_contract(clerk.account_id, rate_e6=6_000, effective_from=clerk.day, by="ann")
     paid = await clerk.paid()
-    counter.answers[clerk.day] = write_bill([clerk.line(paid), clerk.line(clerk.name(clerk.noon))])
+    stranger = clerk.line(clerk.name(clerk.noon), fee="0.50000")
+    counter.answers[clerk.day] = write_bill([clerk.line(paid, fee="0.07680"), stranger])
     counts = await counter.run()
     planned = counts["planned"]
     assert planned >= 3
@@ -41,7 +43,8 @@ async def test_each_days_bill_is_fetched_and_compared_once(clerk: Clerk, counter
     assert tuple(run) == ("channel", "", 2)
     done = "SELECT count(*) FROM bill_day WHERE state = 'compared' AND run_id IS NOT NULL"
     assert await rows.fetchval(done) == planned
-    assert any("2 lines, 1 agree, 1 differ, 1 unresolved" in line for line in counter.said)
+    assert any("2 lines, 1 agree, 1 differ, 2 unresolved" in line for line in counter.said)
+    assert [line for line in counter.said if line.startswith("error: ") and "WHICH DIFFERS" in line]
     asked = counter.asked.total()
     assert (await counter.run())["compared"] == 0
     assert counter.asked.total() == asked, "what is compared is not fetched again"
@@ -89,6 +92,11 @@ async def test_an_account_that_was_disabled_before_its_first_bill_is_followed_un
     assert await counter.bills.plan() == 0
     await add_refund(rows, order, at=clerk.noon)
     assert await counter.bills.plan() == FIRST_DAYS, "a refund stirs it again"
+    await rows.execute("DELETE FROM bill_day")
+    await rows.execute("UPDATE refund SET refunded_at = $1", clerk.noon - timedelta(days=20))
+    assert await counter.bills.plan() == 0, "while it was new it was seen"
+    off_for = timedelta(days=25)
+    assert await counter.bills.plan(last_begun_at=clerk.noon - off_for) == FIRST_DAYS, "but by a job that was off"
 
 
 async def test_a_bill_that_does_not_come_is_asked_for_until_it_is_there(

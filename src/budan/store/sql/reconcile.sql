@@ -290,9 +290,9 @@ ON CONFLICT (account_id, order_id, ordinal, kind, bill_day) DO UPDATE
 
 -- name: discrepancy_reopen_beside :none
 -- Differences of the days beside a bill's that ended because a bill had their row, and no bill whose word counts has it
--- any more: open again, with a note that says why. Which words count is as where they end (flows/discrepancies.py). Leans
--- on the unique key of discrepancy and the primary key of bill_sighting.
-WITH reopened AS (
+-- any more: open again, with a note that says why. Which words count is as where they end (flows/discrepancies.py).
+-- Leans on the unique key of discrepancy and the primary key of bill_sighting.
+WITH reopened AS ( -- few
     UPDATE discrepancy AS d
     SET state = 'open', resolved_at = NULL, resolution = NULL
     WHERE
