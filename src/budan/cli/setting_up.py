@@ -28,11 +28,12 @@ def db() -> None:
 
 
 @db.command("upgrade")
+@click.option("--force", is_flag=True, help="Although a serve or worker runs on it.")
 @with_settings(*_STORE)
 @json_option
-def db_upgrade(*, settings: Settings, as_json: bool) -> None:
-    """Bring the database to this version. Safe to repeat."""
-    ran = run_async(upgrade(dsn=database_dsn(settings), environment=settings.environment))
+def db_upgrade(*, force: bool, settings: Settings, as_json: bool) -> None:
+    """Bring the database to this version, with no serve or worker running on it. Safe to repeat."""
+    ran = run_async(upgrade(dsn=database_dsn(settings), environment=settings.environment, may_run_beside=force))
     if as_json:
         print_json({"ran": ran})
     else:

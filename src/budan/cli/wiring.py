@@ -83,7 +83,7 @@ from budan.host.resources import usable_cores
 from budan.ports.channel import AccountConfig, AccountFacts
 from budan.store import directory as stored
 from budan.store.database import Database, Workload
-from budan.store.upgrade import list_missing
+from budan.store.upgrade import SchemaGap, compare_schema
 from budan.telemetry import metrics
 from budan.wire.http_fast import FastHttpClient
 from budan.wire.names import NameLookups
@@ -145,13 +145,17 @@ async def open_database(
     dsn: str,
     workload: Workload = Workload.BY_KEY,
 ) -> AsyncGenerator[Opened]:
-    """The database of `dsn`; raises `Refused` when it is of another environment (I13) or not upgraded yet."""
+    """The database of `dsn`; raises `Refused` when it is of another environment (I13) upgraded no further yet, or further."""
     database = await Database.connect(dsn, workload=workload)
     try:
         async with database.reading() as transaction:
             installation = await stored.find_installation(transaction)
-            missing = [] if installation is None else await list_missing(transaction)
-        if installation is None or missing:
+            gap = await compare_schema(transaction) if installation else SchemaGap(missing=[], unknown=[])
+        if gap.unknown:
+            raise Refused(
+                "schema_newer", param="database", detail=f"a later version ran {gap.unknown[-1]}: start that version"
+            )
+        if installation is None or gap.missing:
             raise Refused("database_not_upgraded", param="database", detail="run: budan db upgrade")
         if installation.environment != settings.environment.value:
             raise Refused(

@@ -30,7 +30,7 @@ from budan.flows.withdrawing import Withdrawals
 from budan.ports.channel import ChannelAccounts
 from budan.store import directory as stored
 from budan.store.database import Database
-from budan.store.upgrade import list_missing
+from budan.store.upgrade import SchemaGap, compare_schema
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,12 +65,13 @@ class Flows:
         try:
             async with self.database.reading() as transaction:
                 installation = await stored.find_installation(transaction)
-                missing = await list_missing(transaction) if installation else []
+                gap = await compare_schema(transaction) if installation else SchemaGap(missing=[], unknown=[])
         except StoreUnavailable as error:
             return [f"database: {error}"]
         if installation is None or installation.environment != self.environment.value:
             return ["database: of another environment"]
-        return [f"database: {name} has not run" for name in missing]
+        newer = [f"schema_newer: {name} of a later version has run" for name in gap.unknown]
+        return [f"database: {name} has not run" for name in gap.missing] + newer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

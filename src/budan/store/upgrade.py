@@ -1,10 +1,13 @@
 """Forward-only migrations: one transaction per file, checksums, one runner at a time."""
 
+import asyncio
 import re
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from hashlib import sha256
 from importlib.resources import files
+from typing import Final
 
 import asyncpg
 
@@ -25,6 +28,11 @@ _INSTALLATION_ADD = query("installation_add")
 _INSTALLATION_FIND = query("installation_find")
 _LEASES_FILL = query("leases_fill")
 _PARTITIONS_MAKE = query("partitions_make")
+_PRESENCE_LIST_SEEN = query("presence_list_seen")
+
+# A program of ours is seen each second: whoever was seen so lately may still run, and is looked at once more so much later.
+SEEN_LATELY_S: Final = 5.0
+LOOK_AGAIN_S: Final = 2.5
 
 # They end when whoever holds a lock ends, or the server is back.
 _PASSING_ERRORS = (
@@ -62,18 +70,41 @@ def all_migrations() -> list[Migration]:
     return sorted(found, key=lambda migration: migration.name)
 
 
-async def list_missing(transaction: Transaction) -> list[str]:
-    """The files of this version that have not run on this database."""
-    applied = {row["name"] for row in await transaction.many(_MIGRATION_LIST)}
-    return [migration.name for migration in all_migrations() if migration.name not in applied]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SchemaGap:
+    """Files of this version that have not run on a database, and files that ran there and that this version has not."""
+
+    missing: list[str]
+    unknown: list[str]
 
 
-async def upgrade(*, dsn: str, environment: Environment, lanes: int = LANES_MAX) -> list[str]:
+async def compare_schema(transaction: Transaction) -> SchemaGap:
+    """What lies between this version and the database; an old program does not know what it must write into a newer one."""
+    return _gap({row["name"] for row in await transaction.many(_MIGRATION_LIST)})
+
+
+def _gap(applied: set[str]) -> SchemaGap:
+    shipped = [migration.name for migration in all_migrations()]
+    return SchemaGap(
+        missing=[name for name in shipped if name not in applied], unknown=sorted(applied.difference(shipped))
+    )
+
+
+async def upgrade(
+    *,
+    dsn: str,
+    environment: Environment,
+    lanes: int = LANES_MAX,
+    may_run_beside: bool = False,
+    look_again_s: float = LOOK_AGAIN_S,
+) -> list[str]:
     """Bring a database to this version and say which files ran; safe to repeat and to race.
 
-    Raises `Refused` with `environment_mismatch` or `lanes_mismatch` when the database belongs to another installation's
-    settings (I13), before anything is changed in it; with `migration_changed` when an applied file differs.
-    `StoreUnavailable` when it is away or something in it is held for too long: try again.
+    Raises `Refused`, before anything is changed in it: `environment_mismatch` or `lanes_mismatch` when the database
+    belongs to another installation's settings (I13), `schema_newer` when a later version has upgraded it, and
+    `programs_running` when there is something to run and, unless `may_run_beside`, a serve or worker is seen at work.
+    `migration_changed` when an applied file differs. `StoreUnavailable` when it is away or something in it is held for
+    too long: try again.
     """
     try:
         connection = await asyncpg.connect(dsn, timeout=10)
@@ -83,6 +114,11 @@ async def upgrade(*, dsn: str, environment: Environment, lanes: int = LANES_MAX)
         await connection.execute(_MIGRATION_LIMITS.sql)
         await _refuse_foreign(connection, environment=environment, lanes=lanes)
         await _make_table(connection)
+        gap = _gap({row["name"] for row in await connection.fetch(_MIGRATION_LIST.sql)})
+        if gap.unknown:
+            raise Refused("schema_newer", param="database", detail=f"a later version ran {gap.unknown[-1]}")
+        if gap.missing and not may_run_beside:
+            await _refuse_running(connection, look_again_s=look_again_s)
         ran = [migration.name for migration in all_migrations() if await _apply(connection, migration)]
         await _settle(connection, environment=environment, lanes=lanes)
     except _PASSING_ERRORS as error:
@@ -109,6 +145,28 @@ async def _refuse_foreign(
         raise Refused("environment_mismatch", param="environment", detail=f"the database is {row['environment']}")
     if row["lanes"] != lanes:
         raise Refused("lanes_mismatch", param="lanes", detail=f"the database has {row['lanes']}")
+
+
+async def _refuse_running(connection: "asyncpg.Connection[asyncpg.Record]", *, look_again_s: float) -> None:
+    """A program of the old version must not take orders on the new schema; one that has just ended is seen no more."""
+    before = await _list_seen(connection)
+    if not before:
+        return
+    await asyncio.sleep(look_again_s)
+    running = [role for role, seen_at in (await _list_seen(connection)).items() if seen_at != before.get(role)]
+    if running:
+        raise Refused(
+            "programs_running", param="database", detail=f"{' and '.join(running)} runs on it: end it first, or --force"
+        )
+
+
+async def _list_seen(connection: "asyncpg.Connection[asyncpg.Record]") -> dict[str, datetime]:
+    try:
+        rows = await connection.fetch(_PRESENCE_LIST_SEEN.sql, SEEN_LATELY_S)
+    except asyncpg.UndefinedTableError:
+        # A database of before 0035, or of nobody yet: who runs there cannot be seen.
+        return {}
+    return {row["role"]: row["seen_at"] for row in rows}
 
 
 async def _make_table(connection: "asyncpg.Connection[asyncpg.Record]") -> None:

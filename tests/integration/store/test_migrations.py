@@ -80,13 +80,48 @@ async def test_a_file_that_was_changed_after_it_ran_is_refused(
         await upgrade(dsn=database_dsn, environment=Environment.LOCAL)
 
 
-async def test_an_older_version_leaves_a_newer_database_as_it_is(database_dsn: str, further: list[Migration]) -> None:
-    """Forward only: while machines change over, the older program still starts."""
+async def test_an_older_version_does_not_start_on_a_newer_database_and_leaves_it_as_it_is(
+    database_dsn: str, further: list[Migration], tmp_path: Path
+) -> None:
+    """Forward only: what an older program does not know it does not write, and a paid order would lack it."""
     further.append(Migration(name="9000_further.pre.sql", sql="CREATE TABLE further (id integer PRIMARY KEY)"))
     assert await upgrade(dsn=database_dsn, environment=Environment.LOCAL) == ["9000_further.pre.sql"]
     further.clear()
-    assert await upgrade(dsn=database_dsn, environment=Environment.LOCAL) == []
+    with pytest.raises(Refused, match="schema_newer"):
+        await upgrade(dsn=database_dsn, environment=Environment.LOCAL)
+    settings = load_settings({"folder": str(tmp_path), "environment": "local", "database": database_dsn}, environ={})
+    with pytest.raises(Refused, match="schema_newer"):
+        async with open_database(settings, dsn=database_dsn):
+            pass
     assert await fetch(database_dsn, "SELECT count(*) FROM further") == [(0,)]
+
+
+async def test_an_upgrade_is_refused_while_a_program_of_ours_runs_there(
+    database_dsn: str, further: list[Migration]
+) -> None:
+    """An old program must not take orders on the new schema; one that has just ended keeps nobody waiting."""
+    further.append(Migration(name="9000_further.pre.sql", sql="CREATE TABLE further (id integer PRIMARY KEY)"))
+    running, watching = [await asyncpg.connect(database_dsn) for _ in range(2)]
+
+    async def be_seen() -> None:
+        while True:
+            await running.execute(
+                "INSERT INTO presence (role, seen_at) VALUES ('serve', clock_timestamp())"
+                " ON CONFLICT (role) DO UPDATE SET seen_at = excluded.seen_at"
+            )
+
+    serve = asyncio.create_task(be_seen())
+    try:
+        await until(watching, "SELECT count(*) FROM presence", is_so=lambda count: count > 0)
+        with pytest.raises(Refused, match="programs_running"):
+            await upgrade(dsn=database_dsn, environment=Environment.LOCAL, look_again_s=0.1)
+    finally:
+        serve.cancel()
+        await asyncio.wait([serve])
+        await running.close()
+        await watching.close()
+    assert await fetch(database_dsn, "SELECT to_regclass('further') IS NULL") == [(True,)]
+    assert await upgrade(dsn=database_dsn, environment=Environment.LOCAL, look_again_s=0.1) == ["9000_further.pre.sql"]
 
 
 async def test_a_file_that_fails_leaves_nothing_of_itself(database_dsn: str, further: list[Migration]) -> None:

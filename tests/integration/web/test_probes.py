@@ -21,6 +21,14 @@ async def test_a_head_request_is_answered_like_its_get_without_the_body(house: H
             assert body == b""
 
 
+async def test_a_house_on_a_schema_of_a_later_version_is_not_ready(house: House) -> None:
+    """Somebody upgraded beneath it: what it does not know it does not write."""
+    await house.execute("INSERT INTO schema_migration (name, checksum) VALUES ('9000_later.pre.sql', '')")
+    ready = await house.send("GET", "/readyz")
+    assert ready.status == 503
+    assert ready.json["problems"] == ["schema_newer: 9000_later.pre.sql of a later version has run"]
+
+
 async def test_an_instance_that_is_about_to_go_says_so_but_lives_and_answers(house: House) -> None:
     """A load balancer sends nobody new; whoever is on the way is served."""
     house.app.begin_drain()

@@ -23,6 +23,15 @@ WHERE seen_at < clock_timestamp() - make_interval(secs => $3)
 ON CONFLICT (role, began_at) DO NOTHING
 RETURNING began_at, ended_at;
 
+-- name: presence_list_seen :many
+-- The roles of which a process was here in the last seconds, and when; a row of each.
+SELECT
+    role,
+    seen_at
+FROM presence
+WHERE seen_at > clock_timestamp() - make_interval(secs => $1)
+ORDER BY role;
+
 -- name: outage_list :many
 -- The stretches that touch a time, newest first. One that goes on ends now: the database answers, so it is not away.
 -- Leans on outage_ended_at.
