@@ -74,6 +74,7 @@ from budan.flows.remedies import Remedies
 from budan.flows.replaying import Replays
 from budan.flows.sealing import Sealing
 from budan.flows.settling import SETTLE_DAILY, SettleDaily, Settling
+from budan.flows.shop_orders import ShopOrders
 from budan.flows.suspicion import SILENT_S_MAX, SuspicionSteps
 from budan.flows.testifying import Testimony
 from budan.flows.webhook_secrets import WebhookSecrets
@@ -178,8 +179,7 @@ async def open_database(
 @asynccontextmanager
 async def open_flows(opened: Opened) -> AsyncGenerator[Flows]:
     """The use cases of this process; leaving drains what was promised."""
-    settings, database, clock = opened.settings, opened.database, opened.clock
-    environment = settings.environment
+    settings, database, clock, environment = opened.settings, opened.database, opened.clock, opened.settings.environment
     async with AsyncExitStack() as stack:
         signer = Signer(threads=SIGNER_THREADS)
         stack.callback(signer.close)
@@ -241,11 +241,17 @@ async def open_flows(opened: Opened) -> AsyncGenerator[Flows]:
             refunding=refunding,
             payers=Payers(database=database, environment=environment, reading=reading),
             cashier_links=CashierLinks(secret=opened.keys.cashier_key),
+            shop_orders=_shop_orders(opened, payments),
             ids=ids,
             accounts=accounts,
             day_books=DayBooks(database=database, bills=build_bill_days(opened)),
             books_links=BooksLinks(secret=opened.keys.cashier_key, clock=clock),
         )
+
+
+def _shop_orders(opened: Opened, payments: Payments) -> ShopOrders:
+    key, clock = opened.keys.cashier_key, opened.clock
+    return ShopOrders(database=opened.database, payments=payments, secret=key, clock=clock)
 
 
 @asynccontextmanager

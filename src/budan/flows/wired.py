@@ -25,6 +25,7 @@ from budan.flows.refund_door import RefundDoor
 from budan.flows.refunding import Refunding
 from budan.flows.remedies import Remedies
 from budan.flows.replaying import Replays
+from budan.flows.shop_orders import ShopOrders
 from budan.flows.testifying import Testimony
 from budan.flows.withdrawing import Withdrawals
 from budan.ports.channel import ChannelAccounts
@@ -55,6 +56,7 @@ class Flows:
     refunding: Refunding
     payers: Payers
     cashier_links: CashierLinks
+    shop_orders: ShopOrders
     ids: IdSource
     accounts: ChannelAccounts
     day_books: DayBooks

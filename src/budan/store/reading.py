@@ -11,6 +11,7 @@ from budan.store.rows import OrderRow, TradeRow
 _ORDER_FIND_MANY = query("order_find_many")
 _ORDER_LIST = query("order_list")
 _ORDER_FIND_REFERENCE = query("order_find_reference")
+_ORDER_COUNT_OPEN_OF_PAGE = query("order_count_open_of_page")
 _TRADE_LIST_MANY = query("trade_list_many")
 
 Key = tuple[Lane, OrderId]
@@ -33,6 +34,20 @@ async def list_orders(
 ) -> list[OrderRow]:
     """A merchant's orders older than `before`, newest first."""
     return [_order(row) for row in await transaction.many(_ORDER_LIST, lane, merchant_id, before, rows_max, state)]
+
+
+async def count_open_of_page(
+    transaction: Transaction,
+    *,
+    lane: Lane,
+    merchant_id: MerchantId,
+    shop_id: int,
+    oldest: OrderId,
+    rows_max: int,
+) -> int:
+    """How many orders of a shop's page wait, of the merchant's newest `rows_max` that are no older than `oldest`."""
+    row = await transaction.one(_ORDER_COUNT_OPEN_OF_PAGE, lane, merchant_id, shop_id, oldest, rows_max)
+    return row["waiting"]
 
 
 async def find_reference(

@@ -48,6 +48,7 @@ KINDS: dict[str, Kind] = {
             "idempotency_key_malformed": "Idempotency-Key must be 1 to 255 visible ASCII characters.",
             "order_no_malformed": "This is not an order number.",
             "form_malformed": "The form was not sent by a page of ours; load the page again.",
+            "form_expired": "The form was open too long; load the page again.",
             "amount_malformed": "An amount is digits with at most two decimals.",
             "cursor_malformed": "This is not a cursor that a page of ours gave.",
         },
@@ -122,6 +123,11 @@ KINDS: dict[str, Kind] = {
             "shop_unknown": "The merchant has no shop with this code.",
             "wrong_environment": "This number belongs to another environment.",
         },
+    ),
+    **_kinds(
+        HTTPStatus.TOO_MANY_REQUESTS,
+        {"too_many_open_orders": "Too many orders of this shop's page wait for their payers; try a little later."},
+        retry_after_s=60,
     ),
     **_kinds(HTTPStatus.INTERNAL_SERVER_ERROR, {"internal_error": "We failed; nothing is promised."}),
     **_kinds(

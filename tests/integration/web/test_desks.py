@@ -2,11 +2,15 @@
 
 import asyncio
 import re
+from datetime import datetime
+from secrets import token_hex
 from typing import Any
 
 import pytest
 
-from integration.web.house import House, Reply
+from budan.cli.wiring import SystemClock
+from budan.flows.shop_orders import FORM_LIFE, OPEN_ORDERS_MAX, ShopOrders
+from integration.web.house import House, Reply, an_order
 
 EN = {"accept-language": "en"}
 
@@ -16,6 +20,14 @@ def nonce_of(page: Reply) -> str:
     found = re.search(r'name="nonce" value="(\w+)"', page.text)
     assert found is not None
     return found[1]
+
+
+class LateClock(SystemClock):
+    """Half an hour behind: what it stamps is over now."""
+
+    def now(self) -> datetime:
+        """The moment at which a form that is over was made."""
+        return super().now() - FORM_LIFE
 
 
 async def _orders(house: House) -> list[dict[str, Any]]:
@@ -72,6 +84,52 @@ async def test_a_form_that_we_did_not_render_is_refused(house: House, nonce: str
     page = await house.submit(f"/s/{house.merchant.shop_code}", {"amount": "5", "nonce": nonce}, headers=EN)
     assert (page.status, "out of date" in page.text) == (400, True)
     assert await _orders(house) == []
+
+
+async def test_a_form_of_the_shop_is_good_for_half_an_hour_and_at_that_shop_only(house: House) -> None:
+    """Else a loop over a printed code's address, with marks of its own, writes rows that nobody ever deletes."""
+    path = f"/s/{house.merchant.shop_code}"
+    nonce = nonce_of(await house.send("GET", path))
+    random, until, mac = nonce.split("_")
+    other = await house.add_merchant("二号店")
+    shop = await house.flows.directory.find_shop(house.merchant.shop_code or "")
+    assert shop is not None
+    old = ShopOrders(
+        database=house.opened.database,
+        payments=house.flows.payments,
+        secret=house.opened.keys.cashier_key,
+        clock=LateClock(),
+    ).make_form(shop)
+    for where, mark, text in [
+        (path, token_hex(12), "out of date"),
+        (path, f"{'0' * 24}_{until}_{mac}", "out of date"),
+        (path, f"{random}_{int(until) + 3_600}_{mac}", "out of date"),
+        (f"/s/{other.shop_code}", nonce, "out of date"),
+        (path, old, "open too long"),
+    ]:
+        page = await house.submit(where, {"amount": "5", "nonce": mark}, headers=EN)
+        assert (page.status, text in page.text) == (400, True), mark
+    assert await _orders(house) == []
+
+
+async def test_a_shop_where_too_many_orders_wait_takes_no_more_and_says_so(house: House) -> None:
+    """Each open order is rows, a look and an event: whoever has a photograph of the sign could make any number."""
+    path = f"/s/{house.merchant.shop_code}"
+    nonce = nonce_of(await house.send("GET", path))
+    made = await house.submit(path, {"amount": "5", "nonce": nonce})
+    await house.execute(
+        "INSERT INTO orders (lane, id, merchant_id, reference, state, amount_minor, currency, subject, shop_id,"
+        " created_at, expires_at) SELECT lane, id + g, merchant_id, 's-' || lpad(g::text, 24, '0') || '-500', 'created',"
+        " amount_minor, currency, subject, shop_id, created_at, expires_at FROM orders, generate_series(1, $1::int) AS g",
+        OPEN_ORDERS_MAX - 1,
+    )
+    full = await house.submit(path, {"amount": "6", "nonce": nonce}, headers=EN)
+    assert (full.status, "Too many orders wait here" in full.text) == (429, True)
+    again = await house.submit(path, {"amount": "5", "nonce": nonce})
+    assert (again.status, again.headers["location"]) == (303, made.headers["location"])
+    assert (await house.call("POST", "/v1/orders", an_order())).status == 201
+    await house.execute("UPDATE orders SET state = 'expired' WHERE id = (SELECT min(id) FROM orders)")
+    assert (await house.submit(path, {"amount": "6", "nonce": nonce})).status == 303
 
 
 @pytest.mark.parametrize("path", ["/s/nowhere", "/s/%00", "/s/a%20b", "/terminal/nowhere", "/terminal/%00"])

@@ -57,6 +57,22 @@ WHERE lane = $1 AND merchant_id = $2 AND id < $3 AND ($5::text IS NULL OR state 
 ORDER BY id DESC
 LIMIT $4;
 
+-- name: order_count_open_of_page :one
+-- How many orders of a shop's page still wait for their payers: of a merchant's newest, so that a busy one's count
+-- costs no more. Leans on orders_merchant_id.
+SELECT count(*) AS waiting
+FROM (
+    SELECT
+        shop_id,
+        state,
+        reference
+    FROM orders
+    WHERE lane = $1 AND merchant_id = $2 AND id >= $4
+    ORDER BY id DESC
+    LIMIT $5
+) AS newest
+WHERE shop_id = $3 AND state IN ('created', 'paying', 'closing') AND reference ~ '^s-[0-9a-f]{24}-';
+
 -- name: order_find_reference :maybe
 -- The order behind a merchant's own reference.
 SELECT order_id

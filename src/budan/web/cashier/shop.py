@@ -1,16 +1,15 @@
 """The page behind a shop's printed code: the customer enters the amount and gets an order to pay."""
 
 import re
-from hashlib import sha256
 
 from litestar import Response, get, post
 from litestar.handlers import HTTPRouteHandler
 
 from budan.core.errors import Refused
-from budan.flows.views import CreateOrder, Shop
+from budan.flows.views import Shop
 from budan.flows.wired import Flows
 from budan.web.exchange import Answer, Exchange
-from budan.web.page.forms import make_nonce, parse_amount, read_form, read_nonce
+from budan.web.page.forms import parse_amount, read_form
 from budan.web.page.render import Pages, local_address, see_other, speech_of
 from budan.web.problems import KINDS
 from budan.web.rest import PageRequest, exchange_of, path_of, respond
@@ -46,19 +45,12 @@ class ShopPage:
         form = read_form(exchange.body)
         try:
             amount_minor = parse_amount(form.get("amount", ""), currency=CURRENCY)
-            # The amount is part of the mark: the same tap twice is one order, another amount is another order.
-            mark = f"s-{read_nonce(form)}-{amount_minor}"
-            view = await self._flows.payments.create_order(
-                CreateOrder(
-                    caller=shop.caller,
-                    reference=mark,
-                    amount_minor=amount_minor,
-                    currency=CURRENCY,
-                    subject=subject_of(shop.name),
-                    request_digest=sha256(f"{exchange.parameters[0]} {mark}".encode()).digest(),
-                    idempotency_key=mark,
-                    shop_id=shop.shop_id,
-                )
+            view = await self._flows.shop_orders.take(
+                shop,
+                form.get("nonce", ""),
+                amount_minor=amount_minor,
+                currency=CURRENCY,
+                subject=subject_of(shop.name),
             )
         except Refused as refused:
             return self._page(exchange, shop, amount=form.get("amount", ""), refused=refused)
@@ -79,7 +71,7 @@ class ShopPage:
             status=200 if refused is None else KINDS[refused.code].status.value,
             shop=shop,
             amount=amount,
-            nonce=make_nonce(),
+            nonce=self._flows.shop_orders.make_form(shop),
             order_address=local_address(exchange.scope, f"/s/{exchange.parameters[0]}"),
             refused_code=None if refused is None else refused.code,
         )
