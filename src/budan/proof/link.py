@@ -47,6 +47,10 @@ class Held:
         """Whether one of the held requests has this in it."""
         return word.encode() in self._text
 
+    def forget(self) -> None:
+        """From here on `names` is of what comes."""
+        self._text.clear()
+
     def takes(self, chunk: bytes) -> bool:
         """Whether this is a piece of one; it is kept."""
         if not any(word in chunk for word in self._words):

@@ -136,7 +136,14 @@ class Till:
 
     async def end_lies(self, order: dict[str, Any]) -> None:
         """The channel tells the truth about the order's newest attempt again, if it is asked: its notice stays lost."""
-        wish = {"trade_no": order["trades"][-1]["trade_no"], "faults": {"drop_notice": True}}
+        await self._choose_faults(order, {"drop_notice": True})
+
+    async def confirm(self, order: dict[str, Any]) -> None:
+        """The payer whose code was charged has typed for long enough and confirms."""
+        await self._choose_faults(order, {})
+
+    async def _choose_faults(self, order: dict[str, Any], faults: dict[str, Any]) -> None:
+        wish = {"trade_no": order["trades"][-1]["trade_no"], "faults": faults}
         await self._ask(lambda: self._sandbox.put("/sandbox/trade-faults", wish, timeout_s=ANSWER_S_MAX), wanted=_OK)
 
     async def close(self, order: dict[str, Any], *, shop: Shop) -> None:

@@ -8,7 +8,7 @@ import msgspec
 from budan.sandbox.choices import AMOUNTS_MAX, AccountId, AmountFaults, AmountsSet, BillFaultsSet, OddsSet
 from budan.sandbox.faults import DOCUMENTED_AMOUNTS, BillFaults, FaultOdds, Faults
 from budan.sandbox.finding import AdminRefusal, find_trade, refuse_unknown_account
-from budan.sandbox.records import Event, EventKind, PlacingSet, Trade
+from budan.sandbox.records import Event, EventKind, PlacingSet, Trade, TradeState
 from budan.sandbox.weather import Weather
 from budan.sandbox.world import World
 
@@ -87,7 +87,14 @@ def choose_for_placing(world: World, subject: str, faults: Faults) -> None:
 
 
 def choose_for_trade(world: World, kind: EventKind, faults: Faults | None, *, trade_no: str, account_id: str) -> Trade:
-    """Lets a trade, or by `kind` its refunds, meet the faults from now on. AdminRefusal when it is not here."""
+    """Lets a trade, or by `kind` its refunds, meet the faults from now on; a payer who types, types so long from now on.
+
+    AdminRefusal when it is not here.
+    """
     trade = find_trade(world, trade_no=trade_no, account_id=account_id)
     world.truth.record(Event(nth=trade.nth, at=world.clock(), kind=kind, faults=faults))
-    return world.truth.get(trade.nth)
+    chosen = world.truth.get(trade.nth)
+    if chosen.state is not TradeState.TYPING:
+        return chosen
+    world.payer.arm(chosen)
+    return world.payer.settled(chosen)

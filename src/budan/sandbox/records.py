@@ -1,7 +1,7 @@
 """What the sandbox remembers: accounts, trades and the events that make them."""
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import Enum
 from typing import Any, ClassVar, Final, Literal
 
@@ -353,7 +353,7 @@ def changed(trade: Trade, event: Event) -> Trade:
         case EventKind.CANCEL_PUT_OFF | EventKind.REVERSE_ASKED:
             changes = _reverse_changes(trade, event)
         case EventKind.FAULTS_CHOSEN | EventKind.REFUND_FAULTS_CHOSEN:
-            changes = {_FAULTS_OF[event.kind]: event.faults}
+            changes = _faults_changes(trade, event)
         case (
             EventKind.PLACED_AGAIN
             | EventKind.ANSWER_WITHHELD
@@ -365,6 +365,14 @@ def changed(trade: Trade, event: Event) -> Trade:
         case _:
             changes = _notice_changes(trade, event)
     return msgspec.structs.replace(trade, **changes)
+
+
+def _faults_changes(trade: Trade, event: Event) -> dict[str, Any]:
+    changes: dict[str, Any] = {_FAULTS_OF[event.kind]: event.faults}
+    if event.kind is EventKind.FAULTS_CHOSEN and trade.state is TradeState.TYPING and event.faults is not None:
+        # From now on, as all that is chosen: without seconds the payer confirms at once.
+        changes["typing_until"] = event.at + timedelta(seconds=event.faults.user_paying_s)
+    return changes
 
 
 _FAULTS_OF = {EventKind.FAULTS_CHOSEN: "faults", EventKind.REFUND_FAULTS_CHOSEN: "refund_faults"}

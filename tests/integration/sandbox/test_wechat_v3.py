@@ -190,6 +190,17 @@ async def test_a_payer_who_types_pays_or_fails_in_the_end(
     assert await wechat_shop.state(trade_no) == state
 
 
+async def test_a_payer_who_types_confirms_when_told(wechat_shop: WechatShop, caller: Caller) -> None:
+    """Whoever plays with time must not have to guess how long his machine takes."""
+    trade_no = new_trade_no()
+    await wechat_shop.charge(trade_no, await caller.auth_code("wechat_v3", user_paying_s=600))
+    longer = {"trade_no": trade_no, "faults": {"user_paying_s": 600}}
+    assert (await caller.admin("PUT", "/sandbox/trade-faults", longer))[1]["state"] == "typing"
+    told = {"trade_no": trade_no, "faults": {}}
+    assert (await caller.admin("PUT", "/sandbox/trade-faults", told))[1]["state"] == "paid"
+    assert await wechat_shop.state(trade_no) == "SUCCESS"
+
+
 async def test_a_reverse_while_the_payer_types_ends_it_unpaid(wechat_shop: WechatShop, caller: Caller) -> None:
     trade_no = new_trade_no()
     await wechat_shop.charge(trade_no, await caller.auth_code("wechat_v3", user_paying_s=600))
