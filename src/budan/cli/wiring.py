@@ -75,7 +75,7 @@ from budan.flows.replaying import Replays
 from budan.flows.sealing import Sealing
 from budan.flows.settling import SETTLE_DAILY, SettleDaily, Settling
 from budan.flows.shop_orders import ShopOrders
-from budan.flows.suspicion import SILENT_S_MAX, SuspicionSteps
+from budan.flows.suspicion import ROWS_AHEAD_MAX, SILENT_S_MAX, SuspicionSteps
 from budan.flows.testifying import Testimony
 from budan.flows.webhook_secrets import WebhookSecrets
 from budan.flows.wired import Flows, OperatorFlows
@@ -362,7 +362,9 @@ async def open_workers(opened: Opened, flows: Flows) -> AsyncGenerator[Workers]:
         await client.close()
 
 
-def build_job_turns(opened: Opened, flows: Flows, *, silent_s_max: float = SILENT_S_MAX) -> JobTurns:
+def build_job_turns(
+    opened: Opened, flows: Flows, *, silent_s_max: float = SILENT_S_MAX, rows_ahead_max: int = ROWS_AHEAD_MAX
+) -> JobTurns:
     """The runs of jobs that this process may take up."""
     mail = parse_mail(opened.settings)
     steps = SuspicionSteps(
@@ -372,6 +374,7 @@ def build_job_turns(opened: Opened, flows: Flows, *, silent_s_max: float = SILEN
         door=flows.door,
         healths=flows.healths,
         silent_s_max=silent_s_max,
+        rows_ahead_max=rows_ahead_max,
     )
     jobs: tuple[Job, ...] = (
         Autobudan(

@@ -30,6 +30,9 @@ from budan.store.suspects import SuspectRow
 ASKED_AT_ONCE_MAX: Final = 200
 # Rows read ahead of the answers: enough that no account waits for a page, and few to ask again after a crash.
 ROWS_AHEAD_MAX: Final = 2_000
+# With the rows of accounts whose channels are busy: these wait for minutes, and must not keep others from being read. Some
+# 600 bytes each, so 30 MB.
+ROWS_HELD_MAX: Final = 50_000
 # A question that could not leave is tried again after a rest.
 UNSENT_REST_S: Final = 0.25
 SILENT_S_MAX: Final = 60.0
@@ -52,7 +55,8 @@ class SuspicionSteps:
     """What asking stands on.
 
     An account that gave no word for `silent_s_max` is left alone for the rest of the run: its trades stay suspects, and
-    the others do not wait for it.
+    the others do not wait for it. `rows_ahead_max` bounds the rows read and not asked about yet, those of busy channels
+    left out.
     """
 
     environment: Environment
@@ -61,6 +65,7 @@ class SuspicionSteps:
     door: Door
     healths: AccountHealths
     silent_s_max: float = SILENT_S_MAX
+    rows_ahead_max: int = ROWS_AHEAD_MAX
 
 
 @dataclass(slots=True, eq=False)
@@ -122,7 +127,7 @@ class Suspicion:
 
     async def add(self, rows: Sequence[SuspectRow], *, cursor: str) -> None:
         """Take a page's rows; waits while enough are ahead. `cursor` is where a later holder goes on after them."""
-        while self._rows_ahead >= ROWS_AHEAD_MAX:
+        while not self._has_room():
             self._room.clear()
             await self._room.wait()
         page = _Page(cursor, len(rows))
@@ -140,6 +145,14 @@ class Suspicion:
                 self._tasks.create_task(self._ask_while_any(account))
         self._follow()
 
+    def _has_room(self) -> bool:
+        """Whether another page may be read: busy channels' rows fill no place of those that answer."""
+        rate_per_s = self._steps.healths.rate_per_s
+        slow = sum(
+            len(account.rows) + account.askers for id_, account in self._accounts.items() if rate_per_s(id_) is not None
+        )
+        return self._rows_ahead < ROWS_HELD_MAX and self._rows_ahead - slow < self._steps.rows_ahead_max
+
     async def _ask_while_any(self, account: _Account) -> None:
         try:
             while account.rows:
@@ -154,6 +167,7 @@ class Suspicion:
         finally:
             account.askers -= 1
             self._askers -= 1
+            self._room.set()
             if self._askers == 0:
                 # Nothing more comes until there are more rows.
                 self._tell_now.set()

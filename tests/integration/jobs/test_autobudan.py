@@ -10,7 +10,7 @@ import pytest
 from budan.core.numbers import Environment
 from budan.host import embedded
 from budan.store.upgrade import upgrade
-from integration.jobs.centre import counted, ended, job_worker, order_run
+from integration.jobs.centre import counted, desk_of, ended, job_worker, order_run
 from integration.jobs.quick import QuickChannel
 from integration.workers.watching import when
 from stage import AMOUNT_MINOR, Stage, StagedMerchant, StagedOrder, open_stage
@@ -173,6 +173,30 @@ async def test_an_account_that_gives_no_word_is_left_alone_and_the_others_are_as
     paid = {order.order_id for order in orders if order.merchant is living and quick.took_money(order.trade_no)}
     assert await paid_here(rows) == paid
     assert await rows.fetchval("SELECT line LIKE '30 trades were not asked%' FROM job_line")
+
+
+async def test_a_busy_channel_that_is_asked_slowly_holds_up_no_other(
+    stage: Stage, rows: Rows, quick: QuickChannel
+) -> None:
+    """Hundreds of its suspects wait for minutes; what the others know must not wait behind them."""
+    busy_account, prompt_account = await quick.add_account(stage, "swiftpass"), await quick.add_account(stage)
+    busy = await stage.add_merchant(account_id=busy_account)
+    prompt = busy
+    while prompt.lane <= busy.lane:  # Lanes are read in order: the busy channel's rows come first.
+        prompt = await stage.add_merchant(account_id=prompt_account)
+    orders = await stand_suspects(stage, rows, [busy, busy, busy, prompt], 400)
+    stage.flows.healths.note_question(busy_account, busy=True)
+    await stage.flows.healths.turn()
+    await rows.execute("UPDATE account_health SET rate_per_s = 1, cut_at = clock_timestamp() + interval '1 hour'")
+    await stage.flows.healths.turn()
+    assert stage.flows.healths.rate_per_s(busy_account) == 1
+    paid = {order.order_id for order in orders if order.merchant is prompt and quick.took_money(order.trade_no)}
+    async with job_worker(stage, rows_ahead_max=20):
+        run = await order_run(stage)
+        await when(
+            rows, "SELECT count(*) = $1 FROM orders WHERE state = 'paid' AND id = any($2)", len(paid), list(paid)
+        )
+        assert (await desk_of(stage).get_run(run))[0].finished_at is None
 
 
 async def test_an_amount_that_is_not_ours_completes_nothing(stage: Stage, rows: Rows, quick: QuickChannel) -> None:
