@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Final
 
 from budan.core.numbers import Lane
@@ -37,16 +38,19 @@ class Housekeeping:
     def __init__(self, *, database: Database) -> None:
         self._database = database
 
-    async def make_partitions(self) -> int:
+    async def make_partitions(self, *, lock_timeout_ms: int = partitions.LOCK_TIMEOUT_MS) -> int:
         """Make the partitions of the next two weeks where they are missing; gives how many. Safe to repeat.
 
-        A table that somebody holds is left for the next time, and the others get theirs; raises `RowsFailed` then.
+        A table that somebody holds, or a week whose rows take too long to move, is left for the next time, and the others
+        get theirs; raises `RowsFailed` then.
         """
         made, held = 0, None
-        for table in partitions.PARTITIONED:
+        for table, week in product(partitions.PARTITIONED, partitions.WEEKS_AHEAD):
             try:
                 async with self._database.transaction() as transaction:
-                    made += await partitions.make_partitions(transaction, table)
+                    made += await partitions.make_partition(
+                        transaction, table, weeks_ahead=week, lock_timeout_ms=lock_timeout_ms
+                    )
             except RowsFailed as error:
                 held = error
         if held is not None:

@@ -1,10 +1,11 @@
 """Partitions, made ahead of time."""
 
-from typing import cast
+from typing import Final, cast
 
 from budan.store.database import Transaction
 from budan.store.queries import query
 
+_PARTITIONS_LIMITS = query("partitions_limits")
 _PARTITIONS_MAKE = query("partitions_make")
 _PARTITIONS_DEFAULT_ROWS = query("partitions_default_rows")
 
@@ -28,14 +29,22 @@ PARTITIONED = (
     "cashback",
     "cashback_movement",
 )
+# At least seven days ahead: this week and the next two.
+WEEKS_AHEAD: Final = range(3)
+LOCK_TIMEOUT_MS: Final = 100
+MOVE_TIMEOUT_MS: Final = 4_000
 
 
-async def make_partitions(transaction: Transaction, table: str) -> int:
-    """Make what is missing of a table's partitions for this week and the next two; gives how many.
+async def make_partition(
+    transaction: Transaction, table: str, *, weeks_ahead: int, lock_timeout_ms: int = LOCK_TIMEOUT_MS
+) -> int:
+    """Make a table's partition of that week where it is missing, and move there what came before it; gives how many.
 
-    Safe to repeat and to race. One table in a transaction: it shuts the table's default partition for a moment.
+    Safe to repeat and to race. One table and week in a transaction: it shuts the table's default partition for a moment,
+    for `MOVE_TIMEOUT_MS` at most where rows move.
     """
-    row = await transaction.one(_PARTITIONS_MAKE, table)
+    await transaction.one(_PARTITIONS_LIMITS, f"{lock_timeout_ms}ms", f"{MOVE_TIMEOUT_MS}ms")
+    row = await transaction.one(_PARTITIONS_MAKE, table, weeks_ahead)
     return cast("int", row["made"])
 
 

@@ -14,7 +14,7 @@ import asyncpg
 from budan.core.errors import Refused, StoreUnavailable
 from budan.core.numbers import LANES_MAX, Environment
 from budan.store.database import Transaction
-from budan.store.partitions import PARTITIONED
+from budan.store.partitions import PARTITIONED, WEEKS_AHEAD
 from budan.store.queries import query
 
 _FILE = re.compile(r"^(?P<number>\d{4})_[a-z0-9_]+\.(pre|post)\.sql$")
@@ -202,4 +202,5 @@ async def _settle(
         await _refuse_foreign(connection, environment=environment, lanes=lanes)
         await connection.execute(_LEASES_FILL.sql, lanes)
     for table in PARTITIONED:
-        await connection.execute(_PARTITIONS_MAKE.sql, table)
+        for week in WEEKS_AHEAD:
+            await connection.execute(_PARTITIONS_MAKE.sql, table, week)

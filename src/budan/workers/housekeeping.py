@@ -14,6 +14,8 @@ from budan.workers.loop import attempt, stopped_within
 
 COUNT_EVERY_S: Final = 5.0
 PARTITIONS_EVERY_S: Final = 3_600.0
+# Each try shuts tables for a moment, so one that failed is repeated seldom, and more and more so.
+PARTITIONS_AGAIN_S: Final = 60.0
 PRUNE_EVERY_S: Final = 3_600.0
 BOOKS_EVERY_S: Final = 60.0
 
@@ -29,6 +31,7 @@ class HousekeepingTurns:
         self._clock = clock
         self._failures = {work: Failures(work=work) for work in ("housekeeping", "partitions", "forgeries", "books")}
         self._partitions_at_s = float("-inf")
+        self._partitions_rest_s = PARTITIONS_AGAIN_S
         self._prune_at_s = float("-inf")
         self._books_at_s = float("-inf")
 
@@ -66,14 +69,22 @@ class HousekeepingTurns:
         # One worker is enough, and two would wait for each other's locks.
         if 0 not in self._lanes.held() or self._clock.monotonic_s() < self._partitions_at_s:
             return
-        made = await self._housekeeping.make_partitions()
+        self._partitions_at_s = self._clock.monotonic_s() + self._partitions_rest_s
+        self._partitions_rest_s = min(2 * self._partitions_rest_s, PARTITIONS_EVERY_S)
+        try:
+            made = await self._housekeeping.make_partitions()
+        finally:
+            await self._count_default_rows()
         if made:
             _log.info("partitions_made", count=made)
+        self._partitions_at_s = self._clock.monotonic_s() + PARTITIONS_EVERY_S
+        self._partitions_rest_s = PARTITIONS_AGAIN_S
+
+    async def _count_default_rows(self) -> None:
         late = await self._housekeeping.count_default_rows()
         metrics.DEFAULT_PARTITION_ROWS.set(late)
         if late:
             _log.error("partitions_were_late", orders=late)
-        self._partitions_at_s = self._clock.monotonic_s() + PARTITIONS_EVERY_S
 
     async def _count_books(self) -> None:
         if self._clock.monotonic_s() < self._books_at_s:

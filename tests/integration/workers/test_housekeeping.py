@@ -6,11 +6,12 @@ import pytest
 from budan.core.numbers import Lane
 from budan.flows.fleet import Fleet, show
 from budan.flows.keeping import REJECTED_PRUNED_MAX, Housekeeping
+from budan.flows.lanes import LaneKeeper
 from budan.store import work
 from budan.store.database import RowsFailed
 from budan.telemetry import metrics
 from budan.workers.housekeeping import HousekeepingTurns
-from integration.workers.working import keeper
+from integration.workers.working import SteppedClock, keeper
 from stage import Stage
 
 Rows = asyncpg.Connection
@@ -70,6 +71,23 @@ async def test_a_table_that_somebody_holds_keeps_no_other_from_its_partition(sta
             await Housekeeping(database=stage.database).make_partitions()
         made = [await rows.fetchval("SELECT to_regclass($1) IS NOT NULL", week) for week in weeks]
     assert made == [False, True]
+
+
+async def test_partitions_that_could_not_be_made_are_tried_again_seldom(stage: Stage, rows: Rows) -> None:
+    """While a try waits for a table every order waits behind it: each 5 s that would be a fault of its own."""
+    clock = SteppedClock()
+    lanes = LaneKeeper(database=stage.database, clock=clock, worker="late", lanes=stage.opened.lanes)
+    turns = HousekeepingTurns(housekeeping=Housekeeping(database=stage.database), lanes=lanes, clock=clock)
+    failed = _failures("partitions")
+    tries: list[float] = []
+    async with rows.transaction():
+        await rows.execute("LOCK TABLE ONLY orders IN SHARE UPDATE EXCLUSIVE MODE")
+        for wait_s in (0.0, 55.0, 10.0, 100.0, 25.0):
+            clock.monotonic += wait_s
+            await lanes.renew()
+            await turns.turn()
+            tries.append(_failures("partitions") - failed)
+    assert tries == [1, 1, 2, 2, 3]
 
 
 async def test_what_is_due_is_counted_up_to_a_bound_and_its_oldest_is_true(stage: Stage, rows: Rows) -> None:

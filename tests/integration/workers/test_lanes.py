@@ -1,32 +1,18 @@
 """Two workers, one table of leases; what a lane's holder may do is tried in test_deliver."""
 
 import asyncio
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
 import asyncpg
 import pytest
 
 from budan.flows.lanes import LaneKeeper
-from integration.workers.working import keeper
+from integration.workers.working import SteppedClock, keeper
 from stage import Stage
 
 LANES = 64
 # Long enough for a busy machine to renew in, short enough to be waited for.
 LEASE_S = 1.0
-
-
-@dataclass
-class SteppedClock:
-    """A clock that the test moves."""
-
-    monotonic: float = 1_000.0
-
-    def now(self) -> datetime:
-        return datetime.now(UTC)
-
-    def monotonic_s(self) -> float:
-        return self.monotonic
 
 
 def stepped(stage: Stage, clock: SteppedClock, *, worker: str) -> LaneKeeper:

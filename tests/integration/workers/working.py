@@ -3,6 +3,8 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from secrets import token_hex
 
 from budan.cli.wiring import build_job_turns
@@ -20,6 +22,19 @@ from stage import Stage
 
 # Rungs that a test can wait for; the real ones are tried by the unit tests of core.pace.
 QUICK_LADDER_S = (0.05, 0.05, 0.1)
+
+
+@dataclass
+class SteppedClock:
+    """A clock that the test moves."""
+
+    monotonic: float = 1_000.0
+
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
+    def monotonic_s(self) -> float:
+        return self.monotonic
 
 
 def keeper(stage: Stage, *, lease_s: float = LEASE_S) -> LaneKeeper:

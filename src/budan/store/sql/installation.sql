@@ -61,9 +61,18 @@ INSERT INTO id_lease (process_number)
 SELECT generate_series(0, 1023)::smallint
 ON CONFLICT (process_number) DO NOTHING;
 
+-- name: partitions_limits :one
+-- For this transaction. While it waits for a table every order waits behind it; while rows move none goes on there.
+SELECT
+    set_config('lock_timeout', $1::text, TRUE) AS lock_timeout,
+    set_config('statement_timeout', $2::text, TRUE) AS statement_timeout;
+
 -- name: partitions_make :one
--- At least seven days ahead: this week and the next two, of one table.
-SELECT make_partitions($1::text, now(), now() + interval '14 days') AS made;
+-- The partition of one table for one week: this one, or so many weeks on.
+SELECT
+    make_partitions(
+        $1::text, now() + make_interval(weeks => $2::integer), now() + make_interval(weeks => $2::integer)
+    ) AS made;
 
 -- name: partitions_default_rows :one
 -- Rows in a default partition mean that partitions were late; order id 0 lives there by design.
