@@ -18,6 +18,7 @@ from budan.host import embedded
 from budan.host.errors import DatabaseNotStarted
 from budan.host.memory import spare_what_is_built
 from budan.host.readiness import tell_ready
+from budan.host.supervisor import ProgramFailed
 from budan.telemetry import metrics
 from budan.telemetry.log import configure_logging
 
@@ -68,7 +69,10 @@ def run_async(work: Coroutine[None, None, R]) -> R:
 
 @contextmanager
 def exit_codes() -> Generator[None]:
-    """Refusals end as wrong use (2), an absent database as a broken promise (1), each with one clear line."""
+    """Refusals end as wrong use (2), a database or a program of ours that is away as a broken promise (1).
+
+    Each with one clear line.
+    """
     try:
         yield
     except* Refused as group:
@@ -77,10 +81,20 @@ def exit_codes() -> Generator[None]:
             named = f" ({refused.param})" if refused.param else ""
             ERR.print(f"budan: refused: {refused.code}{named} {refused.detail}".rstrip(), style="red", markup=False)
         raise SystemExit(EXIT_WRONG_USE) from None
-    except* (StoreUnavailable, DatabaseNotStarted) as group:
+    except* (StoreUnavailable, DatabaseNotStarted, ProgramFailed) as group:
         for error in _leaves(group):
             ERR.print(f"budan: {error}", style="red", markup=False)
         raise SystemExit(EXIT_BROKEN) from None
+
+
+@contextmanager
+def listening(setting: str, *, host: str, port: int) -> Generator[None]:
+    """Where nobody can listen, the setting that says so is refused: `address_unusable`."""
+    try:
+        yield
+    except OSError as error:
+        detail = f"cannot listen at {host}:{port}: {error.strerror or error}"
+        raise Refused("address_unusable", param=setting, detail=detail) from error
 
 
 def begin_role(settings: Settings, role: str) -> None:

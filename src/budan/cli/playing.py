@@ -7,7 +7,8 @@ import click
 from budan.cli.frame import tell_built, with_settings
 from budan.cli.settings import Settings
 from budan.core.errors import Refused
-from budan.sandbox.serve import NotLoopback
+from budan.sandbox.journal import FolderInUse
+from budan.sandbox.serve import CannotListen, NotLoopback
 from budan.sandbox.serve import run as run_sandbox
 
 
@@ -46,3 +47,7 @@ def sandbox(
         raise Refused(
             "host_not_loopback", param="host", detail="anybody who reaches the sandbox may pay in it"
         ) from error
+    except CannotListen as error:
+        raise Refused("address_unusable", param="port", detail=f"cannot listen at {error}") from error
+    except FolderInUse as error:
+        raise Refused("folder_in_use", param="folder", detail=f"another sandbox works in {error}") from error

@@ -6,13 +6,13 @@ from contextlib import AsyncExitStack
 import click
 import uvloop
 
-from budan.cli.frame import begin_role, database_dsn, tell_built, with_settings
+from budan.cli.frame import begin_role, database_dsn, listening, tell_built, with_settings
 from budan.cli.settings import PROCESS_SETTINGS, Settings
 from budan.cli.wiring import be_present, open_database, open_flows, watch_fleet
 from budan.core.gap import Role
 from budan.host.stall import end_if_stalled
 from budan.web.asgi import build_app
-from budan.web.serve import serve as serve_http
+from budan.web.serve import listen_at, serve_on
 
 
 @click.command()
@@ -36,4 +36,6 @@ async def _serve(settings: Settings) -> None:
     ):
         stack.enter_context(end_if_stalled())
         app = build_app(flows, wallet_url=wallet_url)
-        await serve_http(app, host=host, port=port, on_ready=tell_built, trusted_proxies=settings.trusted_proxies)
+        with listening("listen", host=host, port=port):
+            listener = listen_at(host=host, port=port, is_shared=True)
+        await serve_on(app, listener=listener, on_ready=tell_built, trusted_proxies=settings.trusted_proxies)

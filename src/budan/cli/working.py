@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack
 import click
 import uvloop
 
-from budan.cli.frame import begin_role, database_dsn, tell_built, with_settings
+from budan.cli.frame import begin_role, database_dsn, listening, tell_built, with_settings
 from budan.cli.settings import PROCESS_SETTINGS, Settings
 from budan.cli.wiring import be_present, open_database, open_flows, open_workers
 from budan.core.gap import Role
@@ -41,6 +41,8 @@ async def _work(settings: Settings) -> None:
     ):
         stack.enter_context(end_if_stalled())
         if settings.metrics_listen is not None:
-            stack.callback(metrics.serve(*settings.metrics_listen))
+            host, port = settings.metrics_listen
+            with listening("metrics_listen", host=host, port=port):
+                stack.callback(metrics.serve(host, port))
         tell_built()
         await run_workers(workers, stop=stop)

@@ -1,6 +1,8 @@
 """Failures of what goes on by itself: each is counted, and a line tells of them at a bounded rate."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 import structlog
 
@@ -12,6 +14,8 @@ from budan.telemetry import metrics
 FAILURE_LINES_EVERY_S = 1.0
 # A line is read by a person: these are enough to look at.
 ORDERS_TOLD_MAX = 20
+
+Answer = TypeVar("Answer")
 
 _log = structlog.get_logger(__name__)
 
@@ -51,3 +55,12 @@ class Failures:
         self._log_at_s = now_s + FAILURE_LINES_EVERY_S
         self._unlogged = 0
         self._orders.clear()
+
+
+async def attempt(act: Callable[[], Awaitable[Answer]], failures: Failures) -> Answer | None:
+    """The answer of `act`, or None where it failed and was counted: what goes on by itself ends with no failure."""
+    try:
+        return await act()
+    except Exception as error:  # noqa: BLE001 - the top of a turn: logged, counted, and the next turn comes later
+        failures.count(error)
+        return None

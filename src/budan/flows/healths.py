@@ -9,13 +9,12 @@ from typing import Final
 
 import structlog
 
-from budan.core.errors import StoreUnavailable
 from budan.core.health import AccountHealth, HealthDelta, NoticeHealth, Sighting, fold, judge, rate_per_s
 from budan.core.numbers import AccountId
-from budan.flows.failures import Failures
+from budan.flows.failures import Failures, attempt
 from budan.ports.clock import Clock
 from budan.store import health as stored
-from budan.store.database import Database, RowsFailed
+from budan.store.database import Database
 from budan.telemetry import metrics
 
 FOLD_EVERY_S: Final = 1.0
@@ -108,10 +107,7 @@ class AccountHealths:
         failures = Failures(work="account_health")
         while True:
             await asyncio.sleep(FOLD_EVERY_S)
-            try:
-                await self.turn()
-            except (StoreUnavailable, RowsFailed) as error:
-                failures.count(error)
+            await attempt(self.turn, failures)
 
     async def turn(self) -> None:
         """Tell what was seen and read what all saw. A crash loses what was not told: that costs pace, no payment."""
@@ -137,7 +133,7 @@ class AccountHealths:
                     for account, health in held.by_account.items()
                 }
                 await stored.write_healths(transaction, folded)
-        except (StoreUnavailable, RowsFailed):
+        except Exception:
             for account, seen in telling.items():
                 self._seen_of(account).add(seen)
             raise

@@ -5,10 +5,10 @@ from secrets import token_hex
 
 from budan.core.errors import StoreUnavailable
 from budan.core.numbers import next_id
-from budan.flows.failures import Failures
+from budan.flows.failures import Failures, attempt
 from budan.ports.clock import Clock
 from budan.store import leases
-from budan.store.database import Database, RowsFailed
+from budan.store.database import Database
 
 LEASE_S = 60.0
 RENEW_EVERY_S = 10.0
@@ -43,10 +43,7 @@ class IdSource:
         failures = Failures(work="id_lease")
         while True:
             await asyncio.sleep(RENEW_EVERY_S)
-            try:
-                await self._renew()
-            except (StoreUnavailable, RowsFailed) as error:
-                failures.count(error)
+            await attempt(self._renew, failures)
 
     async def _renew(self) -> None:
         assert self._process_number is not None

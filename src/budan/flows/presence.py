@@ -8,7 +8,7 @@ import structlog
 
 from budan.core.errors import StoreUnavailable
 from budan.core.gap import GAP_NAMED_FROM, GapCause, Outage, Role
-from budan.flows.failures import Failures
+from budan.flows.failures import Failures, attempt
 from budan.store import presence as stored
 from budan.store.database import Database, RowsFailed, Transaction
 
@@ -34,10 +34,7 @@ class Presence:
         """Say it each second until cancelled."""
         failures = Failures(work="presence")
         while True:
-            try:
-                await self.see()
-            except (StoreUnavailable, RowsFailed) as error:
-                failures.count(error)
+            await attempt(self.see, failures)
             await asyncio.sleep(SEEN_EVERY_S)
 
     async def see(self) -> None:

@@ -68,12 +68,14 @@ class Flows:
             async with self.database.reading() as transaction:
                 installation = await stored.find_installation(transaction)
                 gap = await compare_schema(transaction) if installation else SchemaGap(missing=[], unknown=[])
+                is_read_only = await stored.is_read_only(transaction)
         except StoreUnavailable as error:
             return [f"database: {error}"]
         if installation is None or installation.environment != self.environment.value:
             return ["database: of another environment"]
         newer = [f"schema_newer: {name} of a later version has run" for name in gap.unknown]
-        return [f"database: {name} has not run" for name in gap.missing] + newer
+        waiting = [f"database: {name} has not run" for name in gap.missing] + newer
+        return ["database: read-only", *waiting] if is_read_only else waiting
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -27,6 +27,10 @@ class NotLoopback(Exception):  # noqa: N818 - names what was asked
     """Anybody who reaches the sandbox may pay and read keys in it, so other addresses must be asked for twice."""
 
 
+class CannotListen(Exception):  # noqa: N818 - names what was found
+    """Somebody else listens at the address, or it is none of this machine's."""
+
+
 def run(
     *,
     host: str,
@@ -41,11 +45,14 @@ def run(
     """Serves until SIGTERM or SIGINT; `port` 0 takes a free one.
 
     When it answers it says so in one line on stdout, writes its address into `ready_file` and calls `on_ready`.
-    Raises NotLoopback, FolderInUse, or OSError when the port is taken.
+    Raises NotLoopback, FolderInUse, or CannotListen when the port is taken.
     """
     if not (allow_remote or _is_loopback(host)):
         raise NotLoopback(host)
-    listener = _listen(host, port)
+    try:
+        listener = _listen(host, port)
+    except OSError as error:
+        raise CannotListen(f"{host}:{port}: {error.strerror or error}") from error
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(
             _serve(listener, folder=folder, time_scale=time_scale, seed=seed, ready_file=ready_file, on_ready=on_ready)

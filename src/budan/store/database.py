@@ -32,7 +32,7 @@ class RowsFailed(Exception):  # noqa: N818 - an outcome that the coalescer answe
     """The statement failed for a reason that may lie in one row of the batch, or pass by itself."""
 
 
-# Deadlock, lock time-out, cancelled by time-out, serialisation, and every constraint (docs/design.md section 3).
+# Deadlock, lock time-out, cancelled by time-out, serialisation, every constraint (docs/design.md section 3), bad pages.
 _ROW_ERRORS = (
     asyncpg.DeadlockDetectedError,
     asyncpg.LockNotAvailableError,
@@ -40,7 +40,11 @@ _ROW_ERRORS = (
     asyncpg.SerializationError,
     asyncpg.IntegrityConstraintViolationError,
     asyncpg.DataError,
+    # One bad page is met by the rows that lie in it.
+    asyncpg.DataCorruptedError,
+    asyncpg.IndexCorruptedError,
 )
+# What says that the database serves nobody now, whatever the statement: none of it lies in a row.
 _AWAY_ERRORS = (
     OSError,
     TimeoutError,
@@ -51,6 +55,14 @@ _AWAY_ERRORS = (
     asyncpg.OperatorInterventionError,
     asyncpg.InsufficientResourcesError,
     asyncpg.CannotConnectNowError,
+    # A standby that nobody has promoted, or a disk so full that somebody made the database read-only.
+    asyncpg.ReadOnlySQLTransactionError,
+    asyncpg.IdleInTransactionSessionTimeoutError,
+    # The server's disk or files (class 58), and what it found wrong in itself (class XX).
+    asyncpg.PostgresSystemError,
+    asyncpg.InternalServerError,
+    # Rights are taken from the whole of us, and given back.
+    asyncpg.InsufficientPrivilegeError,
 )
 
 Record = asyncpg.Record

@@ -31,6 +31,7 @@ _TERMINAL_ADD = query("terminal_add")
 _TERMINAL_FIND = query("terminal_find")
 _INSTALLATION_EXISTS = query("installation_exists")
 _INSTALLATION_FIND = query("installation_find")
+_INSTALLATION_IS_READ_ONLY = query("installation_is_read_only")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,6 +130,11 @@ async def find_installation(transaction: Transaction) -> InstallationRow | None:
         environment=row["environment"],
         lanes=row["lanes"],
     )
+
+
+async def is_read_only(transaction: Transaction) -> bool:
+    """Whether the database takes no writing, as a standby does until it is promoted."""
+    return bool((await transaction.one(_INSTALLATION_IS_READ_ONLY))["is_read_only"])
 
 
 async def add_merchant(transaction: Transaction, *, name: str, lanes: int) -> MerchantRow:

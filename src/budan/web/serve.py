@@ -59,20 +59,6 @@ def listen_at(*, host: str, port: int, is_shared: bool) -> socket.socket:
     return listener
 
 
-async def serve(
-    app: Drainable,
-    *,
-    host: str,
-    port: int,
-    on_ready: Callable[[], None],
-    is_shared: bool = True,
-    trusted_proxies: Sequence[str] = (),
-) -> None:
-    """Serve until SIGTERM, SIGINT or cancellation; several processes share the port unless `is_shared` is False."""
-    listener = listen_at(host=host, port=port, is_shared=is_shared)
-    await serve_on(app, listener=listener, on_ready=on_ready, trusted_proxies=trusted_proxies)
-
-
 async def serve_on(
     app: Drainable,
     *,

@@ -9,11 +9,11 @@ import structlog
 
 from budan.core.numbers import AccountId, Lane
 from budan.flows.asking import Questions
-from budan.flows.failures import Failures
+from budan.flows.failures import Failures, attempt
 from budan.flows.healths import AccountHealths
 from budan.flows.lanes import LaneKeeper
 from budan.telemetry import metrics
-from budan.workers.loop import attempt, stopped_within
+from budan.workers.loop import stopped_within
 
 LOOK_EVERY_S: Final = 0.5
 # Waiting questions read in one statement, and statements in one turn: nothing else waits for a long one.

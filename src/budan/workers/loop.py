@@ -1,10 +1,9 @@
 """How a loop goes on: soon again after work, slowly when idle, more slowly after failures, at once when told to stop."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import Protocol, TypeVar
+from typing import Protocol
 
-from budan.flows.failures import Failures
+from budan.flows.failures import Failures, attempt
 from budan.flows.lanes import LaneKeeper
 
 # What arrives is found within this time while there is work, and an idle worker asks the database five times a second.
@@ -13,8 +12,6 @@ IDLE_S_MAX = 0.2
 FAILED_S_FIRST = 0.05
 # Below the lease, so that a loop that only fails keeps its lanes: it is alive, and others would fail alike.
 FAILED_S_MAX = 1.0
-
-Answer = TypeVar("Answer")
 
 
 class Turns(Protocol):
@@ -44,15 +41,6 @@ async def run_loop(turns: Turns, *, lanes: LaneKeeper, stop: asyncio.Event) -> N
         else:
             pause_s = min(pause_s * 2, IDLE_S_MAX)
         await stopped_within(pause_s, stop)
-
-
-async def attempt(act: Callable[[], Awaitable[Answer]], failures: Failures) -> Answer | None:
-    """The answer of `act`, or None where it failed and was counted."""
-    try:
-        return await act()
-    except Exception as error:  # noqa: BLE001 - the top of a turn: logged, counted, and the next turn comes later
-        failures.count(error)
-        return None
 
 
 async def stopped_within(seconds: float, stop: asyncio.Event) -> bool:

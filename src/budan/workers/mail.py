@@ -5,10 +5,10 @@ from typing import Final
 
 import structlog
 
-from budan.flows.failures import Failures
+from budan.flows.failures import Failures, attempt
 from budan.flows.mailing import Mailing
 from budan.telemetry import metrics
-from budan.workers.loop import attempt, stopped_within
+from budan.workers.loop import stopped_within
 
 LOOK_EVERY_S: Final = 2.0
 

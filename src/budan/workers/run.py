@@ -11,7 +11,7 @@ from budan.flows.asking import Questions
 from budan.flows.closing import OrderClosing
 from budan.flows.delivering import Deliveries
 from budan.flows.ending import TradeEndings
-from budan.flows.failures import Failures
+from budan.flows.failures import Failures, attempt
 from budan.flows.healths import AccountHealths
 from budan.flows.keeping import Housekeeping
 from budan.flows.lanes import LaneKeeper
@@ -27,7 +27,7 @@ from budan.workers.gates import GateLimits, Gates, Shares
 from budan.workers.housekeeping import HousekeepingTurns
 from budan.workers.in_flight import InFlight
 from budan.workers.jobs import JobTurns
-from budan.workers.loop import Turns, attempt, run_loop
+from budan.workers.loop import Turns, run_loop
 from budan.workers.mail import MailTurns
 from budan.workers.query import QUERY_LIMITS, QUESTIONS_MAX, QueryWork
 from budan.workers.refund import REFUND_LIMITS, REFUNDS_MAX, RefundWork

@@ -1,5 +1,6 @@
 import asyncio
 import signal
+import socket
 import time
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from budan.sandbox.fault_texts import TEXTS as FAULT_TEXTS
 from budan.sandbox.faults import BillFaults, FaultOdds, Faults
 from budan.sandbox.records import EventKind, TradeState
-from budan.sandbox.serve import NotLoopback, run
+from budan.sandbox.serve import CannotListen, NotLoopback, run
 from budan.sandbox.wallet_texts import TEXTS
 from budan.sandbox.weather import Weather
 from budan.wire.errors import BadAnswer, NoAnswer
@@ -42,6 +43,13 @@ def test_it_listens_on_loopback_unless_it_is_told_otherwise(tmp_path: Path, host
     with pytest.raises(NotLoopback):
         run(host=host, port=0, folder=tmp_path, time_scale=1.0, seed=1)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_taken_port_is_told_by_its_address(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port: int = other.getsockname()[1]
+        with pytest.raises(CannotListen, match=f"127.0.0.1:{port}: Address already in use"):
+            run(host="127.0.0.1", port=port, folder=tmp_path, time_scale=1.0, seed=1)
 
 
 async def test_it_says_that_it_lives(caller: Caller) -> None:

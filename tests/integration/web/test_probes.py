@@ -1,4 +1,7 @@
+import asyncio
 from pathlib import Path
+
+import asyncpg
 
 from budan.web.routes import ROUTES
 from integration.cuttable import cuttable
@@ -59,6 +62,38 @@ async def test_without_its_database_it_is_alive_but_not_ready_and_promises_nothi
         line.mend()
         assert (await house.send("GET", "/readyz")).status == 200
         assert (await house.create_order())["state"] == "created"
+
+
+async def test_while_its_database_takes_no_writing_it_lives_and_says_why(house: House) -> None:
+    """A standby that nobody has promoted once ended every process within a second."""
+    admin = await asyncpg.connect(house.dsn)
+    try:
+        await _set_read_only(admin, to="on")
+        await _said_ready(house, ["database: read-only"])
+        refused = await house.call("POST", "/v1/orders", an_order())
+        assert (refused.status, refused.code) == (503, "store_unavailable")
+        await _set_read_only(admin, to="off")
+        await _said_ready(house, [])
+        assert (await house.create_order())["state"] == "created"
+    finally:
+        await admin.close()
+
+
+async def _said_ready(house: House, problems: list[str]) -> None:
+    """Until the sessions that were ended are gone."""
+    async with asyncio.timeout(5):
+        while (await house.send("GET", "/readyz")).json["problems"] != problems:
+            pass
+
+
+async def _set_read_only(admin: asyncpg.Connection, *, to: str) -> None:
+    """For all sessions that begin from now on; those that stand are ended."""
+    await admin.execute("SET default_transaction_read_only = off")
+    name = await admin.fetchval("SELECT current_database()")
+    await admin.execute(f'ALTER DATABASE "{name}" SET default_transaction_read_only = {to}')
+    await admin.execute(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1 AND pid <> pg_backend_pid()", name
+    )
 
 
 async def test_requests_are_counted_by_route_and_status_and_never_by_their_address(house: House) -> None:

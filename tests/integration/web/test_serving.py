@@ -11,7 +11,7 @@ import pytest
 
 from budan.web import serve as serving
 from budan.web.exchange import Receive, Scope, Send
-from budan.web.serve import HEAD_BYTES_MAX, listen_at, serve, serve_on
+from budan.web.serve import HEAD_BYTES_MAX, listen_at, serve_on
 from integration.web.house import WAIT_S
 
 
@@ -249,22 +249,6 @@ async def test_several_may_share_a_port_and_the_loner_may_not() -> None:
         listen_at(host="127.0.0.1", port=port, is_shared=True).close()
         with pytest.raises(OSError, match="in use"):
             listen_at(host="127.0.0.1", port=port, is_shared=False)
-
-
-async def test_serving_by_host_and_port_tells_when_it_is_ready() -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
-    app = SlowApp()
-    app.go.set()
-    ready = asyncio.Event()
-    running = asyncio.create_task(serve(app, host="127.0.0.1", port=port, on_ready=ready.set))
-    async with asyncio.timeout(WAIT_S):
-        await ready.wait()
-        async with _asked(port) as reader:
-            assert (await reader.readexactly(15)).startswith(b"HTTP/1.1 200 OK")
-    running.cancel()
-    await asyncio.gather(running, return_exceptions=True)
 
 
 async def test_the_signal_to_end_ends_it_as_wished_and_not_as_killed() -> None:

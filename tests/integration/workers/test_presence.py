@@ -5,12 +5,15 @@ from datetime import timedelta
 
 import asyncpg
 import pytest
+from structlog.testing import capture_logs
 
 from budan.core.errors import StoreUnavailable
 from budan.core.gap import GapCause, Role
+from budan.flows import healths, ids, presence
 from budan.flows.presence import AWAY_FROM_S, Presence
 from budan.store.database import Database
 from integration.cuttable import cuttable
+from integration.workers.watching import when
 from stage import Stage
 
 AWAY_S = AWAY_FROM_S * 12
@@ -39,6 +42,36 @@ async def test_the_first_who_comes_back_writes_down_since_when_nobody_was_there(
     ((role, cause, lasted),) = await written(rows)
     assert (role, cause) == ("serve", "we_were_down")
     assert timedelta(seconds=AWAY_S) <= lasted < timedelta(seconds=AWAY_S * 2)
+
+
+async def test_what_keeps_a_process_going_survives_what_nobody_foresaw(
+    stage: Stage, rows: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each runs beside the whole process: an error that ended one once ended them all."""
+    for module, name in ((presence, "SEEN_EVERY_S"), (ids, "RENEW_EVERY_S"), (healths, "FOLD_EVERY_S")):
+        monkeypatch.setattr(module, name, 0.02)
+    source = ids.IdSource(database=stage.database, clock=stage.opened.clock)
+    await source.start()
+    keepers = {
+        "presence": Presence(database=stage.database, role=Role.SERVE),
+        "id_lease": source,
+        "account_health": healths.AccountHealths(database=stage.database, clock=stage.opened.clock),
+    }
+    tables = ("presence", "id_lease", "account_health")
+    # Captured: a traceback with all its values takes a second to render.
+    with capture_logs() as lines:
+        async with asyncio.timeout(10), asyncio.TaskGroup() as tasks:
+            running = [tasks.create_task(keeper.keep()) for keeper in keepers.values()]
+            for table in tables:
+                await rows.execute(f"ALTER TABLE {table} RENAME TO {table}_away")
+            while {line["work"] for line in lines} < set(keepers):
+                await rows.execute("SELECT 1")
+            for table in tables:
+                await rows.execute(f"ALTER TABLE {table}_away RENAME TO {table}")
+            await when(rows, "SELECT EXISTS (SELECT FROM presence WHERE role = 'serve')")
+            for task in running:
+                task.cancel()
+    assert {line["error"].split(":")[0] for line in lines} == {"UndefinedTableError"}
 
 
 async def test_a_restart_is_no_outage(stage: Stage, rows: asyncpg.Connection) -> None:

@@ -49,6 +49,10 @@ SELECT
     lanes
 FROM installation;
 
+-- name: installation_is_read_only :one
+-- A standby that nobody promoted answers every reading and takes no order.
+SELECT current_setting('transaction_read_only')::boolean AS is_read_only;
+
 -- name: leases_fill :none
 -- One lease for each lane and each of the 1,024 process numbers of an id; safe to repeat.
 WITH lanes AS ( -- the lanes that no lease names yet
