@@ -19,6 +19,7 @@ from budan.flows.calling import CALL_TIMEOUT_S, ChannelCalls, Sending
 from budan.flows.choosing import Chooser
 from budan.flows.directory import Directory
 from budan.flows.door_plan import Planned
+from budan.flows.failures import Failures, attempt
 from budan.flows.intake import OrderIntake, Replayed, Taken, check_wish
 from budan.flows.intents import IntentMaker, OrderFacts, TradePlan
 from budan.flows.locking import lock_named
@@ -85,6 +86,7 @@ class Payments:
         self._calls = calls
         self._reading = reading
         self._tasks = asyncio.TaskGroup()
+        self._failures = Failures(work="charge")
         self._charges: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
@@ -287,11 +289,9 @@ class Payments:
         await asyncio.wait([call], timeout=self._left_s(min(wait_s, WAIT_S_MAX), since_s=read_at_s))
 
     async def _charge_to_end(self, sending: Sending, auth_code: str) -> None:
-        try:
-            await self._calls.charge(sending, auth_code)
-        except (Overloaded, StoreUnavailable):
-            # The trade's question is due since the intent was committed; the caller hears "pending", which is true.
-            return
+        # Whatever fails here, the trade's question is due since the intent was committed, and the caller hears "pending",
+        # which is true. Nothing may pass: the group of these tasks is the whole process's.
+        await attempt(lambda: self._calls.charge(sending, auth_code), self._failures)
 
     async def _answer(self, caller: Caller, order_no: str, *, wait_s: float) -> OrderView:
         """Paid, pending or unpaid; "unpaid" only after it is committed that the shop was told so."""

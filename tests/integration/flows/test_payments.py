@@ -4,6 +4,7 @@ from secrets import token_hex
 
 import asyncpg
 import pytest
+from structlog.testing import capture_logs
 
 from budan.core.errors import Refused
 from budan.core.evidence import Evidence, Outcome, Source
@@ -74,6 +75,24 @@ async def test_a_charge_that_times_out_after_the_money_moved_is_found_by_asking(
         code = await caller.auth_code("wechat_v3", timeout_after_charge=True)
     order = await house.flows.payments.charge(a_charge(house, code, wait_s=12.0))
     assert (order.payment_status, order.learned_source) == (PaymentStatus.PAID, "query")
+
+
+async def test_a_charge_that_fails_as_nobody_foresaw_harms_no_other_and_is_found_by_asking(house: House) -> None:
+    """One once ended the whole process with every request in it."""
+    connection = await asyncpg.connect(house.dsn)
+    async with calling(house.sandbox.url) as caller:
+        code = await caller.auth_code("wechat_v3")
+    await connection.execute("ALTER TABLE evidence RENAME TO evidence_away")
+    with capture_logs() as lines:
+        order = await house.flows.payments.charge(a_charge(house, code, wait_s=1.0))
+    await connection.execute("ALTER TABLE evidence_away RENAME TO evidence")
+    await connection.close()
+    assert order.payment_status is PaymentStatus.PENDING
+    assert [(line["work"], line["error"].split(":")[0]) for line in lines] == [("charge", "UndefinedTableError")]
+    (due,) = await _due(house)
+    await house.flows.questions.ask_due(due)
+    healed = await house.flows.reading.get_order(house.caller, order.order_no)
+    assert healed.payment_status is PaymentStatus.PAID
 
 
 async def test_a_replay_answers_with_the_present_state_and_another_body_is_refused(house: House) -> None:
