@@ -227,12 +227,9 @@ class Stage:
         )
 
     def _next_order_id(self) -> OrderId:
-        while True:
-            now_ms = int(self.opened.clock.now().timestamp() * 1_000)
-            identity = next_id(previous=self._previous_id, now_ms=now_ms, process_number=PROCESS_NUMBER)
-            if identity is not None:
-                self._previous_id = identity
-                return OrderId(identity)
+        now_ms = int(self.opened.clock.now().timestamp() * 1_000)
+        self._previous_id = next_id(previous=self._previous_id, now_ms=now_ms, process_number=PROCESS_NUMBER)
+        return OrderId(self._previous_id)
 
 
 def stage_settings(dsn: str, folder: Path, **texts: str) -> Settings:

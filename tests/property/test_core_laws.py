@@ -95,17 +95,22 @@ def test_every_merchant_has_a_lane(merchant_id: MerchantId, lanes: int) -> None:
     assert 0 <= lane_of(merchant_id, lanes=lanes) < lanes
 
 
-@given(st.lists(st.integers(-3, 3), max_size=60), st.integers(0, 1023))
-def test_ids_of_a_process_only_rise_however_its_clock_steps(steps: list[int], process_number: int) -> None:
-    now_ms, previous = EPOCH_MS + 1_000, 0
-    for step in steps:
+# A process keeps its last id when it loses its number and takes another, lower or higher.
+CLOCK_STEPS_MS = st.one_of(st.integers(-3, 3), st.sampled_from([-3_600_000, 3_600_000]))
+
+
+@given(st.lists(st.tuples(CLOCK_STEPS_MS, st.integers(0, 1023)), max_size=60))
+def test_ids_of_a_process_only_rise_however_its_clock_steps(steps: list[tuple[int, int]]) -> None:
+    """A clock that was set back once stopped every order and notice until it had caught up."""
+    now_ms, latest_ms, previous = EPOCH_MS + 100 * 3_600_000, 0, 0
+    for step, process_number in steps:
         now_ms += step
+        latest_ms = max(latest_ms, now_ms)
         identity = next_id(previous=previous, now_ms=now_ms, process_number=process_number)
-        if identity is None:
-            assert previous >> 22 >= now_ms - EPOCH_MS
-            continue
         assert identity > previous
+        assert identity >> 12 & 1023 == process_number
         assert id_floor(id_created_at(identity)) <= identity
+        assert now_ms - EPOCH_MS <= identity >> 22 <= latest_ms - EPOCH_MS + len(steps)
         previous = identity
 
 

@@ -106,7 +106,7 @@ async def _add_merchants(administration: Administration) -> tuple[list[AddedMerc
 
 async def _complete(flows: Flows, door: Door, merchants: Sequence[AddedMerchant], account_id: AccountId) -> float:
     """Place a round of orders, then the seconds in which all of them are paid by their notices."""
-    ids = [OrderId(await flows.ids.next()) for _ in range(ORDERS_PER_ROUND)]
+    ids = [OrderId(flows.ids.next()) for _ in range(ORDERS_PER_ROUND)]
     sold = [(merchants[number % len(merchants)], order_id) for number, order_id in enumerate(ids)]
     await _place(flows, sold, account_id)
     items = [_paid(flows, merchant, order_id, account_id) for merchant, order_id in sold]

@@ -134,20 +134,22 @@ def lane_of(merchant_id: MerchantId, *, lanes: int) -> Lane:
     return Lane(((merchant_id * 0x9E37_79B1) & 0xFFFF_FFFF) * lanes >> 32)
 
 
-def next_id(*, previous: int, now_ms: int, process_number: int) -> int | None:
-    """The id after `previous` of this process, or None when the clock stands behind it and the caller must wait.
+def next_id(*, previous: int, now_ms: int, process_number: int) -> int:
+    """The id after `previous` of this process, above it even where the clock stands behind it or its number was changed.
 
-    `now_ms` is milliseconds since the Unix epoch. 41 bits of milliseconds, 10 of process number, 12 of count.
+    `now_ms` is milliseconds since the Unix epoch. 41 bits of milliseconds, 10 of process number, 12 of count. A clock
+    that went back, or a millisecond that is used up, is run ahead of.
     """
     assert 0 <= process_number < PROCESS_NUMBERS
     milliseconds = now_ms - _EPOCH_MS
-    assert milliseconds >= 0
     last_milliseconds, last_count = previous >> 22, previous & (_COUNTS - 1)
+    assert milliseconds >= 0 or previous > 0
     if milliseconds > last_milliseconds:
         return milliseconds << 22 | process_number << 12
-    if milliseconds == last_milliseconds and last_count + 1 < _COUNTS:
-        return milliseconds << 22 | process_number << 12 | (last_count + 1)
-    return None
+    following = last_milliseconds << 22 | process_number << 12 | (last_count + 1)
+    if last_count + 1 < _COUNTS and following > previous:
+        return following
+    return (last_milliseconds + 1) << 22 | process_number << 12
 
 
 def id_created_at(identity: int) -> datetime:

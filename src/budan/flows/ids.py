@@ -3,22 +3,30 @@
 import asyncio
 from secrets import token_hex
 
+import structlog
+
 from budan.core.errors import StoreUnavailable
 from budan.core.numbers import next_id
 from budan.flows.failures import Failures, attempt
 from budan.ports.clock import Clock
 from budan.store import leases
 from budan.store.database import Database
+from budan.telemetry import metrics
 
 LEASE_S = 60.0
 RENEW_EVERY_S = 10.0
 # Ids stop this long before the lease ends by the database's clock, so that a slow machine makes none in another's name.
 LEASE_MARGIN_S = 10.0
-CLOCK_WAIT_S = 0.001
+
+_log = structlog.get_logger(__name__)
 
 
 class IdSource:
-    """Gives time-ordered ids; a clock behind the last id waits, a lost lease stops."""
+    """Gives time-ordered ids; it runs ahead of a clock that went back, and stops without a lease.
+
+    A restart begins at the clock again, with a process number that nobody has used for longest: 1,023 others come before
+    ids could be made a second time.
+    """
 
     def __init__(self, *, database: Database, clock: Clock) -> None:
         self._database = database
@@ -27,6 +35,9 @@ class IdSource:
         self._process_number: int | None = None
         self._good_until_s = 0.0
         self._previous = 0
+        # The furthest that the clock was seen to be, and whether it was told that it stands behind that.
+        self._latest_ms = 0
+        self._is_behind = False
 
     async def start(self) -> None:
         """Lease a process number; raises `StoreUnavailable` when none is free."""
@@ -60,14 +71,16 @@ class IdSource:
         else:
             await self.start()
 
-    async def next(self) -> int:
-        """A new id; raises `StoreUnavailable` while no lease is held."""
-        while True:
-            if self._process_number is None or self._clock.monotonic_s() >= self._good_until_s:
-                raise StoreUnavailable("the lease of the process number is over")
-            now_ms = int(self._clock.now().timestamp() * 1000)
-            identity = next_id(previous=self._previous, now_ms=now_ms, process_number=self._process_number)
-            if identity is not None:
-                self._previous = identity
-                return identity
-            await asyncio.sleep(CLOCK_WAIT_S)
+    def next(self) -> int:
+        """A new id, above all that this process gave before; raises `StoreUnavailable` while no lease is held."""
+        if self._process_number is None or self._clock.monotonic_s() >= self._good_until_s:
+            raise StoreUnavailable("the lease of the process number is over")
+        now_ms = int(self._clock.now().timestamp() * 1000)
+        if now_ms >= self._latest_ms:
+            self._latest_ms, self._is_behind = now_ms, False
+        elif not self._is_behind:
+            self._is_behind = True
+            metrics.CLOCK_WENT_BACK.inc()
+            _log.warning("clock_went_back", seconds=round((self._latest_ms - now_ms) / 1_000, 3))
+        self._previous = next_id(previous=self._previous, now_ms=now_ms, process_number=self._process_number)
+        return self._previous

@@ -111,7 +111,7 @@ class OrderIntake:
         `idempotency_key_reused` (409) or `reference_used` (409); `Overloaded`, `StoreUnavailable`.
         """
         amount = check_wish(wish)
-        item = _Item(wish=wish, amount=amount, order_id=OrderId(await self._ids.next()), plan=plan)
+        item = _Item(wish=wish, amount=amount, order_id=OrderId(self._ids.next()), plan=plan)
         try:
             answer = await self._batches.submit(item)
         except RowsFailed as failed:

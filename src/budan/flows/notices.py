@@ -102,7 +102,7 @@ class Notices:
     async def arrive(self, raw: RawNotice, *, received_at: datetime, tells_refund: bool) -> ArrivedNotice:
         """What is stored of a verified notice."""
         return ArrivedNotice(
-            notice_id=await self._ids.next(),
+            notice_id=self._ids.next(),
             received_at=received_at,
             headers=msgspec.json.encode(_kept_headers(raw.headers)).decode(),
             body=raw.body,

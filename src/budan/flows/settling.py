@@ -113,7 +113,7 @@ class Settling:
         batches = await stored.make_batches(
             transaction,
             lane,
-            [(day, await self._ids.next()) for day in due],
+            [(day, self._ids.next()) for day in due],
             booked_before=booked_before,
             repairs_for_s=REPAIRS_FOR_S,
             now=now,

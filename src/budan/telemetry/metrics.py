@@ -176,6 +176,9 @@ FLEET_LANES_FREE.set(nan)
 TURN_FAILURES: Final = Counter(
     "budan_turn_failures", "Turns of a loop that ended in an error.", ["work"], registry=REGISTRY
 )
+CLOCK_WENT_BACK: Final = Counter(
+    "budan_clock_went_back", "Times that this machine's clock was set back below what it had shown.", registry=REGISTRY
+)
 DELIVERIES: Final = Counter(
     "budan_webhook_deliveries", "Attempts to deliver a webhook, by outcome.", ["outcome"], registry=REGISTRY
 )

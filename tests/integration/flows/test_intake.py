@@ -5,11 +5,13 @@ import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import timedelta
 from pathlib import Path
 from secrets import token_hex
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from budan.core.errors import Refused, StoreUnavailable
 from budan.core.fees import FeeTerms
@@ -235,3 +237,19 @@ async def test_a_process_killed_in_the_middle_of_an_intake_leaves_no_half_order(
     )
     assert await counts(till) == [0, 0, 0, 0, 0]
     assert isinstance(await intakes[0].take(a_wish(till, reference="killed", idempotency_key="killed"), plan), Taken)
+
+
+async def test_a_clock_that_is_set_back_stops_no_order_and_is_told_once(till: Till) -> None:
+    """It once stopped intake and notices, with no word of it, until the clock had caught up."""
+    clock = MovingClock(ahead=timedelta(hours=1))
+    ids = IdSource(database=till.database, clock=clock)
+    await ids.start()
+    with capture_logs() as lines:
+        given = [ids.next()]
+        clock.ahead = timedelta(0)
+        given += [ids.next() for _ in range(5_000)]
+        clock.ahead = timedelta(hours=1, seconds=1)
+        given.append(ids.next())
+    assert given == sorted(set(given))
+    assert [line["event"] for line in lines] == ["clock_went_back"]
+    assert lines[0]["seconds"] == pytest.approx(3_600, abs=5)
