@@ -196,6 +196,27 @@ async def test_what_comes_after_its_day_was_settled_goes_into_the_next_batch_wit
     assert normal.order_id
 
 
+async def test_what_a_held_order_owes_lessens_the_next_payout_once_its_payment_is_settled(
+    stage: Stage, rows: Rows, settling: Settling, payouts: Payouts, books: Books
+) -> None:
+    """Left to wait, a debit would come off nothing while its merchant goes on being paid in full."""
+    merchant = await stage.add_merchant()
+    (sold,) = await sell(stage, merchant)
+    await pass_days(rows, 2)
+    await settle(settling)
+    settled, fresh, _ = sold, *await sell(stage, merchant, orders=2)
+    for order in (settled, fresh):
+        await stage.operator.holds.hold(order.order_no, by="Ann", reason="refunded in the portal")
+        await refund(rows, order, minor=30)
+    await pass_days(rows, 2)
+    batch = await settle_one(settling)
+    assert (batch.lines, batch.payout_minor) == (2, OWED_MINOR - 30)
+    # The other's debit waits beside its payment; and a batch that only takes back of a held order is paid.
+    assert await rows.fetch("SELECT order_id, count(*) AS n FROM settlement_wait GROUP BY 1") == [(fresh.order_id, 2)]
+    assert [one.is_held for one in await list_batches(payouts)] == [False, True]
+    assert (await check(books)).holds
+
+
 async def test_too_little_waits_and_a_share_stays_here_for_refunds(
     stage: Stage, rows: Rows, settling: Settling, payouts: Payouts, books: Books
 ) -> None:

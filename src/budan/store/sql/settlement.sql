@@ -127,7 +127,8 @@ entry AS ( -- what is in no batch yet, one row for each entry of an order
     GROUP BY d.merchant_id, d.currency, p.order_id, p.entry_key
 ),
 
-dated AS ( -- when each counts, and whether its order must be left alone for now
+dated AS ( -- when each counts, and whether it waits: of an order that must be left alone no credit is paid, and what
+    -- it owes waits beside its credit only; once that is settled, the debit lessens the next payout
     SELECT
         e.merchant_id,
         e.currency,
@@ -135,7 +136,14 @@ dated AS ( -- when each counts, and whether its order must be left alone for now
         e.entry_key,
         e.amount_minor,
         e.waited,
-        o.hold_reason IS NOT NULL OR o.refund_reserved_minor > 0 AS waits,
+        (o.hold_reason IS NOT NULL OR o.refund_reserved_minor > 0)
+        AND (
+            e.amount_minor > 0
+            OR NOT EXISTS (
+                SELECT 1 FROM settlement_line AS l
+                WHERE l.lane = $1 AND l.order_id = e.order_id AND l.currency = e.currency AND l.amount_minor > 0
+            )
+        ) AS waits,
         CASE
             WHEN e.entry_key = 'payment:' || o.paid_attempt THEN least(o.paid_at, e.booked_at)
             ELSE e.booked_at
@@ -428,14 +436,15 @@ ORDER BY l.order_id, l.entry_key
 LIMIT $5;
 
 -- name: settlement_list_held :many
--- Which of some batches have an order that is held now: a hold stops payouts. Held orders are few, so they are looked
--- up first. Leans on orders_held and the primary key of settlement_line.
+-- Which of some batches would pay an order that is held now: a hold stops payouts. A batch that only takes something
+-- back of it is paid, for it pays the less. Held orders are few, so they are looked up first. Leans on orders_held and
+-- the primary key of settlement_line.
 SELECT DISTINCT
     l.lane,
     l.batch_id
 FROM orders AS o
 INNER JOIN settlement_line AS l ON o.lane = l.lane AND o.id = l.order_id
-WHERE o.hold_reason IS NOT NULL AND l.batch_id = any($1::bigint[]);
+WHERE o.hold_reason IS NOT NULL AND l.amount_minor > 0 AND l.batch_id = any($1::bigint[]);
 
 -- name: settlement_lock_batches :many
 -- The batches that a person pays out or takes back, locked in order. Leans on the primary keys.
