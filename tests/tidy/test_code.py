@@ -31,6 +31,22 @@ def _broad_excepts(module: Module) -> Iterator[str]:
                 yield module.at(node.lineno)
 
 
+def _raw_amounts(tree: ast.AST) -> Iterator[int]:
+    """The lines on which text for people holds an amount as it is stored; what is encoded is read by no person."""
+    encoded = {
+        id(node.func.value)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "encode"
+    }
+    for node in ast.walk(tree):
+        shown: list[ast.expr] = []
+        if isinstance(node, ast.JoinedStr) and id(node) not in encoded:
+            shown = [part.value for part in node.values if isinstance(part, ast.FormattedValue)]
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "str":
+            shown = node.args
+        yield from (value.lineno for value in shown if ast.unparse(value).endswith("_minor"))
+
+
 def is_one_sentence(docstring: str) -> bool:
     """Whether the text ends as a sentence does and no second sentence starts in it."""
     line = " ".join(docstring.split())
@@ -75,6 +91,24 @@ def test_a_second_sentence_is_noticed() -> None:
 def test_an_error_of_any_kind_ends_only_at_the_top_of_a_turn() -> None:
     """Anywhere lower it would turn a bug or a cancellation into an answer."""
     expect_none(place for module in modules("src") for place in _broad_excepts(module))
+
+
+def test_commands_show_people_money_and_no_minor_units() -> None:
+    """Fen read as yuan are a hundred times the money; only `--json` has them, under names that say so."""
+    found = [
+        module.at(line)
+        for module in modules("src")
+        if module.path.is_relative_to(ROOT / "src/budan/cli") or module.path.name == "moments.py"
+        for line in _raw_amounts(module.tree)
+        # The one way to say an amount of a currency whose places nobody knows.
+        if "} minor {" not in module.lines[line - 1]
+    ]
+    expect_none(found)
+
+
+def test_an_amount_in_minor_units_is_noticed() -> None:
+    text = 'f"{row.amount_minor} {row.currency}"\nstr(row.granted_minor)\nf"{reason} {amount_minor}".encode()\n'
+    assert sorted(_raw_amounts(ast.parse(text))) == [1, 2]
 
 
 def test_nothing_unfinished_is_committed() -> None:

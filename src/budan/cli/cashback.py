@@ -10,13 +10,12 @@ from rich.table import Table
 
 from budan.cli.frame import OUT, database_dsn, json_option, print_json, run_async, with_settings
 from budan.cli.moments import parse_moment
-from budan.cli.settings import Settings
+from budan.cli.settings import STORE_SETTINGS, Settings
 from budan.cli.wiring import open_database
+from budan.core.journal import render_money
 from budan.flows.cashbacks import FUNDERS, AddedPlan, CashbackPlans, PlanWish
 from budan.flows.rates import METHODS
 from budan.store.cashbacks import PlanRow
-
-_STORE = ("environment", "folder", "database")
 
 
 @click.group()
@@ -36,7 +35,7 @@ def cashback() -> None:
 @click.option("--method", "methods", multiple=True, help=f"Only of these: {', '.join(sorted(METHODS))}.")
 @click.option("--from", "begins_at", default=None, help="RFC 3339 moment in the future; now where absent.")
 @click.option("--until", "ends_at", default=None, help="RFC 3339 moment; open where absent.")
-@with_settings(*_STORE)
+@with_settings(*STORE_SETTINGS)
 @json_option
 def cashback_add(
     *,
@@ -82,7 +81,7 @@ def cashback_add(
 
 @cashback.command("end")
 @click.argument("plan_id", type=int)
-@with_settings(*_STORE)
+@with_settings(*STORE_SETTINGS)
 @json_option
 def cashback_end(*, plan_id: int, settings: Settings, as_json: bool) -> None:
     """End a plan for payments that begin from now on. What was offered before stands."""
@@ -99,7 +98,7 @@ def cashback_end(*, plan_id: int, settings: Settings, as_json: bool) -> None:
 
 
 @cashback.command("list")
-@with_settings(*_STORE)
+@with_settings(*STORE_SETTINGS)
 @json_option
 def cashback_list(*, settings: Settings, as_json: bool) -> None:
     """Every plan, with what of its budget stands granted."""
@@ -119,19 +118,25 @@ def cashback_list(*, settings: Settings, as_json: bool) -> None:
 
 
 def _row(row: PlanRow) -> tuple[str, ...]:
-    share = f"{row.rate_bp} bp" if row.cap_minor is None else f"{row.rate_bp} bp, at most {row.cap_minor}"
     return (
         str(row.plan_id),
         row.name,
         "every" if row.merchant_id is None else str(row.merchant_id),
         row.funded_by,
-        share if row.fixed_minor is None else str(row.fixed_minor),
+        _gives(row),
         "every" if row.methods is None else ", ".join(row.methods),
         _moment(row.begins_at),
         "" if row.ends_at is None else _moment(row.ends_at),
-        f"{row.budget_minor} {row.currency}",
-        str(row.granted_minor),
+        render_money(row.budget_minor, currency=row.currency),
+        render_money(row.granted_minor, currency=row.currency),
     )
+
+
+def _gives(row: PlanRow) -> str:
+    if row.fixed_minor is not None:
+        return render_money(row.fixed_minor, currency=row.currency)
+    most = "" if row.cap_minor is None else f", at most {render_money(row.cap_minor, currency=row.currency)}"
+    return f"{row.rate_bp} bp{most}"
 
 
 def _moment(moment: datetime) -> str:

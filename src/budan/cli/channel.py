@@ -13,7 +13,7 @@ from rich.table import Table
 
 from budan.cli.frame import EXIT_BROKEN, OUT, database_dsn, json_option, print_json, run_async, with_settings
 from budan.cli.sandbox_account import add_sandbox_account
-from budan.cli.settings import Settings
+from budan.cli.settings import STORE_SETTINGS, Settings
 from budan.cli.wiring import Opened, ask_channel, build_account_desk, build_sealing, open_database
 from budan.core.errors import Refused
 from budan.flows.account_desk import METHODS, AccountDesk, AccountStanding, Payee
@@ -23,7 +23,6 @@ from budan.flows.sealing import SealedAgain
 
 P = ParamSpec("P")
 R = TypeVar("R")
-_STORE = ("environment", "folder", "database")
 # The largest is a bundle of root certificates.
 FILE_BYTES_MAX: Final = 262_144
 
@@ -34,7 +33,7 @@ def channel() -> None:
 
 
 @channel.command("list")
-@with_settings(*_STORE)
+@with_settings(*STORE_SETTINGS)
 @json_option
 def channel_list(*, settings: Settings, as_json: bool) -> None:
     """All channel accounts, without secrets: whether new trades go there, and when their keys end."""
@@ -60,7 +59,7 @@ def channel_list(*, settings: Settings, as_json: bool) -> None:
 @click.option(
     "--secret-file", "files", multiple=True, metavar="FIELD=PATH", help="A key, from a file; - is the standard input."
 )
-@with_settings(*_STORE, "sandbox_url")
+@with_settings(*STORE_SETTINGS, "sandbox_url")
 @json_option
 def channel_add(
     *,
@@ -103,7 +102,7 @@ def channel_add(
 @channel.command("check")
 @click.argument("account_ids", nargs=-1, type=int, metavar="[ACCOUNT]...")
 @click.option("--ask", is_flag=True, help="Ask each channel for a trade that nobody made: both sides' keys are used.")
-@with_settings(*_STORE)
+@with_settings(*STORE_SETTINGS)
 @json_option
 def channel_check(*, account_ids: tuple[int, ...], ask: bool, settings: Settings, as_json: bool) -> None:
     """Judge accounts, all unless named: every field, every pair of keys, the environment, and when certificates end.
@@ -131,7 +130,7 @@ def channel_check(*, account_ids: tuple[int, ...], ask: bool, settings: Settings
 
 @channel.command("disable")
 @click.argument("account_id", type=int)
-@with_settings(*_STORE)
+@with_settings(*STORE_SETTINGS)
 @json_option
 def channel_disable(*, account_id: int, settings: Settings, as_json: bool) -> None:
     """Let no new trade go there. Notices, queries, closes and refunds go on. Takes effect within seconds."""
@@ -140,7 +139,7 @@ def channel_disable(*, account_id: int, settings: Settings, as_json: bool) -> No
 
 @channel.command("enable")
 @click.argument("account_id", type=int)
-@with_settings(*_STORE)
+@with_settings(*STORE_SETTINGS)
 @json_option
 def channel_enable(*, account_id: int, settings: Settings, as_json: bool) -> None:
     """Let new trades go there again."""
@@ -156,7 +155,7 @@ def channel_enable(*, account_id: int, settings: Settings, as_json: bool) -> Non
 )
 @click.option("--end-overlap", is_flag=True, help="Refuse what was signed with the old keys from now on.")
 @click.option("--reseal", is_flag=True, help="Seal all secrets of the database with the installation's newest key.")
-@with_settings(*_STORE)
+@with_settings(*STORE_SETTINGS)
 @json_option
 def channel_rotate(
     *,
@@ -238,7 +237,7 @@ def _payee_options(command: Callable[P, R]) -> Callable[P, R]:
     "--method", "methods", multiple=True, help="native, jsapi, wap or code; all that the channel has unless told."
 )
 @click.option("--priority", type=int, default=0, show_default=True, help="The lowest goes first.")
-@with_settings(*_STORE)
+@with_settings(*STORE_SETTINGS)
 @json_option
 def channel_allow(
     *,
@@ -277,7 +276,7 @@ def channel_allow(
 @channel.command("disallow")
 @click.argument("account_id", type=int)
 @_payee_options
-@with_settings(*_STORE)
+@with_settings(*STORE_SETTINGS)
 @json_option
 def channel_disallow(
     *, account_id: int, merchant_id: int | None, shop_id: int | None, settings: Settings, as_json: bool

@@ -11,7 +11,7 @@ import msgspec
 from rich.table import Table
 
 from budan.cli.frame import ERR, EXIT_BROKEN, OUT, database_dsn, json_option, print_json, run_async, with_settings
-from budan.cli.settings import Settings
+from budan.cli.settings import STORE_SETTINGS, Settings
 from budan.cli.wiring import PLANS, build_job_desk, open_database
 from budan.core.errors import Refused
 from budan.flows.job import RunArguments
@@ -20,7 +20,7 @@ from budan.flows.job_runs import JobRuns
 from budan.store.audit import Report
 from budan.store.jobs import LineRow, RunRow
 
-_STORE: Final = ("environment", "folder", "database", "smtp_url", "mail_from", "mail_to")
+_JOB_SETTINGS: Final = (*STORE_SETTINGS, "smtp_url", "mail_from", "mail_to")
 FOLLOW_EVERY_S: Final = 0.5
 ENDED: Final = frozenset({"succeeded", "failed", "missed"})
 
@@ -31,7 +31,7 @@ def jobs() -> None:
 
 
 @jobs.command("list")
-@with_settings(*_STORE)
+@with_settings(*_JOB_SETTINGS)
 @json_option
 def jobs_list(*, settings: Settings, as_json: bool) -> None:
     """Every job and every continuous loop, with what is due there."""
@@ -54,7 +54,7 @@ def jobs_list(*, settings: Settings, as_json: bool) -> None:
 )
 @click.option("--until", default=None, help="Orders made before this moment (reconcile: bills through its day).")
 @click.option("--wait", is_flag=True, help="Follow the run to its end; exit 1 when it fails.")
-@with_settings(*_STORE)
+@with_settings(*_JOB_SETTINGS)
 @json_option
 def jobs_run(
     *,
@@ -86,7 +86,7 @@ def jobs_run(
 @jobs.command("history")
 @click.argument("name", metavar="[JOB]", required=False)
 @click.option("--limit", type=int, default=20, show_default=True)
-@with_settings(*_STORE)
+@with_settings(*_JOB_SETTINGS)
 @json_option
 def jobs_history(*, name: str | None, limit: int, settings: Settings, as_json: bool) -> None:
     """Runs, newest first; of one job or of all."""
@@ -109,7 +109,7 @@ def jobs_history(*, name: str | None, limit: int, settings: Settings, as_json: b
 
 @jobs.command("show")
 @click.argument("run_id", metavar="RUN", type=int)
-@with_settings(*_STORE)
+@with_settings(*_JOB_SETTINGS)
 @json_option
 def jobs_show(*, run_id: int, settings: Settings, as_json: bool) -> None:
     """One run with what it said."""
@@ -131,7 +131,7 @@ def jobs_show(*, run_id: int, settings: Settings, as_json: bool) -> None:
 @jobs.command("report")
 @click.argument("run_id", metavar="[RUN]", type=int, required=False)
 @click.option("--html", is_flag=True, help="The page instead of the text.")
-@with_settings(*_STORE)
+@with_settings(*_JOB_SETTINGS)
 @json_option
 def jobs_report(*, run_id: int | None, html: bool, settings: Settings, as_json: bool) -> None:
     """The nightly report, the newest or that of a run."""
@@ -149,7 +149,7 @@ def jobs_report(*, run_id: int | None, html: bool, settings: Settings, as_json: 
 
 @jobs.command("pause")
 @click.argument("name", metavar="JOB")
-@with_settings(*_STORE)
+@with_settings(*_JOB_SETTINGS)
 @json_option
 def jobs_pause(*, name: str, settings: Settings, as_json: bool) -> None:
     """Stop planning runs of a job. A run that is under way goes on to its end."""
@@ -158,7 +158,7 @@ def jobs_pause(*, name: str, settings: Settings, as_json: bool) -> None:
 
 @jobs.command("resume")
 @click.argument("name", metavar="JOB")
-@with_settings(*_STORE)
+@with_settings(*_JOB_SETTINGS)
 @json_option
 def jobs_resume(*, name: str, settings: Settings, as_json: bool) -> None:
     """Plan runs of a job again, from its next slot on."""
@@ -169,7 +169,7 @@ def jobs_resume(*, name: str, settings: Settings, as_json: bool) -> None:
 @click.argument("name", metavar="JOB")
 @click.option("--cron", default=None, help="minute hour day month weekday, such as '*/30 * * * *'.")
 @click.option("--zone", default=None, help="Whose wall clock cron reads, such as Asia/Shanghai.")
-@with_settings(*_STORE)
+@with_settings(*_JOB_SETTINGS)
 @json_option
 def jobs_set(*, name: str, cron: str | None, zone: str | None, settings: Settings, as_json: bool) -> None:
     """Change when a job runs."""

@@ -6,22 +6,21 @@ from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import asdict
 from datetime import date, datetime
+from functools import partial
 
 import click
 from rich.table import Table
 
 from budan.cli.frame import ERR, EXIT_BROKEN, OUT, database_dsn, json_option, print_json, run_async, with_settings
 from budan.cli.moments import Day
-from budan.cli.settings import Settings
+from budan.cli.settings import STORE_SETTINGS, Settings
 from budan.cli.settlements import payout, settle, settlement, settlements
 from budan.cli.table_text import safe_cell
 from budan.cli.wiring import open_database
-from budan.core.journal import JournalFormat, render_amount, render_entries, render_header
+from budan.core.journal import JournalFormat, render_amount, render_entries, render_header, render_money
 from budan.core.numbers import MerchantId
 from budan.flows.books import Books, LedgerCheck, StatementLine, TrialBalance
 from budan.store.database import Workload
-
-_STORE = ("environment", "folder", "database")
 
 
 @click.group()
@@ -34,7 +33,7 @@ for _command in (settle, settlements, settlement, payout):
 
 
 @ledger.command("check")
-@with_settings(*_STORE)
+@with_settings(*STORE_SETTINGS)
 @json_option
 def ledger_check(*, settings: Settings, as_json: bool) -> None:
     """Prove the books as a whole: entries balance, paid orders and cashback are booked, closed days stand, batches tie."""
@@ -54,7 +53,7 @@ def ledger_check(*, settings: Settings, as_json: bool) -> None:
 
 @ledger.command("close")
 @click.option("--through", type=Day(), default=None, help="The last day to close; yesterday where absent.")
-@with_settings(*_STORE)
+@with_settings(*STORE_SETTINGS)
 @json_option
 def ledger_close(*, through: date | None, settings: Settings, as_json: bool) -> None:
     """Close the days that are over. Safe to repeat: a closed day stays as it is."""
@@ -72,7 +71,7 @@ def ledger_close(*, through: date | None, settings: Settings, as_json: bool) -> 
 
 @ledger.command("balance")
 @click.option("--day", type=Day(), default=None, help="A closed day; now where absent.")
-@with_settings(*_STORE)
+@with_settings(*STORE_SETTINGS)
 @json_option
 def ledger_balance(*, day: date | None, settings: Settings, as_json: bool) -> None:
     """The trial balance: every account over all lanes, at a closed day's end or now."""
@@ -100,7 +99,7 @@ def ledger_balance(*, day: date | None, settings: Settings, as_json: bool) -> No
 @click.option("--from", "first_day", type=Day(), required=True, help="The first day.")
 @click.option("--to", "last_day", type=Day(), required=True, help="The last day.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print rows for a spreadsheet.")
-@with_settings(*_STORE)
+@with_settings(*STORE_SETTINGS)
 @json_option
 def ledger_statement(
     *,
@@ -138,7 +137,7 @@ def ledger_statement(
 @click.option("--from", "first_day", type=Day(), required=True, help="The first day.")
 @click.option("--to", "last_day", type=Day(), required=True, help="The last day.")
 @click.option("--format", "form", type=click.Choice([form.value for form in JournalFormat]), required=True)
-@with_settings(*_STORE)
+@with_settings(*STORE_SETTINGS)
 def ledger_export(*, first_day: date, last_day: date, form: str, settings: Settings) -> None:
     """Print the entries of some days as a journal for hledger or beancount."""
 
@@ -173,40 +172,50 @@ def _show_check(found: LedgerCheck) -> None:
 
 def _list_faults(found: LedgerCheck) -> Iterator[str]:
     for unbalanced in found.unbalanced_entries:
-        yield (
-            f"UNBALANCED: {unbalanced.entry_key} of order {unbalanced.order_id}, lane {unbalanced.lane}: "
-            f"{unbalanced.sum_minor} {unbalanced.currency}"
-        )
+        rest = render_money(unbalanced.sum_minor, currency=unbalanced.currency)
+        yield f"UNBALANCED: {unbalanced.entry_key} of order {unbalanced.order_id}, lane {unbalanced.lane}: {rest}"
     for unbooked in found.unbooked_payments:
+        paid = partial(_money_or_none, currency=unbooked.currency)
         yield (
-            f"NOT BOOKED AS PAID: order {unbooked.order_id}, lane {unbooked.lane}: {unbooked.amount_minor} paid, "
-            f"{unbooked.came_minor} booked; fee {unbooked.fee_minor}, {unbooked.fee_booked_minor} booked"
+            f"NOT BOOKED AS PAID: order {unbooked.order_id}, lane {unbooked.lane}: {paid(unbooked.amount_minor)} paid, "
+            f"{paid(unbooked.came_minor)} booked; fee {paid(unbooked.fee_minor)}, "
+            f"{paid(unbooked.fee_booked_minor)} booked"
         )
     for move in found.wrong_moves:
+        moved = partial(render_money, currency=move.currency)
         yield (
             f"NOT BOOKED AS IT MOVED: {move.what} {move.ordinal} of order {move.order_id}, lane {move.lane}: "
-            f"{move.moved_minor} moved, {move.booked_minor} booked on {move.account}"
+            f"{moved(move.moved_minor)} moved, {moved(move.booked_minor)} booked on {move.account}"
         )
     for cashback in found.wrong_cashbacks:
+        given = partial(render_money, currency=cashback.currency)
         yield (
-            f"CASHBACK NOT BOOKED AS GRANTED: order {cashback.order_id}, lane {cashback.lane}: {cashback.booked_minor} "
-            f"granted, {cashback.posted_minor} booked, {cashback.moved_minor} in the payer's history"
+            f"CASHBACK NOT BOOKED AS GRANTED: order {cashback.order_id}, lane {cashback.lane}: "
+            f"{given(cashback.booked_minor)} granted, {given(cashback.posted_minor)} booked, "
+            f"{given(cashback.moved_minor)} in the payer's history"
         )
     for wrong in found.wrong_balances:
+        stood = partial(render_money, currency=wrong.currency)
         yield (
             f"CHANGED AFTER CLOSING: {wrong.day}, {wrong.account}, lane {wrong.lane}: closed with "
-            f"{wrong.closed_minor}, now {wrong.booked_minor} {wrong.currency}"
+            f"{stood(wrong.closed_minor)}, now {stood(wrong.booked_minor)}"
         )
     for untied in found.untied_batches:
+        owed = partial(render_money, currency=untied.currency)
         yield (
             f"BATCH DOES NOT TIE: {untied.batch_id} of merchant {untied.merchant_id}, {untied.day}, lane {untied.lane}: "
-            f"{untied.total_minor}, its lines {untied.lines_minor}, booked {untied.merchant_minor} {untied.currency}"
+            f"{owed(untied.total_minor)}, its lines {owed(untied.lines_minor)}, booked {owed(untied.merchant_minor)}"
         )
     for astray in found.astray_entries:
+        came = partial(render_money, currency=astray.currency)
         yield (
             f"NOT SETTLED AS BOOKED: {astray.entry_key} of order {astray.order_id}, lane {astray.lane}: "
-            f"{astray.booked_minor} booked, {astray.settled_minor} settled {astray.currency}"
+            f"{came(astray.booked_minor)} booked, {came(astray.settled_minor)} settled"
         )
+
+
+def _money_or_none(amount_minor: int | None, *, currency: str) -> str:
+    return "none" if amount_minor is None else render_money(amount_minor, currency=currency)
 
 
 def _statement_row(line: StatementLine) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 import csv
 import sys
-from dataclasses import asdict, astuple, fields
+from dataclasses import astuple, fields
 from datetime import UTC, date, datetime, timedelta
 
 import click
@@ -11,8 +11,9 @@ from rich.table import Table
 from budan.cli.frame import ERR, OUT, json_option, print_json, run_async, with_settings
 from budan.cli.losses import losses_report
 from budan.cli.moments import Day, Since
-from budan.cli.orders import STORE_SETTINGS, open_operator_flows, show_moment
+from budan.cli.orders import STORE_SETTINGS, open_operator_flows
 from budan.cli.settings import Settings
+from budan.cli.shown import show_fields
 from budan.cli.table_text import safe_cell
 from budan.cli.wiring import KINDS
 from budan.flows.remedies import RemedyFilter, RemedyLine
@@ -181,7 +182,8 @@ def _print_lines(
     if not lines:
         OUT.print(f"no {name}")
         return
-    table = Table(*asdict(lines[0]))
-    for line in lines:
-        table.add_row(*(show_moment(value) if isinstance(value, datetime) else str(value) for value in astuple(line)))
+    shown = [show_fields(line) for line in lines]
+    table = Table(*shown[0])
+    for line in shown:
+        table.add_row(*line.values())
     OUT.print(table, markup=False)

@@ -1,8 +1,8 @@
 """Commands about orders: what there is, one order's whole life, holds and persons' words."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterable
 from contextlib import asynccontextmanager
-from dataclasses import asdict, replace
+from dataclasses import replace
 from datetime import datetime
 from hashlib import sha256
 
@@ -10,10 +10,19 @@ import click
 from rich.table import Table
 
 from budan.cli.frame import OUT, begin_role, database_dsn, json_option, print_json, run_async, with_settings
+from budan.cli.hold_words import (
+    tell_held,
+    tell_proposed_release,
+    tell_proposed_word,
+    tell_released,
+    tell_taken_word,
+)
 from budan.cli.moments import Before, Since
-from budan.cli.settings import Settings
+from budan.cli.settings import STORE_SETTINGS, Settings
+from budan.cli.shown import show_fields, show_moment
 from budan.cli.wiring import open_database, open_flows, operator_flows
 from budan.core.gap import Gap
+from budan.core.journal import render_money
 from budan.core.numbers import render_number
 from budan.core.order import OrderState
 from budan.flows.closing import OrderClosing
@@ -23,8 +32,6 @@ from budan.flows.testifying import Proposed, Testified
 from budan.flows.timelines import OrderFilter, OrderLines, OrderTimeline, Timelines, parse_order_no
 from budan.flows.views import Caller, RefundView
 from budan.flows.wired import OperatorFlows
-
-STORE_SETTINGS = ("environment", "folder", "database")
 
 
 @click.group()
@@ -70,7 +77,7 @@ def orders_list(
             str(line.merchant_id),
             line.reference,
             line.state,
-            f"{line.amount_minor} {line.currency}",
+            render_money(line.amount_minor, currency=line.currency),
             show_moment(line.created_at),
             show_moment(line.paid_at),
             line.hold_reason or "",
@@ -98,9 +105,8 @@ def orders_show(*, order_no: str, settings: Settings, as_json: bool) -> None:
     if as_json:
         print_json(found)
         return
-    for name, value in asdict(found.order).items():
-        if name not in {"lane", "order_id"} and value is not None:
-            shown = show_moment(value) if isinstance(value, datetime) else str(value)
+    for name, shown in show_fields(found.order).items():
+        if name not in {"lane", "order_id"} and shown:
             OUT.print(f"{name}: {shown}", markup=False)
     table = Table("at (UTC)", "what", "detail")
     for moment in found.moments:
@@ -154,7 +160,8 @@ def orders_hold(*, order_no: str, reason: str, by: str, settings: Settings, as_j
         async with open_operator_flows(settings) as flows:
             return await flows.holds.hold(order_no, by=by, reason=reason)
 
-    _print_fields(run_async(hold()), as_json=as_json)
+    held = run_async(hold())
+    _print_told(held, tell_held(held), as_json=as_json)
 
 
 @orders.command("release")
@@ -204,7 +211,9 @@ def orders_release(
                 resolution=None if resolution is None else Resolution(resolution),
             )
 
-    _print_fields(run_async(release()), as_json=as_json)
+    found = run_async(release())
+    told = tell_released(found) if isinstance(found, Released) else tell_proposed_release(found)
+    _print_told(found, told, as_json=as_json)
 
 
 @orders.command("evidence")
@@ -251,16 +260,17 @@ def orders_evidence(
                 paid_at=paid_at,
             )
 
-    _print_fields(run_async(testify()), as_json=as_json)
+    found = run_async(testify())
+    told = tell_taken_word(found) if isinstance(found, Testified) else tell_proposed_word(found)
+    _print_told(found, told, as_json=as_json)
 
 
-def _print_fields(found: HeldOrder | Released | Proposed | Testified, *, as_json: bool) -> None:
+def _print_told(found: object, told: Iterable[str], *, as_json: bool) -> None:
     if as_json:
         print_json(found)
         return
-    for name, value in asdict(found).items():
-        shown = show_moment(value) if isinstance(value, datetime) else str(value)
-        OUT.print(f"{name}: {shown}", markup=False)
+    for line in told:
+        OUT.print(line, markup=False)
 
 
 @orders.command("refund")
@@ -296,7 +306,8 @@ def orders_refund(
     if as_json:
         print_json(view)
     else:
-        OUT.print(f"{view.refund_no}: {view.state}, {view.amount_minor} {view.currency}", markup=False)
+        amount = render_money(view.amount_minor, currency=view.currency)
+        OUT.print(f"{view.refund_no}: {view.state}, {amount}", markup=False)
 
 
 @asynccontextmanager
@@ -312,11 +323,6 @@ async def open_timelines(settings: Settings) -> AsyncGenerator[Timelines]:
     """The orders of the settings' database."""
     async with open_database(settings, dsn=database_dsn(settings)) as opened:
         yield Timelines(database=opened.database, environment=settings.environment, lanes=opened.lanes)
-
-
-def show_moment(moment: datetime | None) -> str:
-    """A moment for people, UTC, to the millisecond; empty where there is none."""
-    return "" if moment is None else moment.isoformat(sep=" ", timespec="milliseconds").removesuffix("+00:00")
 
 
 def _show_gap(gap: Gap | None) -> str:

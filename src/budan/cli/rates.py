@@ -12,15 +12,16 @@ from rich.table import Table
 from budan.cli.cashback import cashback
 from budan.cli.frame import OUT, database_dsn, json_option, print_json, run_async, with_settings
 from budan.cli.moments import parse_moment
-from budan.cli.settings import Settings
+from budan.cli.settings import STORE_SETTINGS, Settings
 from budan.cli.wiring import open_database
+from budan.core.journal import render_money
+from budan.core.money import CURRENCY_EXPONENTS
 from budan.core.numbers import MerchantId
 from budan.flows.rates import METHODS, CorrectedFee, FeeWish, Rates, RateWish
 from budan.store.rates import RateRow
 
 P = ParamSpec("P")
 R = TypeVar("R")
-_STORE = ("environment", "folder", "database")
 
 
 @click.group()
@@ -49,7 +50,7 @@ def _bounds_options(command: Callable[P, R]) -> Callable[P, R]:
 @click.option("--method", default=None, help=f"Of this way of paying only: {', '.join(sorted(METHODS))}.")
 @_bounds_options
 @click.option("--from", "effective_from", default=None, help="RFC 3339 moment in the future; now where absent.")
-@with_settings(*_STORE)
+@with_settings(*STORE_SETTINGS)
 @json_option
 def rate_set(
     *,
@@ -102,7 +103,7 @@ def rate_set(
 @rate.command("list")
 @click.argument("merchant_id", type=int)
 @click.option("--past", is_flag=True, help="Also what was in force before.")
-@with_settings(*_STORE)
+@with_settings(*STORE_SETTINGS)
 @json_option
 def rate_list(*, merchant_id: int, past: bool, settings: Settings, as_json: bool) -> None:
     """A merchant's rates in force and to come."""
@@ -127,7 +128,7 @@ def rate_list(*, merchant_id: int, past: bool, settings: Settings, as_json: bool
 @_bounds_options
 @click.option("--by", required=True, help="Who corrects it.")
 @click.option("--reason", required=True, help="Why.")
-@with_settings(*_STORE)
+@with_settings(*STORE_SETTINGS)
 @json_option
 def rate_correct(
     *,
@@ -160,7 +161,8 @@ def _show_corrected(corrected: CorrectedFee, *, as_json: bool) -> None:
         print_json(asdict(corrected))
         return
     what = "right already" if corrected.act is None else f"corrected by act {corrected.act}"
-    before, after = corrected.kept_before_minor, corrected.kept_after_minor
+    before = render_money(corrected.kept_before_minor, currency=corrected.currency)
+    after = render_money(corrected.kept_after_minor, currency=corrected.currency)
     OUT.print(f"{corrected.order_no}: {what}; fee kept {before} before, {after} now", markup=False)
 
 
@@ -170,10 +172,16 @@ def _row(row: RateRow) -> tuple[str, ...]:
         "" if row.shop_id is None else f"shop {row.shop_id}",
         row.method or "",
         f"{row.rate_bp} bp",
-        f"at least {row.minimum_minor}" if row.minimum_minor else "",
-        "" if row.maximum_minor is None else f"at most {row.maximum_minor}",
+        f"at least {_bound(row.minimum_minor)}" if row.minimum_minor else "",
+        "" if row.maximum_minor is None else f"at most {_bound(row.maximum_minor)}",
         f"from {row.effective_from:%Y-%m-%dT%H:%M:%SZ}",
     )
+
+
+def _bound(amount_minor: int) -> str:
+    """A fee's bound counts in the currency of the payment that it is for, and there is one today."""
+    (currency,) = CURRENCY_EXPONENTS
+    return render_money(amount_minor, currency=currency)
 
 
 @asynccontextmanager

@@ -15,7 +15,7 @@ from budan.cli.books_desk import BooksDesk, open_books_desk
 from budan.cli.file_words import stand_for_rows
 from budan.cli.frame import ERR, OUT, database_dsn, json_option, print_json, run_async, with_settings
 from budan.cli.moments import Day
-from budan.cli.settings import Settings
+from budan.cli.settings import STORE_SETTINGS, Settings
 from budan.cli.sheets import Amount, Cell, CsvSheet, Sheet, open_sheet
 from budan.cli.table_text import safe_cell
 from budan.core.errors import Refused
@@ -31,7 +31,6 @@ from budan.flows.reconciling import BillWish
 from budan.ports.bill import FetchedBill, Packing
 from budan.store.reconcile import DiscrepancyFilter, DiscrepancyRow
 
-_STORE = ("environment", "folder", "database")
 # What a screen shows where nobody says how much.
 LIST_ROWS: Final = 100
 _BY = click.option("--by", default=None, help="Your name. It is recorded as given; nobody checks it.")
@@ -48,7 +47,7 @@ _NAMED_BY = click.option("--by", required=True, help="Your name. It is recorded 
 @click.option("--confirm", type=int, default=None, help="Agree to what another person stands for.")
 @click.option("--reason", default=None, help="Why; with --propose.")
 @_BY
-@with_settings(*_STORE)
+@with_settings(*STORE_SETTINGS)
 @json_option
 @click.pass_context
 def reconcile(
@@ -104,7 +103,7 @@ def reconcile(
 @click.option("--day", type=Day(), default=None, help="Of this day.")
 @click.option("--limit", type=int, default=50, show_default=True, help="At most so many.")
 @click.option("--link", is_flag=True, help="Also an address of the page that shows them, good for 12 hours.")
-@with_settings(*_STORE, "listen", "public_url")
+@with_settings(*STORE_SETTINGS, "listen", "public_url")
 @json_option
 def reconcile_runs(
     *, account: int | None, day: date | None, limit: int, link: bool, settings: Settings, as_json: bool
@@ -142,7 +141,7 @@ def reconcile_runs(
 
 @reconcile.command("show")
 @click.argument("run_id", metavar="RUN", type=int)
-@with_settings(*_STORE)
+@with_settings(*STORE_SETTINGS)
 @json_option
 def reconcile_show(*, run_id: int, settings: Settings, as_json: bool) -> None:
     """What a run found, and what became of it since."""
@@ -158,7 +157,7 @@ def reconcile_show(*, run_id: int, settings: Settings, as_json: bool) -> None:
 @click.argument("run_id", metavar="RUN", type=int)
 @click.argument("path", type=click.Path(path_type=Path))
 @click.option("--all", "with_resolved", is_flag=True, help="Resolved differences as well.")
-@with_settings(*_STORE)
+@with_settings(*STORE_SETTINGS)
 @json_option
 def reconcile_report(*, run_id: int, path: Path, with_resolved: bool, settings: Settings, as_json: bool) -> None:
     """Write a run's report to a file: a page with bars (.html), or its day's differences as a sheet (.csv, .xlsx)."""
@@ -190,7 +189,7 @@ def reconcile_report(*, run_id: int, path: Path, with_resolved: bool, settings: 
 @click.option("--after", type=int, default=0, help="Goes on after this number.")
 @click.option("--limit", type=int, default=None, help="At most so many: 100 where absent, and all with --csv.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print rows for a spreadsheet.")
-@with_settings(*_STORE)
+@with_settings(*STORE_SETTINGS)
 @json_option
 def reconcile_discrepancies(
     *,
@@ -240,7 +239,7 @@ def reconcile_discrepancies(
 
 @reconcile.command("discrepancy")
 @click.argument("number", type=int)
-@with_settings(*_STORE)
+@with_settings(*STORE_SETTINGS)
 @json_option
 def reconcile_discrepancy(*, number: int, settings: Settings, as_json: bool) -> None:
     """One difference with all that was written to it."""
@@ -257,7 +256,7 @@ def reconcile_discrepancy(*, number: int, settings: Settings, as_json: bool) -> 
 @click.option("--to", "owner", required=True, help="Who takes care of it.")
 @click.option("--note", default=None, help="What they should know.")
 @_NAMED_BY
-@with_settings(*_STORE)
+@with_settings(*STORE_SETTINGS)
 @json_option
 def reconcile_assign(*, number: int, owner: str, note: str | None, by: str, settings: Settings, as_json: bool) -> None:
     """Say who takes care of a difference."""
@@ -273,7 +272,7 @@ def reconcile_assign(*, number: int, owner: str, note: str | None, by: str, sett
 @click.argument("number", type=int)
 @click.argument("note")
 @_NAMED_BY
-@with_settings(*_STORE)
+@with_settings(*STORE_SETTINGS)
 @json_option
 def reconcile_note(*, number: int, note: str, by: str, settings: Settings, as_json: bool) -> None:
     """Write to a difference."""
@@ -290,7 +289,7 @@ def reconcile_note(*, number: int, note: str, by: str, settings: Settings, as_js
 @click.option("--as", "resolution", type=click.Choice(RESOLUTIONS), required=True, help="How it ended.")
 @click.option("--note", required=True, help="Why.")
 @_NAMED_BY
-@with_settings(*_STORE)
+@with_settings(*STORE_SETTINGS)
 @json_option
 def reconcile_resolve(*, number: int, resolution: str, note: str, by: str, settings: Settings, as_json: bool) -> None:
     """End a difference by your decision. This moves no money: `budan orders` does, and here you say that it is done."""
@@ -307,7 +306,7 @@ def reconcile_resolve(*, number: int, resolution: str, note: str, by: str, setti
 @click.option("--rate", default=None, help="What the channel takes of a payment, as 0.6%.")
 @click.option("--from", "effective_from", type=Day(), default=None, help="The first day; today where absent.")
 @_BY
-@with_settings(*_STORE)
+@with_settings(*STORE_SETTINGS)
 @json_option
 def reconcile_contract(
     *,

@@ -9,7 +9,7 @@ import click
 from rich.table import Table
 
 from budan.cli.frame import OUT, database_dsn, json_option, print_json, run_async, with_settings
-from budan.cli.settings import Settings
+from budan.cli.settings import STORE_SETTINGS, Settings
 from budan.cli.wiring import build_administration, build_webhook_secrets, open_database
 from budan.flows.administering import AddedMerchant, Administration, MerchantWish, OrderTerms
 from budan.flows.rotating import OVERLAP_S_DEFAULT
@@ -19,7 +19,6 @@ from budan.store.upgrade import upgrade
 
 P = ParamSpec("P")
 R = TypeVar("R")
-_STORE = ("environment", "folder", "database")
 
 
 @click.group()
@@ -29,7 +28,7 @@ def db() -> None:
 
 @db.command("upgrade")
 @click.option("--force", is_flag=True, help="Although a serve or worker runs on it.")
-@with_settings(*_STORE)
+@with_settings(*STORE_SETTINGS)
 @json_option
 def db_upgrade(*, force: bool, settings: Settings, as_json: bool) -> None:
     """Bring the database to this version, with no serve or worker running on it. Safe to repeat."""
@@ -107,7 +106,7 @@ def _settlement_options(command: Callable[P, R]) -> Callable[P, R]:
 @click.option("--with-key", is_flag=True, help="Issue an API key and print it, this once.")
 @click.option("--with-shop", is_flag=True, help="Add a shop with a printed code and a desk.")
 @_terms_options
-@with_settings(*_STORE, "public_url", "listen")
+@with_settings(*STORE_SETTINGS, "public_url", "listen")
 @json_option
 def merchant_add(
     *,
@@ -162,7 +161,7 @@ def show_merchant(added: AddedMerchant, *, public_url: str) -> dict[str, object]
 @click.argument("merchant_id", type=int)
 @_terms_options
 @_settlement_options
-@with_settings(*_STORE)
+@with_settings(*STORE_SETTINGS)
 @json_option
 def merchant_set(
     *,
@@ -215,7 +214,7 @@ def merchant_set(
 @click.option("--end-overlap", is_flag=True, help="Sign with the new secret alone from now on.")
 @click.option("--by", required=True, help="Your name. It is recorded as given; nobody checks it.")
 @click.option("--reason", required=True, help="Why.")
-@with_settings(*_STORE)
+@with_settings(*STORE_SETTINGS)
 @json_option
 def merchant_rotate(
     *,
@@ -249,7 +248,7 @@ def merchant_rotate(
 
 
 @merchant.command("list")
-@with_settings(*_STORE)
+@with_settings(*STORE_SETTINGS)
 @json_option
 def merchant_list(*, settings: Settings, as_json: bool) -> None:
     """All merchants."""
@@ -268,7 +267,7 @@ def key() -> None:
 
 @key.command("issue")
 @click.argument("merchant_id", type=int)
-@with_settings(*_STORE)
+@with_settings(*STORE_SETTINGS)
 @json_option
 def key_issue(*, merchant_id: int, settings: Settings, as_json: bool) -> None:
     """Issue an API key and print it, this once."""

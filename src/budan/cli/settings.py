@@ -26,10 +26,15 @@ class Setting:
 
 
 SETTINGS: Final = (
-    Setting(name="environment", default="local", purpose="local, test or live; part of every number (I13)"),
+    Setting(
+        name="environment", default="local", purpose="local, test or live; in every number, and fixed in the database"
+    ),
     Setting(name="folder", default="", purpose="where secrets and the embedded database are kept"),
     Setting(
-        name="database", default="", purpose="DSN of PostgreSQL 15 or newer; empty runs the embedded one", secret=True
+        name="database",
+        default="",
+        purpose="DSN of PostgreSQL 15 or newer; empty: the embedded server that `up` starts in the folder",
+        secret=True,
     ),
     Setting(name="listen", default="127.0.0.1:8080", purpose="where `serve` listens, host:port"),
     Setting(
@@ -43,7 +48,12 @@ SETTINGS: Final = (
     Setting(name="secret_keys", default="", purpose="id=base64 keys that seal secrets, first one seals", secret=True),
     Setting(name="cashier_key", default="", purpose="base64 key of cashier addresses", secret=True),
     Setting(name="webhook_allow", default="", purpose="host:port list of private webhook addresses, local only"),
-    Setting(name="sandbox_url", default="", purpose="address of the sandbox, for `channel add --sandbox`"),
+    Setting(
+        name="sandbox_url",
+        default="",
+        purpose="the sandbox's address: `up` starts it there, `channel add --sandbox` opens accounts there, "
+        "cashier pages link to its wallet",
+    ),
     Setting(name="metrics_listen", default="", purpose="where `worker` answers /metrics, host:port; empty: nowhere"),
     Setting(
         name="smtp_url",
@@ -56,6 +66,9 @@ SETTINGS: Final = (
     Setting(name="log_style", default="console", purpose="console or json"),
     Setting(name="log_level", default="info", purpose="debug, info, warning or error"),
 )
+
+# What a command needs to reach the database.
+STORE_SETTINGS: Final = ("environment", "folder", "database")
 
 # What every long-running process of ours goes by.
 PROCESS_SETTINGS: Final = (
@@ -71,7 +84,7 @@ PROCESS_SETTINGS: Final = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Value:
-    """A setting's value and its source: `flag`, `env`, `file` or `default`."""
+    """A setting's value and its source: `flag`, `env` with the variable's name, `file` or `default`."""
 
     setting: Setting
     text: str

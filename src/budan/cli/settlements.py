@@ -13,7 +13,7 @@ from rich.table import Table
 
 from budan.cli.frame import ERR, OUT, database_dsn, json_option, print_json, run_async, with_settings
 from budan.cli.moments import Day
-from budan.cli.settings import Settings
+from budan.cli.settings import STORE_SETTINGS, Settings
 from budan.cli.sheets import Amount, Cell, CsvSheet, Sheet, digest, open_sheet
 from budan.cli.table_text import safe_cell
 from budan.cli.wiring import open_database, open_settling
@@ -25,7 +25,6 @@ from budan.flows.payouts import Batch, BatchFilter, PaidOut, Payouts, SettledLin
 from budan.store.database import RowsFailed, Workload
 from budan.store.settlement import PayoutRow
 
-_STORE: Final = ("environment", "folder", "database")
 _BY = click.option("--by", required=True, help="Your name. It is recorded as given; nobody checks it.")
 _REFERENCE = click.option("--reference", required=True, help="The bank's number of the transfer; it tells a repeat.")
 _DAY = click.option("--day", type=Day(), default=None, help="One day, by the merchants' own calendars.")
@@ -66,7 +65,7 @@ LINE_HEADER: Final = (
 
 @click.command("settle")
 @_MERCHANT
-@with_settings(*_STORE)
+@with_settings(*STORE_SETTINGS)
 @json_option
 def settle(*, merchant_id: int | None, settings: Settings, as_json: bool) -> None:
     """Make a batch of each merchant's day that is over, as the job settle-daily does. Safe to repeat: a settled day stays."""
@@ -82,7 +81,7 @@ def settle(*, merchant_id: int | None, settings: Settings, as_json: bool) -> Non
 @_MERCHANT
 @click.option("--due", is_flag=True, help="Only what is to be paid out.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print all of them as rows for a spreadsheet.")
-@with_settings(*_STORE)
+@with_settings(*STORE_SETTINGS)
 @json_option
 def settlements(
     *, day: date | None, merchant_id: int | None, due: bool, as_csv: bool, settings: Settings, as_json: bool
@@ -109,7 +108,7 @@ def settlements(
 @click.command("settlement")
 @click.argument("batch_no", metavar="BATCH")
 @click.option("--csv", "as_csv", is_flag=True, help="Print its lines as rows for a spreadsheet.")
-@with_settings(*_STORE)
+@with_settings(*STORE_SETTINGS)
 @json_option
 def settlement(*, batch_no: str, as_csv: bool, settings: Settings, as_json: bool) -> None:
     """One settlement batch with its lines."""
@@ -149,7 +148,7 @@ def payout() -> None:
 @_DAY
 @_MERCHANT
 @click.option("--lines", "with_lines", is_flag=True, help="The batches' lines, order by order, instead of the batches.")
-@with_settings(*_STORE)
+@with_settings(*STORE_SETTINGS)
 @json_option
 def payout_file(
     *,
@@ -192,7 +191,7 @@ def payout_file(
 @click.argument("batch_nos", metavar="BATCH...", nargs=-1, required=True)
 @_REFERENCE
 @_BY
-@with_settings(*_STORE)
+@with_settings(*STORE_SETTINGS)
 @json_option
 def payout_paid(*, batch_nos: tuple[str, ...], reference: str, by: str, settings: Settings, as_json: bool) -> None:
     """The bank has sent these batches' money: all of them or none. Safe to repeat."""
@@ -209,7 +208,7 @@ def payout_paid(*, batch_nos: tuple[str, ...], reference: str, by: str, settings
 @_REFERENCE
 @click.option("--reason", required=True, help="Why it came back, in the bank's words.")
 @_BY
-@with_settings(*_STORE)
+@with_settings(*STORE_SETTINGS)
 @json_option
 def payout_returned(
     *, batch_nos: tuple[str, ...], reference: str, reason: str, by: str, settings: Settings, as_json: bool

@@ -47,6 +47,16 @@ def render_amount(amount_minor: int, *, currency: str) -> str:
     return f"{sign}{major}.{minor:0{exponent}d}" if exponent else f"{sign}{major}"
 
 
+def render_money(amount_minor: int, *, currency: str) -> str:
+    """An amount as people read it, `12.80 CNY`.
+
+    What a channel says in a currency that we keep no books in has no known places: `1280 minor JPY`.
+    """
+    if currency not in CURRENCY_EXPONENTS:
+        return f"{amount_minor} minor {currency}"
+    return f"{render_amount(amount_minor, currency=currency)} {currency}"
+
+
 def journal_account(account: str) -> str:
     """A ledger account under the root that its kind has in both grammars.
 

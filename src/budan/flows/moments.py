@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 
+from budan.core.journal import render_money
 from budan.store.acts import ActRow
 from budan.store.rows import TradeRow
 from budan.store.timeline import (
@@ -69,7 +70,7 @@ def list_moments(order: WholeOrder, trades: Sequence[TradeRow], rows: OrderRows)
 
 
 def _of_order(order: WholeOrder) -> Iterator[Moment]:
-    amount = f"{order.amount_minor} {order.currency}"
+    amount = render_money(order.amount_minor, currency=order.currency)
     yield Moment(at=order.created_at, what="order_created", detail=f"{amount}, {order.subject}")
     if order.completed_at is not None:
         yield Moment(at=order.completed_at, what="order_paid", detail=f"by trade {order.paid_attempt}")
@@ -88,7 +89,7 @@ def _of_trade(trade: TradeRow) -> Moment:
 
 
 def _of_evidence(row: EvidenceRow) -> Iterator[Moment]:
-    amount = "" if row.order_minor is None else f" {row.order_minor} {row.currency}"
+    amount = _said_amount(row.order_minor, row.currency)
     reference = "" if row.channel_reference is None else f", {row.channel_reference}"
     if row.paid_at is not None and row.outcome == "paid":
         yield Moment(at=row.paid_at, what="channel_paid", detail=f"trade {row.attempt}:{amount}{reference}")
@@ -109,7 +110,9 @@ def _of_postings(rows: Sequence[PostingRow]) -> Iterator[Moment]:
     for row in rows:
         entries.setdefault(row.entry_key, []).append(row)
     for key, lines in entries.items():
-        booked = ", ".join(f"{line.account} {line.amount_minor:+d} {line.currency}" for line in lines)
+        booked = ", ".join(
+            f"{line.account} {render_money(line.amount_minor, currency=line.currency)}" for line in lines
+        )
         yield Moment(at=lines[0].booked_at, what="booked", detail=f"{key}: {booked}")
 
 
@@ -129,13 +132,13 @@ def _of_refund(row: RefundRow) -> Moment:
     return Moment(
         at=row.created_at,
         what="refund_created",
-        detail=f"refund {row.ordinal} of trade {row.attempt}: {row.amount_minor} {row.currency}, {row.reason}, "
-        f"now {row.state}",
+        detail=f"refund {row.ordinal} of trade {row.attempt}: "
+        f"{render_money(row.amount_minor, currency=row.currency)}, {row.reason}, now {row.state}",
     )
 
 
 def _of_refund_evidence(row: RefundEvidenceRow) -> Iterator[Moment]:
-    amount = "" if row.amount_minor is None else f" {row.amount_minor} {row.currency or ''}".rstrip()
+    amount = _said_amount(row.amount_minor, row.currency)
     reference = "" if row.channel_reference is None else f", {row.channel_reference}"
     if row.refunded_at is not None and row.outcome == "succeeded":
         yield Moment(at=row.refunded_at, what="channel_refunded", detail=f"refund {row.ordinal}:{amount}{reference}")
@@ -145,6 +148,10 @@ def _of_refund_evidence(row: RefundEvidenceRow) -> Iterator[Moment]:
         detail=f"refund {row.ordinal}: {row.outcome}{amount} by {row.source} of account {row.account_id}: "
         f"{row.decision}",
     )
+
+
+def _said_amount(amount_minor: int | None, currency: str | None) -> str:
+    return "" if amount_minor is None else f" {render_money(amount_minor, currency=currency or 'of no currency')}"
 
 
 def _of_webhook(row: WebhookRow) -> Iterator[Moment]:

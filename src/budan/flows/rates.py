@@ -55,6 +55,7 @@ class CorrectedFee:
     order_no: str
     version: int
     act: int | None
+    currency: str
     kept_before_minor: int
     kept_after_minor: int
 
@@ -132,6 +133,7 @@ class Rates:
             order_no=order_no,
             version=locked.version + (act is not None),
             act=act,
+            currency=paid.trade.currency,
             kept_before_minor=correction.kept_before_minor,
             kept_after_minor=correction.kept_after_minor,
         )

@@ -59,6 +59,7 @@ class Unbooked:
 
     lane: Lane
     order_id: OrderId
+    currency: str
     amount_minor: int
     fee_minor: int | None
     came_minor: int
@@ -77,6 +78,7 @@ class WrongMove:
     what: str
     ordinal: int
     account: str
+    currency: str
     moved_minor: int
     booked_minor: int
 
@@ -87,6 +89,7 @@ class WrongCashback:
 
     lane: Lane
     order_id: OrderId
+    currency: str
     booked_minor: int
     posted_minor: int
     moved_minor: int

@@ -183,12 +183,22 @@ async def test_an_act_needs_a_name_and_a_reason(stage: Stage, by: str, reason: s
 
 
 async def test_a_hold_and_its_release_as_they_are_typed(stage: Stage, typist: Typist, rows: Rows) -> None:
+    """At night an operator reads what does not fit, and types the next command as it is printed."""
     order = await held_order(stage)
     words = ("orders", "release", order.order_no)
     proposed = await typist.json(
         *words, "--by", "Ann", "--reason", "refunded in the portal", "--accept", "--resolution", "returned"
     )
     assert [one["mismatch"] for one in proposed["contradictions"]] == ["wrong_amount"]
+    again = (*words, "--by", "Cem", "--reason", "asked the bank", "--resolution", "credited")
+    told = (await typist.type(*again)).out.splitlines()
+    assert [line.partition(",")[0] for line in told] == [
+        f"{order.order_no} stays held (wrong_amount) until another person agrees to proposal 2",
+        "does not fit: wrong_amount of trade 1",
+        told[2],
+        f"to agree: budan orders release {order.order_no} --by NAME --confirm 2",
+    ]
+    assert told[2].startswith("money in suspense: suspense:1:")
     alone = await typist.type(*words, "--by", "ann", "--confirm", str(proposed["act"]))
     assert (alone.code, "same_person" in alone.err) == (2, True)
     released = await typist.json(*words, "--by", "Bob", "--confirm", str(proposed["act"]))

@@ -21,6 +21,8 @@ async def test_an_operator_sets_lists_and_corrects_what_payments_cost(stage: Sta
     why = ("--rate", "0", "--by", "Ann", "--reason", "free by contract")
     corrected = await typist.json("rate", "correct", order.order_no, *why)
     assert (corrected["kept_before_minor"] > 0, corrected["kept_after_minor"], corrected["act"]) == (True, 0, 1)
+    told = (await typist.type("rate", "correct", order.order_no, *why)).out
+    assert told == f"{order.order_no}: right already; fee kept 0.00 CNY before, 0.00 CNY now\n"
 
 
 async def test_an_operator_adds_ends_and_lists_cashback_plans(stage: Stage, typist: Typist) -> None:

@@ -10,6 +10,7 @@ from budan.core.journal import (
     render_amount,
     render_entries,
     render_header,
+    render_money,
 )
 
 DAY = date(2026, 11, 25)
@@ -31,6 +32,12 @@ ENTRY = JournalEntry(
 )
 def test_an_amount_has_all_its_places(amount_minor: int, text: str) -> None:
     assert render_amount(amount_minor, currency="CNY") == text
+
+
+def test_money_names_its_currency_and_one_of_unknown_places_its_unit() -> None:
+    """A channel may say an amount in a currency that we keep no books in; a point in it would be a guess."""
+    assert render_money(-1_280, currency="CNY") == "-12.80 CNY"
+    assert render_money(1_280, currency="JPY") == "1280 minor JPY"
 
 
 @pytest.mark.parametrize(

@@ -39,6 +39,7 @@ LIMIT $4;
 SELECT
     o.lane,
     o.id AS order_id,
+    o.currency,
     o.amount_minor,
     o.fee_minor,
     p.came_minor,
@@ -72,6 +73,7 @@ WITH moved AS ( -- by what trades and refunds say
         'payment' AS what,
         attempt AS ordinal,
         'channel:' || account_id AS account,
+        currency,
         amount_minor
     FROM trade
     WHERE lane = any($1::smallint[]) AND order_id >= $2 AND order_id < $3 AND state = 'succeeded'
@@ -82,6 +84,7 @@ WITH moved AS ( -- by what trades and refunds say
         'refund' AS what,
         r.ordinal,
         'channel:' || t.account_id AS account,
+        r.currency,
         -r.amount_minor AS amount_minor
     FROM refund AS r
     INNER JOIN trade AS t ON r.lane = t.lane AND r.order_id = t.order_id AND r.attempt = t.attempt
@@ -95,6 +98,7 @@ booked AS ( -- by the books; nothing of it is left where a return followed
         CASE WHEN entry_key LIKE 'refund:%' THEN 'refund' ELSE 'payment' END AS what,
         split_part(entry_key, ':', 2)::smallint AS ordinal,
         account,
+        currency,
         sum(amount_minor)::bigint AS amount_minor
     FROM posting
     WHERE
@@ -103,7 +107,7 @@ booked AS ( -- by the books; nothing of it is left where a return followed
         AND order_id < $3
         AND account LIKE 'channel:%'
         AND (entry_key LIKE 'payment:%' OR entry_key LIKE 'return:%' OR entry_key LIKE 'refund:%')
-    GROUP BY lane, order_id, what, ordinal, account
+    GROUP BY lane, order_id, what, ordinal, account, currency
     HAVING sum(amount_minor) <> 0
 )
 
@@ -113,6 +117,7 @@ SELECT
     coalesce(m.what, b.what) AS what,
     coalesce(m.ordinal, b.ordinal) AS ordinal,
     coalesce(m.account, b.account) AS account,
+    coalesce(m.currency, b.currency) AS currency,
     coalesce(m.amount_minor, 0)::bigint AS moved_minor,
     coalesce(b.amount_minor, 0)::bigint AS booked_minor
 FROM moved AS m
@@ -123,6 +128,7 @@ FULL JOIN booked AS b
         AND m.what = b.what
         AND m.ordinal = b.ordinal
         AND m.account = b.account
+        AND m.currency = b.currency
 WHERE m.amount_minor IS DISTINCT FROM b.amount_minor
 ORDER BY lane, order_id, what, ordinal
 LIMIT $4;
@@ -133,6 +139,7 @@ LIMIT $4;
 SELECT
     c.lane,
     c.order_id,
+    c.currency,
     c.booked_minor,
     p.posted_minor,
     m.moved_minor
