@@ -60,7 +60,7 @@ class Discrepancies:
         self._door = door
 
     async def follow_up(self, account_id: AccountId | None = None) -> FollowedUp:
-        """Look at every unresolved difference again, of one account or of all. Safe to repeat and to race.
+        """Look again at all that may end by itself, of one account or of all accounts. Safe to repeat and to race.
 
         A payment or refund that the channel has is asked about at once; what it answers goes through the door (about a
         refund that was made past us: PortalRefunds). Raises
@@ -68,15 +68,15 @@ class Discrepancies:
         """
         done, after = FollowedUp(), 0
         while True:
-            wanted = DiscrepancyFilter(after=after, account_id=account_id)
-            async with self._database.reading() as transaction:
-                rows = await stored.list_discrepancies(transaction, wanted, rows_max=PAGE_ROWS)
+            async with self._database.reading_statement() as transaction:
+                rows = await stored.list_followed(transaction, after=after, account_id=account_id, rows_max=PAGE_ROWS)
             if not rows:
                 return done
             after = rows[-1].id
             moves = await self._look_again(rows)
-            async with self._database.transaction() as transaction:
-                await stored.settle_discrepancies(transaction, moves)
+            if moves:
+                async with self._database.transaction() as transaction:
+                    await stored.settle_discrepancies(transaction, moves)
             done += FollowedUp(
                 repaired=sum(resolution == "repaired" for _, resolution in moves.values()),
                 neighbours=sum(resolution == "neighbour_day" for _, resolution in moves.values()),
@@ -150,23 +150,27 @@ class Discrepancies:
 
     async def _look_again(self, rows: Sequence[DiscrepancyRow]) -> dict[int, tuple[str, str | None]]:
         """What ended or changed without a person: by difference, its new state and how it was resolved."""
-        trades = [_key(row) for row in rows if row.order_id is not None and row.kind != RowKind.REFUND.value]
-        refunds = [_refund_key(row) for row in rows if _is_own_refund(row)]
+        there_only = [row for row in rows if row.verdict == Verdict.THERE_ONLY.value]
+        portal = [row for row in there_only if is_portal_refund(row)]
+        refunds = {row.id: _refund_key(row) for row in there_only if _is_own_refund(row)}
+        trades = {
+            row.id: _key(row) for row in there_only if row.order_id is not None and row.kind != RowKind.REFUND.value
+        }
         async with self._database.reading() as transaction:
-            moved_trades = await stored.list_trades(transaction, sorted(set(trades)))
-            moved_refunds = await stored.list_refunds(transaction, sorted(set(refunds)))
+            found_trades = await stored.list_trades(transaction, sorted(set(trades.values())))
+            found_refunds = await stored.list_refunds(transaction, sorted(set(refunds.values())))
+        here = {number: found_trades.get(key) for number, key in trades.items()}
+        here |= {number: found_refunds.get(key) for number, key in refunds.items()}
         moves: dict[int, tuple[str, str | None]] = {}
-        for row in rows:
-            if row.verdict != Verdict.THERE_ONLY.value or is_portal_refund(row):
-                continue
-            moved = moved_refunds.get(_refund_key(row)) if _is_own_refund(row) else moved_trades.get(_key(row))
+        for row in there_only:
+            moved = here.get(row.id)
             if moved is None:
                 continue
             if _is_repaired(row, moved):
                 moves[row.id] = ("resolved", "repaired")
             elif row.state == "asked" and _is_denied(row, moved):
                 moves[row.id] = ("open", None)
-        moves |= await self._look_at_portal([row for row in rows if is_portal_refund(row)])
+        moves |= await self._look_at_portal(portal)
         return moves | await self._look_beside([row for row in rows if row.verdict == Verdict.HERE_ONLY.value])
 
     async def _look_at_portal(self, rows: Sequence[DiscrepancyRow]) -> dict[int, tuple[str, str | None]]:

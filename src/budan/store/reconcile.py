@@ -1,8 +1,9 @@
 """Comparing bills with our books: our side copied out, runs with their tie-out, and the differences they found."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import date, datetime
+from operator import attrgetter
 from pathlib import Path
 
 from budan.core.numbers import AccountId, Lane
@@ -35,6 +36,7 @@ _DISCREPANCY_WRITE = query("discrepancy_write")
 _DISCREPANCY_REOPEN_BESIDE = query("discrepancy_reopen_beside")
 _DISCREPANCY_RESOLVE_GONE = query("discrepancy_resolve_gone")
 _DISCREPANCY_LIST = query("discrepancy_list")
+_DISCREPANCY_LIST_FOLLOWED = query("discrepancy_list_followed")
 _DISCREPANCY_COUNT = query("discrepancy_count")
 _DISCREPANCY_COUNT_AGES = query("discrepancy_count_ages")
 _DISCREPANCY_SETTLE = query("discrepancy_settle")
@@ -192,6 +194,9 @@ class NewDiscrepancy:
     order_id: int | None
     ordinal: int | None
     state: str
+
+
+_VALUES = attrgetter(*(field.name for field in fields(NewDiscrepancy)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -467,27 +472,7 @@ async def write_discrepancies(
     What a person has ended and is unchanged stays so, unless this bill `says_anew` what there is.
     """
     for first in range(0, len(rows), ROWS_PER_STATEMENT):
-        values = [
-            (
-                row.kind,
-                row.subject,
-                row.occurrence,
-                row.verdict,
-                row.line_no,
-                row.channel_no,
-                row.happened_at,
-                row.status,
-                row.currency,
-                row.their_minor,
-                row.our_minor,
-                row.fee_e5,
-                row.lane,
-                row.order_id,
-                row.ordinal,
-                row.state,
-            )
-            for row in rows[first : first + ROWS_PER_STATEMENT]
-        ]
+        values = [_VALUES(row) for row in rows[first : first + ROWS_PER_STATEMENT]]
         await transaction.none(_DISCREPANCY_WRITE, account_id, day, run_id, *columns(values, 16), says_anew)
 
 
@@ -515,6 +500,14 @@ async def list_discrepancies(
         wanted.with_resolved,
         rows_max,
     )
+    return [DiscrepancyRow(**dict(row)) for row in rows]
+
+
+async def list_followed(
+    transaction: Transaction, *, after: int, account_id: AccountId | None, rows_max: int
+) -> list[DiscrepancyRow]:
+    """The unresolved differences after a number that may end without a person, oldest first: what one side alone has."""
+    rows = await transaction.many(_DISCREPANCY_LIST_FOLLOWED, after, account_id, rows_max)
     return [DiscrepancyRow(**dict(row)) for row in rows]
 
 

@@ -515,6 +515,44 @@ WHERE
 ORDER BY d.id
 LIMIT $7;
 
+-- name: discrepancy_list_followed :many
+-- Differences after a number, oldest first, of an account or of all, that may end without a person: what is on one side
+-- only. Leans on discrepancy_followed.
+SELECT
+    d.id,
+    d.account_id,
+    d.day,
+    d.kind,
+    d.subject,
+    d.occurrence,
+    d.verdict,
+    d.run_id,
+    d.line_no,
+    d.channel_no,
+    d.happened_at,
+    d.status,
+    d.currency,
+    d.their_minor,
+    d.our_minor,
+    d.fee_e5,
+    d.lane,
+    d.order_id,
+    d.ordinal,
+    d.state,
+    d.owner,
+    d.found_at,
+    d.resolved_at,
+    d.resolution,
+    extract(EPOCH FROM clock_timestamp() - d.found_at)::double precision AS age_s
+FROM discrepancy AS d
+WHERE
+    d.id > $1
+    AND d.state <> 'resolved'
+    AND d.verdict IN ('there_only', 'here_only')
+    AND ($2::integer IS NULL OR d.account_id = $2)
+ORDER BY d.id
+LIMIT $3;
+
 -- name: discrepancy_count :many
 -- How many differences of a day are in which state, and what they are about; a sum of fees is about what it is off by.
 SELECT
