@@ -32,11 +32,18 @@ def db() -> None:
 @json_option
 def db_upgrade(*, force: bool, settings: Settings, as_json: bool) -> None:
     """Bring the database to this version, with no serve or worker running on it. Safe to repeat."""
-    ran = run_async(upgrade(dsn=database_dsn(settings), environment=settings.environment, may_run_beside=force))
+    ran = run_async(
+        upgrade(
+            dsn=database_dsn(settings),
+            environment=settings.environment,
+            may_run_beside=force,
+            on_begin=(lambda _name: None) if as_json else OUT.print,
+        )
+    )
     if as_json:
         print_json({"ran": ran})
     else:
-        OUT.print("\n".join(ran) if ran else "nothing to do")
+        OUT.print(f"{len(ran)} files ran" if ran else "nothing to do")
 
 
 @click.group()

@@ -66,8 +66,7 @@ async def _up(settings: Settings, *, serve_processes: int, worker_processes: int
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with _database(settings, progress=progress, stop=stop) as dsn:
-        for name in await upgrade(dsn=dsn, environment=settings.environment):
-            progress(f"database: {name}")
+        await upgrade(dsn=dsn, environment=settings.environment, on_begin=lambda name: progress(f"database: {name}"))
         settings = _with_database(settings, dsn)
         async with supervise(on_line=_forward, on_exit=_report) as supervisor:
             if settings.environment is Environment.LOCAL:

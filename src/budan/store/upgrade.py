@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -97,8 +98,11 @@ async def upgrade(
     lanes: int = LANES_MAX,
     may_run_beside: bool = False,
     look_again_s: float = LOOK_AGAIN_S,
+    on_begin: Callable[[str], None] = lambda _name: None,
 ) -> list[str]:
     """Bring a database to this version and say which files ran; safe to repeat and to race.
+
+    `on_begin` hears each file's name before it runs: on a large database one may take minutes, 30 at most a statement.
 
     Raises `Refused`, before anything is changed in it: `environment_mismatch` or `lanes_mismatch` when the database
     belongs to another installation's settings (I13), `schema_newer` when a later version has upgraded it, and
@@ -119,7 +123,7 @@ async def upgrade(
             raise Refused("schema_newer", param="database", detail=f"a later version ran {gap.unknown[-1]}")
         if gap.missing and not may_run_beside:
             await _refuse_running(connection, look_again_s=look_again_s)
-        ran = [migration.name for migration in all_migrations() if await _apply(connection, migration)]
+        ran = [migration.name for migration in all_migrations() if await _apply(connection, migration, on_begin)]
         await _settle(connection, environment=environment, lanes=lanes)
     except _PASSING_ERRORS as error:
         raise StoreUnavailable(f"{type(error).__name__}: {error}") from error
@@ -175,7 +179,9 @@ async def _make_table(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
         await connection.execute(_MIGRATION_TABLE_MAKE.sql)
 
 
-async def _apply(connection: "asyncpg.Connection[asyncpg.Record]", migration: Migration) -> bool:
+async def _apply(
+    connection: "asyncpg.Connection[asyncpg.Record]", migration: Migration, on_begin: Callable[[str], None]
+) -> bool:
     """Run one file in one transaction unless it ran; the table lock keeps a second runner waiting."""
     async with connection.transaction():
         await connection.execute(_MIGRATION_LOCK.sql)
@@ -184,6 +190,7 @@ async def _apply(connection: "asyncpg.Connection[asyncpg.Record]", migration: Mi
             if applied[migration.name] != migration.checksum:
                 raise Refused("migration_changed", detail=migration.name)
             return False
+        on_begin(migration.name)
         await connection.execute(migration.sql)
         await connection.execute(_MIGRATION_ADD.sql, migration.name, migration.checksum)
     return True
