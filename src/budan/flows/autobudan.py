@@ -22,6 +22,8 @@ AUTOBUDAN: Final = JobPlan(
     is_repair=True,
     late_after_s=300.0,
     long_after_s=1_500.0,
+    # A page of 500 orders of a channel that takes one question in two seconds moves once in 17 minutes.
+    stuck_after_s=1_800.0,
 )
 ORDERS_PER_PAGE: Final = 500
 

@@ -19,7 +19,8 @@ class JobPlan:
     """What the program ships of a job; operators may change `cron` and `zone`.
 
     `is_repair`: while it is paused, what it repairs stays broken. A run that starts `late_after_s` after its slot, or
-    takes longer than `long_after_s`, is told of.
+    takes longer than `long_after_s`, is told of. One whose cursor and progress stand still for `stuck_after_s` is given up
+    as a failed try: nobody else may do the job while it is held.
     """
 
     name: str
@@ -30,6 +31,7 @@ class JobPlan:
     is_repair: bool
     late_after_s: float
     long_after_s: float
+    stuck_after_s: float
 
 
 class RunArguments(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

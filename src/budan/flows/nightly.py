@@ -29,6 +29,7 @@ NIGHTLY: Final = JobPlan(
     is_repair=True,
     late_after_s=600.0,
     long_after_s=3_600.0,
+    stuck_after_s=3_600.0,
 )
 
 AUDITED_FOR: Final = timedelta(days=2)

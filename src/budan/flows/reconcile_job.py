@@ -36,6 +36,8 @@ RECONCILE: Final = JobPlan(
     is_repair=True,
     late_after_s=600.0,
     long_after_s=7_200.0,
+    # It moves with each bill; ten million lines take minutes, and their download as long as the channel wants.
+    stuck_after_s=7_200.0,
 )
 
 # Accounts whose bills are fetched at a time; one bill at a time is compared, for it takes the machine's memory and cores.
@@ -194,6 +196,7 @@ class _Turn:
 
     async def _put_off(self, bill: OpenBill, *, code: str, message: str = "") -> None:
         self._counts["put_off"] += 1
+        self._running.stand(cursor=self._running.cursor, progress=self._counts)
         state = await self._tools.bills.put_off(bill, code=code, message=message)
         # Each try tells again; the longer a bill is late, the longer between them.
         if bill_is_late(replace(bill, code=code)):

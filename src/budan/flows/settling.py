@@ -27,6 +27,7 @@ SETTLE_DAILY: Final = JobPlan(
     is_repair=False,
     late_after_s=1_800.0,
     long_after_s=3_600.0,
+    stuck_after_s=3_600.0,
 )
 
 # A day is settled so long after its midnight: by then the night's audit has made due what was lost of it.

@@ -31,14 +31,27 @@ ERROR_LENGTH_MAX: Final = 2_000
 _log = structlog.get_logger(__name__)
 
 
+class RunStuckError(Exception):
+    """A run whose cursor and progress stood still for too long."""
+
+
 class JobTurns:
     """One worker's share of the runs. It needs no lanes: a run is held by a lease of its own."""
 
-    def __init__(self, *, runs: JobRuns, desk: JobDesk, jobs: Mapping[str, Job], holder: str) -> None:
+    def __init__(
+        self,
+        *,
+        runs: JobRuns,
+        desk: JobDesk,
+        jobs: Mapping[str, Job],
+        holder: str,
+        heartbeat_every_s: float = HEARTBEAT_EVERY_S,
+    ) -> None:
         self._runs = runs
         self._desk = desk
         self._jobs = jobs
         self._holder = holder
+        self._heartbeat_every_s = heartbeat_every_s
         self._running: set[asyncio.Task[None]] = set()
         self._failures = Failures(work="jobs")
 
@@ -129,15 +142,21 @@ class JobTurns:
                 done.set()
 
     async def _beat(self, claimed: ClaimedRun, running: RunningJob, done: asyncio.Event) -> None:
-        """Keeps the lease and where the run stands; gives up when the lease may be over."""
+        """Keeps the lease and where the run stands; gives up when the lease may be over, or the run stands still."""
         loop = asyncio.get_running_loop()
-        kept_at_s = loop.time()
-        while not await stopped_within(HEARTBEAT_EVERY_S, done):
+        stuck_after_s = self._jobs[claimed.job].plan.stuck_after_s
+        kept_at_s = moved_at_s = loop.time()
+        stand = (running.cursor, running.progress)
+        while not await stopped_within(self._heartbeat_every_s, done):
             began_s = loop.time()
+            if (running.cursor, running.progress) != stand:
+                stand, moved_at_s = (running.cursor, running.progress), began_s
+            elif began_s - moved_at_s > stuck_after_s:
+                raise RunStuckError(f"neither cursor nor progress moved for {stuck_after_s:.0f} s")
             try:
                 await self._runs.keep(claimed, running)
             except (StoreUnavailable, RowsFailed):
-                if loop.time() - kept_at_s > RUN_LEASE_S - HEARTBEAT_EVERY_S:
+                if loop.time() - kept_at_s > RUN_LEASE_S - self._heartbeat_every_s:
                     raise
             else:
                 kept_at_s = began_s

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -14,7 +15,7 @@ from budan.flows.job import Job, JobPlan, RunArguments, RunningJob
 from budan.flows.job_desk import JobDesk
 from budan.flows.job_runs import JobRuns
 from budan.telemetry import metrics
-from budan.workers.jobs import FAILURES_MAX, JobTurns
+from budan.workers.jobs import FAILURES_MAX, HEARTBEAT_EVERY_S, JobTurns
 from integration.jobs.centre import desk_of, runs_of
 from integration.workers.watching import when
 from stage import Stage
@@ -26,18 +27,26 @@ Act = Callable[[RunningJob], Awaitable[None]]
 class ActingJob:
     """A job that does what the test says."""
 
-    plan: JobPlan = AUTOBUDAN
-
-    def __init__(self, act: Act) -> None:
+    def __init__(self, act: Act, *, plan: JobPlan) -> None:
         self.run = act
+        self.plan = plan
 
 
-def turns_of(stage: Stage, act: Act, *, holder: str) -> JobTurns:
-    job: Job = ActingJob(act)
-    plans = {AUTOBUDAN.name: AUTOBUDAN}
+def turns_of(
+    stage: Stage,
+    act: Act,
+    *,
+    holder: str,
+    plan: JobPlan = AUTOBUDAN,
+    heartbeat_every_s: float = HEARTBEAT_EVERY_S,
+) -> JobTurns:
+    job: Job = ActingJob(act, plan=plan)
+    plans = {AUTOBUDAN.name: plan}
     desk = JobDesk(database=stage.database, environment=stage.settings.environment, lanes=64, plans=plans, mails=False)
     runs = JobRuns(database=stage.database, plans=plans)
-    return JobTurns(runs=runs, desk=desk, jobs={AUTOBUDAN.name: job}, holder=holder)
+    return JobTurns(
+        runs=runs, desk=desk, jobs={AUTOBUDAN.name: job}, holder=holder, heartbeat_every_s=heartbeat_every_s
+    )
 
 
 async def due_since(rows: Rows, since: timedelta) -> datetime:
@@ -214,6 +223,29 @@ async def test_a_run_that_cannot_be_read_ends_failed_and_the_next_one_is_run(
     assert ended is not None
     assert (ended["state"], ended["error"].split(":")[0], ended["progress"]) == ("failed", "ValidationError", progress)
     assert alerts("failed") == before + 1
+
+
+async def test_a_run_that_stands_still_is_given_up_and_tried_again(stage: Stage, rows: Rows) -> None:
+    """It would hold its job for ever: its worker lives, so nobody else takes the run, and no later slot begins."""
+    tries: list[str | None] = []
+
+    async def hang_once(running: RunningJob) -> None:
+        tries.append(running.cursor)
+        if len(tries) == 1:
+            running.stand(cursor="7", progress={"asked": 7})
+            await asyncio.Event().wait()
+
+    turns = turns_of(stage, hang_once, holder="w", plan=replace(AUTOBUDAN, stuck_after_s=0.1), heartbeat_every_s=0.05)
+    await runs_of(stage).register()
+    await rows.execute("INSERT INTO job_run (job, slot, trigger, state) VALUES ('autobudan', now(), 'manual', 'due')")
+    stop = asyncio.Event()
+    worker = asyncio.create_task(turns.run(stop))
+    await when(rows, "SELECT failures = 1 AND holder IS NULL AND error LIKE 'RunStuckError%' FROM job_run")
+    await rows.execute("UPDATE job_run SET lease_until = '-infinity'")
+    await when(rows, "SELECT state = 'succeeded' FROM job_run")
+    stop.set()
+    await worker
+    assert tries == [None, "7"]
 
 
 async def test_late_and_long_runs_are_told_of_once(stage: Stage, rows: Rows) -> None:
