@@ -74,7 +74,8 @@ class OurRow:
     """Money that moved here: a payment that was seen, a refund that went back, or a charge taken back.
 
     `has_moved` is false where the trade or refund is here but, as far as we know, moved nothing; `known_at` is since when
-    we know that it did.
+    we know that it did. Where the channel told no moment `moved_at` is when we learned of it, and `begun_at` since when it
+    may have moved; else that is None.
     """
 
     kind: RowKind
@@ -85,6 +86,7 @@ class OurRow:
     currency: str
     amount_minor: int
     known_at: datetime | None = None
+    begun_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,7 +155,7 @@ def judge_pair(row: BillRow, ours: OurRow, terms: Terms) -> Verdict:
 
 def _judge_equal(row: BillRow, ours: OurRow, terms: Terms) -> Verdict:
     is_elsewhere = ours.moved_at is not None and bill_day(ours.moved_at) != terms.day
-    if is_elsewhere and not is_neighbour(ours.moved_at, terms.day):
+    if is_elsewhere and not is_neighbour(ours, terms.day):
         return Verdict.STATUS_DIFFERS
     # A refund that the channel had taken on one day and done on the next agrees as well.
     if row.status != "succeeded" and not (is_elsewhere and row.status == "pending"):
@@ -245,9 +247,16 @@ def parse_rate(text: str) -> int:
     return int(rate)
 
 
-def is_neighbour(moment: datetime | None, day: date) -> bool:
-    """Whether a moment lies on the day before or after."""
-    return moment is not None and abs(bill_day(moment) - day) <= NEIGHBOUR_MAX and bill_day(moment) != day
+def is_neighbour(ours: OurRow, day: date) -> bool:
+    """Whether a row of ours may stand in the bill of a day that is not its own: the one before or after.
+
+    Where the moment is ours alone, that is each from the day of its request to the day after we learned of it.
+    """
+    if ours.moved_at is None or bill_day(ours.moved_at) == day:
+        return False
+    home = bill_day(ours.moved_at)
+    first = home - NEIGHBOUR_MAX if ours.begun_at is None else bill_day(ours.begun_at)
+    return first <= day <= home + NEIGHBOUR_MAX
 
 
 def bill_day(moment: datetime) -> date:

@@ -185,6 +185,10 @@ class Discrepancies:
                 moves[row.id] = ("resolved", "repaired")
             elif row.state == "asked" and row.age_s >= ASKED_FOR.total_seconds():
                 moves[row.id] = ("open", None)
+        repaired = [number for number, (state, _) in moves.items() if state == "resolved"]
+        if repaired:
+            async with self._database.transaction() as transaction:
+                await stored.add_portal_sightings(transaction, repaired)
         return moves
 
     async def _look_beside(self, rows: Sequence[DiscrepancyRow]) -> dict[int, tuple[str, str | None]]:
@@ -200,9 +204,9 @@ class Discrepancies:
                     transaction, AccountId(account_id), first=min(days) - NEIGHBOUR_MAX, last=max(days) + NEIGHBOUR_MAX
                 )
             for row in of_account:
-                by_channel = sighted.get((row.order_id or 0, row.ordinal or 0, row.kind))
+                seen = sighted.get((row.order_id or 0, row.ordinal or 0, row.kind))
                 # What the channel's own bill misses no person's file ends.
-                if by_channel is not None and (by_channel or not read.get(row.day, False)):
+                if seen is not None and (seen.by_channel or not read.get(row.day, False)):
                     moves[row.id] = ("resolved", "neighbour_day")
                 elif row.state == "awaited" and _day_beside(row) in read:
                     moves[row.id] = ("open", None)

@@ -22,7 +22,7 @@ from budan.core.reconcile import (
     judge_stranger,
 )
 from budan.store.matching import UnequalRow
-from budan.store.reconcile import HomeRow, MovedRow, RowKey, SightingKey
+from budan.store.reconcile import HomeRow, MovedRow, RowKey, Sighting, SightingKey
 
 KINDS: Final = (RowKind.PAYMENT, RowKind.REFUND, RowKind.REVERSAL)
 # What is so near to midnight may stand in the bill of the day beside it: two clocks and a slow channel lie between.
@@ -73,7 +73,7 @@ class Lookups:
 
     trades: Callable[[Sequence[RowKey]], Awaitable[dict[RowKey, MovedRow]]]
     refunds: Callable[[Sequence[RowKey]], Awaitable[dict[RowKey, MovedRow]]]
-    sightings: Callable[[Sequence[SightingKey]], Awaitable[set[SightingKey]]]
+    sightings: Callable[[Sequence[SightingKey]], Awaitable[dict[SightingKey, Sighting]]]
     had: Callable[[Sequence[HomeRow]], Awaitable[set[SightingKey]]]
 
 
@@ -140,7 +140,10 @@ class Judge:
     async def _list_had(
         self, lines: "Sequence[_Line]", moved: Mapping[tuple[RowKind, RowKey | None], OurRow]
     ) -> set[SightingKey]:
-        """The rows of days beside that their own bills have had. A charge that was taken back may be there without its row."""
+        """The rows of other days that another bill has had: their own day's, or one beside.
+
+        A charge that was taken back may be there without its row.
+        """
         wanted: dict[SightingKey, HomeRow] = {}
         for line in lines:
             ours = moved.get((line.bill.kind, line.key))
@@ -151,7 +154,10 @@ class Judge:
             if is_beside and not (back is not None and back.has_moved):
                 key = _sighting_key(ours)
                 wanted[key] = HomeRow(key=key, day=bill_day(ours.moved_at), known_at=ours.known_at)
-        return await self._lookups.had(list(wanted.values())) if wanted else set()
+        if not wanted:
+            return set()
+        sighted = await self._lookups.sightings(list(wanted))
+        return await self._lookups.had(list(wanted.values())) | {key for key, seen in sighted.items() if seen.is_done}
 
     def _judge_known(self, line: "_Line", ours: OurRow) -> None:
         kind = line.bill.kind
@@ -179,7 +185,8 @@ class Judge:
             self._found.late[kind] += here
         else:
             counted = _NOTHING
-        if verdict is Verdict.NEIGHBOUR_DAY:
+        # What moved here after this bill was made has its row here, whichever day its channel or we call its own.
+        if verdict in {Verdict.NEIGHBOUR_DAY, Verdict.THERE_ONLY}:
             seen, is_done = self._found.sightings, line.bill.status == "succeeded"
             seen[_sighting_key(ours)] = seen.get(_sighting_key(ours), False) or is_done
         state = "asked" if verdict is Verdict.THERE_ONLY else "open"
@@ -231,7 +238,7 @@ class Judge:
         refunds = await self._lookups.refunds(sorted(key for kind, key in keys if kind is RowKind.REFUND))
         wanted = [(key[1], key[2], kind.value) for kind, key in keys]
         wanted += [(ours.number.order_id, ours.number.ordinal, RowKind.REVERSAL.value) for ours in self._taken_back]
-        sighted = await self._lookups.sightings(wanted) if wanted else set[SightingKey]()
+        sighted = await self._lookups.sightings(wanted) if wanted else {}
         for (kind, key), row in keys.items():
             moved = (refunds if kind is RowKind.REFUND else trades)[key]
             ours = replace(our_row(moved, kind, self._terms), has_moved=True, amount_minor=row.our_minor or 0)
@@ -258,8 +265,9 @@ class Judge:
             # A part of a bill ends before it.
             self._found.late[ours.kind] -= Sum(rows=1, amount_minor=ours.amount_minor)
             return
+        is_older = ours.begun_at is not None and ours.begun_at < begin
         is_awaited = moment is not None and (
-            (moment < begin + MIDNIGHT_NEAR and not self._edges.before_is_read)
+            ((is_older or moment < begin + MIDNIGHT_NEAR) and not self._edges.before_is_read)
             or (moment >= begin + timedelta(days=1) - MIDNIGHT_NEAR and not self._edges.after_is_read)
         )
         self._add_alone(ours, Verdict.HERE_ONLY, state="awaited" if is_awaited else "open")
@@ -325,6 +333,7 @@ def our_row(row: MovedRow, kind: RowKind, terms: Terms) -> OurRow:
         currency=row.currency,
         amount_minor=row.amount_minor,
         known_at=row.known_at,
+        begun_at=None if is_reversal else row.begun_at,
     )
 
 

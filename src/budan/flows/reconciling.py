@@ -46,6 +46,7 @@ from budan.store.reconcile import (
     NewRun,
     RowKey,
     RunRow,
+    Sighting,
     SightingKey,
     TallyRow,
 )
@@ -303,12 +304,14 @@ class Reconciliation:
         async def refunds(keys: Sequence[RowKey]) -> dict[RowKey, MovedRow]:
             return await self._look_up(stored.list_refunds, keys)
 
-        async def sightings(wanted: Sequence[SightingKey]) -> set[SightingKey]:
-            found = set[SightingKey]()
+        async def sightings(wanted: Sequence[SightingKey]) -> dict[SightingKey, Sighting]:
+            found: dict[SightingKey, Sighting] = {}
             for part in _parts(wanted):
                 async with self._database.reading() as transaction:
-                    seen = await stored.list_sightings(transaction, AccountId(terms.account_id), part)
-                found |= {key for key, was_channel in seen.items() if was_channel or not by_channel}
+                    seen = await stored.list_sightings(
+                        transaction, AccountId(terms.account_id), part, but_of=terms.day, by_channel=by_channel
+                    )
+                found |= {key: one for key, one in seen.items() if one.by_channel or not by_channel}
             return found
 
         async def had(wanted: Sequence[HomeRow]) -> set[SightingKey]:

@@ -29,6 +29,7 @@ _FIND_RUN = query("reconcile_find_run")
 _LIST_DAYS = query("reconcile_list_days")
 _SIGHTING_FORGET = query("sighting_forget")
 _SIGHTING_ADD = query("sighting_add")
+_SIGHTING_ADD_PORTAL = query("sighting_add_portal")
 _SIGHTING_LIST = query("sighting_list")
 _SIGHTING_LIST_BESIDE = query("sighting_list_beside")
 _SIGHTING_LIST_HAD = query("sighting_list_had")
@@ -52,6 +53,9 @@ SightingKey = tuple[int, int, str]
 PortalKey = tuple[int, int, str]
 # The differences of one statement: below a second, and below any array's limits.
 ROWS_PER_STATEMENT = 5_000
+# A refund whose channel tells no moment may stand in any bill from its request to the day after we learned that it was
+# done; an abnormal one waits for a person for weeks.
+REFUND_DAYS_MAX = 31
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +75,7 @@ class MovedRow:
     """A trade or a refund as it is here now; of a trade also when its channel last answered.
 
     `known_at` is since when we know that it moved; None where it did not, or of a payment beside the one that counts.
+    Where the channel told no moment `moved_at` is when we learned of it, and `begun_at` before when it cannot have moved.
     """
 
     lane: int
@@ -81,6 +86,7 @@ class MovedRow:
     state: str
     has_moved: bool
     moved_at: datetime | None
+    begun_at: datetime | None
     currency: str
     amount_minor: int
     answered_at: datetime | None
@@ -99,6 +105,14 @@ class HomeRow:
     key: SightingKey
     day: date
     known_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sighting:
+    """That a row of ours stood in bills of other days: in one that the channel brought, and done in one that counts."""
+
+    by_channel: bool
+    is_done: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -430,19 +444,30 @@ async def forget_sightings(transaction: Transaction, account_id: AccountId, *, b
     await transaction.none(_SIGHTING_FORGET, account_id, bill_day, origin)
 
 
+async def add_portal_sightings(transaction: Transaction, discrepancy_ids: Sequence[int]) -> None:
+    """The rows of bills by which these refunds that were made past us were found are theirs. Safe to repeat."""
+    await transaction.none(_SIGHTING_ADD_PORTAL, list(discrepancy_ids))
+
+
 async def list_sightings(
-    transaction: Transaction, account_id: AccountId, wanted: Sequence[SightingKey]
-) -> dict[SightingKey, bool]:
-    """Those of ours that stood in the bill of another day, and whether in one that the channel brought."""
-    rows = await transaction.many(_SIGHTING_LIST, account_id, *columns(sorted(wanted), 3))
-    return {_sighting_key(row): row["by_channel"] for row in rows}
+    transaction: Transaction,
+    account_id: AccountId,
+    wanted: Sequence[SightingKey],
+    *,
+    but_of: date | None = None,
+    by_channel: bool = False,
+) -> dict[SightingKey, Sighting]:
+    """Those of ours that stood in the bill of another day than `but_of`; with `by_channel` its files have done nothing."""
+    rows = await transaction.many(_SIGHTING_LIST, account_id, *columns(sorted(wanted), 3), but_of, by_channel)
+    return {_sighting_key(row): Sighting(by_channel=row["by_channel"], is_done=row["is_done"]) for row in rows}
 
 
 async def list_beside(
     transaction: Transaction, account_id: AccountId, *, day: date, by_channel: bool
 ) -> set[SightingKey]:
-    """What the bills of the days beside had done of other days; `by_channel`: only those that the channel brought."""
-    return {_sighting_key(row) for row in await transaction.many(_SIGHTING_LIST_BESIDE, account_id, day, by_channel)}
+    """What the bills beside had done of other days; `by_channel`: only those that the channel brought."""
+    found = await transaction.many(_SIGHTING_LIST_BESIDE, account_id, day, by_channel, REFUND_DAYS_MAX)
+    return {_sighting_key(row) for row in found}
 
 
 async def list_had(
@@ -483,7 +508,7 @@ async def resolve_gone(transaction: Transaction, account_id: AccountId, *, day: 
 
 async def reopen_beside(transaction: Transaction, account_id: AccountId, *, bill_day: date) -> None:
     """Open again what ended as another day's row that the bill of `bill_day` has no more. Safe to repeat."""
-    await transaction.none(_DISCREPANCY_REOPEN_BESIDE, account_id, bill_day)
+    await transaction.none(_DISCREPANCY_REOPEN_BESIDE, account_id, bill_day, REFUND_DAYS_MAX)
 
 
 async def list_discrepancies(

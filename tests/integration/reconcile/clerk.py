@@ -167,18 +167,26 @@ class Clerk:
 
 
 async def add_refund(
-    rows: asyncpg.Connection, order: StagedOrder, *, at: datetime, amount_minor: int = 300, **changes: Any
+    rows: asyncpg.Connection,
+    order: StagedOrder,
+    *,
+    at: datetime,
+    amount_minor: int = 300,
+    learned_at: datetime | None = None,
+    **changes: Any,
 ) -> None:
-    """A refund that went back at a time, as the refund's door leaves it."""
+    """A refund that went back at a time, as the refund's door leaves it; with `learned_at` its channel tells no moment."""
     values = {"ordinal": 1, "origin": "merchant", "state": "succeeded"} | changes
     await rows.execute(
         """
         INSERT INTO refund (lane, order_id, ordinal, attempt, state, amount_minor, currency, reason, created_at,
-                            origin, refunded_at)
-        VALUES ($1, $2, $3, 1, $4, $5, 'CNY', '', $6, $7, $8)
+                            origin, refunded_at, ended_at, channel_reference)
+        VALUES ($1, $2, $3, 1, $4, $5, 'CNY', '', $6, $7, $8, $9, $10)
         """,
         *(order.lane, order.order_id, values["ordinal"], values["state"], amount_minor, at, values["origin"]),
-        at if values["state"] == "succeeded" else None,
+        at if values["state"] == "succeeded" and learned_at is None else None,
+        None if values["state"] == "submitted" else learned_at or at,
+        values.get("channel_reference"),
     )
     if values["state"] not in {"succeeded", "failed"}:
         await rows.execute(

@@ -67,6 +67,12 @@ NEXT_DAY = day_begin(DAY + timedelta(days=1)) + timedelta(minutes=1)
         ({"fee_e5": None}, {}, Verdict.MATCHED),
         ({"currency": "USD", "amount_minor": 1}, {}, Verdict.CURRENCY_DIFFERS),
         ({"amount_minor": 1_279, "status": "pending"}, {}, Verdict.AMOUNT_DIFFERS),
+        # We learned of it three days later, and its channel tells no moment: it may be of any day since its request.
+        ({}, {"moved_at": NOON + timedelta(days=3)}, Verdict.STATUS_DIFFERS),
+        ({}, {"moved_at": NOON + timedelta(days=3), "begun_at": NOON}, Verdict.NEIGHBOUR_DAY),
+        ({}, {"moved_at": NOON - timedelta(days=1), "begun_at": NOON - timedelta(days=9)}, Verdict.NEIGHBOUR_DAY),
+        ({}, {"moved_at": NOON + timedelta(days=3), "begun_at": NOON + timedelta(days=1)}, Verdict.STATUS_DIFFERS),
+        ({}, {"moved_at": NOON - timedelta(days=2), "begun_at": NOON - timedelta(days=9)}, Verdict.STATUS_DIFFERS),
         ({"status": "pending", "fee_e5": 0}, {}, Verdict.STATUS_DIFFERS),
         ({"status": "failed"}, {}, Verdict.STATUS_DIFFERS),
         # Exactly 7,680: written so, cut off to a fen, or rounded to one half up.

@@ -3,7 +3,7 @@
 -- name: bill_account_list :many
 -- All accounts, with the last day that is planned and the last day whose whole bill had a row; of a disabled one also
 -- when it was, for its payments end a few hours later, and its newest refund of the last days: an older one was seen
--- while it was new. Leans on the primary key of bill_day, the unique key of reconcile_run, and refund_refunded_at.
+-- while it was new. Leans on the primary key of bill_day, the unique key of reconcile_run, and refund_moved_at.
 SELECT
     a.id AS account_id,
     a.channel,
@@ -20,14 +20,14 @@ SELECT
         WHEN NOT a.enabled THEN greatest(
             a.disabled_at,
             (
-                SELECT f.refunded_at
+                SELECT coalesce(f.refunded_at, f.ended_at)
                 FROM refund AS f
                 INNER JOIN trade AS t ON f.lane = t.lane AND f.order_id = t.order_id AND f.attempt = t.attempt
                 WHERE
                     f.state = 'succeeded'
-                    AND f.refunded_at >= statement_timestamp() - make_interval(days => $1)
+                    AND coalesce(f.refunded_at, f.ended_at) >= statement_timestamp() - make_interval(days => $1)
                     AND t.account_id = a.id
-                ORDER BY f.refunded_at DESC
+                ORDER BY coalesce(f.refunded_at, f.ended_at) DESC
                 LIMIT 1
             )
         )

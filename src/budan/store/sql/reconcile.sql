@@ -2,8 +2,8 @@
 -- beside the door's.
 
 -- name: reconcile_copy_payments :many
--- Payments of an account that were made at a time, in some lanes and a range of ids, for COPY. Leans on the primary key
--- of trade.
+-- Payments of an account that were made at a time, in some lanes and a range of ids, for COPY. One whose channel told
+-- no moment counts as made when we learned of it. Leans on the primary keys of trade and orders.
 SELECT
     0 AS kind,
     t.lane,
@@ -19,11 +19,22 @@ WHERE
     AND t.order_id < $3::bigint
     AND t.account_id = $4::integer
     AND t.paid_seen
-    AND t.paid_at >= $5::timestamptz
-    AND t.paid_at < $6::timestamptz;
+    AND (
+        (t.paid_at >= $5::timestamptz AND t.paid_at < $6::timestamptz)
+        OR (
+            t.paid_at IS NULL
+            AND EXISTS (
+                SELECT FROM orders AS o
+                WHERE
+                    o.lane = t.lane AND o.id = t.order_id AND o.paid_attempt = t.attempt
+                    AND o.learned_at >= $5 AND o.learned_at < $6
+            )
+        )
+    );
 
 -- name: reconcile_copy_refunds :many
--- Refunds of an account that went back at a time, for COPY. Leans on refund_refunded_at and the primary key of trade.
+-- Refunds of an account that went back at a time, for COPY. One whose channel told no moment counts as gone back when
+-- we learned of it. Leans on refund_moved_at and the primary key of trade.
 SELECT
     1 AS kind,
     r.lane,
@@ -36,13 +47,14 @@ FROM refund AS r
 INNER JOIN trade AS t ON r.lane = t.lane AND r.order_id = t.order_id AND r.attempt = t.attempt
 WHERE
     r.state = 'succeeded'
-    AND r.refunded_at >= $2::timestamptz
-    AND r.refunded_at < $3::timestamptz
+    AND coalesce(r.refunded_at, r.ended_at) >= $2::timestamptz
+    AND coalesce(r.refunded_at, r.ended_at) < $3::timestamptz
     AND t.account_id = $1::integer;
 
 -- name: reconcile_list_trades :many
--- What became of some trades. Leans on the primary keys of trade and orders. Their lanes are not listed once more: a
--- list of thousands would be gone through for each of the trades.
+-- What became of some trades; `begun_at` where the moment is ours, not their channel's. Leans on the primary keys of
+-- trade and orders. Their lanes are not listed once more: a list of thousands would be gone through for each of the
+-- trades.
 SELECT
     t.lane,
     t.order_id,
@@ -51,7 +63,8 @@ SELECT
     t.account_id,
     t.state,
     t.paid_seen AS has_moved,
-    t.paid_at AS moved_at,
+    coalesce(t.paid_at, CASE WHEN o.paid_attempt = t.attempt THEN o.learned_at END) AS moved_at,
+    CASE WHEN t.paid_at IS NULL AND o.paid_attempt = t.attempt THEN o.created_at END AS begun_at,
     t.currency,
     t.amount_minor,
     t.answered_at,
@@ -61,7 +74,8 @@ INNER JOIN trade AS t ON w.lane = t.lane AND w.order_id = t.order_id AND w.attem
 INNER JOIN orders AS o ON t.lane = o.lane AND t.order_id = o.id;
 
 -- name: reconcile_list_refunds :many
--- What became of some refunds. Leans on the primary keys of refund, trade and orders, likewise.
+-- What became of some refunds, likewise; one that was made past us may be as old as its payment. Leans on the primary
+-- keys of refund, trade and orders.
 SELECT
     r.lane,
     r.order_id,
@@ -70,7 +84,12 @@ SELECT
     t.account_id,
     r.state,
     r.state = 'succeeded' AS has_moved,
-    r.refunded_at AS moved_at,
+    coalesce(r.refunded_at, r.ended_at) AS moved_at,
+    CASE
+        WHEN r.refunded_at IS NOT NULL OR r.ended_at IS NULL THEN NULL
+        WHEN r.origin = 'external' THEN coalesce(t.paid_at, o.created_at)
+        ELSE r.created_at
+    END AS begun_at,
     r.currency,
     r.amount_minor,
     NULL::timestamptz AS answered_at,
@@ -289,14 +308,19 @@ ON CONFLICT (account_id, order_id, ordinal, kind, bill_day) DO UPDATE
     SET run_id = excluded.run_id, is_done = excluded.is_done;
 
 -- name: discrepancy_reopen_beside :none
--- Differences of the days beside a bill's that ended because a bill had their row, and no bill whose word counts has it
--- any more: open again, with a note that says why. Which words count is as where they end (flows/discrepancies.py).
+-- Differences of the days beside a bill's, and of refunds up to $3 days after it, that ended because a bill had their
+-- row, and no bill whose word counts has it any more: open again, with a note that says why. Which words count is as
+-- where they end (flows/discrepancies.py).
 -- Leans on the unique key of discrepancy and the primary key of bill_sighting.
 WITH reopened AS ( -- few
     UPDATE discrepancy AS d
     SET state = 'open', resolved_at = NULL, resolution = NULL
     WHERE
-        d.account_id = $1 AND d.day IN ($2::date - 1, $2::date + 1)
+        d.account_id = $1
+        AND (
+            d.day IN ($2::date - 1, $2::date + 1)
+            OR (d.kind = 'refund' AND d.day BETWEEN $2::date AND $2::date + $3::integer)
+        )
         AND d.verdict = 'here_only' AND d.resolution = 'neighbour_day'
         AND NOT EXISTS (
             SELECT FROM bill_sighting AS s
@@ -323,24 +347,43 @@ SELECT
     'open again: the bill of ' || $2::date || ' that was read last has it no more'
 FROM reopened AS o;
 
+-- name: sighting_add_portal :none
+-- The row of a bill by which each of these refunds that were made past us was found: their own day's bill need not have
+-- them. Safe to repeat. Leans on the primary keys of discrepancy and refund.
+INSERT INTO bill_sighting (account_id, order_id, ordinal, kind, bill_day, run_id)
+SELECT
+    d.account_id,
+    r.order_id,
+    r.ordinal,
+    d.kind,
+    d.day,
+    d.run_id
+FROM discrepancy AS d
+INNER JOIN refund AS r
+    ON d.lane = r.lane AND d.order_id = r.order_id AND d.subject = r.channel_reference AND r.origin = 'external'
+WHERE d.id = any($1::bigint[])
+ON CONFLICT (account_id, order_id, ordinal, kind, bill_day) DO NOTHING;
+
 -- name: sighting_list :many
--- Which of these of ours stood in the bill of another day, and whether in one that its channel brought. Leans on the
--- primary keys.
+-- Which of these of ours stood in the bill of a day other than $5, whether in one that its channel brought, and whether
+-- done in one of those that count ($6: the channel's own alone). Leans on the primary keys.
 SELECT
     s.order_id,
     s.ordinal,
     s.kind,
-    coalesce(bool_or(r.origin = 'channel'), FALSE) AS by_channel
+    coalesce(bool_or(r.origin = 'channel'), FALSE) AS by_channel,
+    coalesce(bool_or(s.is_done AND (NOT $6::boolean OR r.origin = 'channel')), FALSE) AS is_done
 FROM unnest($2::bigint[], $3::smallint[], $4::text[]) AS w (order_id, ordinal, kind)
 INNER JOIN
     bill_sighting AS s
     ON s.account_id = $1 AND w.order_id = s.order_id AND w.ordinal = s.ordinal AND w.kind = s.kind
 LEFT JOIN reconcile_run AS r ON s.run_id = r.id
+WHERE $5::date IS NULL OR s.bill_day <> $5
 GROUP BY s.order_id, s.ordinal, s.kind;
 
 -- name: sighting_list_beside :many
--- What the bills of the days beside one had done of other days; with $3 only what their channel's own had. Leans on
--- bill_sighting_day.
+-- What the bills of the days beside one had done of other days, and those of $4 days before it of refunds; with $3 only
+-- what their channel's own had. Leans on bill_sighting_day.
 SELECT DISTINCT
     s.order_id,
     s.ordinal,
@@ -349,7 +392,9 @@ FROM bill_sighting AS s
 LEFT JOIN reconcile_run AS r ON s.run_id = r.id
 WHERE
     s.account_id = $1
-    AND s.bill_day IN ($2::date - 1, $2::date + 1)
+    AND s.bill_day BETWEEN $2::date - $4::integer AND $2::date + 1
+    AND (s.kind = 'refund' OR s.bill_day >= $2 - 1)
+    AND s.bill_day <> $2
     AND s.is_done
     AND (NOT $3::boolean OR r.origin = 'channel');
 
