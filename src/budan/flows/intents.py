@@ -26,6 +26,13 @@ class TradePlan:
     device_id: str | None = None
     device_ip: str | None = None
 
+    def __post_init__(self) -> None:
+        wish = self.wish
+        told = (self.device_id, self.device_ip, *((wish.payer_openid, wish.return_url, wish.payer_ip) if wish else ()))
+        # jsonb holds no NUL, and one in an intent fails the statement of all who share its batch: whoever reads a field
+        # from outside refuses it, and a field that is not read so fails here, alone.
+        assert not any("\0" in text for text in told if text is not None), "a text of a trade holds a NUL"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OrderFacts:

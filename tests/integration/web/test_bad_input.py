@@ -20,6 +20,7 @@ NO_JSON = [
     b'{"reference": "\xff"}',
     b'{"amount_minor": NaN}',
     b'{"reference": "\\ud800"}',
+    b'{"reference": "\x00"}',
     # The field is wrong too, but what is no JSON has no fields.
     b'{"amount_minor": "1", "reference":',
     b'{"reference": ' + b"[" * 30_000,
@@ -48,6 +49,8 @@ WRONG_FORMS: list[tuple[dict[str, Any], str, str]] = [
     ({"payment": {"method": "wap", "return_url": "javascript:alert(1)"}}, "field_malformed", "payment.return_url"),
     ({"payment": {"method": "jsapi", "payer_openid": "o\n"}}, "field_malformed", "payment.payer_openid"),
     ({"payment": {"method": "wap", "payer_ip": "203.0.113"}}, "field_malformed", "payment.payer_ip"),
+    ({"payment": {"method": "wap", "payer_ip": "::1%eth0"}}, "field_malformed", "payment.payer_ip"),
+    ({"payment": {"method": "wap", "payer_ip": "::1%\0"}}, "field_malformed", "payment.payer_ip"),
     ({"payment": {"method": "native", "via": "x"}}, "field_unknown", "payment.via"),
     ({"amount": 1999}, "field_unknown", "amount"),
     ({"shop": "a b"}, "field_malformed", "shop"),
@@ -227,6 +230,8 @@ async def test_a_charge_names_its_fields_too(house: House) -> None:
         ({"wait_s": 16}, "wait_s"),
         ({"wait_s": -1}, "wait_s"),
         ({"device_ip": "1.2.3"}, "device_ip"),
+        ({"device_ip": "fe80::1%eth0"}, "device_ip"),
+        ({"device_ip": "::1%\0"}, "device_ip"),
     ):
         reply = await house.call("POST", "/v1/charges", an_order(auth_code="134567890123456789", **fields))
         assert (reply.status, reply.code, reply.json["param"]) == (400, "field_malformed", param)

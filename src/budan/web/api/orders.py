@@ -140,6 +140,10 @@ def _device_ip(given: str | UnsetType, *, client_ip: str) -> str:
 
 def _ip_address(given: str, *, param: str) -> str:
     try:
-        return str(ipaddress.ip_address(given))
+        address = ipaddress.ip_address(given)
     except ValueError:
         raise Refused("field_malformed", param=param, detail="not an IPv4 or IPv6 address") from None
+    # What may follow a `%`, an interface's name, is any text: it says nothing to a channel, and jsonb holds no NUL.
+    if "%" in given:
+        raise Refused("field_malformed", param=param, detail="an address with a zone is one of your machine alone")
+    return str(address)
