@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Self
 
 import msgspec
+import structlog
 
 from budan.core.cashback import Cashback
 from budan.core.decide import Effect, Mismatch
@@ -29,12 +30,15 @@ from budan.flows.coalesce import Coalescer
 from budan.flows.door_plan import Heard, Planned, Subject, plan, spare_settled, statements_of
 from budan.flows.events import tell_held
 from budan.flows.healths import AccountHealths
+from budan.flows.strangers import UNRELATED_ACCOUNT, spare_strangers
 from budan.store import acts
 from budan.store import door as stored
 from budan.store.cashbacks import find_cashbacks, lock_budgets
 from budan.store.database import Database, RowsFailed, Transaction
 from budan.store.door import DoorWrites, KeptEvidence, Key, LockedOrder, LockedTrade, NewNotice, NextQuestion
 from budan.telemetry import metrics
+
+_log = structlog.get_logger(__name__)
 
 # Ids of orders are positive; rows of numbers that are none of ours live under this one, in the default partitions.
 NO_ORDER = OrderId(0)
@@ -144,6 +148,9 @@ class Door:
             planned = self._plan_entry(entry, locked, trades, writes, [], cashbacks={}, now=now)
             if writes.contradictions and await acts.find_settled(transaction, statements_of(writes.contradictions)):
                 return replace(planned, changed=False)
+            speakers = dict.fromkeys(keys, evidence.account_id)
+            if await spare_strangers(transaction, writes, speakers, locked, trades):
+                return replace(planned, decision=UNRELATED_ACCOUNT, changed=False)
             return planned
 
     def _enter(self, item: DoorItem) -> _Entry:
@@ -181,6 +188,12 @@ class Door:
             if writes.contradictions:
                 settled = await acts.find_settled(transaction, statements_of(writes.contradictions))
                 spare_settled(writes, settled)
+                speakers = {entry.key: entry.item.evidence.account_id for entry in entries if entry.key is not None}
+                strangers = await spare_strangers(transaction, writes, speakers, locked, trades)
+                planned = [
+                    replace(one, decision=UNRELATED_ACCOUNT, changed=False) if entry.key in strangers else one
+                    for entry, one in zip(entries, planned, strict=True)
+                ]
             versions = tell_held(writes, environment=self._environment)
             planned = [
                 replace(one, version=versions[entry.key]) if entry.key in versions else one
@@ -282,6 +295,8 @@ def _count(entries: Sequence[_Entry], planned: Sequence[Planned], *, now: dateti
     for entry, outcome in zip(entries, planned, strict=True):
         evidence = entry.item.evidence
         source = evidence.source.value
+        if outcome.decision == UNRELATED_ACCOUNT:
+            _log.warning(UNRELATED_ACCOUNT, trade_no=evidence.trade_no, account_id=evidence.account_id, source=source)
         metrics.labelled(metrics.EVIDENCE, source, outcome.decision).inc()
         if outcome.decision == Effect.COMPLETE.value:
             metrics.labelled(metrics.ORDERS_PAID, source).inc()

@@ -299,7 +299,8 @@ def _plan_contradiction(subject: Subject, heard: Heard, decision: Contradiction,
     writes.orders.append(
         OrderChange(locked=subject.locked, state=subject.locked.order.state, hold_reason=decision.mismatch.value),
     )
-    if evidence.is_channels_word:
+    # What another account says is no word of the trade's channel, which persons may stand for while it is silent.
+    if evidence.is_channels_word and evidence.account_id == trade.account_id:
         writes.trades.append(_answer_alone(subject, heard))
     writes.contradictions.append(
         NewContradiction(

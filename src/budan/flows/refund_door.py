@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Self
 
@@ -18,6 +18,7 @@ from budan.flows.coalesce import Coalescer
 from budan.flows.door_plan import spare_settled, statements_of
 from budan.flows.events import tell_held
 from budan.flows.refund_plan import RefundPlanned, RefundSubject, Writes, plan_external, plan_refund
+from budan.flows.strangers import UNRELATED_ACCOUNT, spare_strangers
 from budan.store import acts
 from budan.store import door as gate
 from budan.store import refunds as stored
@@ -128,6 +129,12 @@ class RefundDoor:
             if writes.door.contradictions:
                 settled = await acts.find_settled(transaction, statements_of(writes.door.contradictions))
                 spare_settled(writes.door, settled)
+                speakers = {entry.key: entry.item.evidence.account_id for entry in entries if entry.key is not None}
+                strangers = await spare_strangers(transaction, writes.door, speakers, locked, trades)
+                planned = [
+                    replace(one, decision=UNRELATED_ACCOUNT) if entry.key in strangers else one
+                    for entry, one in zip(entries, planned, strict=True)
+                ]
             if locked:
                 now = next(iter(locked.values())).now
                 tell_held(writes.door, environment=self._environment)

@@ -72,6 +72,17 @@ class Till:
         )
         return standing
 
+    async def allow(self, account_id: AccountId) -> None:
+        """Let the merchant take payments through one more account."""
+        await self.outside.execute(
+            "INSERT INTO channel_account (id, channel, name, settings, sealed_secrets) OVERRIDING SYSTEM VALUE"
+            " VALUES ($1, 'wechat_v3', 'another', '{}', '') ON CONFLICT DO NOTHING",
+            account_id,
+        )
+        await self.outside.execute(
+            "INSERT INTO merchant_account (merchant_id, account_id) VALUES ($1, $2)", self.merchant_id, account_id
+        )
+
     async def hear(self, evidence: Evidence, **along: Any) -> Planned:
         if evidence.source is Source.OPERATOR:
             along = {"actor": "Ann, Bob"} | along

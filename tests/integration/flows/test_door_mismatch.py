@@ -21,6 +21,7 @@ MISFITS: dict[str, dict[str, Any]] = {
 async def test_money_that_does_not_fit_completes_nothing_on_any_path(till: Till, source: Source, mismatch: str) -> None:
     """A payment of one cent must not complete an order of ten yuan, whoever says so."""
     standing = await till.stand()
+    await till.allow(OTHER_ACCOUNT)
     for _ in range(2):
         await till.hear(paid(trade_no=standing.trade_no(), source=source, **MISFITS[mismatch]))
     assert await till.order_state(standing) == "paying"
@@ -40,6 +41,25 @@ async def test_money_that_does_not_fit_completes_nothing_on_any_path(till: Till,
     # A currency that we keep no books in cannot be booked; the contradiction alone tells of it.
     wanted = [] if mismatch == "wrong_currency" else booked
     assert await till.rows("SELECT account, amount_minor, currency FROM posting ORDER BY line") == wanted
+
+
+@pytest.mark.invariant("I4")
+async def test_an_account_that_has_nothing_to_do_with_an_order_does_not_hold_it(till: Till) -> None:
+    """Else whoever knows one account's key stops the payouts, refunds and closing of every merchant."""
+    standing = await till.stand()
+    for said in (paid, refused):
+        for _ in range(2):
+            planned = await till.hear(said(trade_no=standing.trade_no(), account_id=OTHER_ACCOUNT))
+            assert (planned.decision, planned.order_state) == ("unrelated_account", "paying")
+    assert await till.rows("SELECT hold_reason FROM orders") == [(None,)]
+    assert await till.rows("SELECT state, answered_at FROM trade") == [("created", None)]
+    assert await till.count("webhook") == 0
+    # It is shown, and the money that came into an account of ours is booked where it can be found.
+    assert await till.rows("SELECT mismatch FROM contradiction") == [("wrong_account",)] * 2
+    booked = [(f"channel:{OTHER_ACCOUNT}", AMOUNT_MINOR), ("suspense", -AMOUNT_MINOR)]
+    assert await till.rows("SELECT account, amount_minor FROM posting ORDER BY line") == booked
+    await till.hear(paid(trade_no=standing.trade_no()))
+    assert await till.rows("SELECT state, hold_reason FROM orders") == [("paid", None)]
 
 
 @pytest.mark.invariant("I4")

@@ -231,6 +231,7 @@ async def test_an_address_of_another_account_or_channel_is_none_of_ours(ear: Ear
 @pytest.mark.invariant("I4")
 async def test_a_notice_of_one_account_about_anothers_trade_is_kept_and_completes_nothing(ear: Ear) -> None:
     standing = await ear.stand("alipay")
+    await ear.till.allow(WECHAT)
     assert is_yes(await ear.receive(by_wechat(standing.trade_no())))
     assert await ear.till.rows("SELECT state, hold_reason FROM orders") == [("paying", "wrong_account")]
     assert await ear.till.rows("SELECT decision FROM notice") == [("wrong_account",)]
@@ -297,6 +298,7 @@ async def test_a_refund_that_is_the_first_news_proves_its_payment_and_both_are_b
 async def test_a_refund_notice_of_another_account_books_nothing_and_holds_the_order(ear: Ear) -> None:
     """Whoever holds the keys of one account cannot give back another merchant's money in our books."""
     standing = await ear.stand("alipay")
+    await ear.till.allow(WECHAT)
     await ear.receive(by_alipay(standing.trade_no()))
     books = await ear.till.rows(
         "SELECT account, amount_minor FROM posting WHERE account <> 'suspense' ORDER BY account"
