@@ -1,5 +1,6 @@
 """The commands of settlement, below `ledger`: settle, settlements, settlement, payout."""
 
+import getpass
 import sys
 from collections import Counter
 from collections.abc import AsyncGenerator, Sequence
@@ -26,6 +27,20 @@ from budan.store.database import RowsFailed, Workload
 from budan.store.settlement import PayoutRow
 
 _BY = click.option("--by", required=True, help="Your name. It is recorded as given; nobody checks it.")
+
+
+def _login() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user may have no name
+        return ""
+
+
+_BY_OR_LOGIN = click.option(
+    "--by",
+    default=_login,
+    help="Your name, recorded as given; the one that you are logged in by where absent.",
+)
 _REFERENCE = click.option("--reference", required=True, help="The bank's number of the transfer; it tells a repeat.")
 _DAY = click.option("--day", type=Day(), default=None, help="One day, by the merchants' own calendars.")
 _MERCHANT = click.option("--merchant", "merchant_id", type=int, default=None, help="One merchant.")
@@ -47,6 +62,7 @@ BATCH_HEADER: Final = (
     "state",
     "on_hold",
     "reference",
+    "sent_at",
 )
 LINE_HEADER: Final = (
     "batch",
@@ -147,7 +163,9 @@ def payout() -> None:
 @click.argument("path", type=click.Path(path_type=Path, dir_okay=False))
 @_DAY
 @_MERCHANT
-@click.option("--lines", "with_lines", is_flag=True, help="The batches' lines, order by order, instead of the batches.")
+@click.option("--lines", "with_lines", is_flag=True, help="The lines of all that is due, instead; it sends nothing.")
+@click.option("--again", is_flag=True, help="Also what an earlier file has: only if no bank ever got that.")
+@_BY_OR_LOGIN
 @with_settings(*STORE_SETTINGS)
 @json_option
 def payout_file(
@@ -156,35 +174,64 @@ def payout_file(
     day: date | None,
     merchant_id: int | None,
     with_lines: bool,
+    again: bool,
+    by: str,
     settings: Settings,
     as_json: bool,
 ) -> None:
-    """Write what is to be paid out into PATH, .csv or .xlsx. It changes nothing: tell what the bank did by payout paid.
+    """Write what is to be paid out into PATH, .csv or .xlsx, and mark it as sent: tell what the bank did by payout paid.
 
-    A batch with an order on hold is left out and named.
+    A batch with an order on hold is left out and named, and one that an earlier file has.
     """
     wanted = BatchFilter(day=day, merchant_id=merchant_id, due=True)
-    batches = run_async(_list(settings, wanted))
-    paid = [batch for batch in batches if not batch.is_held]
+    due = run_async(_list(settings, wanted))
+    payable = [batch for batch in due if not batch.is_held]
     if with_lines:
         with open_sheet(path, title="lines", header=LINE_HEADER) as sheet:
-            run_async(_write_lines(settings, paid, sheet))
-    else:
-        with open_sheet(path, title="payouts", header=BATCH_HEADER) as sheet:
-            for batch in paid:
-                sheet.add(_batch_cells(batch))
+            run_async(_write_lines(settings, payable, sheet))
+        _print_file(path, payable, [], held=due, again=False, as_json=as_json)
+        return
+    sent_before = [batch for batch in payable if batch.row.files]
+    paid = payable if again else [batch for batch in payable if not batch.row.files]
+
+    def send(whole: Path) -> None:
+        run_async(_send(settings, paid, by=by, file_sha256=digest(whole)))
+
+    # Marked first: a file that is marked and not there is asked for again, one that is there unmarked is paid twice.
+    with open_sheet(path, title="payouts", header=BATCH_HEADER, before_it_is_there=send) as sheet:
+        for batch in paid:
+            sheet.add(_batch_cells(batch))
+    _print_file(path, paid, sent_before, held=due, again=again, as_json=as_json)
+
+
+def _print_file(
+    path: Path,
+    paid: Sequence[Batch],
+    sent_before: Sequence[Batch],
+    *,
+    held: Sequence[Batch],
+    again: bool,
+    as_json: bool,
+) -> None:
     totals = Counter[str]()
     for batch in paid:
         totals[batch.row.currency] += batch.row.payout_minor
-    held = [batch.batch_no for batch in batches if batch.is_held]
+    on_hold = [batch.batch_no for batch in held if batch.is_held]
     if as_json:
         written = {"path": str(path), "sha256": digest(path), "batches": len(paid)}
-        print_json(written | {"payout_minor": dict(totals), "on_hold": held})
+        sent = {"repeated" if again else "sent_before": [batch.batch_no for batch in sent_before]}
+        print_json(
+            written | {"payout_minor": dict(totals), "on_hold": on_hold, "repeated": [], "sent_before": []} | sent
+        )
         return
     sums = ", ".join(f"{render_amount(total, currency=currency)} {currency}" for currency, total in totals.items())
     OUT.print(f"{path}: {len(paid)} batches{f', {sums}' if sums else ''}, sha256 {digest(path)}", markup=False)
-    for batch_no in held:
+    for batch_no in on_hold:
         ERR.print(f"left out: {batch_no} has an order on hold", style="yellow", markup=False)
+    for batch in sent_before:
+        what, style = ("SENT AGAIN", "bold red") if again else ("left out", "yellow")
+        file = f"{batch.row.sent_by}'s file of {batch.row.sent_at:%F %R}, sha256 {batch.row.file_sha256}"
+        ERR.print(f"{what}: {batch.batch_no} is in {file}", style=style, markup=False)
 
 
 @payout.command("paid")
@@ -252,6 +299,11 @@ async def _list(settings: Settings, wanted: BatchFilter) -> list[Batch]:
             return [batch async for batch in batches]
 
 
+async def _send(settings: Settings, batches: Sequence[Batch], *, by: str, file_sha256: str) -> None:
+    async with _open_payouts(settings) as payouts:
+        await payouts.send(batches, by=by, file_sha256=file_sha256)
+
+
 async def _write_batches(settings: Settings, wanted: BatchFilter, sheet: Sheet) -> None:
     async with _open_payouts(settings) as payouts:
         batches = payouts.list_batches(wanted)
@@ -295,6 +347,7 @@ def _batch_cells(batch: Batch) -> tuple[Cell, ...]:
         row.state,
         "yes" if batch.is_held else "",
         row.bank_reference,
+        row.sent_at,
     )
 
 
@@ -341,6 +394,10 @@ def _batch(batch: Batch) -> dict[str, object]:
         "changed_by": row.changed_by,
         "changed_at": row.changed_at,
         "return_reason": row.return_reason,
+        "files": row.files,
+        "file_sha256": row.file_sha256,
+        "sent_by": row.sent_by,
+        "sent_at": row.sent_at,
     }
 
 

@@ -1,7 +1,7 @@
 """Tables as files for finance: CSV and XLSX whose text is never a formula and whose amounts are numbers."""
 
 import csv
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -42,8 +42,12 @@ class Sheet(Protocol):
 
 
 @contextmanager
-def open_sheet(path: Path, *, title: str, header: Sequence[str]) -> Generator[Sheet]:
+def open_sheet(
+    path: Path, *, title: str, header: Sequence[str], before_it_is_there: Callable[[Path], None] | None = None
+) -> Generator[Sheet]:
     """A file of one table, by its ending `.csv` or `.xlsx`; it is there when the block has ended well, and whole.
+
+    `before_it_is_there` is given the whole file under another name; where it raises, there will be none.
 
     Raises `Refused` with `file_kind_unknown`, `file_exists` or `folder_missing`, in this order.
     """
@@ -59,6 +63,8 @@ def open_sheet(path: Path, *, title: str, header: Sequence[str]) -> Generator[Sh
     try:
         with kind(unfinished, title=title, header=header) as sheet:
             yield sheet
+        if before_it_is_there is not None:
+            before_it_is_there(unfinished)
         unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)

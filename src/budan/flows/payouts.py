@@ -127,6 +127,26 @@ class Payouts:
                 return
             after = lines[-1].place
 
+    async def send(self, batches: Sequence[Batch], *, by: str, file_sha256: str) -> None:
+        """Keep that these batches, as they were read, are in a file for the bank; all of them or none.
+
+        Not safe to repeat: a second file is a second transfer. Raises `Refused` with `name_malformed`, or with
+        `batch_changed` where one was sent, paid out or taken back since it was read.
+        """
+        by, read = check_name(by), {batch.row.key: batch for batch in batches}
+        async with self._database.transaction() as transaction:
+            for batch in (locked := await stored.lock_batches(transaction, list(read))):
+                before = read[batch.lane, batch.batch_id]
+                if (batch.state, batch.payouts, batch.files) != (
+                    before.row.state,
+                    before.row.payouts,
+                    before.row.files,
+                ):
+                    detail = f"{before.batch_no} was sent or told of meanwhile: write the file again"
+                    raise Refused("batch_changed", param="batch", detail=detail)
+            now = await transaction.clock()
+            await stored.add_sent(transaction, locked, file_sha256=file_sha256, by=by, at=now)
+
     async def pay_out(self, batch_nos: Sequence[str], *, by: str, reference: str) -> list[PaidOut]:
         """A bank has sent these batches' money, by this reference; all of them or none. Safe to repeat.
 

@@ -21,6 +21,7 @@ _SETTLEMENT_BATCH_FIND = query("settlement_batch_find")
 _SETTLEMENT_LINE_LIST = query("settlement_line_list")
 _SETTLEMENT_LIST_HELD = query("settlement_list_held")
 _SETTLEMENT_LOCK_BATCHES = query("settlement_lock_batches")
+_SENT_ADD = query("settlement_sent_add")
 _PAYOUT_ADD = query("settlement_payout_add")
 _PAYOUT_RETURN = query("settlement_payout_return")
 _PAYOUT_LIST = query("settlement_payout_list")
@@ -70,7 +71,10 @@ class NewBatch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchRow:
-    """A batch as people see it; the last four are None until somebody has paid it out."""
+    """A batch as people see it: what somebody last told of it, if anybody has, and the last file that has its next payout.
+
+    `files` counts those files; the digest, the writer and the moment are None where there is none.
+    """
 
     lane: Lane
     batch_id: int
@@ -94,6 +98,10 @@ class BatchRow:
     changed_by: str | None
     changed_at: datetime | None
     return_reason: str | None
+    files: int
+    file_sha256: str | None
+    sent_by: str | None
+    sent_at: datetime | None
 
     @property
     def key(self) -> BatchKey:
@@ -142,6 +150,7 @@ class LockedBatch:
     payouts: int
     bank_reference: str | None
     returned_references: list[str]
+    files: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -328,6 +337,14 @@ async def set_payout_if(
     else:
         await transaction.none(_PAYOUT_RETURN, *payouts, change.changed_by, change.changed_at, change.return_reason)
     return keys
+
+
+async def add_sent(
+    transaction: Transaction, batches: Sequence[LockedBatch], *, file_sha256: str, by: str, at: datetime
+) -> None:
+    """Keep that a file for the bank asks for the next payout of these batches, which this transaction holds."""
+    rows = sorted((batch.lane, batch.batch_id, batch.payouts + 1, batch.files + 1) for batch in batches)
+    await transaction.none(_SENT_ADD, *columns(rows, 4), file_sha256, by, at)
 
 
 async def list_payouts(transaction: Transaction, key: BatchKey) -> list[PayoutRow]:

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import pytest
@@ -395,6 +396,37 @@ async def test_finance_settles_writes_the_file_and_tells_what_the_bank_did(
     assert path.stat().st_size
     words = ("ledger", "payout", "paid", batch["batch_no"], "--reference", "b1", "--by", "Ann")
     assert (await typist.json(*words))["batches"][0]["changed"] is True
+
+
+async def test_what_a_payout_file_has_is_not_in_the_next_one(
+    stage: Stage, rows: Rows, payouts: Payouts, typist: Typist, tmp_path: Path
+) -> None:
+    """Two persons who each send a file must not pay a merchant twice; a file that got lost is repeated by a wish."""
+    await sell(stage, await stage.add_merchant())
+    await pass_days(rows, 2)
+    await typist.json("ledger", "settle")
+    (batch,) = await list_batches(payouts)
+    number = batch.batch_no
+
+    async def write(name: str, *words: str) -> dict[str, Any]:
+        return await typist.json("ledger", "payout", "file", str(tmp_path / name), "--by", "Ann", *words)
+
+    assert (await write("lines.csv", "--lines"))["batches"] == 1, "lines pay nobody, so they send nothing"
+    first = await write("1.csv")
+    (sent,) = await list_batches(payouts)
+    assert (first["batches"], sent.row.file_sha256, sent.row.sent_by) == (1, first["sha256"], "Ann")
+    with pytest.raises(Refused, match="batch_changed"):
+        await payouts.send([batch], by="Bob", file_sha256="0" * 64)
+    second = await write("2.csv")
+    assert (second["batches"], second["sent_before"], second["payout_minor"]) == (0, [number], {})
+    again = await write("3.csv", "--again")
+    assert (again["batches"], again["repeated"], again["sent_before"]) == (1, [number], [])
+    shown = await typist.type("ledger", "payout", "file", str(tmp_path / "4.csv"), "--again")
+    assert f"SENT AGAIN: {number} is in Ann's file of" in shown.err.replace("\n", " ")
+    # What came back is to be paid again, and no file has that yet.
+    await payouts.pay_out([number], by="Ann", reference="b1")
+    await payouts.take_back([number], by="Ann", reference="b1", reason="no such account")
+    assert (await write("5.csv"))["batches"] == 1
 
 
 async def test_the_job_goes_on_in_the_lane_where_another_broke_off(

@@ -351,7 +351,8 @@ ORDER BY w.lane, w.batch_id, w.entry_key, w.line;
 
 -- name: settlement_batch_list :many
 -- Batches, the newest day first; what is NULL of day, merchant and state is any. Leans on settlement_batch_day, and
--- where a state is asked for that is not the end on settlement_batch_open.
+-- where a state is asked for that is not the end on settlement_batch_open; which file has one already, on the primary
+-- key of settlement_sent.
 SELECT
     b.lane,
     b.id AS batch_id,
@@ -374,9 +375,26 @@ SELECT
     b.bank_reference,
     b.changed_by,
     b.changed_at,
-    b.return_reason
+    b.return_reason,
+    coalesce(f.ordinal, 0)::integer AS files,
+    f.file_sha256,
+    f.sent_by,
+    f.sent_at
 FROM settlement_batch AS b
 INNER JOIN merchant AS m ON b.merchant_id = m.id
+LEFT JOIN
+    LATERAL (
+        SELECT
+            s.ordinal,
+            s.file_sha256,
+            s.sent_by,
+            s.sent_at
+        FROM settlement_sent AS s
+        WHERE s.lane = b.lane AND s.batch_id = b.id AND s.payout = b.payouts + 1
+        ORDER BY s.ordinal DESC
+        LIMIT 1
+    ) AS f
+    ON TRUE
 WHERE
     ($1::date IS NULL OR b.day = $1)
     AND ($2::integer IS NULL OR b.merchant_id = $2)
@@ -409,9 +427,26 @@ SELECT
     b.bank_reference,
     b.changed_by,
     b.changed_at,
-    b.return_reason
+    b.return_reason,
+    coalesce(f.ordinal, 0)::integer AS files,
+    f.file_sha256,
+    f.sent_by,
+    f.sent_at
 FROM settlement_batch AS b
 INNER JOIN merchant AS m ON b.merchant_id = m.id
+LEFT JOIN
+    LATERAL (
+        SELECT
+            s.ordinal,
+            s.file_sha256,
+            s.sent_by,
+            s.sent_at
+        FROM settlement_sent AS s
+        WHERE s.lane = b.lane AND s.batch_id = b.id AND s.payout = b.payouts + 1
+        ORDER BY s.ordinal DESC
+        LIMIT 1
+    ) AS f
+    ON TRUE
 WHERE b.lane = $1 AND b.id = $2;
 
 -- name: settlement_line_list :many
@@ -447,7 +482,7 @@ INNER JOIN settlement_line AS l ON o.lane = l.lane AND o.id = l.order_id
 WHERE o.hold_reason IS NOT NULL AND l.amount_minor > 0 AND l.batch_id = any($1::bigint[]);
 
 -- name: settlement_lock_batches :many
--- The batches that a person pays out or takes back, locked in order. Leans on the primary keys.
+-- The batches that a person sends, pays out or takes back, locked in order. Leans on the primary keys.
 SELECT
     b.lane,
     b.id AS batch_id,
@@ -462,7 +497,12 @@ SELECT
         SELECT coalesce(array_agg(p.bank_reference), '{}')
         FROM settlement_payout AS p
         WHERE p.lane = b.lane AND p.batch_id = b.id AND p.returned_at IS NOT NULL
-    ) AS returned_references
+    ) AS returned_references,
+    (
+        SELECT count(*)::integer
+        FROM settlement_sent AS s
+        WHERE s.lane = b.lane AND s.batch_id = b.id AND s.payout = b.payouts + 1
+    ) AS files
 FROM settlement_batch AS b
 INNER JOIN unnest($1::smallint[], $2::bigint[]) AS w (lane, id) ON b.lane = w.lane AND b.id = w.id
 WHERE b.lane = any($1)
@@ -483,6 +523,19 @@ SET
 FROM unnest($1::smallint[], $2::bigint[], $3::integer[]) AS w (lane, id, version)
 WHERE b.lane = any($1) AND b.lane = w.lane AND b.id = w.id AND b.version = w.version
 RETURNING b.lane, b.id AS batch_id;
+
+-- name: settlement_sent_add :none
+-- Batches are in a file for the bank; the key lets no two writers at once have one.
+INSERT INTO settlement_sent (lane, batch_id, payout, ordinal, file_sha256, sent_by, sent_at)
+SELECT
+    w.lane,
+    w.batch_id,
+    w.payout,
+    w.ordinal,
+    $5,
+    $6,
+    $7
+FROM unnest($1::smallint[], $2::bigint[], $3::smallint[], $4::smallint[]) AS w (lane, batch_id, payout, ordinal);
 
 -- name: settlement_payout_add :none
 -- Batches were paid out, by one reference of the bank's.
