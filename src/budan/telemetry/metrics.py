@@ -176,6 +176,11 @@ FLEET_LANES_FREE.set(nan)
 TURN_FAILURES: Final = Counter(
     "budan_turn_failures", "Turns of a loop that ended in an error.", ["work"], registry=REGISTRY
 )
+LOG_LINES_LOST: Final = Counter(
+    "budan_log_lines_lost",
+    "Lines that could not be written, for a full disk or a reader that is gone.",
+    registry=REGISTRY,
+)
 CLOCK_WENT_BACK: Final = Counter(
     "budan_clock_went_back", "Times that this machine's clock was set back below what it had shown.", registry=REGISTRY
 )

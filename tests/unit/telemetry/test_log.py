@@ -1,12 +1,15 @@
+import contextlib
 import io
 import json
 import logging
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import structlog
 
+from budan.telemetry import metrics
 from budan.telemetry.log import configure_logging
 
 
@@ -93,3 +96,21 @@ def test_configuring_twice_writes_each_line_once(stream: io.StringIO) -> None:
     logging.getLogger("library").warning("once")
     structlog.get_logger().warning("once")
     assert [line["event"] for line in lines(stream)] == ["once", "once"]
+
+
+def test_a_line_that_cannot_be_written_is_counted_and_harms_nobody() -> None:
+    """A full disk once ended every worker: the line of its first failure failed, too."""
+    lost = _lost()
+    with Path("/dev/full").open("w", encoding="utf-8", buffering=1) as full:
+        configure_logging(style="json", level="info", role="worker", stream=full)
+        structlog.get_logger().warning("order_held")
+        logging.getLogger("some.library").warning("a page is full")
+        assert _lost() == lost + 2
+        with contextlib.suppress(OSError):
+            full.close()
+    structlog.get_logger().warning("nobody listens")
+    assert _lost() == lost + 3
+
+
+def _lost() -> float:
+    return metrics.REGISTRY.get_sample_value("budan_log_lines_lost_total") or 0.0
