@@ -1,7 +1,8 @@
 """How a loop goes on: soon again after work, slowly when idle, more slowly after failures, at once when told to stop."""
 
 import asyncio
-from typing import Protocol
+from collections.abc import Coroutine
+from typing import Protocol, TypeVar
 
 from budan.flows.failures import Failures, attempt
 from budan.flows.lanes import LaneKeeper
@@ -12,6 +13,8 @@ IDLE_S_MAX = 0.2
 FAILED_S_FIRST = 0.05
 # Below the lease, so that a loop that only fails keeps its lanes: it is alive, and others would fail alike.
 FAILED_S_MAX = 1.0
+
+Answer = TypeVar("Answer")
 
 
 class Turns(Protocol):
@@ -41,6 +44,16 @@ async def run_loop(turns: Turns, *, lanes: LaneKeeper, stop: asyncio.Event) -> N
         else:
             pause_s = min(pause_s * 2, IDLE_S_MAX)
         await stopped_within(pause_s, stop)
+
+
+async def unless_stopped(work: Coroutine[None, None, Answer], stop: asyncio.Event) -> Answer | None:
+    """What `work` gives, or None where `stop` came first; the work is cancelled then and has ended."""
+    async with asyncio.TaskGroup() as tasks:
+        working, stopping = tasks.create_task(work), tasks.create_task(stop.wait())
+        await asyncio.wait([working, stopping], return_when=asyncio.FIRST_COMPLETED)
+        working.cancel()
+        stopping.cancel()
+    return None if working.cancelled() else working.result()
 
 
 async def stopped_within(seconds: float, stop: asyncio.Event) -> bool:

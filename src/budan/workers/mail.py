@@ -8,7 +8,7 @@ import structlog
 from budan.flows.failures import Failures, attempt
 from budan.flows.mailing import Mailing
 from budan.telemetry import metrics
-from budan.workers.loop import stopped_within
+from budan.workers.loop import stopped_within, unless_stopped
 
 LOOK_EVERY_S: Final = 2.0
 
@@ -26,7 +26,8 @@ class MailTurns:
         failures = Failures(work="mail")
         mailing = self._mailing
         while mailing is not None and not stop.is_set():
-            posted = await attempt(mailing.send_next, failures)
+            # A server may take half a minute to answer. What it takes after we went is sent once more, as after a kill.
+            posted = await unless_stopped(attempt(mailing.send_next, failures), stop)
             if posted is not None:
                 outcome = "put_off" if posted.error else "sent"
                 metrics.MAILS.labels(outcome).inc()

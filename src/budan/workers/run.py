@@ -34,8 +34,8 @@ from budan.workers.refund import REFUND_LIMITS, REFUNDS_MAX, RefundWork
 from budan.workers.shares import AccountShares
 from budan.workers.sweep import Follow, Sweep, Work
 
-# Within one lease, so that what drains is still ours to write.
-DRAIN_S: Final = 4.0
+# Within one lease, so that what drains is still ours to write, and a second before the supervisor kills us.
+DRAIN_S: Final = 3.0
 
 Row = TypeVar("Row")
 _log = structlog.get_logger(__name__)

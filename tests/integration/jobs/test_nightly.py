@@ -18,6 +18,7 @@ from budan.flows.mailing import Mailing, Posted
 from budan.host.ports import LOOPBACK, held_ports
 from budan.store.jobs import RunRow
 from budan.wire.smtp import SmtpPost, parse_smtp_url
+from budan.workers.mail import MailTurns
 from integration.jobs.centre import counted, ended, job_worker, runs_of
 from integration.jobs.smtp import mail_server
 from integration.workers.watching import when
@@ -213,9 +214,10 @@ async def test_a_mail_server_that_is_down_gets_the_report_when_it_is_back(
         assert [letter["Message-ID"].endswith(f".{refused.mail_id}@shop.test>") for letter in back.taken] == [True]
 
 
-async def test_a_process_that_dies_while_it_sends_leaves_the_mail_to_another(
+async def test_a_worker_that_ends_while_it_sends_waits_for_no_server_and_leaves_the_mail_to_another(
     database_dsn: str, tmp_path: Path, rows: Rows
 ) -> None:
+    """A silent one once kept it for half a minute, until its supervisor killed it."""
     with held_ports(1) as (port,):
         number = port.number
     async with open_stage(database_dsn, tmp_path, smtp_url=f"smtp://{LOOPBACK}:{number}", **MAIL) as stage:
@@ -231,10 +233,11 @@ async def test_a_process_that_dies_while_it_sends_leaves_the_mail_to_another(
 
         spoken_to, gone, closed = asyncio.Event(), asyncio.Event(), asyncio.Event()
         silent = await asyncio.start_server(accept, LOOPBACK, number)
-        sending = asyncio.create_task(mailing_of(stage).send_next())
+        stop = asyncio.Event()
+        turns = asyncio.create_task(MailTurns(mailing=mailing_of(stage)).run(stop))
         await asyncio.wait_for(spoken_to.wait(), 10)
-        sending.cancel()
-        await asyncio.gather(sending, return_exceptions=True)
+        stop.set()
+        await asyncio.wait_for(turns, 2)
         gone.set()
         await asyncio.wait_for(closed.wait(), 10)
         silent.close()
