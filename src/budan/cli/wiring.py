@@ -10,7 +10,6 @@ from math import inf
 from pathlib import Path
 from random import random
 from secrets import token_hex
-from time import monotonic
 
 from budan.channels.accounts import AccountCache
 from budan.channels.alipay.kind import KIND as ALIPAY
@@ -86,6 +85,7 @@ from budan.store import directory as stored
 from budan.store.database import Database, Workload
 from budan.store.upgrade import SchemaGap, compare_schema
 from budan.telemetry import metrics
+from budan.wire.elapsed import elapsed_s
 from budan.wire.http_fast import FastHttpClient
 from budan.wire.names import NameLookups
 from budan.wire.rsa import Signer
@@ -115,7 +115,7 @@ class SystemClock:
 
     def monotonic_s(self) -> float:
         """See Clock.monotonic_s."""
-        return monotonic()
+        return elapsed_s()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -519,7 +519,7 @@ def build_webhook_secrets(opened: Opened) -> WebhookSecrets:
 async def ask_channel(opened: Opened, config: AccountConfig) -> str | None:
     """Asks the account's channel for a trade that nobody made; None where it gives a proven answer, else what came."""
     signer = Signer(threads=1)
-    tools = Tools(connect=_connect, signer=signer, monotonic_s=monotonic)
+    tools = Tools(connect=_connect, signer=signer, monotonic_s=elapsed_s)
     try:
         adapter = KINDS[config.channel].build(config, tools)
         try:
@@ -549,12 +549,12 @@ async def load_account(opened: Opened, account_id: AccountId) -> AccountConfig |
 
 def build_bare_channel(config: AccountConfig, signer: Signer) -> SessionChannel:
     """The account's adapter with no guard before it: for a measurement of what the guard and all else cost."""
-    return KINDS[config.channel].build(config, Tools(connect=_connect, signer=signer, monotonic_s=monotonic))
+    return KINDS[config.channel].build(config, Tools(connect=_connect, signer=signer, monotonic_s=elapsed_s))
 
 
 def _builders(opened: Opened, signer: Signer) -> dict[str, Callable[[AccountConfig], GuardedChannel]]:
     """How an account of each channel is made ready."""
-    tools = Tools(connect=_connect, signer=signer, monotonic_s=monotonic)
+    tools = Tools(connect=_connect, signer=signer, monotonic_s=elapsed_s)
 
     def builder(kind: ChannelKind) -> Callable[[AccountConfig], GuardedChannel]:
         def build(config: AccountConfig) -> GuardedChannel:

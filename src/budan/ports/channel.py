@@ -62,7 +62,7 @@ class Capabilities:
 class Call(msgspec.Struct, frozen=True, kw_only=True):
     """What an adapter is given for one call: it has no clock, randomness or pace of its own.
 
-    `deadline_s` bounds the whole call. `send_before_s`, on the monotonic clock, is checked right before the first
+    `deadline_s` bounds the whole call. `send_before_s`, on the clock of `Clock.monotonic_s`, is checked right before the first
     byte: past it nothing is sent and the answer is `sent=False` (I11).
     """
 

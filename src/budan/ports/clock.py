@@ -12,5 +12,5 @@ class Clock(Protocol):
         ...
 
     def monotonic_s(self) -> float:
-        """Seconds that never go back; only differences mean something."""
+        """Seconds that never go back, a suspension of the machine counted; only differences mean something."""
         ...

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Final
 
+from budan.wire.elapsed import elapsed_s
 from budan.wire.errors import NotSent
 from budan.wire.http import BodySink, HttpAnswer, Target, parse_target, request_headers
 from budan.wire.http_connection import Connection
@@ -55,7 +56,7 @@ class FastHttpClient:
         target = parse_target(url)
         request = _render(method=method, target=target, headers=headers, body=body)
         loop = asyncio.get_running_loop()
-        now = loop.time()
+        began_s, now = elapsed_s(), loop.time()
         deadline = now + timeout_s
         send_until = deadline if send_within_s is None else min(deadline, now + send_within_s)
         pool = self._pool(target, connect_to, loop=loop)
@@ -63,7 +64,8 @@ class FastHttpClient:
         try:
             if self._is_closed:
                 connection.abort()
-            if loop.time() >= send_until:
+            # The loop's clock stands still while the machine is suspended, and a window does not.
+            if loop.time() >= send_until or elapsed_s() - began_s >= send_until - now:
                 raise NotSent("the time to send is over")
             return await connection.exchange(request, deadline=deadline, body_bytes_max=body_bytes_max, body_to=body_to)
         finally:
