@@ -202,6 +202,7 @@ def a_row(ordinal: int, amount_minor: int, *, origin: str = "merchant", state: s
         fee_given_back_minor=0,
         code="",
         message="",
+        by_total=False,
     )
 
 

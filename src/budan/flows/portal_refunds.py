@@ -50,7 +50,8 @@ class PortalRefunds:
     async def ask(self) -> int:
         """Ask about each that waits for it, one after another; gives how many were booked. Safe to repeat and to race.
 
-        What is booked holds its order for an inquiry, like a refund of which a notice tells. Raises `Overloaded` or
+        What is booked holds its order for an inquiry, like a refund of which a notice tells. One that a total told to us
+        may hold already is not: its difference becomes a person's. Raises `Overloaded` or
         `StoreUnavailable`; what was booked until then is.
         """
         return sum([await self._ask(asked) for asked in await self._list()])

@@ -1,8 +1,8 @@
 """From one decision about a refund to the rows that its transaction writes."""
 
 from dataclasses import dataclass
-from datetime import datetime
-from typing import assert_never
+from datetime import datetime, timedelta
+from typing import Final, assert_never
 
 from budan.core.cashback import Cashback, CashbackCause
 from budan.core.fees import fee_to_give_back
@@ -45,6 +45,9 @@ from budan.store.refunds import (
 
 # What opens an inquiry: a person finds out who gave the money back, and why.
 REFUNDED_ELSEWHERE = "refunded_elsewhere"
+
+# A channel's clock may be so far ahead of ours.
+CLOCK_SKEW_MAX: Final = timedelta(minutes=10)
 
 # What was told and cannot be booked yet: it is not kept, so whoever told it must tell it again.
 TOLD_TOO_EARLY = frozenset({"total_waits", "payment_not_known"})
@@ -406,7 +409,20 @@ def _external_unchanged(subject: RefundSubject, evidence: RefundEvidence, *, kno
         return "payment_not_known"
     if any(row.channel_reference == known_as for row in subject.refunds):
         return "already_known"
+    if any(_may_hold(row, evidence) for row in subject.refunds if row.attempt == trade.attempt):
+        return "may_be_in_total"
     return None
+
+
+def _may_hold(row: RefundRow, evidence: RefundEvidence) -> bool:
+    """Whether a refund that is told by itself may be one of those that a total told, booked under the last one's number.
+
+    Nobody can tell them apart but a person: booked again it would take the merchant's money twice.
+    """
+    if not row.by_total or evidence.amount_minor is None or evidence.amount_minor > row.amount_minor:
+        return False
+    assert row.ended_at is not None, "what was made past us was over when we learned of it"
+    return evidence.refunded_at is None or evidence.refunded_at <= row.ended_at + CLOCK_SKEW_MAX
 
 
 def _ask_open_refunds(subject: RefundSubject, writes: Writes) -> None:

@@ -20,7 +20,10 @@ _REFUND_LIST_DUE = query("refund_list_due")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RefundRow:
-    """A refund as it stands; `intent` is the JSON text of every value of its request."""
+    """A refund as it stands; `intent` is the JSON text of every value of its request.
+
+    `by_total` is of one made past us whose amount is what its trade's total left over: it may be several refunds.
+    """
 
     lane: Lane
     order_id: OrderId
@@ -43,6 +46,7 @@ class RefundRow:
     fee_given_back_minor: int
     code: str
     message: str
+    by_total: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

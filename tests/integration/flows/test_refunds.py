@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from pathlib import Path
 from secrets import token_hex
 from typing import Any
@@ -452,6 +453,26 @@ async def test_a_refund_made_elsewhere_in_another_currency_or_account_books_noth
     assert await desk.rows.fetchval("SELECT count(*) FROM refund") == 0
     assert await desk.balance("channel:%") == PAID_MINOR
     assert await desk.events() == ["order.paid"] + ["order.held"] * (hold_reason is not None)
+
+
+@pytest.mark.invariant("I8", "I10")
+async def test_a_refund_that_a_total_may_hold_already_is_not_booked_again(desk: Desk) -> None:
+    """Alipay's notice of the second tells both as one sum; the bill then names the first, which is left to a person."""
+    order = await desk.paid()
+    one = replace(_told_elsewhere(desk, order), source=Source.QUERY, amount_minor=100)
+    both = replace(one, refund_no="PORTAL2", source=Source.NOTICE, amount_minor=None, refunded_total_minor=280)
+    later = replace(one, refund_no="PORTAL3", refunded_at=desk.house.opened.clock.now() + timedelta(hours=1))
+    told = [
+        both,
+        one,
+        replace(one, refunded_at=order.created_at),
+        later,
+        replace(one, refund_no="PORTAL4", amount_minor=281),
+    ]
+    decisions = [(await desk.house.flows.refund_door.record(RefundItem(evidence=said))).decision for said in told]
+    assert decisions == ["external", "may_be_in_total", "may_be_in_total", "external", "external"]
+    assert await desk.balance("channel:%") == PAID_MINOR - 280 - 100 - 281
+    assert await desk.rows.fetchval("SELECT sum(amount_minor) FROM posting") == 0
 
 
 def _told_elsewhere(desk: Desk, order: OrderView) -> RefundEvidence:

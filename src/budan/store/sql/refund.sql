@@ -1,6 +1,6 @@
 -- name: refund_find_many :many
--- The refunds of some orders, oldest first. Under the gate it is read after the orders are locked. Leans on the primary
--- key of refund.
+-- The refunds of some orders, oldest first, and whether one that was made past us was told by its trade's total. Under
+-- the gate it is read after the orders are locked. Leans on the primary keys of refund and refund_evidence.
 SELECT
     r.lane,
     r.order_id,
@@ -22,7 +22,13 @@ SELECT
     r.ended_at,
     r.fee_given_back_minor,
     r.code,
-    r.message
+    r.message,
+    r.origin = 'external' AND EXISTS (
+        SELECT FROM refund_evidence AS e
+        WHERE
+            e.lane = r.lane AND e.order_id = r.order_id AND e.ordinal = r.ordinal
+            AND e.decision = 'external' AND e.amount_minor IS NULL
+    ) AS by_total
 FROM refund AS r
 INNER JOIN unnest($1::smallint[], $2::bigint[]) AS w (lane, order_id) ON r.lane = w.lane AND r.order_id = w.order_id
 WHERE r.lane = any($1)
