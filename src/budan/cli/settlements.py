@@ -147,7 +147,8 @@ def settlement(*, batch_no: str, as_csv: bool, settings: Settings, as_json: bool
         OUT.print(f"{name}: {_shown(cell)}", markup=False)
     for one in made:
         back = f"; back {one.returned_at:%F %R}, {one.returned_by}: {one.return_reason}" if one.returned_at else ""
-        OUT.print(f"{one.bank_reference}: sent {one.paid_at:%F %R}, {one.paid_by}{back}", markup=False)
+        second = "" if one.second_reason is None else f"; one too many: {one.second_reason}"
+        OUT.print(f"{one.bank_reference}: sent {one.paid_at:%F %R}, {one.paid_by}{second}{back}", markup=False)
     table = Table(*LINE_HEADER[1:])
     for line in lines:
         table.add_row(*(_shown(cell) for cell in _line_cells(line)[1:]))
@@ -237,14 +238,25 @@ def _print_file(
 @payout.command("paid")
 @click.argument("batch_nos", metavar="BATCH...", nargs=-1, required=True)
 @_REFERENCE
+@click.option(
+    "--second",
+    "reason",
+    default=None,
+    metavar="REASON",
+    help="They were paid out before, and this transfer is one too many: the merchant owes it back, and why.",
+)
 @_BY
 @with_settings(*STORE_SETTINGS)
 @json_option
-def payout_paid(*, batch_nos: tuple[str, ...], reference: str, by: str, settings: Settings, as_json: bool) -> None:
+def payout_paid(
+    *, batch_nos: tuple[str, ...], reference: str, reason: str | None, by: str, settings: Settings, as_json: bool
+) -> None:
     """The bank has sent these batches' money: all of them or none. Safe to repeat."""
 
     async def tell() -> list[PaidOut]:
         async with _open_payouts(settings) as payouts:
+            if reason is not None:
+                return await payouts.pay_second(batch_nos, by=by, reference=reference, reason=reason)
             return await payouts.pay_out(batch_nos, by=by, reference=reference)
 
     _print_told(run_async(tell()), as_json=as_json)
@@ -354,6 +366,7 @@ def _batch_cells(batch: Batch) -> tuple[Cell, ...]:
 def _line_cells(settled: SettledLine) -> tuple[Cell, ...]:
     line = settled.line
     fee = None if line.fee_minor is None else Amount(amount_minor=line.fee_minor, currency=line.currency)
+    order = None if line.order_minor is None else Amount(amount_minor=line.order_minor, currency=line.currency)
     return (
         settled.batch_no,
         settled.order_no,
@@ -362,7 +375,7 @@ def _line_cells(settled: SettledLine) -> tuple[Cell, ...]:
         line.entry_key,
         line.counts_at,
         line.currency,
-        Amount(amount_minor=line.order_minor, currency=line.currency),
+        order,
         fee,
         Amount(amount_minor=line.amount_minor, currency=line.currency),
         line.mark,

@@ -218,6 +218,16 @@ def payout_returned_entry(*, ordinal: int, merchant_id: MerchantId, payout: mone
     return _two_lines(f"payout_return:{ordinal}", BANK, payable_account(merchant_id), payout)
 
 
+def second_payout_entry(*, ordinal: int, merchant_id: MerchantId, payout: money.Money) -> Entry:
+    """The bank has sent a batch's money once more: the merchant owes it back, so its next batch has that much less."""
+    return _two_lines(f"second_payout:{ordinal}", merchant_account(merchant_id), BANK, payout)
+
+
+def second_payout_returned_entry(*, ordinal: int, merchant_id: MerchantId, payout: money.Money) -> Entry:
+    """What was sent once too often came back: the merchant owes it no more."""
+    return _two_lines(f"second_payout_return:{ordinal}", BANK, merchant_account(merchant_id), payout)
+
+
 def _two_lines(key: str, debit: str, credit: str, amount: money.Money) -> Entry:
     return Entry(
         key=key,

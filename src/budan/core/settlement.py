@@ -69,3 +69,27 @@ def _decide_take_back(state: BatchState, *, kept_reference: str | None, referenc
     if reference != kept_reference:
         raise Refused("payout_reference_differs", param="reference", detail=f"it was paid out by {kept_reference}")
     return BatchState.RETURNED if state is BatchState.PAID_OUT else None
+
+
+def decide_second_payout(
+    state: BatchState,
+    *,
+    payout_references: Collection[str],
+    second_references: Collection[str],
+    returned_references: Collection[str],
+    reference: str,
+) -> bool:
+    """Whether a transfer of what was paid out already is to be booked by this reference; False where it was before.
+
+    Raises `Refused` with `payout_returned` (this second payout came back), `payout_made` (this is the payout itself) or
+    `payout_not_made`.
+    """
+    if reference in returned_references:
+        raise Refused("payout_returned", param="reference", detail=f"{reference} came back")
+    if reference in second_references:
+        return False
+    if reference in payout_references:
+        raise Refused("payout_made", param="reference", detail=f"{reference} is the payout itself, not a second one")
+    if state is not BatchState.PAID_OUT:
+        raise Refused("payout_not_made", param="batch", detail="a first payout is told without --second")
+    return True

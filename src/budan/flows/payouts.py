@@ -1,12 +1,18 @@
 """Settlement batches as people see them, and what persons tell of their payouts."""
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Final
 
 from budan.core.errors import Refused
-from budan.core.ledger import Entry, payout_entry, payout_returned_entry
+from budan.core.ledger import (
+    Entry,
+    payout_entry,
+    payout_returned_entry,
+    second_payout_entry,
+    second_payout_returned_entry,
+)
 from budan.core.money import Money
 from budan.core.numbers import (
     BadNumber,
@@ -18,10 +24,10 @@ from budan.core.numbers import (
     parse_number,
     render_number,
 )
-from budan.core.settlement import BatchState, PayoutAct, decide_payout
+from budan.core.settlement import BatchState, PayoutAct, decide_payout, decide_second_payout
 from budan.flows.acts import check_name, check_reason
 from budan.store import settlement as stored
-from budan.store.database import Database
+from budan.store.database import Database, Transaction
 from budan.store.settlement import NEWEST, BatchKey, BatchLine, BatchRow, LockedBatch, PayoutChange, PayoutRow
 
 BATCHES_PER_PAGE: Final = 1_000
@@ -157,9 +163,32 @@ class Payouts:
         by, reference = check_name(by), _check_reference(reference)
         return await self._act(batch_nos, PayoutAct.PAY_OUT, by=by, reference=reference, reason=None)
 
+    async def pay_second(self, batch_nos: Sequence[str], *, by: str, reference: str, reason: str) -> list[PaidOut]:
+        """A bank has sent once more what was paid out; all of them or none. Safe to repeat: the reference tells.
+
+        The merchant is debited with it, so its next batch has that much less. Raises `Refused` as `pay_out` does, with
+        `reason_malformed`, or as `decide_second_payout` does.
+        """
+        by, reference, reason = check_name(by), _check_reference(reference), check_reason(reason)
+        wanted = self._parse_all(batch_nos)
+        async with self._database.transaction() as transaction:
+            locked = await _lock(transaction, wanted)
+            fresh = [batch for batch in locked if _is_second(batch, reference=reference)]
+            now = await transaction.clock()
+            await stored.add_second_payouts(transaction, fresh, reference=reference, reason=reason, by=by, at=now)
+            entries = [_second_entry(batch, len(batch.second_references) + 1, PayoutAct.PAY_OUT) for batch in fresh]
+            await stored.book(transaction, entries, now=now)
+        changed = {(batch.lane, batch.batch_id) for batch in fresh}
+        states = {(batch.lane, batch.batch_id): BatchState(batch.state) for batch in locked}
+        return [
+            PaidOut(batch_no=text, state=states[key], changed=key in changed, is_held=False)
+            for key, text in wanted.items()
+        ]
+
     async def take_back(self, batch_nos: Sequence[str], *, by: str, reference: str, reason: str) -> list[PaidOut]:
         """What was sent by this reference came back: it is payable again; all of them or none. Safe to repeat.
 
+        A second payout is owed back no more, and its batch stays as it is.
         Raises as `pay_out` does, and with `reason_malformed`.
         """
         by, reference, reason = check_name(by), _check_reference(reference), check_reason(reason)
@@ -168,15 +197,14 @@ class Payouts:
     async def _act(
         self, batch_nos: Sequence[str], act: PayoutAct, *, by: str, reference: str, reason: str | None
     ) -> list[PaidOut]:
-        if len(batch_nos) > BATCHES_PER_ACT_MAX:
-            raise Refused("batches_too_many", param="batch", detail=f"at most {BATCHES_PER_ACT_MAX} at once")
-        wanted = dict(self._parse(batch_no) for batch_no in batch_nos)
+        wanted = self._parse_all(batch_nos)
         async with self._database.transaction() as transaction:
-            locked = await stored.lock_batches(transaction, list(wanted))
-            if len(locked) < len(wanted):
-                missing = sorted(wanted.keys() - {(batch.lane, batch.batch_id) for batch in locked})
-                raise Refused("batch_not_found", param="batch", detail=wanted[missing[0]])
-            changing = [batch for batch in locked if _decide(batch, act, reference=reference) is not None]
+            locked = await _lock(transaction, wanted)
+            seconds = [batch for batch in locked if reason is not None and reference in batch.second_references]
+            states = {(batch.lane, batch.batch_id): BatchState(batch.state) for batch in seconds}
+            returned = await _return_second(transaction, seconds, by=by, reference=reference, reason=reason)
+            firsts = [batch for batch in locked if batch not in seconds]
+            changing = [batch for batch in firsts if _decide(batch, act, reference=reference) is not None]
             held = await stored.list_held(transaction, [batch_id for _, batch_id in wanted])
             after = BatchState.PAID_OUT if act is PayoutAct.PAY_OUT else BatchState.RETURNED
             now = await transaction.clock()
@@ -192,9 +220,14 @@ class Payouts:
             assert len(changed) == len(changing), "this transaction holds them"
             await stored.book(transaction, [_entry(batch, act) for batch in changing], now=now)
         return [
-            PaidOut(batch_no=text, state=after, changed=key in changed, is_held=key in held)
+            PaidOut(batch_no=text, state=states.get(key, after), changed=key in changed | returned, is_held=key in held)
             for key, text in wanted.items()
         ]
+
+    def _parse_all(self, batch_nos: Sequence[str]) -> dict[BatchKey, str]:
+        if len(batch_nos) > BATCHES_PER_ACT_MAX:
+            raise Refused("batches_too_many", param="batch", detail=f"at most {BATCHES_PER_ACT_MAX} at once")
+        return dict(self._parse(batch_no) for batch_no in batch_nos)
 
     def _parse(self, batch_no: str) -> tuple[BatchKey, str]:
         try:
@@ -211,7 +244,8 @@ class Payouts:
         return self._render(NumberKind.SETTLEMENT, key, merchant_id)
 
     def _order_no(self, line: BatchLine) -> str:
-        return self._render(NumberKind.ORDER, (line.lane, line.order_id), line.merchant_id)
+        kind = NumberKind.SETTLEMENT if line.is_batch else NumberKind.ORDER
+        return self._render(kind, (line.lane, line.order_id), line.merchant_id)
 
     def _render(self, kind: NumberKind, key: BatchKey, merchant_id: MerchantId) -> str:
         lane, identity = key
@@ -227,7 +261,53 @@ class Payouts:
         )
 
 
+async def _lock(transaction: Transaction, wanted: Mapping[BatchKey, str]) -> list[LockedBatch]:
+    """All of these batches; raises `Refused` with `batch_not_found`."""
+    locked = await stored.lock_batches(transaction, list(wanted))
+    if len(locked) < len(wanted):
+        missing = sorted(wanted.keys() - {(batch.lane, batch.batch_id) for batch in locked})
+        raise Refused("batch_not_found", param="batch", detail=wanted[missing[0]])
+    return locked
+
+
+async def _return_second(
+    transaction: Transaction, batches: Sequence[LockedBatch], *, by: str, reference: str, reason: str | None
+) -> set[BatchKey]:
+    """Second payouts of this reference came back; gives the batches of which nobody had told."""
+    fresh = [
+        (batch, batch.second_references.index(reference) + 1)
+        for batch in batches
+        if reference not in batch.returned_second_references
+    ]
+    if not fresh:
+        return set()
+    assert reason is not None
+    now = await transaction.clock()
+    await stored.return_second_payouts(transaction, fresh, reason=reason, by=by, at=now)
+    entries = [_second_entry(batch, ordinal, PayoutAct.TAKE_BACK) for batch, ordinal in fresh]
+    await stored.book(transaction, entries, now=now)
+    return {(batch.lane, batch.batch_id) for batch, _ in fresh}
+
+
+def _is_second(batch: LockedBatch, *, reference: str) -> bool:
+    return decide_second_payout(
+        BatchState(batch.state),
+        payout_references=[*batch.returned_references, batch.bank_reference or ""],
+        second_references=batch.second_references,
+        returned_references=batch.returned_second_references,
+        reference=reference,
+    )
+
+
+def _second_entry(batch: LockedBatch, ordinal: int, act: PayoutAct) -> tuple[BatchKey, Entry]:
+    build = second_payout_entry if act is PayoutAct.PAY_OUT else second_payout_returned_entry
+    payout = Money(amount_minor=batch.payout_minor, currency=batch.currency)
+    return (batch.lane, batch.batch_id), build(ordinal=ordinal, merchant_id=batch.merchant_id, payout=payout)
+
+
 def _decide(batch: LockedBatch, act: PayoutAct, *, reference: str) -> BatchState | None:
+    if act is PayoutAct.PAY_OUT and reference in batch.second_references:
+        raise Refused("payout_made", param="reference", detail=f"{reference} is a second payout of it")
     return decide_payout(
         BatchState(batch.state),
         kept_reference=batch.bank_reference,

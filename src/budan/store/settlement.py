@@ -24,6 +24,8 @@ _SETTLEMENT_LOCK_BATCHES = query("settlement_lock_batches")
 _SENT_ADD = query("settlement_sent_add")
 _PAYOUT_ADD = query("settlement_payout_add")
 _PAYOUT_RETURN = query("settlement_payout_return")
+_SECOND_PAYOUT_ADD = query("settlement_second_payout_add")
+_SECOND_PAYOUT_RETURN = query("settlement_second_payout_return")
 _PAYOUT_LIST = query("settlement_payout_list")
 _SETTLEMENT_SET_PAYOUT_IF = query("settlement_set_payout_if")
 _SETTLEMENT_SET_TERMS = query("settlement_set_terms")
@@ -116,7 +118,10 @@ class BatchRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchLine:
-    """One line of a batch with its order; `fee_minor` is None where the order was never completed."""
+    """One line of a batch with its order; `fee_minor` is None where the order was never completed.
+
+    `is_batch`: it is a second payout's; the batch's id stands in the order's place, and no order's amounts are there.
+    """
 
     lane: Lane
     order_id: OrderId
@@ -127,8 +132,9 @@ class BatchLine:
     counts_at: datetime
     mark: str
     reference: str
-    order_minor: int
+    order_minor: int | None
     fee_minor: int | None
+    is_batch: bool
 
     @property
     def place(self) -> tuple[int, str]:
@@ -150,12 +156,14 @@ class LockedBatch:
     payouts: int
     bank_reference: str | None
     returned_references: list[str]
+    second_references: list[str]
+    returned_second_references: list[str]
     files: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PayoutRow:
-    """One payout of a batch, and whether it came back."""
+    """One payout of a batch, and whether it came back; with `second_reason` it was one too many."""
 
     ordinal: int
     bank_reference: str
@@ -164,6 +172,7 @@ class PayoutRow:
     returned_by: str | None
     returned_at: datetime | None
     return_reason: str | None
+    second_reason: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -345,6 +354,22 @@ async def add_sent(
     """Keep that a file for the bank asks for the next payout of these batches, which this transaction holds."""
     rows = sorted((batch.lane, batch.batch_id, batch.payouts + 1, batch.files + 1) for batch in batches)
     await transaction.none(_SENT_ADD, *columns(rows, 4), file_sha256, by, at)
+
+
+async def add_second_payouts(
+    transaction: Transaction, batches: Sequence[LockedBatch], *, reference: str, reason: str, by: str, at: datetime
+) -> None:
+    """Keep that these batches, which this transaction holds, were sent once too often by this reference."""
+    rows = sorted((batch.lane, batch.batch_id, len(batch.second_references) + 1) for batch in batches)
+    await transaction.none(_SECOND_PAYOUT_ADD, *columns(rows, 3), reference, reason, by, at)
+
+
+async def return_second_payouts(
+    transaction: Transaction, batches: Sequence[tuple[LockedBatch, int]], *, reason: str, by: str, at: datetime
+) -> None:
+    """Keep that second payouts, each by its ordinal, came back."""
+    rows = sorted((batch.lane, batch.batch_id, ordinal) for batch, ordinal in batches)
+    await transaction.none(_SECOND_PAYOUT_RETURN, *columns(rows, 3), by, at, reason)
 
 
 async def list_payouts(transaction: Transaction, key: BatchKey) -> list[PayoutRow]:

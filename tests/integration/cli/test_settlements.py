@@ -429,6 +429,43 @@ async def test_what_a_payout_file_has_is_not_in_the_next_one(
     assert (await write("5.csv"))["batches"] == 1
 
 
+@pytest.mark.invariant("I10")
+async def test_what_a_bank_sent_twice_is_owed_back_and_lessens_the_next_payout(
+    stage: Stage, rows: Rows, settling: Settling, payouts: Payouts, books: Books
+) -> None:
+    """Two files reached the bank: the second transfer is a fact, and must come back out of what is settled next."""
+    merchant = await stage.add_merchant()
+    await sell(stage, merchant)
+    await pass_days(rows, 2)
+    await settle(settling)
+    (batch,) = await list_batches(payouts)
+    number = batch.batch_no
+    with pytest.raises(Refused, match="payout_not_made"):
+        await payouts.pay_second([number], by="Ann", reference="b2", reason="two files")
+    await payouts.pay_out([number], by="Ann", reference="b1")
+    told = [await payouts.pay_second([number], by="Ann", reference="b2", reason="two files") for _ in range(2)]
+    assert [(one.state, one.changed) for (one,) in told] == [(BatchState.PAID_OUT, True), (BatchState.PAID_OUT, False)]
+    assert (await balances(books))["bank"] == -2 * OWED_MINOR
+    assert (await check(books)).holds
+    await sell(stage, merchant, orders=2)
+    await pass_days(rows, 2)
+    following = await settle_one(settling)
+    assert (following.lines, following.payout_minor) == (3, OWED_MINOR)
+    newest, _ = await list_batches(payouts)
+    assert number in {line.order_no for line in await list_lines(payouts, newest)}
+    # The bank recalled it: the merchant has it back with the next batch, and the first payout stays.
+    back = [await payouts.take_back([number], by="Bob", reference="b2", reason="recalled") for _ in range(2)]
+    assert [(one.state, one.changed) for (one,) in back] == [(BatchState.PAID_OUT, True), (BatchState.PAID_OUT, False)]
+    await pass_days(rows, 2)
+    assert (await settle_one(settling)).payout_minor == OWED_MINOR
+    assert (await check(books)).holds
+    made = [(one.bank_reference, one.second_reason, one.returned_by) for one in await payouts.list_payouts(batch)]
+    assert made == [("b1", None, None), ("b2", "two files", "Bob")]
+    await rows.execute("DELETE FROM settlement_second_payout")
+    await rows.execute("UPDATE posting SET amount_minor = amount_minor * 2 WHERE entry_key LIKE 'second_payout:%'")
+    assert [one.batch_id for one in (await check(books)).untied_batches] == [batch.row.batch_id]
+
+
 async def test_the_job_goes_on_in_the_lane_where_another_broke_off(
     stage: Stage, rows: Rows, settling: Settling
 ) -> None:

@@ -5,7 +5,7 @@ import pytest
 from budan.core.errors import Refused
 from budan.core.ledger import Entry, payout_entry, payout_returned_entry, settlement_entry
 from budan.core.money import Money
-from budan.core.settlement import BatchState, PayoutAct, decide_payout
+from budan.core.settlement import BatchState, PayoutAct, decide_payout, decide_second_payout
 from builders import MERCHANT
 
 DAY = date(2026, 11, 24)
@@ -91,5 +91,38 @@ def test_the_banks_reference_tells_a_repeat_from_a_second_payout(
         with pytest.raises(Refused) as refused:
             decide()
         assert refused.value.code == expected
+    else:
+        assert decide() is expected
+
+
+@pytest.mark.parametrize(
+    ("state", "reference", "expected"),
+    [
+        (BatchState.PAID_OUT, "b2", True),
+        (BatchState.PAID_OUT, "s1", False),
+        (BatchState.RETURNED, "s1", False),
+        (BatchState.PAID_OUT, "s0", "payout_returned"),
+        (BatchState.PAID_OUT, "b1", "payout_made"),
+        (BatchState.OPEN, "b2", "payout_not_made"),
+        (BatchState.RETURNED, "b2", "payout_not_made"),
+    ],
+)
+def test_a_second_payout_is_one_of_a_batch_that_was_paid_out(
+    state: BatchState, reference: str, *, expected: bool | str
+) -> None:
+    """It debits the merchant, so a first payout or a repeat must never be taken for one."""
+
+    def decide() -> bool:
+        return decide_second_payout(
+            state,
+            payout_references=["b1"],
+            second_references=["s0", "s1"],
+            returned_references=["s0"],
+            reference=reference,
+        )
+
+    if isinstance(expected, str):
+        with pytest.raises(Refused, match=expected):
+            decide()
     else:
         assert decide() is expected

@@ -143,13 +143,14 @@ dated AS ( -- when each counts, and whether it waits: of an order that must be l
                 SELECT 1 FROM settlement_line AS l
                 WHERE l.lane = $1 AND l.order_id = e.order_id AND l.currency = e.currency AND l.amount_minor > 0
             )
-        ) AS waits,
+        ) AS waits, -- not known, which is no, of what belongs to no order
         CASE
             WHEN e.entry_key = 'payment:' || o.paid_attempt THEN least(o.paid_at, e.booked_at)
             ELSE e.booked_at
         END AS counts_at
     FROM entry AS e
-    INNER JOIN orders AS o ON o.lane = $1 AND e.order_id = o.id
+    LEFT JOIN orders AS o ON o.lane = $1 AND e.order_id = o.id
+    WHERE o.id IS NOT NULL OR e.entry_key LIKE 'second_payout%'
 ),
 
 fitting AS ( -- of this day or an earlier one; an earlier one's is marked with its reason
@@ -173,7 +174,7 @@ fitting AS ( -- of this day or an earlier one; an earlier one's is marked with i
         END AS mark
     FROM dated AS c
     INNER JOIN due AS d ON c.merchant_id = d.merchant_id AND c.currency = d.currency
-    WHERE NOT c.waits AND c.counts_at < d.ends_at
+    WHERE c.waits IS NOT TRUE AND c.counts_at < d.ends_at
 ),
 
 summed AS ( -- each merchant's day as one figure
@@ -450,8 +451,8 @@ LEFT JOIN
 WHERE b.lane = $1 AND b.id = $2;
 
 -- name: settlement_line_list :many
--- A batch's lines after a place in it, in the order of their orders. Leans on settlement_line_batch and the primary
--- key of orders.
+-- A batch's lines after a place in it, in the order of their orders, or of the batches of second payouts. Leans on
+-- settlement_line_batch and the primary key of orders.
 SELECT
     l.lane,
     l.order_id,
@@ -461,11 +462,12 @@ SELECT
     l.amount_minor,
     l.counts_at,
     l.mark,
-    o.reference,
+    coalesce(o.reference, '') AS reference,
     o.amount_minor AS order_minor,
-    o.fee_minor
+    o.fee_minor,
+    o.id IS NULL AS is_batch
 FROM settlement_line AS l
-INNER JOIN orders AS o ON l.lane = o.lane AND l.order_id = o.id
+LEFT JOIN orders AS o ON l.lane = o.lane AND l.order_id = o.id
 WHERE l.lane = $1 AND l.batch_id = $2 AND (l.order_id, l.entry_key) > ($3::bigint, $4::text)
 ORDER BY l.order_id, l.entry_key
 LIMIT $5;
@@ -498,6 +500,16 @@ SELECT
         FROM settlement_payout AS p
         WHERE p.lane = b.lane AND p.batch_id = b.id AND p.returned_at IS NOT NULL
     ) AS returned_references,
+    (
+        SELECT coalesce(array_agg(d.bank_reference ORDER BY d.ordinal), '{}')
+        FROM settlement_second_payout AS d
+        WHERE d.lane = b.lane AND d.batch_id = b.id
+    ) AS second_references,
+    (
+        SELECT coalesce(array_agg(d.bank_reference), '{}')
+        FROM settlement_second_payout AS d
+        WHERE d.lane = b.lane AND d.batch_id = b.id AND d.returned_at IS NOT NULL
+    ) AS returned_second_references,
     (
         SELECT count(*)::integer
         FROM settlement_sent AS s
@@ -556,8 +568,28 @@ SET returned_by = $4, returned_at = $5::timestamptz, return_reason = $6
 FROM unnest($1::smallint[], $2::bigint[], $3::smallint[]) AS w (lane, batch_id, ordinal)
 WHERE p.lane = any($1) AND p.lane = w.lane AND p.batch_id = w.batch_id AND p.ordinal = w.ordinal;
 
+-- name: settlement_second_payout_add :none
+-- A bank has sent what was paid out already once more.
+INSERT INTO settlement_second_payout (lane, batch_id, ordinal, bank_reference, reason, paid_by, paid_at)
+SELECT
+    w.lane,
+    w.batch_id,
+    w.ordinal,
+    $4,
+    $5,
+    $6,
+    $7
+FROM unnest($1::smallint[], $2::bigint[], $3::smallint[]) AS w (lane, batch_id, ordinal);
+
+-- name: settlement_second_payout_return :none
+-- Second payouts came back. Leans on the primary key.
+UPDATE settlement_second_payout AS p
+SET returned_by = $4, returned_at = $5::timestamptz, return_reason = $6
+FROM unnest($1::smallint[], $2::bigint[], $3::smallint[]) AS w (lane, batch_id, ordinal)
+WHERE p.lane = any($1) AND p.lane = w.lane AND p.batch_id = w.batch_id AND p.ordinal = w.ordinal;
+
 -- name: settlement_payout_list :many
--- A batch's payouts, oldest first. Leans on the primary key.
+-- A batch's payouts, and those that were one too many, oldest first. Leans on the primary keys.
 SELECT
     ordinal,
     bank_reference,
@@ -565,10 +597,23 @@ SELECT
     paid_at,
     returned_by,
     returned_at,
-    return_reason
+    return_reason,
+    NULL AS second_reason
 FROM settlement_payout
 WHERE lane = $1 AND batch_id = $2
-ORDER BY ordinal;
+UNION ALL
+SELECT
+    ordinal,
+    bank_reference,
+    paid_by,
+    paid_at,
+    returned_by,
+    returned_at,
+    return_reason,
+    reason AS second_reason
+FROM settlement_second_payout
+WHERE lane = $1 AND batch_id = $2
+ORDER BY paid_at, ordinal;
 
 -- name: settlement_set_terms :maybe
 -- How a merchant is settled, what is given of it; the rest stays.
@@ -608,8 +653,16 @@ CROSS JOIN
 CROSS JOIN
     LATERAL (
         SELECT
-            coalesce(sum(q.amount_minor) FILTER (WHERE q.account = 'merchant:' || b.merchant_id), 0)::bigint
-                AS merchant_minor,
+            coalesce(
+                sum(q.amount_minor)
+                FILTER (WHERE q.account = 'merchant:' || b.merchant_id AND q.entry_key NOT LIKE 'second_payout%'),
+                0
+            )::bigint AS merchant_minor,
+            coalesce(
+                sum(q.amount_minor)
+                FILTER (WHERE q.account = 'merchant:' || b.merchant_id AND q.entry_key LIKE 'second_payout%'),
+                0
+            )::bigint AS second_minor,
             coalesce(sum(q.amount_minor) FILTER (WHERE q.account = 'payable:' || b.merchant_id), 0)::bigint
                 AS payable_minor,
             coalesce(sum(q.amount_minor) FILTER (WHERE q.account = 'held_back:' || b.merchant_id), 0)::bigint
@@ -624,6 +677,12 @@ CROSS JOIN
         FROM settlement_batch AS r
         WHERE r.lane = b.lane AND r.merchant_id = b.merchant_id AND r.currency = b.currency AND r.released_in = b.id
     ) AS g
+CROSS JOIN
+    LATERAL (
+        SELECT (count(*) * b.payout_minor)::bigint AS second_minor
+        FROM settlement_second_payout AS d
+        WHERE d.lane = b.lane AND d.batch_id = b.id AND d.returned_at IS NULL
+    ) AS s
 WHERE
     b.lane = any($1::smallint[])
     AND b.id >= $2
@@ -636,7 +695,8 @@ WHERE
         OR p.held_back_minor <> b.released_minor - b.held_back_minor
         OR g.released_minor <> b.released_minor
         OR p.payable_minor <> CASE WHEN b.state = 'paid_out' THEN 0 ELSE -b.payout_minor END
-        OR p.bank_minor <> CASE WHEN b.state = 'paid_out' THEN -b.payout_minor ELSE 0 END
+        OR p.second_minor <> s.second_minor
+        OR p.bank_minor + s.second_minor <> CASE WHEN b.state = 'paid_out' THEN -b.payout_minor ELSE 0 END
     )
 ORDER BY b.lane, b.id
 LIMIT $4;
