@@ -50,7 +50,8 @@ class _Commands(click.Group):
 def root() -> None:
     """Payment orders that are completed exactly once, whatever breaks.
 
-    Exit codes: 0 when all promises hold, 1 when one is broken, 2 on wrong use.
+    Exit codes: 0 well; 1 a promise is broken, the database is away, or a program of ours does not run; 2 wrong use or
+    settings.
     """
 
 
