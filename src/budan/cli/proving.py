@@ -107,6 +107,29 @@ def prove(
         for name, known in SCENARIOS.items():
             OUT.print(f"{name:<34}{known.stands_for}", markup=False)
         return
+    wanted = read_wanted(
+        scenario=scenario,
+        seed=seed,
+        orders=orders,
+        mix=mix,
+        notice_faults=notice_faults,
+        kill_every=kill_every,
+        patience=patience,
+    )
+    raise SystemExit(run_async(run_prove(wanted, as_json=as_json)))
+
+
+def read_wanted(
+    *,
+    scenario: str,
+    seed: int | None,
+    orders: int | None,
+    mix: str,
+    notice_faults: float | None,
+    kill_every: float,
+    patience: float,
+) -> Wanted:
+    """What the flags of `prove` ask for; raises `Refused` with `scenario_unknown` or `mix_unreadable`, in this order."""
     if scenario not in SCENARIOS:
         raise Refused("scenario_unknown", param="scenario", detail="see: budan prove --list")
     chosen = Mix() if notice_faults is None else with_notice_faults(Mix(), notice_faults)
@@ -114,7 +137,7 @@ def prove(
         chosen = parse_mix(mix, mix=chosen)
     except MixUnreadable as error:
         raise Refused("mix_unreadable", param="mix", detail=str(error)) from error
-    wanted = Wanted(
+    return Wanted(
         scenario=scenario,
         seed=randbelow(_SEEDS) if seed is None else seed,
         orders=orders,
@@ -122,4 +145,3 @@ def prove(
         kill_every_s=kill_every,
         patience_s=patience,
     )
-    raise SystemExit(run_async(run_prove(wanted, as_json=as_json)))

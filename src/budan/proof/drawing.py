@@ -81,6 +81,13 @@ def parse_mix(text: str, *, mix: Mix) -> Mix:
     return msgspec.structs.replace(mix, **shares)
 
 
+def render_mix(mix: Mix) -> str:
+    """The text that `parse_mix` reads as this mix: each share that is not the usual one; empty where all are."""
+    usual = Mix()
+    shares = {name: getattr(mix, name) for name in mix.__struct_fields__}
+    return ",".join(f"{name}={share!r}" for name, share in shares.items() if share != getattr(usual, name))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wish:
     """One order before it happens; `faults` are the sandbox's, by their names there."""

@@ -12,6 +12,7 @@ import msgspec
 import uvloop
 
 from budan.proof.client import Client, HttpAnswer, Unreachable, render_request
+from budan.proof.ranks import percentile
 
 ANSWER_S_MAX: Final = 20.0
 # Above this the platform is far behind its rate, and more would only lie in queues.
@@ -71,10 +72,8 @@ class LoadResult(msgspec.Struct, frozen=True, kw_only=True):
 
 def percentiles(values: list[float]) -> tuple[float, float]:
     """Median and 99th percentile; zeros when there is nothing."""
-    if not values:
-        return 0.0, 0.0
     ordered = sorted(values)
-    return ordered[len(ordered) // 2], ordered[min(len(ordered) - 1, len(ordered) * 99 // 100)]
+    return percentile(ordered, 50), percentile(ordered, 99)
 
 
 class _Load:

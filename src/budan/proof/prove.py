@@ -1,6 +1,7 @@
 """Chaos against a private platform, and the audit of three independent records after it."""
 
 import asyncio
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
@@ -13,11 +14,12 @@ import msgspec
 from budan.proof.audit import Books, compare, read_books, tell_webhooks
 from budan.proof.client import Client
 from budan.proof.demo import EXIT_BROKEN, Stage, until_signal
-from budan.proof.drawing import Mix, without_shares
+from budan.proof.drawing import Mix, render_mix, without_shares
 from budan.proof.hands import Hands
 from budan.proof.house import CONNECTIONS_MAX, House, Options
 from budan.proof.instance import Instance, Shape, Shop, private_folder, private_instance
 from budan.proof.quiet import Quiet
+from budan.proof.ranks import percentile
 from budan.proof.records import read_webhooks
 from budan.proof.scenarios.listed import SCENARIOS
 from budan.proof.scenarios.scenario import Scenario
@@ -99,7 +101,7 @@ async def _prove(stage: Stage, wanted: Wanted, *, as_json: bool) -> int:
         )
         await link_up(instance)
         result = await play_scenario(instance, scenario, wanted=wanted, shops=instance.shops, tell=stage.progress)
-        _show(stage, result)
+        _show(stage, result, again=repeat_command(wanted))
         if as_json:
             sys.stdout.write(msgspec.json.encode(result).decode() + "\n")
             sys.stdout.flush()
@@ -247,13 +249,25 @@ def _recovery_s(truth: Sequence[TrueTrade], books: Books) -> list[float]:
 
 
 def _percentiles(ordered: Sequence[float]) -> RecoverySeconds:
-    if not ordered:
-        return RecoverySeconds(p50=0.0, p99=0.0, max=0.0)
-    at = [ordered[len(ordered) // 2], ordered[min(len(ordered) - 1, len(ordered) * 99 // 100)], ordered[-1]]
-    return RecoverySeconds(p50=round(at[0], 2), p99=round(at[1], 2), max=round(at[2], 2))
+    p50, p99, longest = (round(percentile(ordered, share), 2) for share in (50, 99, 100))
+    return RecoverySeconds(p50=p50, p99=p99, max=longest)
 
 
-def _show(stage: Stage, result: ProveResult) -> None:
+def repeat_command(wanted: Wanted) -> str:
+    """What to type for the same faults again, whole and quoted for a shell.
+
+    The shares stand as `--mix`, those of `--notice-faults` too: together they are what was drawn from.
+    """
+    words = ["budan", "prove", "--scenario", wanted.scenario, "--seed", str(wanted.seed)]
+    if wanted.orders is not None:
+        words += ["--orders", str(wanted.orders)]
+    if mix := render_mix(wanted.mix):
+        words += ["--mix", mix]
+    words += ["--kill-every", repr(wanted.kill_every_s), "--patience", repr(wanted.patience_s)]
+    return shlex.join(words)
+
+
+def _show(stage: Stage, result: ProveResult, *, again: str) -> None:
     stage.say(
         f"{result.orders} orders, {result.paid_at_channel} payments at the channels, {result.paid_here} orders paid here;"
         f" {result.kills} kills; recovered {result.recovered}: p50 {result.recover_s.p50:g} s,"
@@ -266,5 +280,4 @@ def _show(stage: Stage, result: ProveResult) -> None:
     for problem in result.problems:
         stage.say(f"BROKEN: {problem}", style="bold red")
     if not result.ok:
-        again = f"budan prove --scenario '{result.scenario}' --seed {result.seed} --orders {result.orders}"
         stage.say(f"the same faults again: {again}", style="bold red")

@@ -29,8 +29,6 @@ MERCHANTS: Final = 64
 # Each reader copies an hour of ids at a time, as budan does.
 READERS: Final = 2
 HOURS: Final = 24
-# A thousandth of all orders has one thing wrong with it, and so many kinds of wrong there are.
-ORDERS_MIN: Final = 1_000
 MAKER_MEMORY_MB: Final = 4_000
 HEADER: Final = (
     "交易时间,公众账号ID,商户号,特约商户号,设备号,微信订单号,商户订单号,用户标识,交易类型,交易状态,付款银行,货币种类,应结订单金额,"

@@ -19,6 +19,7 @@ from budan.proof.client import Client
 from budan.proof.demo import EXIT_BROKEN, Stage, until_signal
 from budan.proof.instance import Instance, Shape, Shop, private_folder, private_instance
 from budan.proof.queries import query
+from budan.proof.ranks import percentile
 from budan.proof.records import ANSWER_S_MAX, CONNECT_S_MAX
 from budan.proof.recovery import (
     Schedule,
@@ -27,7 +28,6 @@ from budan.proof.recovery import (
     draw_age_s,
     draw_crowd,
     fixed_ladder,
-    percentile,
 )
 from budan.proof.steps import StepFailed
 from budan.proof.till import code_of
@@ -179,8 +179,8 @@ def _compute(schedule: Schedule, *, expires_in_s: float) -> ComputedLife:
 
 def _recover_seconds(ordered: Sequence[float]) -> RecoverSeconds:
     return RecoverSeconds(
-        p50=round(percentile(ordered, 0.5), 2),
-        p99=round(percentile(ordered, 0.99), 2),
+        p50=round(percentile(ordered, 50), 2),
+        p99=round(percentile(ordered, 99), 2),
         max=round(ordered[-1], 2) if ordered else 0.0,
     )
 

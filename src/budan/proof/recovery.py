@@ -1,9 +1,8 @@
 """What questions find and cost when notices are lost or come: computed order by order, for lives too long to wait for."""
 
 import random
-from collections.abc import Sequence
 from dataclasses import dataclass
-from math import erf, inf, log, sqrt
+from math import inf, log
 from statistics import NormalDist
 from typing import Final, Protocol
 
@@ -74,11 +73,6 @@ def draw_age_s(chance: random.Random) -> float | None:
     if chance.random() < NEVER_PAID_SHARE:
         return None
     return PAID_AGE_S_MEDIAN * chance.lognormvariate(0.0, _SIGMA)
-
-
-def share_paid_by(age_s: float) -> float:
-    """Which part of the payments is made up to this age."""
-    return 0.5 * (1 + erf(log(age_s / PAID_AGE_S_MEDIAN) / _SIGMA / sqrt(2))) if age_s > 0 else 0.0
 
 
 def bound_s(paid_age_s: float) -> float:
@@ -163,8 +157,3 @@ def _ask(
         # What is paid while the question is on its way may or may not be in its answer: count it for the next one.
         if paid_at_s <= left_s:
             return asked, age_s
-
-
-def percentile(ordered: Sequence[float], share: float) -> float:
-    """The value below which this share of a sorted sequence lies; 0 when it is empty."""
-    return ordered[min(len(ordered) - 1, int(len(ordered) * share))] if ordered else 0.0

@@ -6,7 +6,8 @@ import pytest
 
 from budan.cli.proving import _question_wait_s
 from budan.proof import recovery
-from budan.proof.recovery import Crowd, compute, count_questions, draw_crowd, fixed_ladder, share_paid_by
+from budan.proof.ranks import percentile
+from budan.proof.recovery import Crowd, compute, count_questions, draw_crowd, fixed_ladder
 
 EXPIRES_IN_S = 360.0
 
@@ -29,8 +30,6 @@ def test_orders_are_drawn_as_the_figure_says() -> None:
     assert 1 - len(paid) / 20_000 == pytest.approx(recovery.NEVER_PAID_SHARE, abs=0.01)
     assert median(paid) == pytest.approx(recovery.PAID_AGE_S_MEDIAN, rel=0.05)
     assert paid[int(len(paid) * 0.99)] == pytest.approx(recovery.PAID_AGE_S_P99, rel=0.15)
-    assert share_paid_by(20) == pytest.approx(0.5)
-    assert share_paid_by(300) == pytest.approx(0.99)
 
 
 def test_a_lost_payment_is_found_by_the_first_question_that_leaves_after_it() -> None:
@@ -75,8 +74,8 @@ def test_budans_own_rule_keeps_its_figures(expires_in_s: float, outage_max: floa
     assert outage.per_paid_order <= outage_max
     assert health.per_paid_order <= 1.2
     assert fixed.per_paid_order > 2 * outage.per_paid_order
-    assert recovery.percentile(outage.heal_s, 0.5) <= 5
-    assert recovery.percentile(outage.heal_s, 0.99) <= 30
+    assert percentile(outage.heal_s, 50) <= 5
+    assert percentile(outage.heal_s, 99) <= 30
     assert outage.worst_share <= 1
 
 

@@ -23,8 +23,6 @@ STALE_S: Final = 360.0
 STALE_FOR_S: Final = 1.0
 EARLY: Final = timedelta(minutes=10)
 LAST_MOMENTS: Final = timedelta(seconds=3)
-# Late enough for both days to have begun by any of the clocks.
-NEXT_DAY_S: Final = 4.0
 DELAYED_S: Final = 5.0
 TYPING_S: Final = 12.0
 # A charge without a word is reversed after 45 s, and asked about until then.
