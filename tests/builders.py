@@ -30,6 +30,11 @@ MERCHANT = MerchantId(42)
 ORDER_ID = OrderId(int((CREATED_AT - ID_EPOCH) / timedelta(milliseconds=1)) << 22 | 5 << 12)
 
 
+def made_at(identity: int) -> datetime:
+    """When an id was made, by the clock of the process that made it."""
+    return ID_EPOCH + timedelta(milliseconds=identity >> 22)
+
+
 def a_number(**changes: Any) -> Number:
     """The number of the order; `ordinal=1` makes it its first trade's."""
     parts = {

@@ -24,14 +24,13 @@ from budan.core.numbers import (
     NumberKind,
     OrderId,
     beijing_day,
-    id_created_at,
     id_floor,
     lane_of,
     next_id,
     parse_number,
     render_number,
 )
-from builders import evidence
+from builders import evidence, made_at
 
 EPOCH_MS = int(ID_EPOCH.timestamp() * 1_000)
 AMOUNTS = st.integers(0, AMOUNT_MINOR_MAX)
@@ -86,7 +85,7 @@ def test_any_text_is_a_number_or_refused(text: str) -> None:
 
 @given(NUMBERS)
 def test_the_day_in_a_number_is_the_bill_day_of_its_order(number: Number) -> None:
-    day = beijing_day(id_created_at(number.order_id))
+    day = beijing_day(made_at(number.order_id))
     assert render_number(number)[1:7] == f"{day:%y%m%d}"
 
 
@@ -109,7 +108,7 @@ def test_ids_of_a_process_only_rise_however_its_clock_steps(steps: list[tuple[in
         identity = next_id(previous=previous, now_ms=now_ms, process_number=process_number)
         assert identity > previous
         assert identity >> 12 & 1023 == process_number
-        assert id_floor(id_created_at(identity)) <= identity
+        assert id_floor(made_at(identity)) <= identity
         assert now_ms - EPOCH_MS <= identity >> 22 <= latest_ms - EPOCH_MS + len(steps)
         previous = identity
 

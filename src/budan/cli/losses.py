@@ -14,7 +14,8 @@ from budan.cli.settings import Settings
 from budan.cli.sheets import Amount, Cell, CsvSheet
 from budan.cli.wiring import open_database
 from budan.core.losses import LossTally
-from budan.flows.losses import Losses, LossLine, day_of
+from budan.core.numbers import day_span
+from budan.flows.losses import Losses, LossLine
 from budan.flows.report import losses_text, render_losses_page
 
 HEADER: Final = (
@@ -59,13 +60,13 @@ def losses_report(*, day: date, as_csv: bool, as_html: bool, settings: Settings,
 
 
 async def _tally(settings: Settings, day: date) -> LossTally:
-    since, until = day_of(day)
+    since, until = day_span(day)
     async with open_database(settings, dsn=database_dsn(settings)) as opened:
         return await Losses(bulk=opened.bulk, environment=settings.environment).tally(since=since, until=until)
 
 
 async def _print_lines(settings: Settings, day: date) -> None:
-    since, until = day_of(day)
+    since, until = day_span(day)
     sheet = CsvSheet(sys.stdout, header=HEADER)
     async with open_database(settings, dsn=database_dsn(settings)) as opened:
         lines = Losses(bulk=opened.bulk, environment=settings.environment).list_lines(since=since, until=until)

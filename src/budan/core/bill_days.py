@@ -5,8 +5,7 @@ from datetime import date, datetime, time, timedelta
 from enum import Enum
 from typing import Final
 
-from budan.core.numbers import BEIJING
-from budan.core.reconcile import bill_day
+from budan.core.numbers import BEIJING, beijing_day
 
 
 class BillState(Enum):
@@ -57,12 +56,12 @@ def list_wanted(
     `planned_to` is the last planned day, `moved_on` the last one whose bill had a row, `used_at` when by our own books
     its money last could move. A disabled account is followed until `QUIET_DAYS` passed after all of these.
     """
-    last = bill_day(now) - timedelta(days=1)
+    last = beijing_day(now) - timedelta(days=1)
     if now < ready_at(last, ready):
         last -= timedelta(days=1)
-    begin = max(bill_day(created_at), last - timedelta(days=FIRST_DAYS - 1))
+    begin = max(beijing_day(created_at), last - timedelta(days=FIRST_DAYS - 1))
     if not enabled:
-        stirred = [bill_day(moment) for moment in (created_at, used_at) if moment is not None]
+        stirred = [beijing_day(moment) for moment in (created_at, used_at) if moment is not None]
         last = min(last, max([*stirred, moved_on or stirred[0]]) + timedelta(days=QUIET_DAYS))
     first = begin if planned_to is None else planned_to + timedelta(days=1)
     return tuple(first + timedelta(days=days) for days in range((last - first).days + 1))

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import Enum
 
-from budan.core.fees import FEE_RATE_BP_MAX, part_of
+from budan.core.fees import BASIS_POINTS, part_of
 
 
 class Funder(Enum):
@@ -58,7 +58,7 @@ class CashbackPlan:
         if self.fixed_minor is not None:
             return min(self.fixed_minor, paid_minor)
         assert self.rate_bp is not None, "a plan is fixed or a share"
-        share = part_of(self.rate_bp, part=paid_minor, whole=FEE_RATE_BP_MAX)
+        share = part_of(self.rate_bp, part=paid_minor, whole=BASIS_POINTS)
         return share if self.cap_minor is None else min(share, self.cap_minor)
 
     def is_in_force(self, now: datetime) -> bool:

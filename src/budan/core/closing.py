@@ -69,11 +69,9 @@ def look(order: Order, trades: Sequence[Trade], *, seen: Circumstances) -> Look:
         return _look_at_charges(order, trades, seen)
     closing = begin_close(order)
     to_end = tuple(trade.attempt for trade in trades if trade.is_open and trade.attempt not in seen.ending)
-    try:
-        ended = _end(closing, trades, seen)
-    except Refused:
+    if _is_payable(trades, seen.unpaid_asked_at):
         return Look(order=closing, to_end=to_end)
-    return Look(order=ended, to_end=to_end)
+    return Look(order=_end(closing, trades, seen), to_end=to_end)
 
 
 def _look_at_charges(order: Order, trades: Sequence[Trade], seen: Circumstances) -> Look:
@@ -141,7 +139,7 @@ def begin_reverse(order: Order, trade: Trade) -> tuple[Order, Trade]:
     if trade.state is TradeState.REVERSING:
         return order, trade
     told_unpaid = order.told_unpaid or order.state is not OrderState.PAID
-    # What was not found before the reverse says nothing of what the reverse will find.
+    # Count "no such trade" anew: answers from before the reverse do not count (I5).
     return replace(order, told_unpaid=told_unpaid), replace(trade, state=TradeState.REVERSING, not_found_count=0)
 
 
@@ -158,8 +156,12 @@ def _refuse_payable(order: Order, trades: Sequence[Trade], unpaid_asked_at: Mapp
     _refuse_ended(order)
     if order.state is not OrderState.CLOSING:
         raise Refused("order_not_closing")
-    if any(_may_be_paid(trade, unpaid_asked_at.get(trade.attempt)) for trade in trades):
+    if _is_payable(trades, unpaid_asked_at):
         raise Refused("trade_still_open")
+
+
+def _is_payable(trades: Sequence[Trade], unpaid_asked_at: Mapping[int, datetime]) -> bool:
+    return any(_may_be_paid(trade, unpaid_asked_at.get(trade.attempt)) for trade in trades)
 
 
 def _may_be_paid(trade: Trade, unpaid_asked_at: datetime | None) -> bool:

@@ -6,8 +6,10 @@ from datetime import datetime
 
 from budan.core.money import AMOUNT_MINOR_MAX, Money
 
+# A basis point is a hundredth of a percent.
+BASIS_POINTS = 10_000
 # A rate above the whole amount is a typing mistake, never a contract.
-FEE_RATE_BP_MAX = 10_000
+FEE_RATE_BP_MAX = BASIS_POINTS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +63,7 @@ def find_fee_terms(
 
 def fee(amount: Money, terms: FeeTerms) -> Money:
     """The rate's share of `amount`, rounded half up to a minor unit, within its bounds; never more than the amount."""
-    share = part_of(terms.rate_bp, part=amount.amount_minor, whole=FEE_RATE_BP_MAX)
+    share = part_of(terms.rate_bp, part=amount.amount_minor, whole=BASIS_POINTS)
     bounded = max(share, terms.minimum_minor)
     if terms.maximum_minor is not None:
         bounded = min(bounded, terms.maximum_minor)

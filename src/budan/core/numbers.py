@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, time, timedelta, timezone
 from enum import Enum
 from functools import lru_cache
 from typing import NewType
@@ -23,6 +23,7 @@ PROCESS_NUMBERS = 1 << 10
 _COUNTS = 1 << 12
 LANES_MAX = 64
 MERCHANT_ID_MAX = (1 << 30) - 1
+# Five bits, the one character of the place in its order: of a trade or a refund (docs/design.md section 6).
 ORDINAL_MAX = 31
 
 # A number is read and written several times while its order is young, so that many are remembered.
@@ -152,19 +153,24 @@ def next_id(*, previous: int, now_ms: int, process_number: int) -> int:
     return (last_milliseconds + 1) << 22 | process_number << 12
 
 
-def id_created_at(identity: int) -> datetime:
-    """When an id was made, by the clock of the process that made it."""
-    return ID_EPOCH + timedelta(milliseconds=identity >> 22)
-
-
 def id_floor(moment: datetime) -> int:
     """The smallest id that could have been made at `moment`: bounds ranges and partitions."""
     return max(0, int((moment - ID_EPOCH) / timedelta(milliseconds=1))) << 22
 
 
 def beijing_day(moment: datetime) -> date:
-    """The bill day of a moment."""
+    """The day on which a bill of our channels has a moment."""
     return moment.astimezone(BEIJING).date()
+
+
+def day_begin(day: date) -> datetime:
+    """The first moment of a Beijing day."""
+    return datetime.combine(day, time(), tzinfo=BEIJING).astimezone(UTC)
+
+
+def day_span(day: date) -> tuple[datetime, datetime]:
+    """A Beijing day, from when until before when."""
+    return day_begin(day), day_begin(day + timedelta(days=1))
 
 
 _EPOCH_MS = int(ID_EPOCH.timestamp() * 1000)

@@ -21,7 +21,8 @@ WAIT_SHARE = 0.1
 ANSWER_S = 0.8
 # What nobody can end goes on like this.
 WAIT_S_MAX = 1_800.0
-# A payer cannot pay any more since so long, and the channel still has not said how it ended: a person must look.
+# An open trade is shown as needing a person this long after its payer's last chance to pay. Until then
+# the questions alone may still end it.
 PERSON_AFTER = timedelta(hours=1)
 
 # While notices come, a trade is asked about once in case its own was lost, and then after its usual expiry.
@@ -42,6 +43,8 @@ QUERY_LADDER_ENDED_S: tuple[float, ...] = (600, 43_200)
 
 # A refund is asked about sooner while somebody waits for it; WeChat's takes minutes, to a bank card days.
 REFUND_LADDER_S: tuple[float, ...] = (2, 5, 15, 60, 300, 1_800, 7_200, 21_600, 86_400)
+# The rung of five minutes, at which one begins that follows a refund which its channel refused for good.
+REFUND_ANEW_ATTEMPTS = REFUND_LADDER_S.index(300)
 
 # Standard Webhooks recommends a ladder over days; ours ends at one try a day until somebody looks.
 DELIVERY_LADDER_S: tuple[float, ...] = (5, 30, 120, 300, 1_800, 3_600, 7_200, 14_400, 36_000, 86_400)
@@ -80,7 +83,10 @@ def is_sampled(order_id: OrderId) -> bool:
 
 
 def weight_of_miss(*, age: timedelta, notices: NoticeHealth) -> float:
-    """For how many missed notices one stands that was found at this age: as few trades are looked at so young."""
+    """How many missed notices one found at this age counts for.
+
+    While notices come, only one trade in `SAMPLED_ONE_IN` is asked about this young.
+    """
     only_sampled = notices is NoticeHealth.COMING and age.total_seconds() < COMING_AGES_S[0]
     return float(SAMPLED_ONE_IN) if only_sampled else 1.0
 
@@ -94,7 +100,7 @@ def delay_after(ladder: Sequence[float], *, attempts: int) -> timedelta:
 def question_needs_person(*, direction: Direction, attempts: int, open_too_long: timedelta) -> bool:
     """Whether an open trade's question is shown as needing a person; it goes on being asked.
 
-    `open_too_long` is how long ago its payer could pay for the last time; below zero while he still can.
+    `open_too_long` is how long ago its payer could pay for the last time; below zero while that payer still can.
     """
     if direction is Direction.B2C:
         return needs_person(QUERY_LADDER_B2C_S, attempts=attempts)

@@ -2,13 +2,13 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from enum import Enum
 from typing import Final
 
 from budan.core.errors import Refused
-from budan.core.numbers import BEIJING, BadNumber, Environment, Number, NumberKind, parse_number
+from budan.core.numbers import BadNumber, Environment, Number, NumberKind, beijing_day, parse_number
 
 
 class RowKind(Enum):
@@ -154,7 +154,7 @@ def judge_pair(row: BillRow, ours: OurRow, terms: Terms) -> Verdict:
 
 
 def _judge_equal(row: BillRow, ours: OurRow, terms: Terms) -> Verdict:
-    is_elsewhere = ours.moved_at is not None and bill_day(ours.moved_at) != terms.day
+    is_elsewhere = ours.moved_at is not None and beijing_day(ours.moved_at) != terms.day
     if is_elsewhere and not is_neighbour(ours, terms.day):
         return Verdict.STATUS_DIFFERS
     # A refund that the channel had taken on one day and done on the next agrees as well.
@@ -252,18 +252,8 @@ def is_neighbour(ours: OurRow, day: date) -> bool:
 
     Where the moment is ours alone, that is each from the day of its request to the day after we learned of it.
     """
-    if ours.moved_at is None or bill_day(ours.moved_at) == day:
+    if ours.moved_at is None or beijing_day(ours.moved_at) == day:
         return False
-    home = bill_day(ours.moved_at)
-    first = home - NEIGHBOUR_MAX if ours.begun_at is None else bill_day(ours.begun_at)
+    home = beijing_day(ours.moved_at)
+    first = home - NEIGHBOUR_MAX if ours.begun_at is None else beijing_day(ours.begun_at)
     return first <= day <= home + NEIGHBOUR_MAX
-
-
-def bill_day(moment: datetime) -> date:
-    """The day on which a bill of our channels has it."""
-    return moment.astimezone(BEIJING).date()
-
-
-def day_begin(day: date) -> datetime:
-    """The first moment of a bill's day."""
-    return datetime(day.year, day.month, day.day, tzinfo=BEIJING).astimezone(UTC)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, time, timedelta
 
 from budan.core.bill_days import FIRST_DAYS, BillState, ask_again_in, is_late, list_wanted, ready_at
-from budan.core.reconcile import bill_day
+from budan.core.numbers import beijing_day
 from budan.ports.bill import BillTerms
 from budan.store import bill_days as stored
 from budan.store.bill_days import BillAccount, NewBillDay, OpenBill
@@ -82,8 +82,8 @@ class BillDays:
                 terms = self._terms.get(account.channel)
                 if terms is None:
                     continue
-                first = bill_day(max(since or account.created_at, account.created_at, now - terms.kept))
-                last = bill_day(now if until is None else min(until, now))
+                first = beijing_day(max(since or account.created_at, account.created_at, now - terms.kept))
+                last = beijing_day(now if until is None else min(until, now))
                 for days_on in range((last - first).days + 1):
                     day = first + timedelta(days=days_on)
                     ready = ready_at(day, _ready_time(account, terms))

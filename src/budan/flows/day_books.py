@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Final
 
-from budan.core.reconcile import bill_day
+from budan.core.numbers import beijing_day
 from budan.flows.bill_days import BillDays, WaitedBill
 from budan.flows.day_report import DayReport, read_report
 from budan.store import reconcile as stored
@@ -37,7 +37,7 @@ class DayBooks:
         """The books of a day of bills, yesterday's where it is None. Of an account the newest whole bill is shown."""
         async with self._database.reading() as transaction:
             if day is None:
-                day = bill_day(await transaction.clock()) - timedelta(days=1)
+                day = beijing_day(await transaction.clock()) - timedelta(days=1)
             runs = await stored.list_runs(transaction, day=day, rows_max=RUNS_READ_MAX)
             # Newest first: a part of the day stands only where there is no whole bill.
             newest = {run.account_id: run for run in sorted(runs, key=lambda run: (not run.is_partial, run.id))}

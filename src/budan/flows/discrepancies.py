@@ -8,8 +8,8 @@ from typing import Final
 
 from budan.core.errors import Refused
 from budan.core.evidence import Evidence, Outcome, Source
-from budan.core.numbers import AccountId, BadNumber, Lane, NumberKind, OrderId, parse_number
-from budan.core.reconcile import NEIGHBOUR_MAX, RowKind, Verdict, day_begin
+from budan.core.numbers import AccountId, BadNumber, Lane, NumberKind, OrderId, day_begin, parse_number
+from budan.core.reconcile import NEIGHBOUR_MAX, RowKind, Verdict
 from budan.flows.acts import check_name
 from budan.flows.door import Door, DoorItem
 from budan.store import door as gate

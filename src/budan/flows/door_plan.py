@@ -13,7 +13,7 @@ from budan.core.completion import Consequences, consequences, contradiction_entr
 from budan.core.decide import Contradiction, Decision, Effect, Transition, Unchanged, decide
 from budan.core.evidence import Evidence, Outcome, Source, evidence_digest
 from budan.core.health import NoticeHealth, Sighting, sight
-from budan.core.numbers import Environment
+from budan.core.numbers import ORDINAL_MAX, Environment
 from budan.core.pace import (
     QUERY_LADDER_ENDED_S,
     delay_after,
@@ -52,9 +52,6 @@ UNSENT_DELAY = timedelta(seconds=5)
 # What a person's word may be about once its channel was asked in vain. An answer that moves none of these must leave its
 # moment all the same (I4).
 _TESTIFIED_STATES = UNPAID_END_STATES | {TradeState.UNKNOWN, TradeState.REVERSING}
-
-# A refund number has five bits for its place in the order (docs/design.md section 6).
-REFUNDS_MAX = 31
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,7 +155,7 @@ def _plan_transition(
             learned_at=evidence.learned_at if completes else None,
             fee_terms=decision.trade.fee_terms if completes else None,
             fee_minor=follows.fee_minor if completes else None,
-            refunds_made=int(follows.refund_minor is not None and locked.refund_count < REFUNDS_MAX),
+            refunds_made=int(follows.refund_minor is not None and locked.refund_count < ORDINAL_MAX),
         ),
     )
     booked = writes.completions if completes else writes.entries
@@ -184,7 +181,7 @@ def _plan_transition(
 
 def _no_number_left(locked: LockedOrder, follows: Consequences) -> str | None:
     """The reason to hold an order whose money must go back and has no refund number left: a person sends it."""
-    is_used_up = follows.refund_minor is not None and locked.refund_count >= REFUNDS_MAX
+    is_used_up = follows.refund_minor is not None and locked.refund_count >= ORDINAL_MAX
     return "refund_numbers_used_up" if is_used_up else None
 
 
@@ -203,7 +200,7 @@ def _plan_consequences(subject: Subject, heard: Heard, follows: Consequences, wr
                 actor=heard.actor or AUTOMATIC,
             ),
         )
-    if follows.refund_minor is not None and subject.locked.refund_count < REFUNDS_MAX:
+    if follows.refund_minor is not None and subject.locked.refund_count < ORDINAL_MAX:
         assert follows.remedy is not None, "money that goes back is always a remedy"
         writes.refunds.append(
             NewRefund(

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Final
 
-from budan.core.numbers import Lane, MerchantId, Number, NumberKind, OrderId, render_number
+from budan.core.numbers import Lane, MerchantId, Number, NumberKind, OrderId, beijing_day, day_begin, render_number
 from budan.core.reconcile import (
     BillRow,
     OurRow,
@@ -15,8 +15,6 @@ from budan.core.reconcile import (
     Tally,
     Terms,
     Verdict,
-    bill_day,
-    day_begin,
     find_number,
     judge_pair,
     judge_stranger,
@@ -153,7 +151,7 @@ class Judge:
             is_beside = judge_pair(line.bill, ours, self._terms) is Verdict.NEIGHBOUR_DAY
             if is_beside and not (back is not None and back.has_moved):
                 key = _sighting_key(ours)
-                wanted[key] = HomeRow(key=key, day=bill_day(ours.moved_at), known_at=ours.known_at)
+                wanted[key] = HomeRow(key=key, day=beijing_day(ours.moved_at), known_at=ours.known_at)
         if not wanted:
             return set()
         sighted = await self._lookups.sightings(list(wanted))

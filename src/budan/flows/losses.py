@@ -3,12 +3,12 @@
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 from budan.core.gap import GAP_NAMED_FROM, GapCause, Milestones, Outage, name_gap
 from budan.core.losses import UNEXPLAINED, Loss, LossTally
-from budan.core.numbers import BEIJING, Environment, MerchantId, trade_number
+from budan.core.numbers import Environment, MerchantId, trade_number
 from budan.flows.presence import list_outages
 from budan.ports.channel import Method, direction_of
 from budan.store import losses as stored
@@ -134,12 +134,6 @@ def name_cause(row: LossRow, *, outages: Sequence[Outage], now: datetime) -> str
         # We asked so soon that nobody waited long; the notice was there all the same, and could not be believed.
         return GapCause.NOTICE_REJECTED.value
     return row.remedy_cause or UNEXPLAINED
-
-
-def day_of(day: date) -> tuple[datetime, datetime]:
-    """A Beijing day, from when until before when."""
-    begins = datetime.combine(day, time(), tzinfo=BEIJING).astimezone(UTC)
-    return begins, begins + timedelta(days=1)
 
 
 async def _count(database: Database, since: datetime, until: datetime) -> int:

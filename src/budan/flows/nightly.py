@@ -7,11 +7,11 @@ from typing import Final
 
 import msgspec
 
-from budan.core.numbers import Environment, Lane, OrderId, beijing_day, id_floor
+from budan.core.numbers import Environment, Lane, OrderId, beijing_day, day_span, id_floor
 from budan.flows.account_desk import AccountDesk
 from budan.flows.job import JobPlan, RunningJob
 from budan.flows.keeping import Housekeeping
-from budan.flows.losses import Losses, day_of
+from budan.flows.losses import Losses
 from budan.flows.mailing import Envelope
 from budan.flows.report import Contents, list_matters, render_html, render_subject, render_text
 from budan.store import audit as stored
@@ -134,7 +134,7 @@ class Nightly:
         standings = await self._accounts.list_standings()
         # The last whole day of Beijing: each loss is told of once, on the morning after it was made whole.
         day = beijing_day(running.slot) - timedelta(days=1)
-        lost_since, lost_until = day_of(day)
+        lost_since, lost_until = day_span(day)
         losses = await self._losses.tally(since=lost_since, until=lost_until)
         books = await Housekeeping(database=self._database).count_books()
         async with self._database.transaction() as transaction:

@@ -10,7 +10,7 @@ import msgspec
 from budan.core.closing import CHARGE_PATIENCE
 from budan.core.errors import Overloaded, Refused, StoreUnavailable
 from budan.core.evidence import Outcome
-from budan.core.numbers import Environment, Number, trade_number
+from budan.core.numbers import ORDINAL_MAX, Environment, Number, trade_number
 from budan.core.order import OrderState
 from budan.core.pace import QUERY_LADDER_B2C_S
 from budan.core.trade import OPEN_STATES, TradeState
@@ -42,7 +42,6 @@ from budan.store import intake as stored
 from budan.store.database import Database, RowsFailed
 from budan.store.rows import NewOrder, NewTrade, OrderRow, TradeRow
 
-TRADES_MAX = 31
 # A caller who waits longer is better served by the webhook.
 WAIT_S_MAX = 15.0
 
@@ -374,8 +373,8 @@ def _refuse_new_trade(locked: gate.LockedOrder, siblings: list[gate.LockedTrade]
     opened = [sibling for sibling in siblings if sibling.trade.is_open]
     if any(sibling.method == Method.CODE.value for sibling in opened) or (charges and opened):
         raise Refused("charge_open", param="order_no")
-    if locked.trade_count >= TRADES_MAX:
-        raise Refused("too_many_attempts", param="order_no", detail=f"at most {TRADES_MAX}")
+    if locked.trade_count >= ORDINAL_MAX:
+        raise Refused("too_many_attempts", param="order_no", detail=f"at most {ORDINAL_MAX}")
 
 
 def _leads_on(trade: TradeRow) -> bool:

@@ -13,7 +13,7 @@ from typing import Final, NoReturn, Protocol, TypeVar
 
 from budan.core.bill_days import NOTHING_MOVED
 from budan.core.errors import Refused
-from budan.core.numbers import AccountId, Environment, Lane, NumberKind, id_floor, number_lead
+from budan.core.numbers import AccountId, Environment, Lane, NumberKind, day_begin, day_span, id_floor, number_lead
 from budan.core.reconcile import (
     AGREED,
     DAY_FEES,
@@ -26,7 +26,6 @@ from budan.core.reconcile import (
     Terms,
     Verdict,
     bound_fees,
-    day_begin,
     tie_out,
 )
 from budan.flows.blocking import run_to_end, until_done
@@ -211,7 +210,7 @@ class Reconciliation:
 
     async def _copy(self, wish: BillWish, folder: Path, *, progress: Progress) -> list[Path]:
         """Our side of the day as files, in ranges of ids, so that no snapshot lives for long."""
-        since, until = day_begin(wish.day), day_begin(wish.day + timedelta(days=1))
+        since, until = day_span(wish.day)
         begins = since - ORDER_AGE_MAX
         slices = iter(range((until + CLOCK_SKEW_MAX - begins) // SLICE + 1))
         paths: list[Path] = []

@@ -8,8 +8,8 @@ from budan.core.cashback import Cashback, CashbackCause
 from budan.core.fees import fee_to_give_back
 from budan.core.ledger import Entry, refund_entry, unwanted_refund_entry
 from budan.core.money import Money
-from budan.core.numbers import AccountId, Environment
-from budan.core.pace import REFUND_LADDER_S, delay_after
+from budan.core.numbers import ORDINAL_MAX, AccountId, Environment
+from budan.core.pace import REFUND_ANEW_ATTEMPTS, REFUND_LADDER_S, delay_after
 from budan.core.refund import (
     OPEN_REFUND_STATES,
     Refund,
@@ -30,7 +30,6 @@ from budan.core.refund import (
 )
 from budan.core.trade import TradeState
 from budan.flows.cashback_plan import plan_settled, view_written_cashback
-from budan.flows.door_plan import REFUNDS_MAX
 from budan.flows.events import RefundEvent, RefundEventRefund, render_event, render_refund_no, render_trade_no
 from budan.store.door import DoorWrites, Key, LockedOrder, LockedTrade, NewContradiction, NewWebhook, OrderChange
 from budan.store.refunds import (
@@ -172,7 +171,7 @@ def plan_external(
         _ask_open_refunds(subject, writes)
         return RefundPlanned(decision="total_waits", state="")
     is_possible = amount_minor <= subject.trade.refunds.paid_minor - subject.trade.refunds.gone_minor
-    if not is_possible or subject.locked.refund_count >= REFUNDS_MAX:
+    if not is_possible or subject.locked.refund_count >= ORDINAL_MAX:
         return _plan_contradiction(subject, trade.attempt, evidence, RefundMismatch.WRONG_AMOUNT, writes)
     if amount_minor == 0:
         return RefundPlanned(decision="already_known", state="")
@@ -328,7 +327,7 @@ def _book(subject: RefundSubject, *, ordinal: int, amount_minor: int, writes: Wr
 
 def _begin_anew(subject: RefundSubject, row: RefundRow, writes: Writes) -> str | None:
     """A new number for money that must go back all the same; what is reserved stays reserved for it."""
-    if subject.locked.refund_count >= REFUNDS_MAX:
+    if subject.locked.refund_count >= ORDINAL_MAX:
         return "refund_numbers_used_up"
     ordinal = subject.locked.refund_count + 1
     writes.refunds.made.append(
@@ -344,8 +343,10 @@ def _begin_anew(subject: RefundSubject, row: RefundRow, writes: Writes) -> str |
         )
     )
     # Its predecessor was refused for good: a moment later the channel will hardly think otherwise.
-    due_at = subject.locked.now + delay_after(REFUND_LADDER_S, attempts=4)
-    writes.refunds.steps.append(NextStep(key=subject.key, ordinal=ordinal, due_at=due_at, attempts=4))
+    due_at = subject.locked.now + delay_after(REFUND_LADDER_S, attempts=REFUND_ANEW_ATTEMPTS)
+    writes.refunds.steps.append(
+        NextStep(key=subject.key, ordinal=ordinal, due_at=due_at, attempts=REFUND_ANEW_ATTEMPTS)
+    )
     return None
 
 

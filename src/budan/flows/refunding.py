@@ -13,6 +13,7 @@ from budan.core.errors import Refused, StaleState, StoreUnavailable
 from budan.core.evidence import Source
 from budan.core.money import AMOUNT_MINOR_MAX
 from budan.core.numbers import (
+    ORDINAL_MAX,
     AccountId,
     Environment,
     Lane,
@@ -24,7 +25,6 @@ from budan.core.order import OrderState
 from budan.core.refund import RefundOrigin, RefundOutcome, RefundState
 from budan.flows.calling import CALL_TIMEOUT_S
 from budan.flows.cashback_plan import plan_settled, read_cashbacks
-from budan.flows.door_plan import REFUNDS_MAX
 from budan.flows.intake import check_idempotency_key
 from budan.flows.intents import IntentMaker
 from budan.flows.locking import lock_named
@@ -342,7 +342,7 @@ def _refuse_refund(
         left = max(0, trade.refunds.left_minor)
         raise Refused("refund_exceeds_paid", param="amount_minor", detail=f"{left} is left to refund")
     by_api = sum(row.origin == RefundOrigin.MERCHANT.value for row in refunds)
-    if by_api >= REFUNDS_BY_API_MAX or locked.refund_count >= REFUNDS_MAX:
+    if by_api >= REFUNDS_BY_API_MAX or locked.refund_count >= ORDINAL_MAX:
         raise Refused("too_many_refunds", param="order_no", detail=f"at most {REFUNDS_BY_API_MAX}")
     return trade
 

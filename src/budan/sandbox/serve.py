@@ -24,7 +24,7 @@ _START_S: Final = 10.0
 
 
 class NotLoopback(Exception):  # noqa: N818 - names what was asked
-    """Anybody who reaches the sandbox may pay and read keys in it, so other addresses must be asked for twice."""
+    """Anybody who reaches the sandbox may pay and read keys in it, so it listens on no other address."""
 
 
 class CannotListen(Exception):  # noqa: N818 - names what was found
@@ -40,14 +40,13 @@ def run(
     seed: int,
     ready_file: Path | None = None,
     on_ready: Callable[[], None] | None = None,
-    allow_remote: bool = False,
 ) -> None:
     """Serves until SIGTERM or SIGINT; `port` 0 takes a free one.
 
     When it answers it says so in one line on stdout, writes its address into `ready_file` and calls `on_ready`.
     Raises NotLoopback, FolderInUse, or CannotListen when the port is taken.
     """
-    if not (allow_remote or _is_loopback(host)):
+    if not _is_loopback(host):
         raise NotLoopback(host)
     try:
         listener = _listen(host, port)

@@ -8,7 +8,7 @@ import asyncpg
 import pytest
 
 from budan.core.bill_days import FIRST_DAYS
-from budan.core.reconcile import day_begin
+from budan.core.numbers import day_begin
 from budan.flows.remedies import RemedyFilter
 from budan.ports.bill import BillNotYet, BillUnfetched, NoBill
 from budan.store.accounts import set_enabled

@@ -19,14 +19,13 @@ from budan.core.numbers import (
     NumberKind,
     OrderId,
     beijing_day,
-    id_created_at,
     id_floor,
     lane_of,
     next_id,
     parse_number,
     render_number,
 )
-from builders import ORDER_ID, a_number
+from builders import ORDER_ID, a_number, made_at
 
 SAMPLES = [
     a_number(),
@@ -165,8 +164,8 @@ def test_ids_of_one_millisecond_count_up_and_then_run_ahead_of_the_clock() -> No
         ids.append(next_id(previous=ids[-1], now_ms=NOW_MS, process_number=9))
     assert ids == sorted(set(ids))
     assert {identity >> 12 & (PROCESS_NUMBERS - 1) for identity in ids} == {9}
-    first = id_created_at(ids[0])
-    assert [id_created_at(identity) for identity in ids[-2:]] == [first, first + timedelta(milliseconds=1)]
+    first = made_at(ids[0])
+    assert [made_at(identity) for identity in ids[-2:]] == [first, first + timedelta(milliseconds=1)]
 
 
 def test_two_processes_never_make_the_same_id() -> None:
@@ -177,7 +176,7 @@ def test_two_processes_never_make_the_same_id() -> None:
 def test_an_id_tells_when_it_was_made_and_its_floor_bounds_it() -> None:
     moment = datetime.fromtimestamp(NOW_MS / 1_000, UTC)
     identity = next_id(previous=0, now_ms=NOW_MS, process_number=PROCESS_NUMBERS - 1)
-    assert id_created_at(identity) == moment
+    assert made_at(identity) == moment
     assert id_floor(moment) <= identity < id_floor(moment + timedelta(milliseconds=1))
     assert id_floor(ID_EPOCH - timedelta(days=1)) == 0
-    assert id_created_at(ORDER_ID) == datetime(2026, 1, 5, 4, 0, tzinfo=UTC)
+    assert made_at(ORDER_ID) == datetime(2026, 1, 5, 4, 0, tzinfo=UTC)

@@ -7,7 +7,17 @@ from typing import Any
 import pytest
 
 from budan.core.errors import Refused
-from budan.core.numbers import Environment, Lane, MerchantId, Number, NumberKind, OrderId, id_floor, render_number
+from budan.core.numbers import (
+    Environment,
+    Lane,
+    MerchantId,
+    Number,
+    NumberKind,
+    OrderId,
+    day_begin,
+    id_floor,
+    render_number,
+)
 from budan.core.reconcile import (
     BillRow,
     OurRow,
@@ -17,7 +27,6 @@ from budan.core.reconcile import (
     Terms,
     Verdict,
     bound_fees,
-    day_begin,
     find_number,
     judge_pair,
     judge_stranger,
