@@ -215,7 +215,7 @@ class _Shape:
 
     @property
     def moment_from(self) -> int:
-        """From which character on a row's moment is one: the mark stands before the first value of a row."""
+        """1-based position at which the time starts in its column; a row's first column begins with the form's mark."""
         is_first = self.name_of(self.form.fields.happened_at) == self.names[0]
         return 1 + len(self.form.mark) if is_first else 1
 

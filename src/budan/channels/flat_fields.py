@@ -1,4 +1,4 @@
-"""How the flat XML channels write amounts, moments and texts, and what their signature makes of an answer."""
+"""How the flat XML channels write amounts, moments, texts and refusals, and what their signature makes of an answer."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -16,6 +16,20 @@ Reference = Annotated[str, msgspec.Meta(pattern=r"^[!-~]{1,128}\Z")]
 Message = TypeVar("Message", bound=msgspec.Struct)
 
 _MOMENT: Final = "%Y%m%d%H%M%S"
+
+# The codes of WeChat's refund that say that this request is refused (docs/protocols/wechat_v2_micropay.md section 3);
+# Swiftpass hands them on.
+REFUND_REFUSALS: Final = frozenset(
+    {
+        "TRADE_OVERDUE",
+        "ERROR",
+        "USER_ACCOUNT_ABNORMAL",
+        "INVALID_TRANSACTIONID",
+        "NOTENOUGH",
+        "ORDERNOTEXIST",
+        "PARAM_ERROR",
+    }
+)
 
 
 class Proof(Enum):

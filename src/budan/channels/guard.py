@@ -1,7 +1,7 @@
 """What stands between the flows and any channel: a deadline, a bound and a breaker for each account."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import date, datetime
 from enum import Enum
@@ -10,7 +10,7 @@ from typing import Final, TypeVar
 
 from msgspec.structs import replace
 
-from budan.channels.breaker import Admission, Breaker, BreakerState
+from budan.channels.breaker import Admission, Breaker
 from budan.channels.session import SessionChannel
 from budan.channels.silence import (
     BAD_ANSWER_CODE,
@@ -86,16 +86,6 @@ class GuardLimits:
         return sum(kinds) + self.bill_calls_max
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GateHealth:
-    """One kind of calls as a console shows it."""
-
-    breaker: BreakerState
-    failures_in_row: int
-    calls_out: int
-    calls_max: int
-
-
 @dataclass(slots=True, kw_only=True)
 class _Gate:
     calls_max: int
@@ -130,19 +120,6 @@ class GuardedChannel:
     def capabilities(self) -> Capabilities:
         """See Channel.capabilities."""
         return self._inner.capabilities
-
-    @property
-    def health(self) -> Mapping[Kind, GateHealth]:
-        """How each kind of calls stands."""
-        return {
-            kind: GateHealth(
-                breaker=gate.breaker.state,
-                failures_in_row=gate.breaker.failures_in_row,
-                calls_out=gate.calls_out,
-                calls_max=gate.calls_max,
-            )
-            for kind, gate in self._gates.items()
-        }
 
     @property
     def takes_new(self) -> bool:

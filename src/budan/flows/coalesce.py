@@ -1,4 +1,4 @@
-"""Batches of concurrent callers: what arrives while one is under way is the next, and a second runs beside it if it pays."""
+"""Batches of concurrent callers: a second runs beside the first when enough callers wait or the first is late."""
 
 import asyncio
 from collections import deque
@@ -69,8 +69,6 @@ class Coalescer(Generic[Item, Result]):
         self._busy_keys: set[Hashable] = set()
         self._flights: set[_Flight[Item, Result]] = set()
         self._tasks = asyncio.TaskGroup()
-        self.batches = 0
-        self.items = 0
 
     async def __aenter__(self) -> Self:
         await self._tasks.__aenter__()
@@ -150,8 +148,6 @@ class Coalescer(Generic[Item, Result]):
 
     async def _settle(self, flight: "_Flight[Item, Result]", batch: "list[_Waiting[Item, Result]]") -> None:
         loop = asyncio.get_running_loop()
-        self.batches += 1
-        self.items += len(batch)
         self._start_batches()
         timer = loop.call_later(PROMPT_S_MAX, self._note_late, flight)
         try:

@@ -29,7 +29,7 @@ BILL_FAULTS: Final[Mapping[str, str]] = {
     "row_repeated": "bill_row_repeated",
     "no_room": "bill_no_room",
 }
-# What bills leave of a disk: the database may lie on the same one, and writes so much of its log between two checkpoints.
+# What bills leave of a disk: the database may lie on the same one, and PostgreSQL's log takes 1 GB (max_wal_size).
 DISK_RESERVE_BYTES: Final = 2**30
 
 
@@ -115,13 +115,11 @@ BillAnswer = FetchedBill | BillNotYet | NoBill | BillUnfetched
 class BillTerms:
     """When a day's bill is to be had.
 
-    `ready_at` is on Beijing's clock, the day after. `has_parts` says whether bills of payments alone and of refunds
-    alone exist; we fetch the whole. `fetch_timeout` bounds one download.
+    `ready_at` is on Beijing's clock, the day after. `fetch_timeout` bounds one download.
     """
 
     ready_at: time
     kept: timedelta
-    has_parts: bool
     fetch_timeout: timedelta
 
 

@@ -42,12 +42,9 @@ class Capabilities:
     auth_code_pattern: str  # which B2C codes are this channel's
     close: bool
     reverse: bool
-    reverse_returns_money: bool
-    own_number_max: int
     send_window: timedelta  # how long after the intent the first byte may leave (I11)
     call_timeout: timedelta
     refund: bool
-    refund_notice: bool
     refund_window: timedelta | None  # how long after the payment; None where only the contract names it
     refund_spacing: timedelta  # what must lie between two refunds of one trade
     bills: BillTerms | None = (

@@ -18,6 +18,7 @@ from budan.flows.door import Door, DoorItem
 from budan.flows.healths import AccountHealths
 from budan.store import database as stored
 from budan.store.queries import query
+from budan.telemetry import metrics
 from builders import AMOUNT_MINOR, not_paid_yet, paid, refused, silence
 from integration.flows.platform_side import MovingClock
 from integration.flows.standing import LANES, Standing, connect
@@ -56,7 +57,7 @@ async def hear(dsn: str, plan: str, items: Sequence[DoorItem]) -> dict[str, obje
     healths = AccountHealths(database=database, clock=MovingClock())
     async with Door(database=database, environment=Environment.LOCAL, lanes=LANES, healths=healths) as door:
         planned = await asyncio.gather(*(door.record(item) for item in items))
-        batches = door._batches.batches
+    batches = metrics.REGISTRY.get_sample_value("budan_batch_rows_count", {"batch": "door"})
     await database.close()
     return {"joins": joins, "batches": batches, "decisions": Counter(one.decision for one in planned)}
 

@@ -55,12 +55,9 @@ CAPABILITIES = Capabilities(
     auth_code_pattern="13[0-9]{16}",
     close=True,
     reverse=True,
-    reverse_returns_money=True,
-    own_number_max=32,
     send_window=WINDOW,
     call_timeout=timedelta(seconds=5),
     refund=True,
-    refund_notice=False,
     refund_window=None,
     refund_spacing=timedelta(0),
 )

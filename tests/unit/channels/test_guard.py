@@ -4,8 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from budan.channels.breaker import BreakerState
-from budan.channels.guard import BREAKER_CODE, BUSY_CODE, DEADLINE_CODE, GuardedChannel, GuardLimits, Kind
+from budan.channels.guard import BREAKER_CODE, BUSY_CODE, DEADLINE_CODE, GuardedChannel, GuardLimits
 from budan.channels.silence import unsent_pay_result
 from budan.core.evidence import Outcome
 from budan.core.numbers import AccountId
@@ -21,7 +20,7 @@ from unit.channels.builders import (
     a_refund_ref,
     an_intent,
 )
-from unit.channels.scripted import REFUND_PENDING, UNKNOWN, UNPAID, ScriptedChannel
+from unit.channels.scripted import REFUND_PENDING, UNKNOWN, UNPAID, ScriptedChannel, at_once
 
 LIMITS = GuardLimits(
     place_calls_max=2,
@@ -122,9 +121,10 @@ async def test_an_adapters_own_time_out_error_is_its_bug_and_passes(world: World
         raise TimeoutError
 
     world.inner.turn = blunder
-    with pytest.raises(TimeoutError):
-        await world.charge()
-    assert world.guard.health[Kind.PLACE].calls_out == 0
+    for _ in range(LIMITS.place_calls_max):
+        with pytest.raises(TimeoutError):
+            await world.charge()
+    assert world.guard.takes_new
 
 
 async def test_over_the_bound_a_call_is_refused_at_once_and_nothing_is_sent(world: World) -> None:
@@ -145,8 +145,9 @@ async def test_over_the_bound_a_call_is_refused_at_once_and_nothing_is_sent(worl
     }
     assert (ended.state, ended.sent, ended.code) == (EndState.RETRY, False, BUSY_CODE)
     assert [task.result() for task in running] == [UNPAID] * 3
-    assert [health.calls_out for health in world.guard.health.values()] == [0] * len(Kind)
-    assert all(health.breaker is BreakerState.CLOSED for health in world.guard.health.values())
+    assert world.guard.takes_new
+    assert await world.query() == UNPAID
+    assert (await world.reverse()).sent
 
 
 @pytest.mark.parametrize("sick", [UNKNOWN, NOT_SENT])
@@ -154,7 +155,7 @@ async def test_a_sick_channel_is_left_alone_and_probed(world: World, sick: PayRe
     world.inner.pay = sick
     for _ in range(2):
         await world.charge()
-    assert world.guard.health[Kind.PLACE].breaker is BreakerState.OPEN
+    assert not world.guard.takes_new
     refused = await world.charge()
     assert (refused.outcome, refused.sent, refused.code) == (Outcome.UNPAID_OPEN, False, BREAKER_CODE)
     assert len(world.inner.calls) == 2
@@ -164,7 +165,7 @@ async def test_a_sick_channel_is_left_alone_and_probed(world: World, sick: PayRe
     world.inner.pay = UNPAID
     world.clock.seconds += 5.0
     assert await world.charge() == UNPAID
-    assert world.guard.health[Kind.PLACE].breaker is BreakerState.CLOSED
+    assert world.guard.takes_new
 
 
 async def test_queries_and_reverses_go_on_while_charges_are_held_back(world: World) -> None:
@@ -175,7 +176,6 @@ async def test_queries_and_reverses_go_on_while_charges_are_held_back(world: Wor
     world.inner.pay = UNPAID
     assert await world.query() == UNPAID
     assert (await world.reverse()).state is EndState.ENDED
-    assert world.guard.health[Kind.QUERY].breaker is BreakerState.CLOSED
 
 
 async def test_one_query_per_interval_passes_an_open_breaker(world: World) -> None:
@@ -193,7 +193,7 @@ async def test_a_refusal_of_the_adapters_own_says_nothing_of_the_channel(world: 
     world.inner.pay = unsent_pay_result("not_supported", trade_no="T1")
     for _ in range(5):
         await world.charge()
-    assert world.guard.health[Kind.PLACE].failures_in_row == 0
+    assert world.guard.takes_new
 
 
 async def test_unknown_ends_open_the_breaker_of_ends(world: World) -> None:
@@ -210,8 +210,8 @@ async def test_cancellation_passes_through_and_frees_its_place(world: World) -> 
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    health = world.guard.health[Kind.QUERY]
-    assert (health.calls_out, health.failures_in_row) == (0, 0)
+    world.inner.turn = at_once
+    assert await world.query() == UNPAID
 
 
 async def test_notices_pass_whatever_the_calls_do(world: World) -> None:

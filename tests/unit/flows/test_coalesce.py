@@ -83,7 +83,6 @@ async def test_what_is_ready_at_once_is_one_batch_and_what_arrives_meanwhile_the
         let_all_go(desk)
         assert await settled(tasks) == list("ABCDEF")
     assert desk.begun == [("a", "b", "c"), ("d", "e", "f")]
-    assert (coalescer.batches, coalescer.items) == (2, 6)
 
 
 async def test_a_second_batch_runs_beside_the_first_when_enough_waits(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,7 +137,6 @@ async def test_a_batch_is_never_longer_than_its_bound() -> None:
         words = [chr(ord("a") + number) for number in range(20)]
         assert await settled(submitted(coalescer, words)) == [word.upper() for word in words]
     assert max(len(batch) for batch in desk.begun) == 3
-    assert coalesce.ROWS_MAX == 200
 
 
 async def test_items_of_one_key_go_one_by_one_and_in_the_order_in_which_they_came() -> None:

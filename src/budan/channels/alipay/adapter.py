@@ -66,25 +66,21 @@ CAPABILITIES: Final = Capabilities(
     auth_code_pattern=r"(2[5-9]|30)[0-9]{14,22}",
     close=True,
     reverse=True,
-    reverse_returns_money=True,
-    own_number_max=64,
     # Shorter than the life of anything that a payer waits for, longer than a garbage collection or a full queue.
     send_window=timedelta(seconds=10),
     call_timeout=timedelta(seconds=10),
     refund=True,
     # Refunds normally send none (docs/protocols/alipay.md section 4); one that comes is read.
-    refund_notice=False,
     # By contract; 12 months is only usual (section 5).
     refund_window=None,
     refund_spacing=timedelta(seconds=3),
     # docs/protocols/alipay.md section 5, read 2026-09.
     reverse_within=timedelta(hours=24),
-    bills=BillTerms(ready_at=time(10), kept=KEPT, has_parts=False, fetch_timeout=FETCH_TIMEOUT),
+    bills=BillTerms(ready_at=time(10), kept=KEPT, fetch_timeout=FETCH_TIMEOUT),
 )
 
 # A trade with all its funds and goods stays below 32 kB.
 ANSWER_BYTES_MAX: Final = 131_072
-_HTTP_OK: Final = 200
 _NOTIFY_TYPE: Final = "trade_status_sync"
 _ACCEPTED: Final = Ack(status=200, content_type="text/plain", body=b"success")
 _REFUSED: Final = Ack(status=200, content_type="text/plain", body=b"fail")
@@ -264,7 +260,7 @@ class AlipayChannel:
             body_bytes_max=ANSWER_BYTES_MAX,
             send_within_s=self._send_within_s(call),
         )
-        if answer.status != _HTTP_OK:
+        if answer.status != HTTP_OK:
             # Alipay answers 200 always: this is a gateway on the way, and the request may have passed it.
             raise NoAnswer(f"http_{answer.status}")
         said = alipay.parse_answer(answer.body, method=method)

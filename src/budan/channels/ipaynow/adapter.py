@@ -59,13 +59,10 @@ CAPABILITIES: Final = Capabilities(
     # No such function was found; a placement's time-out is the only close (docs/protocols/ipaynow.md section 1).
     close=False,
     reverse=True,
-    reverse_returns_money=True,
-    own_number_max=40,
     send_window=timedelta(seconds=10),
     call_timeout=timedelta(seconds=10),
     refund=True,
     # None was seen (section 4).
-    refund_notice=False,
     # Not published; the wallets' own is about a year (section 5).
     refund_window=None,
     refund_spacing=timedelta(seconds=3),

@@ -43,7 +43,7 @@ class IpaynowSettings:
     | `app_key` | secrets | the key of the application, shared with iPaynow |
     | `refund_gateway`, `refund_query_gateway` | settings | `<gateway>/refund/refundOrder` and `…/refundQuery` |
     | `c2b_pay_channel` | settings | the wallet of a shop's code: `13` WeChat, `12` Alipay, `11` UnionPay |
-    | `code_pay_channel` | settings | `by_code` tells a payer's wallet by his code, `empty` leaves it to iPaynow |
+    | `code_pay_channel` | settings | `by_code` tells a payer's wallet by the code, `empty` leaves it to iPaynow |
     | `qr_output_type` | settings | `0`: the code's text; `1`: a link |
     | `wap_device_type` | settings | `0601`, or `06` at older merchants |
     | `limit_pay` | settings | none; `1` or `no_credit` forbids credit cards |

@@ -64,25 +64,21 @@ CAPABILITIES: Final = Capabilities(
     auth_code_pattern=r"1[0-5][0-9]{16}|(2[5-9]|30)[0-9]{14,22}",
     close=True,
     reverse=True,
-    reverse_returns_money=True,
     # WeChat's rule; which wallet pays is not known beforehand.
     reverse_after=timedelta(seconds=15),
-    own_number_max=32,
     # Shorter than the life of anything that a payer waits for, longer than a garbage collection or a full queue.
     send_window=timedelta(seconds=10),
     call_timeout=timedelta(seconds=10),
     refund=True,
-    refund_notice=False,
     # The wallet's, or the contract's.
     refund_window=None,
     # WeChat's rule; which wallet paid is known too late to wait less.
     refund_spacing=timedelta(minutes=1),
-    bills=BillTerms(ready_at=time(10), kept=KEPT, has_parts=True, fetch_timeout=FETCH_TIMEOUT),
+    bills=BillTerms(ready_at=time(10), kept=KEPT, fetch_timeout=FETCH_TIMEOUT),
 )
 
 # A trade with all its promotions stays below 32 kB.
 ANSWER_BYTES_MAX: Final = 131_072
-_HTTP_OK: Final = 200
 _ACCEPTED: Final = Ack(status=200, content_type="text/plain", body=b"success")
 _REFUSED: Final = Ack(status=200, content_type="text/plain", body=b"fail")
 _XML_HEADERS: Final = {"Accept": "text/xml", "Content-Type": "text/xml;charset=UTF-8", "User-Agent": "budan"}
@@ -246,7 +242,7 @@ class SwiftpassChannel:
             body_bytes_max=ANSWER_BYTES_MAX,
             send_within_s=send_within_s(call, monotonic_s=self._monotonic_s),
         )
-        if answer.status != _HTTP_OK:
+        if answer.status != HTTP_OK:
             # Swiftpass answers 200 always: this is a gateway on the way, and the request may have passed it.
             raise NoAnswer(f"http_{answer.status}")
         said = parse_fields(answer.body)

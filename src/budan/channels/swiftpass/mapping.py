@@ -7,7 +7,7 @@ from typing import Final, assert_never
 
 import msgspec
 
-from budan.channels.flat_fields import Proof, Said, find_moment, list_numbered, parse_fen, read
+from budan.channels.flat_fields import REFUND_REFUSALS, Proof, Said, find_moment, list_numbered, parse_fen, read
 from budan.channels.silence import BAD_ANSWER_CODE, shortened
 from budan.channels.swiftpass.messages import Head, Paid, Placed, Queried, QueriedRefund, Refunded, parse_jsapi
 from budan.core.evidence import Outcome
@@ -121,18 +121,6 @@ _REFUND_STATES: Final[Mapping[str, RefundOutcome]] = {
     "CHANGE": RefundOutcome.ABNORMAL,
     _TO_REPEAT: RefundOutcome.UNKNOWN,
 }
-# The codes of WeChat's refund that say that this request is refused (docs/protocols/wechat_v2_micropay.md section 3).
-_REFUND_REFUSALS: Final = frozenset(
-    {
-        "TRADE_OVERDUE",
-        "ERROR",
-        "USER_ACCOUNT_ABNORMAL",
-        "INVALID_TRANSACTIONID",
-        "NOTENOUGH",
-        "ORDERNOTEXIST",
-        "PARAM_ERROR",
-    }
-)
 _PAYERROR: Final = "PAYERROR"
 _UNHEARD_OF: Final = _Meaning(outcome=Outcome.UNKNOWN)
 _WALLETS: Final = {"weixin": "wechat", "alipay": "alipay", "unionpay": "unionpay", "qq": "qq"}
@@ -295,7 +283,7 @@ def refunded(said: Said, *, ours: OurRefund) -> RefundResult:
     """The answer to a refund, which is safe to repeat: accepted is not done, and no code beyond the listed ones refuses."""
     heard = hear(said, ours=ours.trade)
     if heard.word is not Word.DONE:
-        is_refused = heard.is_signed and heard.code in _REFUND_REFUSALS
+        is_refused = heard.is_signed and heard.code in REFUND_REFUSALS
         return _refund(RefundOutcome.FAILED if is_refused else RefundOutcome.UNKNOWN, heard, ours=ours)
     try:
         answer = read(said.fields, Refunded)

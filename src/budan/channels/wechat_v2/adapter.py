@@ -60,24 +60,20 @@ CAPABILITIES: Final = Capabilities(
     auth_code_pattern=r"1[0-5][0-9]{16}",
     close=False,
     reverse=True,
-    reverse_returns_money=True,
     reverse_after=timedelta(seconds=15),
     reverse_within=timedelta(days=7),
-    own_number_max=32,
     # Shorter than the life of a payer's code, longer than a garbage collection or a full queue.
     send_window=timedelta(seconds=10),
     call_timeout=timedelta(seconds=10),
     refund=True,
-    refund_notice=False,
     # docs/protocols/wechat_v2_micropay.md section 5.
     refund_window=timedelta(days=365),
     refund_spacing=timedelta(minutes=1),
-    bills=BillTerms(ready_at=time(10), kept=KEPT, has_parts=True, fetch_timeout=FETCH_TIMEOUT),
+    bills=BillTerms(ready_at=time(10), kept=KEPT, fetch_timeout=FETCH_TIMEOUT),
 )
 
 # A trade with all its promotions stays below 32 kB.
 ANSWER_BYTES_MAX: Final = 131_072
-_HTTP_OK: Final = 200
 _REFUSED: Final = Ack(
     status=200,
     content_type="text/xml",
@@ -214,7 +210,7 @@ class WechatV2Channel:
             body_bytes_max=ANSWER_BYTES_MAX,
             send_within_s=send_within_s(call, monotonic_s=self._monotonic_s),
         )
-        if answer.status != _HTTP_OK:
+        if answer.status != HTTP_OK:
             # WeChat answers 200 always here: this is a gateway on the way, and the request may have passed it.
             raise NoAnswer(f"http_{answer.status}")
         said = parse_fields(answer.body)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final, assert_never
 
-from budan.channels.flat_fields import Proof, Said, find_moment, list_numbered, parse_fen, read
+from budan.channels.flat_fields import REFUND_REFUSALS, Proof, Said, find_moment, list_numbered, parse_fen, read
 from budan.channels.silence import BAD_ANSWER_CODE, shortened
 from budan.channels.wechat_v2.messages import Head, Paid, Queried, QueriedRefund, Refunded
 from budan.core.evidence import Outcome
@@ -122,17 +122,6 @@ _REFUND_STATES: Final[Mapping[str, RefundOutcome]] = {
     # WeChat asks for the same request under the same number.
     "NOTSURE": RefundOutcome.UNKNOWN,
 }
-_REFUND_REFUSALS: Final = frozenset(
-    {
-        "TRADE_OVERDUE",
-        "ERROR",
-        "USER_ACCOUNT_ABNORMAL",
-        "INVALID_TRANSACTIONID",
-        "NOTENOUGH",
-        "ORDERNOTEXIST",
-        "PARAM_ERROR",
-    }
-)
 
 
 def hear(said: Said, *, ours: Ours) -> Heard:
@@ -246,7 +235,7 @@ def refunded(said: Said, *, ours: OurRefund) -> RefundResult:
     """The answer to a refund, which is safe to repeat: accepted is not done, and no code beyond the listed ones refuses."""
     heard = hear(said, ours=ours.trade)
     if heard.word is not Word.DONE:
-        is_refused = heard.is_signed and heard.code in _REFUND_REFUSALS
+        is_refused = heard.is_signed and heard.code in REFUND_REFUSALS
         return _refund(RefundOutcome.FAILED if is_refused else RefundOutcome.UNKNOWN, heard, ours=ours)
     try:
         answer = read(said.fields, Refunded)

@@ -65,20 +65,17 @@ CAPABILITIES: Final = Capabilities(
     auth_code_pattern=r"1[0-5][0-9]{16}",
     close=True,
     reverse=True,
-    reverse_returns_money=True,
-    own_number_max=32,
     # Shorter than the life of anything that a payer waits for, longer than a garbage collection or a full queue.
     send_window=timedelta(seconds=10),
     call_timeout=timedelta(seconds=10),
     refund=True,
-    refund_notice=True,
     # docs/protocols/wechat_v3.md section 5.
     refund_window=timedelta(days=365),
     refund_spacing=timedelta(minutes=1),
     # docs/protocols/wechat_v3.md section 5, read 2026-04.
     reverse_after=timedelta(seconds=15),
     reverse_within=timedelta(days=7),
-    bills=BillTerms(ready_at=time(10), kept=KEPT, has_parts=True, fetch_timeout=FETCH_TIMEOUT),
+    bills=BillTerms(ready_at=time(10), kept=KEPT, fetch_timeout=FETCH_TIMEOUT),
     wap_needs_payer_ip=True,
 )
 # docs/protocols/wechat_v3.md section 5.
@@ -225,7 +222,7 @@ class WechatV3Channel:
             return place
         path = place.download_url.removeprefix(self._settings.gateway)
         if not path.startswith("/") or path == place.download_url:
-            # What we sign for a stranger's host would be our name on his errand.
+            # What we sign for a stranger's host would put our name on that stranger's errand.
             raise BadAnswer("the bill lies at another host")
         later = second_call(call, ends_s=ends_s, monotonic_s=self._monotonic_s)
         status = await download(
