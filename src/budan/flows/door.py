@@ -76,7 +76,7 @@ class DoorItem:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Entry:
+class _Arrival:
     """An item with what its number says, parsed once: `number` is set for one of this environment's trades (I13)."""
 
     item: DoorItem
@@ -108,7 +108,7 @@ class Door:
         self._healths = healths
         self._environment = environment
         self._lanes = lanes
-        self._batches: Coalescer[_Entry, Planned] = Coalescer(self._run, name="door", key=_order_key)
+        self._batches: Coalescer[_Arrival, Planned] = Coalescer(self._run, name="door", key=_order_key)
 
     async def __aenter__(self) -> Self:
         await self._batches.__aenter__()
@@ -127,25 +127,25 @@ class Door:
 
         Safe to repeat. Raises `Overloaded` before anything is promised, `StoreUnavailable` when nothing was written.
         """
-        entry = self._enter(item)
+        arrival = self._enter(item)
         try:
-            return await self._batches.submit(entry)
+            return await self._batches.submit(arrival)
         except RowsFailed as failed:
             if item.evidence.source is Source.OPERATOR:
                 # Persons are there to repeat it; a kept statement would lose their names.
                 raise StoreUnavailable(str(failed)) from failed
-            return await self._keep_failed(entry, failed)
+            return await self._keep_failed(arrival, failed)
 
     async def judge(self, evidence: Evidence) -> Planned:
         """What this evidence would do now; nothing is written. Raises `StoreUnavailable`."""
-        entry = self._enter(DoorItem(evidence=evidence))
-        keys = [] if entry.key is None else [entry.key]
+        arrival = self._enter(DoorItem(evidence=evidence))
+        keys = [] if arrival.key is None else [arrival.key]
         async with self._database.reading() as transaction:
             locked = await stored.lock_orders(transaction, keys) if keys else {}
             trades = await stored.list_trades(transaction, keys) if locked else {}
             now = await transaction.clock()
             writes = DoorWrites()
-            planned = self._plan_entry(entry, locked, trades, writes, [], cashbacks={}, now=now)
+            planned = self._plan_arrival(arrival, locked, trades, writes, [], cashbacks={}, now=now)
             if writes.contradictions and await acts.find_settled(transaction, statements_of(writes.contradictions)):
                 return replace(planned, changed=False)
             speakers = dict.fromkeys(keys, evidence.account_id)
@@ -153,7 +153,7 @@ class Door:
                 return replace(planned, decision=UNRELATED_ACCOUNT, changed=False)
             return planned
 
-    def _enter(self, item: DoorItem) -> _Entry:
+    def _enter(self, item: DoorItem) -> _Arrival:
         try:
             number = parse_number(item.evidence.trade_no)
         except BadNumber:
@@ -166,55 +166,58 @@ class Door:
         )
         # Evidence of no trade of ours waits in a lane that follows from the account.
         elsewhere = lane_of(MerchantId(int(item.evidence.account_id)), lanes=self._lanes)
-        return _Entry(
+        return _Arrival(
             item=item,
             number=number if own else None,
             is_foreign=number is not None and number.environment is not self._environment,
             lane=number.lane if own and number is not None else elsewhere,
         )
 
-    async def _run(self, entries: Sequence[_Entry]) -> Sequence[Planned]:
+    async def _run(self, arrivals: Sequence[_Arrival]) -> Sequence[Planned]:
         """One transaction: lock, read, decide, write."""
-        keys = {key for entry in entries if (key := entry.key) is not None}
+        keys = {key for arrival in arrivals if (key := arrival.key) is not None}
         async with self._database.transaction() as transaction:
             locked = await stored.lock_orders(transaction, sorted(keys)) if keys else {}
             trades = await stored.list_trades(transaction, sorted(locked)) if locked else {}
             now = next(iter(locked.values())).now if locked else await transaction.clock()
             writes, kept = DoorWrites(), list[KeptEvidence]()
-            cashbacks = await _read_cashbacks(transaction, entries, locked, trades, writes)
+            cashbacks = await _read_cashbacks(transaction, arrivals, locked, trades, writes)
             planned = [
-                self._plan_entry(entry, locked, trades, writes, kept, cashbacks=cashbacks, now=now) for entry in entries
+                self._plan_arrival(arrival, locked, trades, writes, kept, cashbacks=cashbacks, now=now)
+                for arrival in arrivals
             ]
             if writes.contradictions:
                 settled = await acts.find_settled(transaction, statements_of(writes.contradictions))
                 spare_settled(writes, settled)
-                speakers = {entry.key: entry.item.evidence.account_id for entry in entries if entry.key is not None}
+                speakers = {
+                    arrival.key: arrival.item.evidence.account_id for arrival in arrivals if arrival.key is not None
+                }
                 strangers = await spare_strangers(transaction, writes, speakers, locked, trades)
                 planned = [
-                    replace(one, decision=UNRELATED_ACCOUNT, changed=False) if entry.key in strangers else one
-                    for entry, one in zip(entries, planned, strict=True)
+                    replace(one, decision=UNRELATED_ACCOUNT, changed=False) if arrival.key in strangers else one
+                    for arrival, one in zip(arrivals, planned, strict=True)
                 ]
             versions = tell_held(writes, environment=self._environment)
             planned = [
-                replace(one, version=versions[entry.key]) if entry.key in versions else one
-                for entry, one in zip(entries, planned, strict=True)
+                replace(one, version=versions[arrival.key]) if arrival.key in versions else one
+                for arrival, one in zip(arrivals, planned, strict=True)
             ]
-            await self._write(transaction, entries, planned, writes, kept, now=now)
-        _count(entries, planned, now=now)
-        self._note(entries, planned)
+            await self._write(transaction, arrivals, planned, writes, kept, now=now)
+        _count(arrivals, planned, now=now)
+        self._note(arrivals, planned)
         return planned
 
-    def _note(self, entries: Sequence[_Entry], planned: Sequence[Planned]) -> None:
+    def _note(self, arrivals: Sequence[_Arrival], planned: Sequence[Planned]) -> None:
         """What the payments said of their accounts' notices, in memory: no row of the door is as hot as an account's."""
-        for entry, outcome in zip(entries, planned, strict=True):
+        for arrival, outcome in zip(arrivals, planned, strict=True):
             if outcome.sighting is not None:
-                account_id = entry.item.evidence.account_id
+                account_id = arrival.item.evidence.account_id
                 weight = weight_of_miss(age=outcome.age, notices=self._healths.notices_of(account_id))
                 self._healths.note_sighting(account_id, outcome.sighting, weight=weight)
 
-    def _plan_entry(
+    def _plan_arrival(
         self,
-        entry: _Entry,
+        arrival: _Arrival,
         locked: dict[Key, LockedOrder],
         trades: dict[Key, list[LockedTrade]],
         writes: DoorWrites,
@@ -223,9 +226,9 @@ class Door:
         cashbacks: dict[Key, Cashback],
         now: datetime,
     ) -> Planned:
-        item, subject = entry.item, _find_subject(entry, locked, trades, cashbacks)
+        item, subject = arrival.item, _find_subject(arrival, locked, trades, cashbacks)
         if subject is None:
-            planned = _plan_unknown(entry, kept, now=now)
+            planned = _plan_unknown(arrival, kept, now=now)
         else:
             heard = Heard(
                 evidence=item.evidence,
@@ -236,13 +239,13 @@ class Door:
             )
             planned = plan(subject, heard, writes, environment=self._environment)
         if item.notice is not None:
-            writes.notices.append(_notice(entry, item.notice, decision=planned.decision))
+            writes.notices.append(_notice(arrival, item.notice, decision=planned.decision))
         return planned
 
     async def _write(
         self,
         transaction: Transaction,
-        entries: Sequence[_Entry],
+        arrivals: Sequence[_Arrival],
         planned: Sequence[Planned],
         writes: DoorWrites,
         kept: Sequence[KeptEvidence],
@@ -256,44 +259,44 @@ class Door:
         if kept:
             await stored.keep_evidence(transaction, kept)
         released = [
-            (entry.lane, entry.item.evidence.trade_no, evidence_digest(entry.item.evidence))
-            for entry, outcome in zip(entries, planned, strict=True)
-            if entry.item.leftover_attempts is not None and outcome.order_state
+            (arrival.lane, arrival.item.evidence.trade_no, evidence_digest(arrival.item.evidence))
+            for arrival, outcome in zip(arrivals, planned, strict=True)
+            if arrival.item.leftover_attempts is not None and outcome.order_state
         ]
         if released:
             await stored.release_evidence(transaction, released)
 
-    async def _keep_failed(self, entry: _Entry, failed: RowsFailed) -> Planned:
+    async def _keep_failed(self, arrival: _Arrival, failed: RowsFailed) -> Planned:
         """A row that failed alone: what it says waits for another try, its notice is stored, its question put off."""
-        item = entry.item
+        item = arrival.item
         try:
             async with self._database.transaction() as transaction:
                 now = await transaction.clock()
-                writes = DoorWrites(questions=_put_off(entry, now=now))
+                writes = DoorWrites(questions=_put_off(arrival, now=now))
                 if item.notice is not None:
-                    writes.notices.append(_notice(entry, item.notice, decision=FAILED))
+                    writes.notices.append(_notice(arrival, item.notice, decision=FAILED))
                 await stored.write(transaction, writes, now=now)
                 # Anything else the next question will bring again.
                 if item.evidence.outcome in {Outcome.PAID, Outcome.UNPAID_FINAL}:
-                    await stored.keep_evidence(transaction, [_kept(entry, reason=FAILED, now=now)])
+                    await stored.keep_evidence(transaction, [_kept(arrival, reason=FAILED, now=now)])
         except RowsFailed as again:
             raise StoreUnavailable(f"{failed}; keeping it: {again}") from again
         return Planned(decision=FAILED, order_state="", trade_state="", version=0)
 
 
-def _put_off(entry: _Entry, *, now: datetime) -> list[NextQuestion]:
+def _put_off(arrival: _Arrival, *, now: datetime) -> list[NextQuestion]:
     """The question's next rung: a row that goes on failing must not let its channel be asked as fast as we can."""
-    asked = entry.item.asked_attempts
-    if asked is None or entry.number is None or entry.key is None:
+    asked = arrival.item.asked_attempts
+    if asked is None or arrival.number is None or arrival.key is None:
         return []
     due_at = now + delay_after(QUERY_LADDER_B2C_S, attempts=asked + 1)
-    return [NextQuestion(key=entry.key, attempt=entry.number.ordinal, due_at=due_at, attempts=asked + 1)]
+    return [NextQuestion(key=arrival.key, attempt=arrival.number.ordinal, due_at=due_at, attempts=asked + 1)]
 
 
-def _count(entries: Sequence[_Entry], planned: Sequence[Planned], *, now: datetime) -> None:
+def _count(arrivals: Sequence[_Arrival], planned: Sequence[Planned], *, now: datetime) -> None:
     """What was committed, for /metrics."""
-    for entry, outcome in zip(entries, planned, strict=True):
-        evidence = entry.item.evidence
+    for arrival, outcome in zip(arrivals, planned, strict=True):
+        evidence = arrival.item.evidence
         source = evidence.source.value
         if outcome.decision == UNRELATED_ACCOUNT:
             _log.warning(UNRELATED_ACCOUNT, trade_no=evidence.trade_no, account_id=evidence.account_id, source=source)
@@ -305,18 +308,18 @@ def _count(entries: Sequence[_Entry], planned: Sequence[Planned], *, now: dateti
                 metrics.labelled(metrics.RECOVERY_SECONDS, source).observe(late_s)
 
 
-def _order_key(entry: _Entry) -> Key | str:
+def _order_key(arrival: _Arrival) -> Key | str:
     """One evidence per order in a batch: two in one statement would silently lose one."""
-    return entry.key or entry.item.evidence.trade_no
+    return arrival.key or arrival.item.evidence.trade_no
 
 
 def _find_subject(
-    entry: _Entry,
+    arrival: _Arrival,
     locked: dict[Key, LockedOrder],
     trades: dict[Key, list[LockedTrade]],
     cashbacks: dict[Key, Cashback],
 ) -> Subject | None:
-    number, key = entry.number, entry.key
+    number, key = arrival.number, arrival.key
     if number is None or key is None:
         return None
     order, of_order = locked.get(key), trades.get(key, [])
@@ -331,7 +334,7 @@ def _find_subject(
 
 async def _read_cashbacks(
     transaction: Transaction,
-    entries: Sequence[_Entry],
+    arrivals: Sequence[_Arrival],
     locked: dict[Key, LockedOrder],
     trades: dict[Key, list[LockedTrade]],
     writes: DoorWrites,
@@ -340,8 +343,8 @@ async def _read_cashbacks(
 
     Asks the database nothing where no plan offered anything.
     """
-    told = [entry for entry in entries if entry.item.evidence.outcome is Outcome.PAID]
-    subjects = [found for entry in told if (found := _find_subject(entry, locked, trades, {})) is not None]
+    told = [arrival for arrival in arrivals if arrival.item.evidence.outcome is Outcome.PAID]
+    subjects = [found for arrival in told if (found := _find_subject(arrival, locked, trades, {})) is not None]
     budgets = {found.key: key for found in subjects if (key := budget_key(found.locked, found.trade)) is not None}
     if not budgets:
         return {}
@@ -349,21 +352,21 @@ async def _read_cashbacks(
     return await find_cashbacks(transaction, list(budgets))
 
 
-def _plan_unknown(entry: _Entry, kept: list[KeptEvidence], *, now: datetime) -> Planned:
+def _plan_unknown(arrival: _Arrival, kept: list[KeptEvidence], *, now: datetime) -> Planned:
     """Evidence of a trade that is not here: kept if it says something, and looked at again (I6, I13)."""
-    reason = FOREIGN_ENVIRONMENT if entry.is_foreign else UNKNOWN_TRADE
-    if entry.item.evidence.outcome in {Outcome.PAID, Outcome.UNPAID_FINAL}:
-        kept.append(_kept(entry, reason=reason, now=now))
+    reason = FOREIGN_ENVIRONMENT if arrival.is_foreign else UNKNOWN_TRADE
+    if arrival.item.evidence.outcome in {Outcome.PAID, Outcome.UNPAID_FINAL}:
+        kept.append(_kept(arrival, reason=reason, now=now))
     return Planned(decision=reason, order_state="", trade_state="", version=0)
 
 
-def _kept(entry: _Entry, *, reason: str, now: datetime) -> KeptEvidence:
-    evidence, left_over = entry.item.evidence, entry.item.leftover_attempts
+def _kept(arrival: _Arrival, *, reason: str, now: datetime) -> KeptEvidence:
+    evidence, left_over = arrival.item.evidence, arrival.item.leftover_attempts
     attempts = 0 if left_over is None else left_over + 1
     # A foreign number stays foreign: it is shown, not tried every few seconds.
     delay = timedelta(days=1) if reason == FOREIGN_ENVIRONMENT else delay_after(LEFTOVER_LADDER_S, attempts=attempts)
     return KeptEvidence(
-        lane=entry.lane,
+        lane=arrival.lane,
         trade_no=evidence.trade_no,
         digest=evidence_digest(evidence),
         due_at=now + delay,
@@ -373,13 +376,13 @@ def _kept(entry: _Entry, *, reason: str, now: datetime) -> KeptEvidence:
     )
 
 
-def _notice(entry: _Entry, notice: ArrivedNotice, *, decision: str) -> NewNotice:
-    evidence = entry.item.evidence
+def _notice(arrival: _Arrival, notice: ArrivedNotice, *, decision: str) -> NewNotice:
+    evidence = arrival.item.evidence
     if notice.tells_refund and decision == ALREADY_SUCCEEDED:
         # It is no late notice of the payment, though it proves one.
         decision = REFUND_TOLD
     return NewNotice(
-        key=entry.key or (entry.lane, NO_ORDER),
+        key=arrival.key or (arrival.lane, NO_ORDER),
         notice_id=notice.notice_id,
         account_id=evidence.account_id,
         trade_no=evidence.trade_no,

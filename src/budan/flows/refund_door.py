@@ -39,7 +39,7 @@ class RefundItem:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Entry:
+class _Arrival:
     """An item with what its numbers say: `refund` where it is one of ours, `trade` where only the trade is."""
 
     item: RefundItem
@@ -63,7 +63,7 @@ class RefundDoor:
         self._database = database
         self._environment = environment
         self._lanes = lanes
-        self._batches: Coalescer[_Entry, RefundPlanned] = Coalescer(self._run, name="refund_door", key=_order_key)
+        self._batches: Coalescer[_Arrival, RefundPlanned] = Coalescer(self._run, name="refund_door", key=_order_key)
 
     async def __aenter__(self) -> Self:
         await self._batches.__aenter__()
@@ -85,27 +85,27 @@ class RefundDoor:
         """
         evidence = item.evidence
         refund = self._own(evidence.refund_no, NumberKind.REFUND)
-        entry = _Entry(item=item, refund=refund, trade=self._own(evidence.trade_no, NumberKind.ORDER))
-        if entry.key is None:
+        arrival = _Arrival(item=item, refund=refund, trade=self._own(evidence.trade_no, NumberKind.ORDER))
+        if arrival.key is None:
             unknown = RefundPlanned(decision=UNKNOWN_REFUND, state="")
-            _tell([entry], [unknown], DoorWrites())
+            _tell([arrival], [unknown], DoorWrites())
             return unknown
         try:
-            return await self._batches.submit(entry)
+            return await self._batches.submit(arrival)
         except RowsFailed as failed:
-            await self._put_off(entry)
+            await self._put_off(arrival)
             raise StoreUnavailable(str(failed)) from failed
 
-    async def _put_off(self, entry: _Entry) -> None:
+    async def _put_off(self, arrival: _Arrival) -> None:
         """The step's next rung: a row that goes on failing must not let its channel be asked as fast as we can."""
-        if entry.item.attempts is None or entry.refund is None or entry.key is None:
+        if arrival.item.attempts is None or arrival.refund is None or arrival.key is None:
             return
-        climbed = entry.item.attempts + 1
+        climbed = arrival.item.attempts + 1
         with suppress(RowsFailed):
             async with self._database.transaction() as transaction:
                 now = await transaction.clock()
                 due_at = now + delay_after(REFUND_LADDER_S, attempts=climbed)
-                step = NextStep(key=entry.key, ordinal=entry.refund.ordinal, due_at=due_at, attempts=climbed)
+                step = NextStep(key=arrival.key, ordinal=arrival.refund.ordinal, due_at=due_at, attempts=climbed)
                 await stored.write_refunds(transaction, RefundWrites(steps=[step]), now=now)
 
     def _own(self, text: str, kind: NumberKind) -> Number | None:
@@ -116,24 +116,28 @@ class RefundDoor:
         own = number.environment is self._environment and number.kind is kind and number.lane < self._lanes
         return number if own else None
 
-    async def _run(self, entries: Sequence[_Entry]) -> Sequence[RefundPlanned]:
+    async def _run(self, arrivals: Sequence[_Arrival]) -> Sequence[RefundPlanned]:
         """One transaction: lock, read, decide, write."""
-        keys = sorted({key for entry in entries if (key := entry.key) is not None})
+        keys = sorted({key for arrival in arrivals if (key := arrival.key) is not None})
         async with self._database.transaction() as transaction:
             locked = await gate.lock_orders(transaction, keys)
             trades = await gate.list_trades(transaction, sorted(locked)) if locked else {}
             refunds = await stored.list_refunds(transaction, sorted(locked)) if locked else {}
             writes = Writes(door=DoorWrites(), refunds=RefundWrites())
             cashbacks = await read_cashbacks(transaction, locked, trades, writes.door)
-            planned = [self._plan(entry, locked, trades, refunds, writes, cashbacks=cashbacks) for entry in entries]
+            planned = [
+                self._plan(arrival, locked, trades, refunds, writes, cashbacks=cashbacks) for arrival in arrivals
+            ]
             if writes.door.contradictions:
                 settled = await acts.find_settled(transaction, statements_of(writes.door.contradictions))
                 spare_settled(writes.door, settled)
-                speakers = {entry.key: entry.item.evidence.account_id for entry in entries if entry.key is not None}
+                speakers = {
+                    arrival.key: arrival.item.evidence.account_id for arrival in arrivals if arrival.key is not None
+                }
                 strangers = await spare_strangers(transaction, writes.door, speakers, locked, trades)
                 planned = [
-                    replace(one, decision=UNRELATED_ACCOUNT) if entry.key in strangers else one
-                    for entry, one in zip(entries, planned, strict=True)
+                    replace(one, decision=UNRELATED_ACCOUNT) if arrival.key in strangers else one
+                    for arrival, one in zip(arrivals, planned, strict=True)
                 ]
             if locked:
                 now = next(iter(locked.values())).now
@@ -143,12 +147,12 @@ class RefundDoor:
                     # The rows are locked by this transaction, so only a bug can have changed a version.
                     raise StaleState
                 await stored.write_refunds(transaction, writes.refunds, now=now)
-        _tell(entries, planned, writes.door)
+        _tell(arrivals, planned, writes.door)
         return planned
 
     def _plan(
         self,
-        entry: _Entry,
+        arrival: _Arrival,
         locked: dict[Key, LockedOrder],
         trades: dict[Key, list[LockedTrade]],
         refunds: dict[Key, list[RefundRow]],
@@ -157,30 +161,32 @@ class RefundDoor:
         cashbacks: dict[Key, Cashback],
     ) -> RefundPlanned:
         unknown = RefundPlanned(decision=UNKNOWN_REFUND, state="")
-        key, number = entry.key, entry.refund or entry.trade
+        key, number = arrival.key, arrival.refund or arrival.trade
         order = locked.get(key) if key is not None else None
         if key is None or number is None or order is None or order.order.merchant_id != number.merchant_id:
             return unknown
         rows = tuple(refunds.get(key, []))
-        row = next((row for row in rows if entry.refund is not None and row.ordinal == entry.refund.ordinal), None)
+        row = next((row for row in rows if arrival.refund is not None and row.ordinal == arrival.refund.ordinal), None)
         attempt = number.ordinal if row is None else row.attempt
         trade = next((trade for trade in trades.get(key, []) if trade.trade.attempt == attempt), None)
-        if trade is None or (row is None and entry.refund is not None):
+        if trade is None or (row is None and arrival.refund is not None):
             return unknown
         subject = RefundSubject(locked=order, trade=trade, refunds=rows, cashback=cashbacks.get(key))
-        evidence = entry.item.evidence
+        evidence = arrival.item.evidence
         if row is None:
             return plan_external(subject, evidence, writes, environment=self._environment)
-        return plan_refund(subject, row, evidence, writes, attempts=entry.item.attempts, environment=self._environment)
+        return plan_refund(
+            subject, row, evidence, writes, attempts=arrival.item.attempts, environment=self._environment
+        )
 
 
-def _tell(entries: Sequence[_Entry], planned: Sequence[RefundPlanned], writes: DoorWrites) -> None:
+def _tell(arrivals: Sequence[_Arrival], planned: Sequence[RefundPlanned], writes: DoorWrites) -> None:
     """What was committed, for /metrics, and in the log what a person must look at."""
     held = {(change.locked.lane, change.locked.order_id): change.hold_reason for change in writes.orders}
-    for entry, outcome in zip(entries, planned, strict=True):
-        evidence = entry.item.evidence
+    for arrival, outcome in zip(arrivals, planned, strict=True):
+        evidence = arrival.item.evidence
         metrics.labelled(metrics.EVIDENCE, evidence.source.value, outcome.decision).inc()
-        hold_reason = None if entry.key is None else held.get(entry.key)
+        hold_reason = None if arrival.key is None else held.get(arrival.key)
         if hold_reason is not None or outcome.decision == RefundEffect.ASK_PERSON.value:
             _log.warning(
                 "refund_needs_person",
@@ -191,7 +197,7 @@ def _tell(entries: Sequence[_Entry], planned: Sequence[RefundPlanned], writes: D
             )
 
 
-def _order_key(entry: _Entry) -> Key:
+def _order_key(arrival: _Arrival) -> Key:
     """One evidence per order in a batch: each changes sums that the next one must read."""
-    assert entry.key is not None, "an evidence of no order of ours never enters a batch"
-    return entry.key
+    assert arrival.key is not None, "an evidence of no order of ours never enters a batch"
+    return arrival.key
