@@ -28,7 +28,7 @@ NOTICE_LATE = timedelta(seconds=15)
 # What was paid longer ago says how notices came then, not now.
 NOTICE_OLD = timedelta(minutes=10)
 
-# The pace of an account whose channel says "busy": halved, at most once in a second, and raised by so much each second.
+# The pace of an account whose channel says "busy", by TCP's rule: halved, at most once a second, and raised by a step each second.
 RATE_CUT = 0.5
 RATE_CUT_EVERY = timedelta(seconds=1)
 RATE_STEP_PER_S = 1.0

@@ -16,7 +16,7 @@ ACTS_MAX = 1_000
 
 
 def check_name(name: str) -> str:
-    """A person's name as it is kept; raises `Refused` with `name_malformed`. Nobody checks that it is hers."""
+    """A person's name as it is kept; raises `Refused` with `name_malformed`. Nobody checks that it is theirs."""
     kept = " ".join(name.split())
     if not 1 <= len(kept) <= NAME_CHARACTERS_MAX or not kept.isprintable():
         raise Refused("name_malformed", param="by", detail=f"1 to {NAME_CHARACTERS_MAX} printable characters")

@@ -15,7 +15,7 @@ from budan.store.door import DoorWrites, Key, LockedOrder, LockedTrade
 _ENCODER = msgspec.json.Encoder()
 _DECODER = msgspec.json.Decoder(CashbackOffer)
 
-# The budget that nobody looked at gives nothing.
+# A budget that was not locked counts as empty.
 _NONE_LEFT = 0
 
 

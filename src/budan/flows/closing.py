@@ -243,7 +243,7 @@ def _plan_closes(subject: _Subject, turn: Turn | None, to_end: Sequence[int], wr
 
 
 def _next_look(subject: _Subject, look_at: datetime | None, ends_as: Ending) -> NextLook:
-    """When time changes something, or on the ladder where others have the next word."""
+    """The next moment at which time alone changes the order, or the ladder's next rung while it waits for a channel."""
     looks = subject.marks.looks or 0
     now = subject.locked.now
     return NextLook(

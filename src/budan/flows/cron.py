@@ -10,7 +10,7 @@ from cronsim import CronSim, CronSimError
 
 from budan.core.errors import Refused
 
-# So many missed slots are told one by one; what was missed before them is long known.
+# A day of the half-hourly sweep's slots is told one by one; what was missed before it is long known.
 MISSED_TOLD_MAX = 48
 # The library takes a sixth field for seconds; no job of ours is worth starting each second.
 CRON_FIELDS = 5

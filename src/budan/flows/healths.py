@@ -20,7 +20,7 @@ from budan.telemetry import metrics
 FOLD_EVERY_S: Final = 1.0
 # What was read longer ago says nothing any more: every account is unknown then, and asked tightly.
 BELIEVED_S: Final = 15.0
-# A judgement is good for so long: nothing that it rests on moves faster.
+# A judgement is used again for this long: what it rests on is counted in seconds (core/health.py).
 JUDGED_S: Final = 0.1
 # Every process keeps all accounts; those above the bound are unknown to it.
 ACCOUNTS_MAX: Final = 10_000

@@ -70,7 +70,7 @@ class Standing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeldOrder:
-    """An order's hold as a person left it. `act` is what she did or proposed; `contradictions` are open."""
+    """An order's hold as a person left it. `act` is what they did or proposed; `contradictions` are open."""
 
     order_no: str
     version: int

@@ -9,7 +9,7 @@ from budan.store.door import LockedOrder, lock_orders
 async def lock_named(transaction: Transaction, number: Number) -> LockedOrder:
     """Lock the order that `number` names, whichever of its trades it is of.
 
-    A number has a checksum and no secret: anybody can write one with his own merchant and another's order of the same
+    A number has a checksum and no secret: any caller can write one with its own merchant and another's order of the same
     lane. So the row decides whose order it is. Raises `Refused` with `order_not_found`.
     """
     key = (number.lane, number.order_id)

@@ -14,7 +14,7 @@ from budan.wire.smtp import Letter
 # A server that is down is back within minutes, or somebody must mend it: hourly until then.
 MAIL_LADDER_S: Final = (30.0, 60.0, 300.0, 900.0, 3_600.0)
 SEND_TIMEOUT_S: Final = 30.0
-# A worker that dies while it sends leaves the mail to another so much later.
+# A worker that dies while it sends leaves the mail to another after four of the longest sendings, so that no two send it.
 CLAIM_S: Final = 120.0
 ERROR_LENGTH_MAX: Final = 500
 

@@ -21,7 +21,7 @@ from budan.store import door as stored
 from budan.store.database import Database, RowsFailed
 from budan.telemetry import metrics
 
-# A forger can fill no more than this of the disk: so many digests and samples an hour and account, until they are pruned.
+# What a forger can fill of the disk, each hour and account: the samples of 30 days, after which they are pruned, are 59 MB.
 # What comes above it is counted by a metric alone.
 DIGESTS_PER_HOUR_MAX = 200
 SAMPLES_PER_HOUR_MAX = 20

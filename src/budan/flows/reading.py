@@ -147,7 +147,7 @@ class Reading:
     async def _list_cashbacks(
         self, rows: Sequence[OrderRow], trades: Mapping[stored.Key, Sequence[TradeRow]]
     ) -> dict[stored.Key, Cashback]:
-        """What the paid orders were granted whose payers a plan offered something: most have none, and are not asked for."""
+        """The cashback of the paid orders that a plan offered some to. Orders without an offer cost no query."""
         keys = [
             (row.lane, row.order_id)
             for row in rows

@@ -12,7 +12,7 @@ from budan.store.endpoints import SealedEndpoint
 from budan.wire.secret_box import CannotOpen, SecretBox
 
 PAGE_ROWS: Final = 500
-# Who changes a secret meanwhile seals it with the key that his own process has; the next look finds what is left.
+# Who changes a secret meanwhile seals it with the key that their own process has; the next look finds what is left.
 LOOKS_MAX: Final = 3
 
 

@@ -25,7 +25,7 @@ _NO_CONTENT: Final = 204
 
 
 async def forge(house: House, wish: Wish, trade: Mapping[str, str], *, key: RSAPrivateKey | None = None) -> HttpAnswer:
-    """A stranger says that this attempt was paid; signed by a key of his own, if he has one, for the channel's he has not."""
+    """A stranger says that this attempt was paid; signed by a key of their own, if they have one: the channel's they have not."""
     channel = trade["channel"]
     if channel == "alipay":
         fields = await forged_fields(house, wish, trade["trade_no"])

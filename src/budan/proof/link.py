@@ -134,7 +134,7 @@ class Link:
             async with asyncio.timeout(DIAL_S_MAX):
                 far_reader, far_writer = await asyncio.open_connection(LOOPBACK, self._far_port)
         except (OSError, TimeoutError):
-            # Whoever called us sees what he would have seen: nobody is there.
+            # Whoever called us sees what they would have seen: nobody is there.
             writer.transport.abort()
             return
         ends = {writer, far_writer}

@@ -33,7 +33,7 @@ _SERVER_ERROR: Final = 500
 
 
 class NoCode(StepFailed):
-    """The payer has gone elsewhere: no code came in all the time that he waited. Nothing was promised, nothing is lost."""
+    """The payer has gone elsewhere: no code came in all that time. Nothing was promised, nothing is lost."""
 
 
 class Till:
@@ -46,7 +46,7 @@ class Till:
         self.answers: list[Answer] = []
 
     async def sell(self, wish: Wish, *, shop: Shop) -> dict[str, Any]:
-        """The order as budan told it last; the payer has done what he wished to do. Raises StepFailed."""
+        """The order as budan told it last; the payer has done what was wished. Raises StepFailed."""
         if wish.is_b2c:
             order = await self.charge(wish, shop=shop)
         else:

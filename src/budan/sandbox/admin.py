@@ -49,7 +49,7 @@ _T = TypeVar("_T")
 
 
 class PayWish(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which trade a payer pays, by what he scans or by number; `faults` absent leaves the notice to the odds."""
+    """Which trade a payer pays, by what was scanned or by number; `faults` absent leaves the notice to the odds."""
 
     code_text: Annotated[str, msgspec.Meta(max_length=1_000)] = ""
     trade_no: Annotated[str, msgspec.Meta(max_length=64)] = ""

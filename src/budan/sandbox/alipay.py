@@ -227,7 +227,7 @@ class AlipayFace:
         if told.paid_at is not None:
             fields["send_pay_date"] = beijing(told.paid_at)
         if lies_of_merchant(told):
-            # The answer has no merchant in it but the number of his trade.
+            # The answer has no merchant in it but the number of the trade.
             fields["out_trade_no"] = STRANGER
         return await self._signed(call, _done(fields))
 

@@ -349,7 +349,7 @@ class IpaynowFace:
         return msgspec.structs.replace(trade, channel_no=channel_no(trade, channel=ChannelName.IPAYNOW, now=now))
 
     def _find_code(self, call: _Call) -> CodeMade | None:
-        """The payer's code: his wallet is the one that was named, or any that iPaynow charges."""
+        """The payer's code: its wallet is the one that was named, or any that iPaynow charges."""
         named = _WALLETS.get(call.get("payChannelType"))
         now = self._world.clock()
         for wallet in _WALLETS.values() if named is None else (named,):

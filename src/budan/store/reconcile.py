@@ -415,7 +415,7 @@ async def list_runs(
 async def find_run(
     transaction: Transaction, account_id: AccountId, *, day: date, digest: bytes, is_partial: bool, origin: str
 ) -> KnownRun | None:
-    """The run that compared these bytes so, which `origin` brings now."""
+    """The earlier run over the same bytes and `is_partial`; `origin` says who brings them now."""
     row = await transaction.maybe(_FIND_RUN, account_id, day, digest, is_partial, origin)
     return None if row is None else KnownRun(**dict(row))
 

@@ -119,7 +119,7 @@ class Application:
         except ClientGone:
             raise
         except Exception:  # noqa: BLE001 - top of a request
-            # The address stays out of the log: those of pages are the right to see them.
+            # Do not log the path: a page's address holds the token that opens it.
             _log.exception("request_failed", request_id=request_id, route=_name_of(found))
             answer = self._refusal(scope, found, Refused("internal_error"), request_id=request_id)
         await send_answer(send, answer, request_id=request_id)

@@ -18,7 +18,7 @@ DRAIN_S_MAX = 3
 # A request's head has to be here this long after its connection, or it is somebody who only holds the line.
 HEAD_TIMEOUT_S = 10.0
 HEAD_BYTES_MAX = 32 * 1024
-# Whoever takes nothing of an answer for so long holds its memory and its place among the open requests for nothing.
+# Whoever takes nothing of an answer for this long holds its memory and its place among the open requests for nothing.
 WRITE_STALL_S_MAX = 30.0
 # Requests that wait on one line for the answer to an earlier one. Proxies send none, and each costs a kilobyte.
 PIPELINED_MAX = 16

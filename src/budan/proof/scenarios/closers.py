@@ -85,7 +85,7 @@ async def _pay_meanwhile(house: House, sold: list[tuple[dict[str, Any], Wish]]) 
     paid = [(order, wish) for order, wish in sold if not wish.is_b2c and wish.number // 2 % 2]
     for order, wish in paid:
         await house.till.pay(order, wish)
-    # Told, not timed: one who confirms before the reverse is tried completes his order, and on a busy machine some did.
+    # Told, not timed: one who confirms before the reverse is tried completes the order, and on a busy machine some did.
     for order in (order for order, wish in sold if wish.is_b2c and not wish.number // 2 % 2):
         await house.till.confirm(order)
     return {key_of(order) for order, _ in paid}

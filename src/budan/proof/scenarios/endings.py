@@ -143,7 +143,7 @@ SCENARIOS: Final = (
     ),
     Scenario(
         name="success after close",
-        stands_for="the shop has closed the order and sent its customer away, and the payer pays the code that he kept",
+        stands_for="the shop has closed the order and sent its customer away, and the payer pays the code, which is still at hand",
         orders=4,
         play=_play_success_after_close,
     ),

@@ -123,7 +123,7 @@ SCENARIOS: Final = (
     ),
     Scenario(
         name="forged and replayed notices",
-        stands_for="somebody who overhears true notices tells them again, and of his own orders, and signs with a key of his",
+        stands_for="somebody who overhears true notices tells them again, and of their own orders, and signs with a key of their own",
         orders=8,
         play=_play_forged_and_replayed,
     ),
