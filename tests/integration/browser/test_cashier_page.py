@@ -11,7 +11,8 @@ from playwright.async_api import Page, expect
 from integration.browser.conftest import STEP_MS, OpenPage
 from integration.web.house import House
 
-HEALED_WITHIN_S = 5.0
+# A quiet machine needs two seconds, and the promise of five is measured by `bench --recover`; the rest is for a busy one.
+HEALED_WITHIN_S = 15.0
 ALIPAY = "Mozilla/5.0 (iPhone; CPU iPhone OS 17_0) AppleWebKit/605.1 Mobile AlipayClient/10.5"
 PHONE = "Mozilla/5.0 (Linux; Android 14) AppleWebKit/537.36 Chrome/120 Mobile Safari/537.36"
 WECHAT = "Mozilla/5.0 (Linux; Android 14) AppleWebKit/537.36 Chrome/120 Mobile MicroMessenger/8.0.50"
@@ -58,7 +59,9 @@ async def test_a_payer_scans_pays_and_sees_it_in_place(house: House, open_page: 
     assert (await house.call("GET", f"/v1/orders/{order['order_no']}")).json["state"] == "paid"
 
 
-async def test_a_lost_notice_costs_the_payer_less_than_five_seconds(house: House, open_page: OpenPage) -> None:
+async def test_a_lost_notice_is_made_up_for_while_the_payer_looks_at_the_page(
+    house: House, open_page: OpenPage
+) -> None:
     """The open page asks us, we ask the channel: nobody has to notice first."""
     order = await house.create_order(payment={"method": "native", "channel": "wechat_v3"})
     page = await open_page(order["cashier_url"])
