@@ -144,20 +144,7 @@ def _plan_transition(
     follows = consequences(locked.order, subject.trade.trade, subject.siblings, decision)
     completes = decision.effect is Effect.COMPLETE
     writes.trades.append(_trade_change(subject, heard, decision.trade))
-    writes.orders.append(
-        OrderChange(
-            locked=locked,
-            state=decision.order_state,
-            hold_reason=decision.hold_reason or _no_number_left(locked, follows),
-            paid_at=evidence.paid_at if completes else None,
-            paid_attempt=decision.trade.attempt if completes else None,
-            learned_source=evidence.source.value if completes else None,
-            learned_at=evidence.learned_at if completes else None,
-            fee_terms=decision.trade.fee_terms if completes else None,
-            fee_minor=follows.fee_minor if completes else None,
-            refunds_made=int(follows.refund_minor is not None and locked.refund_count < ORDINAL_MAX),
-        ),
-    )
+    writes.orders.append(_order_change(locked, evidence, decision, follows))
     booked = writes.completions if completes else writes.entries
     booked.extend((subject.key, entry) for entry in follows.entries)
     _plan_consequences(subject, heard, follows, writes)
@@ -176,6 +163,27 @@ def _plan_transition(
         trade_state=decision.trade.state.value,
         version=locked.version + 1,
         changed=True,
+    )
+
+
+def _order_change(locked: LockedOrder, evidence: Evidence, decision: Transition, follows: Consequences) -> OrderChange:
+    hold_reason = decision.hold_reason or _no_number_left(locked, follows)
+    refunds_made = int(follows.refund_minor is not None and locked.refund_count < ORDINAL_MAX)
+    if decision.effect is not Effect.COMPLETE:
+        return OrderChange(
+            locked=locked, state=decision.order_state, hold_reason=hold_reason, refunds_made=refunds_made
+        )
+    return OrderChange(
+        locked=locked,
+        state=decision.order_state,
+        hold_reason=hold_reason,
+        paid_at=evidence.paid_at,
+        paid_attempt=decision.trade.attempt,
+        learned_source=evidence.source.value,
+        learned_at=evidence.learned_at,
+        fee_terms=decision.trade.fee_terms,
+        fee_minor=follows.fee_minor,
+        refunds_made=refunds_made,
     )
 
 
