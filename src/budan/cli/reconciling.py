@@ -28,6 +28,7 @@ from budan.flows.day_page import render_page
 from budan.flows.day_report import DayReport
 from budan.flows.discrepancies import LIST_ROWS_MAX, RESOLUTIONS, DiscrepancyView
 from budan.flows.reconciling import BillWish
+from budan.host.memory import spare_what_is_built
 from budan.ports.bill import FetchedBill, Packing
 from budan.store.reconcile import DiscrepancyFilter, DiscrepancyRow
 
@@ -79,6 +80,8 @@ def reconcile(
     if account is None or path is None or by is None:
         raise click.UsageError("--account, --bill and --by are needed, or a command: see --help")
     day = day or beijing_day(datetime.now(UTC)) - timedelta(days=1)
+    # Differences are many small objects: each few hundred would have the whole program looked through for garbage.
+    spare_what_is_built()
 
     async def compare() -> DayReport:
         async with open_books_desk(settings, dsn=database_dsn(settings)) as desk:

@@ -14,7 +14,7 @@ from budan.ports.channel import Call, ChannelAccounts, RefundRef
 from budan.ports.clock import Clock
 from budan.store import reconcile as stored
 from budan.store.database import Database
-from budan.store.reconcile import DiscrepancyFilter, DiscrepancyRow, MovedRow
+from budan.store.reconcile import DiscrepancyRow, MovedRow
 
 # Nobody makes more by hand between two runs of the job; the next one asks about what is above it.
 ASKED_PER_RUN_MAX: Final = 500
@@ -61,12 +61,11 @@ class PortalRefunds:
         after = 0
         async with self._database.reading() as transaction:
             while len(found) < ASKED_PER_RUN_MAX:
-                wanted = DiscrepancyFilter(after=after, state="asked")
-                rows = await stored.list_discrepancies(transaction, wanted, rows_max=PAGE_ROWS)
+                rows = await stored.list_followed(transaction, after=after, account_id=None, rows_max=PAGE_ROWS)
                 if not rows:
                     break
                 after = rows[-1].id
-                found += [row for row in rows if is_portal_refund(row)]
+                found += [row for row in rows if row.state == "asked" and is_portal_refund(row)]
             found = found[:ASKED_PER_RUN_MAX]
             keys = {(row.lane or 0, row.order_id or 0, row.ordinal or 0) for row in found}
             payments = await stored.list_trades(transaction, sorted(keys)) if keys else {}

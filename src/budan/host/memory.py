@@ -10,7 +10,7 @@ _TURNS_MAX: Final = 20
 
 
 def spare_what_is_built() -> None:
-    """Objects that are there now are never looked through again; call it once, when the process is about to serve.
+    """Objects that are there now are never looked through again; call it once, when the process is about to serve or work.
 
     Most of them are modules, tables and pages that live as long as the process. Safe to repeat.
     """
