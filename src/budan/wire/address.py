@@ -8,6 +8,8 @@ from budan.wire.errors import NotSent
 from budan.wire.http import parse_target
 from budan.wire.names import NameLookups
 
+# Private or for documents only, and taken for public by older lists: site-local (RFC 3879), RFC 9637.
+_NOT_PUBLIC: Final = tuple(ipaddress.ip_network(network) for network in ("fec0::/10", "3fff::/20"))
 # These carry an IPv4 address inside, which a gateway would connect to: NAT64, 6to4, Teredo.
 _TUNNELS: Final = tuple(
     ipaddress.ip_network(network) for network in ("64:ff9b::/96", "64:ff9b:1::/48", "2002::/16", "2001::/32")
@@ -40,6 +42,6 @@ def is_public(address: str) -> bool:
     if isinstance(parsed, ipaddress.IPv6Address):
         if parsed.ipv4_mapped is not None:
             return is_public(str(parsed.ipv4_mapped))
-        if any(parsed in network for network in _TUNNELS):
+        if any(parsed in network for network in (*_TUNNELS, *_NOT_PUBLIC)):
             return False
     return parsed.is_global and not parsed.is_multicast and not parsed.is_reserved

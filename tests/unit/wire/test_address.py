@@ -29,6 +29,8 @@ NONE_ALLOWED: frozenset[str] = frozenset()
         "fc00::1",
         "ff02::1",
         "2001:db8::1",
+        "fec0::1",
+        "3fff:fff::1",
         "::ffff:127.0.0.1",
         "::ffff:10.0.0.1",
         "64:ff9b::7f00:1",
