@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+import structlog
+
 from budan.core.errors import StoreUnavailable
 from budan.core.numbers import Environment
 from budan.flows.asking import Questions
@@ -32,6 +34,8 @@ from budan.ports.channel import ChannelAccounts
 from budan.store import directory as stored
 from budan.store.database import Database
 from budan.store.upgrade import SchemaGap, compare_schema
+
+_log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +74,9 @@ class Flows:
                 gap = await compare_schema(transaction) if installation else SchemaGap(missing=[], unknown=[])
                 is_read_only = await stored.is_read_only(transaction)
         except StoreUnavailable as error:
-            return [f"database: {error}"]
+            # Whoever asks may be a stranger; where the database is and what it said stays in the log.
+            _log.warning("not_ready", database=str(error))
+            return ["database: away"]
         if installation is None or installation.environment != self.environment.value:
             return ["database: of another environment"]
         newer = [f"schema_newer: {name} of a later version has run" for name in gap.unknown]
