@@ -71,6 +71,11 @@ class Reading:
             environment=self._environment,
         )
 
+    async def find_shop_id(self, caller: Caller, order_no: str) -> int | None:
+        """Which shop took the order, None where none did; raises `Refused` as `own_number` does."""
+        order, _ = await self.get_rows(own_number(caller, order_no, environment=self._environment))
+        return order.shop_id
+
     async def get_rows(self, number: Number) -> tuple[OrderRow, list[TradeRow]]:
         """The rows behind a view; raises `Refused` with `order_not_found`."""
         key = (number.lane, number.order_id)

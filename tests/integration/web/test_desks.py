@@ -201,6 +201,18 @@ async def test_a_customer_who_still_types_is_waited_for(house: House) -> None:
     assert code not in result.text
 
 
+async def test_a_desk_sees_what_its_own_shop_took_and_no_other_order_of_its_merchant(house: House) -> None:
+    """A desk's link lies open on a counter."""
+    order = await house.create_order()
+    path = f"/terminal/{house.merchant.terminal_token}/orders/{order['order_no']}"
+    for address in (path, f"{path}/state", f"{path}?asked=1"):
+        page = await house.send("GET", address, headers=EN)
+        assert (page.status, "There is no such order." in page.text) == (404, True)
+    own = await house.create_order(shop=house.merchant.shop_code)
+    path = f"/terminal/{house.merchant.terminal_token}/orders/{own['order_no']}"
+    assert (await house.send("GET", f"{path}/state")).status == 200
+
+
 async def test_another_merchants_desk_does_not_see_the_order(house: House) -> None:
     order = await house.create_order()
     other = await house.add_merchant("二号店")

@@ -59,6 +59,7 @@ class TerminalPage:
     async def state(self, exchange: Exchange) -> Answer:
         """GET /terminal/{token}/orders/{order_no}/state."""
         terminal = await self._terminal(exchange)
+        await self._refuse_other_shops(terminal, exchange.parameters[1])
         view = await self._flows.questions.watch_order(terminal.caller, exchange.parameters[1])
         return json_answer(200, _state_of(view))
 
@@ -94,6 +95,7 @@ class TerminalPage:
     async def _result(self, exchange: Exchange) -> Answer:
         terminal = await self._terminal(exchange)
         order_no = exchange.parameters[1]
+        await self._refuse_other_shops(terminal, order_no)
         if b"asked=1" in exchange.scope["query_string"]:
             view = await self._flows.questions.watch_order(terminal.caller, order_no)
         else:
@@ -110,6 +112,11 @@ class TerminalPage:
             state_address=_address(exchange, f"/orders/{order_no}/state"),
             reload_address=_address(exchange, f"/orders/{order_no}", asked="1"),
         )
+
+    async def _refuse_other_shops(self, terminal: Terminal, order_no: str) -> None:
+        """A desk's link lies open on a counter: it shows what its own shop took, and no other shop's trade."""
+        if await self._flows.reading.find_shop_id(terminal.caller, order_no) != terminal.shop_id:
+            raise Refused("order_not_found", param="order_no")
 
     async def _terminal(self, exchange: Exchange) -> Terminal:
         token = exchange.parameters[0]
