@@ -57,7 +57,7 @@ class HealthDelta:
     """What one process saw of an account since it last told; `missed` is weighed by how few were looked at.
 
     `asked` counts questions that left, `busy` those of them that the channel did not want to look at, and `seconds` is
-    over how long.
+    over how long. Its last answer to any of them came `answered_ago` before this is told; None where it gave none.
     """
 
     timely: int = 0
@@ -65,6 +65,7 @@ class HealthDelta:
     asked: int = 0
     busy: int = 0
     seconds: float = 1.0
+    answered_ago: timedelta | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +73,7 @@ class AccountHealth:
     """One account, as all processes together see it at `at`, by the database's clock.
 
     `timely`, `missed` and `asked` fade by `HALF_LIFE_S`. `rate_per_s` is the pace left after the last cut at `cut_at`,
-    None where the channel never was busy.
+    None where the channel never was busy. `answered_at` is when it last answered a question, whatever it said.
     """
 
     at: datetime
@@ -82,6 +83,7 @@ class AccountHealth:
     noticed_at: datetime | None = None
     rate_per_s: float | None = None
     cut_at: datetime | None = None
+    answered_at: datetime | None = None
 
 
 def sight(
@@ -117,8 +119,13 @@ def fold(health: AccountHealth, delta: HealthDelta, *, now: datetime) -> Account
         missed=faded.missed + delta.missed,
         asked=faded.asked + delta.asked,
         noticed_at=faded.at if delta.timely else faded.noticed_at,
+        answered_at=_latest(faded.answered_at, None if delta.answered_ago is None else faded.at - delta.answered_ago),
     )
     return _cut(folded, delta) if delta.busy else folded
+
+
+def _latest(one: datetime | None, other: datetime | None) -> datetime | None:
+    return max((moment for moment in (one, other) if moment is not None), default=None)
 
 
 def fade(health: AccountHealth, *, now: datetime) -> AccountHealth:

@@ -61,6 +61,11 @@ class Asking:
     irreversible: bool = False
 
 
+def is_answer(result: PayResult) -> bool:
+    """Whether the channel said anything at all: "busy" and "not now" are words of a channel that is there."""
+    return result.sent and (result.answered or result.outcome is not Outcome.UNKNOWN)
+
+
 class ChannelCalls:
     """Sends intents and questions, and brings what comes back to the door."""
 
@@ -112,7 +117,7 @@ class ChannelCalls:
             return _not_sent(ref.trade_no, ACCOUNT_UNKNOWN)
         result = await account.adapter.query(ref, call=self._call_of_question())
         if result.sent:
-            self._healths.note_question(account_id, busy=result.busy)
+            self._healths.note_question(account_id, busy=result.busy, answered=is_answer(result))
         return result
 
     async def find_capabilities(self, account_id: AccountId) -> Capabilities | None:

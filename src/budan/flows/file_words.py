@@ -10,12 +10,12 @@ from typing import Final
 import msgspec
 
 from budan.core.errors import Refused
-from budan.core.evidence import Outcome, Source
+from budan.core.evidence import Source
 from budan.core.numbers import AccountId, Environment, Lane, OrderId
 from budan.core.reconcile import RowKind, Verdict
 from budan.flows.acts import ACTS_MAX, actors, check_name, check_reason, get_proposal
 from budan.flows.asking import asking_of
-from budan.flows.calling import ACCOUNT_UNKNOWN, ChannelCalls
+from budan.flows.calling import ACCOUNT_UNKNOWN, ChannelCalls, is_answer
 from budan.flows.discrepancies import bill_evidence
 from budan.flows.door import Door, DoorItem
 from budan.flows.healths import ACCOUNTS_MAX
@@ -192,7 +192,7 @@ class FileWords:
         async with asyncio.TaskGroup() as asking:
             asked = [asking.create_task(self._ask(row, trades.get(_key(row), []))) for row in rows]
         results = [task.result() for task in asked]
-        if any(result.sent and (result.answered or result.outcome is not Outcome.UNKNOWN) for result in results):
+        if any(is_answer(result) for result in results):
             raise Refused("channel_answers", param="run", detail="its own word counts, and it is asked about every row")
         unsent = next((one.code for one in results if not one.sent and one.code != ACCOUNT_UNKNOWN), None)
         if unsent is not None:

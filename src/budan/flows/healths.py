@@ -37,6 +37,7 @@ class _Seen:
     missed: float = 0.0
     asked: int = 0
     busy: int = 0
+    answered_at_s: float | None = None
 
     def add(self, other: "_Seen") -> None:
         """What could not be told is told with the next."""
@@ -44,10 +45,20 @@ class _Seen:
         self.missed += other.missed
         self.asked += other.asked
         self.busy += other.busy
+        if self.answered_at_s is None:
+            self.answered_at_s = other.answered_at_s
 
-    def delta(self, *, seconds: float) -> HealthDelta:
+    def delta(self, *, seconds: float, now_s: float) -> HealthDelta:
         """As all processes fold it."""
-        return HealthDelta(timely=self.timely, missed=self.missed, asked=self.asked, busy=self.busy, seconds=seconds)
+        answered_ago_s = None if self.answered_at_s is None else max(0.0, now_s - self.answered_at_s)
+        return HealthDelta(
+            timely=self.timely,
+            missed=self.missed,
+            asked=self.asked,
+            busy=self.busy,
+            seconds=seconds,
+            answered_ago=None if answered_ago_s is None else timedelta(seconds=answered_ago_s),
+        )
 
 
 class AccountHealths:
@@ -96,11 +107,13 @@ class AccountHealths:
             case Sighting.MISSED:
                 seen.missed += weight
 
-    def note_question(self, account_id: AccountId, *, busy: bool) -> None:
-        """Count a question that left, and whether the channel was too busy to look."""
+    def note_question(self, account_id: AccountId, *, busy: bool, answered: bool) -> None:
+        """Count a question that left, whether the channel was too busy to look, and note when it said anything at all."""
         seen = self._seen_of(account_id)
         seen.asked += 1
         seen.busy += busy
+        if answered:
+            seen.answered_at_s = self._clock.monotonic_s()
 
     async def keep(self) -> None:
         """Tell and read each second until cancelled; what cannot be told now is told with the next."""
@@ -129,7 +142,7 @@ class AccountHealths:
                 held = await stored.lock_healths(transaction, list(telling))
                 assert held.now is not None, "a row was made for each account"
                 folded = {
-                    account: fold(health, telling[account].delta(seconds=seconds), now=held.now)
+                    account: fold(health, telling[account].delta(seconds=seconds, now_s=began_s), now=held.now)
                     for account, health in held.by_account.items()
                 }
                 await stored.write_healths(transaction, folded)

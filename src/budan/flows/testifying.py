@@ -11,7 +11,7 @@ from budan.core.numbers import Environment, Number, trade_number
 from budan.core.trade import OPEN_STATES, TradeState
 from budan.flows.acts import ACTS_MAX, actors, check_name, check_reason, get_proposal
 from budan.flows.asking import asking_of
-from budan.flows.calling import ChannelCalls
+from budan.flows.calling import ChannelCalls, is_answer
 from budan.flows.door import Door, DoorItem
 from budan.flows.locking import lock_named
 from budan.flows.timelines import CHILD_ROWS_MAX, parse_order_no
@@ -190,7 +190,7 @@ class Testimony:
         planned, result = await self._calls.ask(asking_of(number, trade, environment=self._environment))
         if not result.sent:
             raise Refused("channel_not_asked", param="trade_no", detail=f"the question did not leave: {result.code}")
-        if result.answered or result.outcome is not Outcome.UNKNOWN:
+        if is_answer(result):
             said = f"{result.outcome.value} {result.code}".strip()
             raise Refused("channel_answers", param="trade_no", detail=f"it says {said}: {planned.decision}")
         return result.code

@@ -75,7 +75,7 @@ async def confirm_act(
 
 
 async def find_answered_at(transaction: Transaction, key: Key, *, attempt: int) -> datetime | None:
-    """When the trade's channel last answered, whatever it said; None where it never did."""
+    """When the trade's channel last answered, of this trade or another, whatever it said; None where it never did."""
     row = await transaction.maybe(_ACT_ANSWERED_AT, *key, attempt)
     return None if row is None else row["answered_at"]
 

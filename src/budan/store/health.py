@@ -44,10 +44,11 @@ async def write_healths(transaction: Transaction, healths: Mapping[AccountId, Ac
             health.noticed_at,
             health.rate_per_s,
             health.cut_at,
+            health.answered_at,
         )
         for account_id, health in sorted(healths.items())
     ]
-    await transaction.none(_ACCOUNT_HEALTH_WRITE, *columns(rows, 8))
+    await transaction.none(_ACCOUNT_HEALTH_WRITE, *columns(rows, 9))
 
 
 async def list_healths(transaction: Transaction, *, rows_max: int) -> HealthsRead:
@@ -66,6 +67,7 @@ def _read(rows: Sequence[asyncpg.Record]) -> HealthsRead:
                 noticed_at=row["noticed_at"],
                 rate_per_s=row["rate_per_s"],
                 cut_at=row["cut_at"],
+                answered_at=row["answered_at"],
             )
             for row in rows
         },

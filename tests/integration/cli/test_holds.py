@@ -339,6 +339,23 @@ async def test_an_answer_that_changes_nothing_and_was_heard_before_ends_the_need
 
 
 @pytest.mark.invariant("I4")
+async def test_an_answer_about_another_trade_of_the_account_ends_the_need_for_a_persons(
+    stage: Stage, silent: StagedOrder, rows: Rows
+) -> None:
+    """A sweep's "closed" of a trade that is closed here leaves no mark on it: the account's own moment tells."""
+    act = await propose_word(stage, silent)
+    healths, account_id = stage.flows.healths, silent.merchant.account_id
+    healths.note_question(account_id, busy=False, answered=False)
+    await healths.turn()
+    assert await rows.fetchval("SELECT answered_at FROM account_health WHERE account_id = $1", account_id) is None
+    healths.note_question(account_id, busy=False, answered=True)
+    await healths.turn()
+    await wait_half_an_hour(rows)
+    await refused("channel_answers", stage.operator.testimony.confirm(silent.trade_no, by="Bob", act=act))
+    assert (await order_row(rows))[0] == "paying"
+
+
+@pytest.mark.invariant("I4")
 async def test_what_did_not_fit_and_is_repeated_is_an_answer_too(stage: Stage, silent: StagedOrder, rows: Rows) -> None:
     wrong = {"order_minor": AMOUNT_MINOR - 1, "source": Source.QUERY}
     await say(stage, silent, **wrong)

@@ -185,7 +185,7 @@ async def test_a_busy_channel_that_is_asked_slowly_holds_up_no_other(
     while prompt.lane <= busy.lane:  # Lanes are read in order: the busy channel's rows come first.
         prompt = await stage.add_merchant(account_id=prompt_account)
     orders = await stand_suspects(stage, rows, [busy, busy, busy, prompt], 400)
-    stage.flows.healths.note_question(busy_account, busy=True)
+    stage.flows.healths.note_question(busy_account, busy=True, answered=True)
     await stage.flows.healths.turn()
     await rows.execute("UPDATE account_health SET rate_per_s = 1, cut_at = clock_timestamp() + interval '1 hour'")
     await stage.flows.healths.turn()

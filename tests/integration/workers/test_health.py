@@ -67,7 +67,7 @@ async def test_what_two_processes_see_is_one_row_that_both_read(stage: Stage, ro
     await worker.turn()
     assert serve.notices_of(ACCOUNT) is worker.notices_of(ACCOUNT) is NoticeHealth.COMING
     worker.note_sighting(ACCOUNT, Sighting.MISSED, weight=20)
-    worker.note_question(ACCOUNT, busy=True)
+    worker.note_question(ACCOUNT, busy=True, answered=True)
     await worker.turn()
     await serve.turn()
     assert serve.notices_of(ACCOUNT) is worker.notices_of(ACCOUNT) is NoticeHealth.MISSING
@@ -190,7 +190,7 @@ async def test_workers_together_keep_an_accounts_bound_and_its_pace(stage: Stage
     """Split by held lanes: a third worker takes from the others what it is given."""
     healths = another_memory(stage)
     for _ in range(100):
-        healths.note_question(ACCOUNT, busy=True)
+        healths.note_question(ACCOUNT, busy=True, answered=True)
     await healths.turn()
     pace = healths.rate_per_s(ACCOUNT)
     assert pace is not None
@@ -232,7 +232,7 @@ async def test_closes_and_refunds_keep_an_accounts_bound_and_pace_with_the_quest
             assert sweep._gates.left_out(now_s=0.0) == [ACCOUNT]
         assert admitted == [limits.rows_max // 4 for limits in (QUERY_LIMITS, CLOSE_LIMITS, REFUND_LIMITS)]
         for _ in range(100):
-            stage.flows.healths.note_question(ACCOUNT, busy=True)
+            stage.flows.healths.note_question(ACCOUNT, busy=True, answered=True)
         await stage.flows.healths.turn()
         fresh = channel_sweeps(built, asking=asking, closing=closing, refunding=refunding)
         # A busy channel's first place is one for all three: whoever asks, closes or refunds after it waits.

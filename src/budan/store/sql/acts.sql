@@ -41,11 +41,12 @@ SET confirmed_by = $4, confirmed_at = $5
 WHERE lane = $1 AND order_id = $2 AND ordinal = $3 AND confirmed_by IS NULL;
 
 -- name: act_answered_at :maybe
--- When a trade's channel last answered, whatever it said; the caller holds the order by the gate. Leans on the primary
--- key of trade.
-SELECT answered_at
-FROM trade
-WHERE lane = $1 AND order_id = $2 AND attempt = $3;
+-- When a trade's channel last answered, whatever it said and of whichever trade: a sweep's answers that change nothing
+-- leave no mark on theirs. The caller holds the order by the gate. Leans on the primary keys of trade and account_health.
+SELECT greatest(t.answered_at, h.answered_at) AS answered_at
+FROM trade AS t
+LEFT JOIN account_health AS h ON t.account_id = h.account_id
+WHERE t.lane = $1 AND t.order_id = $2 AND t.attempt = $3;
 
 -- name: order_hold_if :maybe
 -- A hold by hand; nothing where the version is another one. The caller holds the order by the gate.

@@ -23,6 +23,7 @@ SELECT
     noticed_at,
     rate_per_s,
     cut_at,
+    answered_at,
     clock_timestamp() AS now
 FROM account_health
 WHERE account_id = any($1::integer[])
@@ -39,12 +40,13 @@ SET
     asked = w.asked,
     noticed_at = w.noticed_at,
     rate_per_s = w.rate_per_s,
-    cut_at = w.cut_at
+    cut_at = w.cut_at,
+    answered_at = w.answered_at
 FROM
     unnest(
         $1::integer[], $2::timestamptz[], $3::double precision[], $4::double precision[], $5::double precision[],
-        $6::timestamptz[], $7::double precision[], $8::timestamptz[]
-    ) AS w (account_id, folded_at, timely, missed, asked, noticed_at, rate_per_s, cut_at)
+        $6::timestamptz[], $7::double precision[], $8::timestamptz[], $9::timestamptz[]
+    ) AS w (account_id, folded_at, timely, missed, asked, noticed_at, rate_per_s, cut_at, answered_at)
 WHERE h.account_id = any($1) AND h.account_id = w.account_id;
 
 -- name: account_health_list :many
@@ -58,6 +60,7 @@ SELECT
     noticed_at,
     rate_per_s,
     cut_at,
+    answered_at,
     clock_timestamp() AS now
 FROM account_health
 WHERE account_id > 0
