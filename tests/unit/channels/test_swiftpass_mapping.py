@@ -315,6 +315,9 @@ def test_each_refund_status_has_one_meaning(status: str, outcome: RefundOutcome)
     assert result.refunded_at == datetime(2026, 1, 1, 1, 0, 1, tzinfo=UTC)
     # "Not sure" asks for the same number again; what we never heard of asks for nothing.
     assert result.to_repeat is (status == "NOTSURE")
+    # A refund of another trade of the account that has the same number, made in a portal, is none of ours.
+    foreign = answer(out_trade_no="T2", refund_count="2", **others, **mine)
+    assert mapping.refund_queried(foreign, ours=OUR_REFUND).outcome is RefundOutcome.UNKNOWN
 
 
 REFUND_REFUSALS = [

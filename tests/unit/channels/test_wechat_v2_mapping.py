@@ -221,6 +221,9 @@ def test_each_refund_status_has_one_meaning(status: str, outcome: RefundOutcome)
     mine = {"out_refund_no_1": REFUND_NO, "refund_fee_1": "280", "refund_status_1": status}
     result = mapping.refund_queried(answer(refund_count="2", **others, **mine), ours=OUR_REFUND)
     assert (result.outcome, result.amount_minor) == (outcome, 280)
+    # A refund of another trade of the account that has the same number, made in a portal, is none of ours.
+    foreign = answer(out_trade_no="T2", refund_count="2", **others, **mine)
+    assert mapping.refund_queried(foreign, ours=OUR_REFUND).outcome is RefundOutcome.UNKNOWN
     assert mapping.refund_queried(answer(refund_count="1", **others), ours=OUR_REFUND).outcome is RefundOutcome.UNKNOWN
 
 

@@ -302,7 +302,7 @@ def refunded(said: Said, *, ours: OurRefund) -> RefundResult:
 
 
 def refund_queried(said: Said, *, ours: OurRefund) -> RefundResult:
-    """The answer to a refund's query, in which ours must be found by its number."""
+    """The answer to a refund's query, in which ours must be found by its number, and which names no other trade."""
     heard = hear(said, ours=ours.trade)
     if heard.word is not Word.DONE:
         is_absent = heard.word is Word.NO_TRADE
@@ -312,7 +312,8 @@ def refund_queried(said: Said, *, ours: OurRefund) -> RefundResult:
     except BadAnswer as error:
         return _refund_unknown(BAD_ANSWER_CODE, str(error), ours=ours)
     mine = next((refund for refund in listed if refund.out_refund_no == ours.refund_no), None)
-    if mine is None:
+    # The question names the refund alone: one of another trade of the account may have its number, made in a portal.
+    if mine is None or (said.fields.get("out_trade_no") or ours.trade_no) != ours.trade_no:
         return _refund_unknown(FOREIGN_CODE, "the answer is about another refund", ours=ours)
     outcome = _REFUND_STATES.get(mine.refund_status, RefundOutcome.UNKNOWN)
     return RefundResult(
