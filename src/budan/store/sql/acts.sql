@@ -42,7 +42,8 @@ WHERE lane = $1 AND order_id = $2 AND ordinal = $3 AND confirmed_by IS NULL;
 
 -- name: act_answered_at :maybe
 -- When a trade's channel last answered, whatever it said and of whichever trade: a sweep's answers that change nothing
--- leave no mark on theirs. The caller holds the order by the gate. Leans on the primary keys of trade and account_health.
+-- leave no mark on theirs. The caller holds the order by the gate. Leans on the primary keys of trade and
+-- account_health.
 SELECT greatest(t.answered_at, h.answered_at) AS answered_at
 FROM trade AS t
 LEFT JOIN account_health AS h ON t.account_id = h.account_id
