@@ -25,6 +25,7 @@ from budan.store.upgrade import upgrade
 
 READY_S_MAX: Final = 30.0
 DATABASE_RESTART_DELAY_S: Final = 1.0
+DATABASE_LOG_LOOK_EVERY_S: Final = 60.0
 SANDBOX_PORT_DEFAULT: Final = 8081
 DEMO_RATES_BP: Final = {"wechat_v3": 60, "alipay": 55}
 
@@ -92,11 +93,21 @@ async def _database(settings: Settings, *, progress: embedded.Progress, stop: as
     server = await asyncio.to_thread(embedded.start, folder=folder, durable=True, progress=progress)
     progress("database: takes connections")
     async with asyncio.TaskGroup() as tasks:
-        keeper = tasks.create_task(_keep_database(server, folder, progress=progress, stop=stop))
+        keepers = (
+            tasks.create_task(_keep_database(server, folder, progress=progress, stop=stop)),
+            tasks.create_task(_bound_database_log(folder)),
+        )
         try:
             yield server.dsn
         finally:
-            keeper.cancel()
+            for keeper in keepers:
+                keeper.cancel()
+
+
+async def _bound_database_log(folder: Path) -> None:
+    while True:
+        await asyncio.sleep(DATABASE_LOG_LOOK_EVERY_S)
+        await asyncio.to_thread(embedded.bound_log, folder)
 
 
 async def _keep_database(

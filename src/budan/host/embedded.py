@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -32,7 +33,7 @@ HEALTHY_PREDECESSOR_S_MAX: Final = 2.0
 # Fast shutdown (clients are cut off, then a checkpoint), then immediate, then none of its own doing: 5 s in all.
 _STOP_LADDER: Final = ((signal.SIGINT, 3.5), (signal.SIGQUIT, 1.0), (signal.SIGKILL, 0.5))
 _LOOK_AGAIN_S: Final = 0.01
-_LOG_BYTES_MAX: Final = 16 * 1024 * 1024
+LOG_BYTES_MAX: Final = 16 * 1024 * 1024
 _LOG_TAIL_BYTES: Final = 4_000
 _SHARED_BUFFERS_MB_MAX: Final = 512
 # What the server logs on its way up, and what a person who waits wants to read.
@@ -201,10 +202,26 @@ def _remove_stale_pid_file(cluster: Path, *, progress: Progress) -> None:
     (cluster / "postmaster.pid").unlink()
 
 
-def _open_log(folder: Path) -> int:
+def bound_log(folder: Path, *, bytes_max: int = LOG_BYTES_MAX) -> None:
+    """Put the log of the server on `folder` aside once it is longer, in place of what was put aside before; safe to repeat.
+
+    The server writes on in the same file: what it says between the copy and the cut is lost. Where the disk has no room
+    for the copy, only the room counts.
+    """
     log = folder / "server.log"
-    if log.exists() and log.stat().st_size > _LOG_BYTES_MAX:
-        log.replace(log.with_suffix(".log.1"))
+    if not log.exists() or log.stat().st_size <= bytes_max:
+        return
+    aside = log.with_suffix(".log.1")
+    try:
+        shutil.copy(log, aside)
+    except OSError:
+        aside.unlink(missing_ok=True)
+    os.truncate(log, 0)
+
+
+def _open_log(folder: Path) -> int:
+    bound_log(folder)
+    log = folder / "server.log"
     return os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
 
 

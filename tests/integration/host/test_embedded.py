@@ -57,6 +57,17 @@ async def test_a_new_folder_becomes_a_database_that_takes_connections_and_keeps_
         assert await _ask(second.dsn, "SELECT number FROM kept") == 7
 
 
+def test_a_log_that_grows_while_the_server_runs_is_put_aside_and_written_on(tmp_path: Path) -> None:
+    """A server that complains each second for a month fills the disk that its database lies on."""
+    log, aside = tmp_path / "server.log", tmp_path / "server.log.1"
+    writer = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    for line in (b"first\n", b"second\n", b"third\n"):
+        os.write(writer, line)
+        embedded.bound_log(tmp_path, bytes_max=10)
+    os.close(writer)
+    assert (aside.read_text(), log.read_text()) == ("first\nsecond\n", "third\n")
+
+
 async def test_the_socket_lies_where_only_the_servers_user_may_enter(open_folder: Path) -> None:
     with _start(open_folder / "db") as server:
         assert stat.S_IMODE(server.socket_dir.stat().st_mode) == 0o700
