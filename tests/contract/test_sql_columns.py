@@ -88,6 +88,7 @@ MADE_FROM_ROWS: dict[str, type] = {
     "ledger_list_lines": ledger.Line,
     "loss_list": losses.LossRow,
     "ledger_list_statement": ledger.Line,
+    "ledger_list_batch_lines": ledger.Line,
     "settlement_lock_due": settlement.DueDay,
     "settlement_batch_list": settlement.BatchRow,
     "settlement_batch_find": settlement.BatchRow,

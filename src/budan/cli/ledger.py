@@ -19,7 +19,8 @@ from budan.cli.table_text import safe_cell
 from budan.cli.wiring import open_database
 from budan.core.journal import JournalFormat, render_amount, render_entries, render_header, render_money
 from budan.core.numbers import MerchantId
-from budan.flows.books import Books, LedgerCheck, StatementLine, TrialBalance
+from budan.flows.books import Books, LedgerCheck, TrialBalance
+from budan.flows.statement import CLOSING, OPENING, StatementLine
 from budan.store.database import Workload
 
 
@@ -110,7 +111,7 @@ def ledger_statement(
     settings: Settings,
     as_json: bool,
 ) -> None:
-    """What a merchant gained and gave, entry by entry, and what we owed it after each."""
+    """What a merchant gained and gave, entry by entry, and what we owed it before, after each and at the end."""
 
     async def read() -> list[StatementLine]:
         async with _open_books(settings) as books:
@@ -120,9 +121,12 @@ def ledger_statement(
 
     lines = run_async(read())
     if as_json:
-        print_json({"merchant_id": merchant_id, "lines": [asdict(line) for line in lines]})
+        told = {OPENING: list[object](), "lines": list[object](), CLOSING: list[object]()}
+        for line in lines:
+            told[line.entry if line.entry in told else "lines"].append(asdict(line))
+        print_json({"merchant_id": merchant_id} | told)
         return
-    header = ("booked_at", "order_no", "reference", "entry", "currency", "amount", "owed")
+    header = ("booked_at", "order_no", "reference", "entry", "currency", "amount", "owed", "payable", "held_back")
     rows = [_statement_row(line) for line in lines]
     if as_csv:
         csv.writer(sys.stdout, lineterminator="\n").writerows([header, *rows])
@@ -225,8 +229,11 @@ def _statement_row(line: StatementLine) -> tuple[str, ...]:
         safe_cell(line.reference),
         line.entry,
         line.currency,
-        render_amount(line.amount_minor, currency=line.currency),
-        render_amount(line.owed_minor, currency=line.currency),
+        "" if line.entry in {OPENING, CLOSING} else render_amount(line.amount_minor, currency=line.currency),
+        *(
+            render_amount(owed, currency=line.currency)
+            for owed in (line.owed_minor, line.payable_minor, line.held_back_minor)
+        ),
     )
 
 

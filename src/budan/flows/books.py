@@ -1,12 +1,12 @@
 """The books: proved as a whole, closed day by day, and read as balances, statements and a journal."""
 
 from collections.abc import AsyncGenerator, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, time, timedelta
 
 from budan.core.errors import Refused
 from budan.core.journal import JournalEntry, JournalLine
-from budan.core.ledger import merchant_account
+from budan.core.ledger import held_back_account, merchant_account, payable_account
 from budan.core.numbers import (
     BEIJING,
     Environment,
@@ -18,6 +18,7 @@ from budan.core.numbers import (
     id_floor,
     render_number,
 )
+from budan.flows.statement import CLOSING, OPENING, Standing, StatementLine, group_lines, merge_lines
 from budan.store import directory, settlement
 from budan.store import ledger as stored
 from budan.store.database import Database, RowsFailed, Transaction
@@ -96,19 +97,6 @@ class TrialBalance:
     at: datetime
     is_closed: bool
     lines: tuple[TrialLine, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StatementLine:
-    """One entry as it concerns a merchant: what it gained (positive) or gave, and what we owe it then."""
-
-    booked_at: datetime
-    order_no: str
-    reference: str
-    entry: str
-    amount_minor: int
-    currency: str
-    owed_minor: int
 
 
 class Books:
@@ -249,35 +237,49 @@ class Books:
         first_day: date,
         last_day: date,
     ) -> AsyncGenerator[StatementLine]:
-        """A merchant's entries of some days, oldest first, with what we owed it after each.
+        """A merchant's entries of some days, oldest first, with what we owed it after each; it opens and closes.
 
         Raises `Refused` with `period_reversed` or `merchant_unknown`.
         """
         if last_day < first_day:
             raise Refused("period_reversed", param="to", detail="the last day comes before the first")
+        accounts = (payable_account(merchant_id), held_back_account(merchant_id), merchant_account(merchant_id))
         async with self._database.reading() as transaction:
             merchant = await directory.find_merchant(transaction, merchant_id)
             if merchant is None:
                 raise Refused("merchant_unknown", param="merchant")
-            account = merchant_account(merchant_id)
-            closed_before = min(first_day, (await stored.next_day(transaction)).day)
+            first = await stored.next_day(transaction)
+            closed_before, until = min(first_day, first.day), min(_end(last_day), first.now)
+            since = _begin(closed_before)
             balances = await stored.find_balances(
-                transaction, lane=merchant.lane, account=account, before=closed_before
+                transaction, lane=merchant.lane, accounts=accounts, before=closed_before
             )
-        since, shown_from = _begin(closed_before), _begin(first_day)
-        async for line in self._lines_of(merchant.lane, account, since=since, until=_end(last_day)):
-            balances[line.currency] = balances.get(line.currency, 0) + line.amount_minor
-            if line.booked_at >= shown_from:
-                # What we owe stands on the credit side, which is negative in the books.
-                yield StatementLine(
-                    booked_at=line.booked_at,
-                    order_no=self._order_no(line),
-                    reference=line.reference,
-                    entry=line.entry_key,
-                    amount_minor=-line.amount_minor,
-                    currency=line.currency,
-                    owed_minor=-balances[line.currency],
-                )
+            # They are few beside a merchant's payments, which are read in parts.
+            of_batches = await stored.list_batch_lines(
+                transaction,
+                lane=merchant.lane,
+                merchant_id=merchant_id,
+                accounts=accounts[:2],
+                since=since,
+                until=until,
+            )
+        own = self._lines_of(merchant.lane, accounts[2], since=since, until=until)
+        standing, shown_from, is_opened = Standing(accounts, balances), _begin(first_day), False
+        async for entry in group_lines(merge_lines(own, of_batches)):
+            if not is_opened and entry[0].booked_at >= shown_from:
+                for currency in standing.currencies():
+                    yield standing.line(currency, OPENING, at=shown_from)
+                is_opened = True
+            amount_minor = standing.add(entry)
+            if is_opened:
+                of = entry[0]
+                line = standing.line(of.currency, of.entry_key, at=of.booked_at)
+                yield replace(line, order_no=self._order_no(of), reference=of.reference, amount_minor=amount_minor)
+        if not is_opened:
+            for currency in standing.currencies():
+                yield standing.line(currency, OPENING, at=shown_from)
+        for currency in standing.currencies():
+            yield standing.line(currency, CLOSING, at=max(until, shown_from))
 
     async def _lines_of(self, lane: Lane, account: str, *, since: datetime, until: datetime) -> AsyncGenerator[Line]:
         after = (since, 0, "", 0)

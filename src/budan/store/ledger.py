@@ -22,6 +22,7 @@ _LEDGER_BALANCE_LIST = query("ledger_balance_list")
 _LEDGER_BALANCE_FIND = query("ledger_balance_find")
 _LEDGER_LIST_LINES = query("ledger_list_lines")
 _LEDGER_LIST_STATEMENT = query("ledger_list_statement")
+_LEDGER_LIST_BATCH_LINES = query("ledger_list_batch_lines")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -218,10 +219,26 @@ async def list_balances(transaction: Transaction, *, day: date) -> list[Balance]
     return [Balance(**dict(row)) for row in await transaction.many(_LEDGER_BALANCE_LIST, day)]
 
 
-async def find_balances(transaction: Transaction, *, lane: Lane, account: str, before: date) -> dict[str, int]:
-    """One account before a day, by currency."""
-    rows = await transaction.many(_LEDGER_BALANCE_FIND, lane, account, before)
-    return {row["currency"]: row["balance_minor"] for row in rows}
+async def find_balances(
+    transaction: Transaction, *, lane: Lane, accounts: Sequence[str], before: date
+) -> dict[tuple[str, str], int]:
+    """Some accounts before a day, by account and currency."""
+    rows = await transaction.many(_LEDGER_BALANCE_FIND, lane, accounts, before)
+    return {(row["account"], row["currency"]): row["balance_minor"] for row in rows}
+
+
+async def list_batch_lines(
+    transaction: Transaction,
+    *,
+    lane: Lane,
+    merchant_id: MerchantId,
+    accounts: Sequence[str],
+    since: datetime,
+    until: datetime,
+) -> list[Line]:
+    """The lines of a merchant's batches on these accounts in a time, oldest first."""
+    rows = await transaction.many(_LEDGER_LIST_BATCH_LINES, lane, merchant_id, accounts, since, until)
+    return [Line(**dict(row)) for row in rows]
 
 
 async def list_lines(transaction: Transaction, *, since: datetime, until: datetime) -> list[Line]:

@@ -151,14 +151,17 @@ async def test_a_day_is_settled_once_and_ties_to_the_ledger(
     assert found[f"merchant:{one.merchant_id}"] == -OWED_MINOR  # today's, not settled yet
     assert f"merchant:{other.merchant_id}" not in found
     assert found[f"payable:{one.merchant_id}"] == -2 * OWED_MINOR
-    # The statement shows the batch, and that nothing but today's order is owed after it.
+    # The statement shows the batch, and that all of it is owed still.
     trial = await books.trial_balance(day=None)
     lines = books.statement(
         one.merchant_id, first_day=trial.at.date() - timedelta(days=4), last_day=trial.at.date() + timedelta(days=1)
     )
     async with aclosing(lines):
-        entries = [(line.entry.partition(":")[0], line.amount_minor) async for line in lines]
-    assert sorted(entries) == [("payment", OWED_MINOR)] * 3 + [("settlement", -2 * OWED_MINOR)]
+        entries = [(line.entry.partition(":")[0], line.amount_minor, line.payable_minor) async for line in lines]
+    # A batch changes what is payable and nothing of what is owed.
+    assert entries[:3] == [("opening", 0, 0), ("payment", OWED_MINOR, 0), ("payment", OWED_MINOR, 0)]
+    assert ("settlement", 0, 2 * OWED_MINOR) in entries[3:]
+    assert entries[-1] == ("closing", 0, 2 * OWED_MINOR)
     assert [batch.row.day for batch in await list_batches(payouts)] == [batch.day for batch in made]
 
 
@@ -216,6 +219,42 @@ async def test_what_a_held_order_owes_lessens_the_next_payout_once_its_payment_i
     assert await rows.fetch("SELECT order_id, count(*) AS n FROM settlement_wait GROUP BY 1") == [(fresh.order_id, 2)]
     assert [one.is_held for one in await list_batches(payouts)] == [False, True]
     assert (await check(books)).holds
+
+
+async def test_a_statement_says_what_is_owed_wherever_it_stands(
+    stage: Stage, rows: Rows, settling: Settling, payouts: Payouts, typist: Typist
+) -> None:
+    """A merchant read that nothing was owed while a batch waited for the bank, and no payout was ever shown."""
+    merchant = await stage.add_merchant()
+    terms = SettlementTerms(hold_back_bp=1_000, hold_back_days=7)
+    await stage.administration.set_terms(merchant.merchant_id, OrderTerms(), settlement=terms)
+    await sell(stage, merchant)
+    await pass_days(rows, 2)
+    batch = await settle_one(settling)
+    (shown,) = await list_batches(payouts)
+    await payouts.pay_out([shown.batch_no], by="Ann", reference="b1")
+    await payouts.take_back([shown.batch_no], by="Ann", reference="b1", reason="no such account")
+    today = await rows.fetchval("SELECT (clock_timestamp() AT TIME ZONE 'Asia/Shanghai')::date")
+
+    async def read(since: int, until: int) -> dict[str, Any]:
+        days = ("--from", str(today - timedelta(days=since)), "--to", str(today - timedelta(days=until)))
+        return await typist.json("ledger", "statement", str(merchant.merchant_id), *days)
+
+    told = await read(0, 0)
+    payout = batch.payout_minor
+    assert [(line["entry"].partition(":")[0], line["amount_minor"], line["owed_minor"]) for line in told["lines"]] == [
+        ("settlement", 0, OWED_MINOR),
+        ("payout", -payout, OWED_MINOR - payout),
+        ("payout_return", payout, OWED_MINOR),
+    ]
+    (closing,) = told["closing"]
+    kept = ("owed_minor", "payable_minor", "held_back_minor")
+    assert [closing[part] for part in kept] == [OWED_MINOR, payout, batch.held_back_minor]
+    quiet = await read(1, 1)
+    assert [quiet[part][0]["owed_minor"] for part in ("opening", "closing")] == [OWED_MINOR, OWED_MINOR]
+    assert quiet["lines"] == []
+    before = await read(9, 8)
+    assert [before[part][0]["owed_minor"] for part in ("opening", "closing")] == [0, 0]
 
 
 async def test_too_little_waits_and_a_share_stays_here_for_refunds(

@@ -286,12 +286,39 @@ WHERE
 ORDER BY p.booked_at, p.order_id, p.entry_key, p.line
 LIMIT $9;
 
+-- name: ledger_list_batch_lines :many
+-- What batches made payable to a merchant or held back of it, and what became of that, oldest first: a few lines for
+-- each of its days. Leans on the unique key of settlement_batch and the primary key of posting.
+SELECT
+    p.lane,
+    p.order_id,
+    p.entry_key,
+    p.line,
+    p.account,
+    p.amount_minor,
+    p.currency,
+    p.booked_at,
+    b.merchant_id,
+    '' AS reference,
+    TRUE AS is_batch
+FROM settlement_batch AS b
+INNER JOIN posting AS p ON b.lane = p.lane AND b.id = p.order_id
+WHERE
+    b.lane = $1
+    AND b.merchant_id = $2
+    AND p.lane = $1
+    AND p.account = any($3::text[])
+    AND p.booked_at >= $4
+    AND p.booked_at < $5
+ORDER BY p.booked_at, p.order_id, p.entry_key, p.line;
+
 -- name: ledger_balance_find :many
--- What a merchant stood at before a day, in each currency. Leans on the primary key of ledger_balance.
-SELECT DISTINCT ON (currency)
+-- What some accounts stood at before a day, in each currency. Leans on the primary key of ledger_balance.
+SELECT DISTINCT ON (account, currency)
+    account,
     currency,
     day,
     balance_minor
 FROM ledger_balance
-WHERE lane = $1 AND account = $2 AND day < $3
-ORDER BY currency ASC, day DESC;
+WHERE lane = $1 AND account = any($2::text[]) AND day < $3
+ORDER BY account ASC, currency ASC, day DESC;
