@@ -10,6 +10,7 @@ from rich.table import Table
 
 from budan.cli.frame import OUT, database_dsn, json_option, print_json, run_async, with_settings
 from budan.cli.settings import STORE_SETTINGS, Settings
+from budan.cli.shown import show_values
 from budan.cli.wiring import build_administration, build_webhook_secrets, open_database
 from budan.flows.administering import AddedMerchant, Administration, MerchantWish, OrderTerms
 from budan.flows.rotating import OVERLAP_S_DEFAULT
@@ -152,8 +153,8 @@ def merchant_add(
         print_json({"merchants": rows})
         return
     for row in rows:
-        for name, value in row.items():
-            OUT.print(f"{name}: {value}", markup=False)
+        for name, shown in show_values(row).items():
+            OUT.print(f"{name}: {shown}", markup=False)
 
 
 def show_merchant(added: AddedMerchant, *, public_url: str) -> dict[str, object]:
@@ -250,8 +251,8 @@ def merchant_rotate(
     if as_json:
         print_json(row)
         return
-    for name, value in row.items():
-        OUT.print(f"{name}: {value}", markup=False)
+    for name, shown in show_values(row).items():
+        OUT.print(f"{name}: {shown}", markup=False)
 
 
 @merchant.command("list")
@@ -316,7 +317,8 @@ def _print_rows(name: str, rows: list[dict[str, object]], *, as_json: bool) -> N
     if not rows:
         OUT.print(f"no {name}")
         return
-    table = Table(*rows[0])
-    for row in rows:
-        table.add_row(*(str(value) for value in row.values()))
-    OUT.print(table)
+    shown = [show_values(row) for row in rows]
+    table = Table(*shown[0])
+    for row in shown:
+        table.add_row(*row.values())
+    OUT.print(table, markup=False)

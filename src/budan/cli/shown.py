@@ -1,5 +1,6 @@
 """Values as people read them."""
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -18,14 +19,19 @@ def show_moment(moment: datetime | None) -> str:
 
 
 def show_fields(record: "DataclassInstance") -> dict[str, str]:
-    """A record's fields by name: amounts as money in its own currency, and nothing where there is nothing."""
-    values = asdict(record)
-    currency = values.pop("currency") if "currency" in values else ""
+    """A record's fields by name, as `show_values` does."""
+    return show_values(asdict(record))
+
+
+def show_values(values: Mapping[str, object]) -> dict[str, str]:
+    """Values by name: amounts as money in the `currency` among them, and nothing where there is nothing."""
+    currency = str(values.get("currency", ""))
     return {
         name.removesuffix(_MINOR) if currency else name: _show_value(
             value, currency=currency, is_amount=name.endswith(_MINOR)
         )
         for name, value in values.items()
+        if name != "currency"
     }
 
 
