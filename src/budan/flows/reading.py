@@ -29,6 +29,8 @@ from budan.store.refunds import RefundRow, list_refunds
 from budan.store.rows import NewOrder, OrderRow, TradeRow
 
 PAGE_ROWS_MAX = 100
+# Of a merchant's orders for a page of one state: more would let one caller read the table again and again.
+LOOKED_AT_MAX = 5_000
 _NEWEST = OrderId((1 << 63) - 1)
 
 
@@ -98,6 +100,9 @@ class Reading:
     ) -> OrderPage:
         """A page of the caller's orders, newest first.
 
+        A page of one `state` has what `LOOKED_AT_MAX` orders hold of it, and may have fewer orders than `limit`, or none,
+        and go on at its cursor all the same.
+
         Raises `Refused` with `limit_out_of_range`, `state_unknown` or `cursor_malformed`. With `reference` the page has
         at most the one order that the merchant calls so.
         """
@@ -106,6 +111,7 @@ class Reading:
         if state is not None and state not in {known.value for known in OrderState}:
             raise Refused("state_unknown", param="state")
         before = self._cursor(caller, cursor)
+        bound: OrderId | None = None
         async with self._database.reading() as transaction:
             if reference is not None:
                 found = await stored.find_reference(
@@ -124,7 +130,16 @@ class Reading:
                     before=before,
                     rows_max=limit + 1,
                     state=state,
+                    looked_at_max=limit + 1 if state is None else LOOKED_AT_MAX,
                 )
+                if state is not None and len(rows) <= limit:
+                    bound = await stored.find_nth(
+                        transaction,
+                        lane=caller.lane,
+                        merchant_id=caller.merchant_id,
+                        before=before,
+                        nth=LOOKED_AT_MAX,
+                    )
             shown = rows[:limit]
             trades = await stored.list_trades(transaction, [(row.lane, row.order_id) for row in shown])
         refunds = await self._list_refunds(shown)
@@ -139,7 +154,21 @@ class Reading:
             )
             for row in shown
         )
-        return OrderPage(orders=views, next_cursor=views[-1].order_no if len(rows) > limit else None)
+        return OrderPage(
+            orders=views,
+            next_cursor=views[-1].order_no if len(rows) > limit else self._cursor_at(caller, bound),
+        )
+
+    def _cursor_at(self, caller: Caller, order_id: OrderId | None) -> str | None:
+        if order_id is None:
+            return None
+        return trade_number(
+            environment=self._environment,
+            lane=caller.lane,
+            merchant_id=caller.merchant_id,
+            order_id=order_id,
+            attempt=0,
+        )
 
     async def _list_refunds(self, rows: Sequence[OrderRow]) -> dict[stored.Key, list[RefundRow]]:
         """The refunds of the orders that have any: most have none, and are not asked for."""

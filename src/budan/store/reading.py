@@ -11,6 +11,7 @@ from budan.store.rows import OrderRow, TradeRow
 _ORDER_FIND_MANY = query("order_find_many")
 _ORDER_LIST = query("order_list")
 _ORDER_FIND_REFERENCE = query("order_find_reference")
+_ORDER_FIND_NTH = query("order_find_nth")
 _ORDER_COUNT_OPEN_OF_PAGE = query("order_count_open_of_page")
 _TRADE_LIST_MANY = query("trade_list_many")
 
@@ -31,9 +32,19 @@ async def list_orders(
     before: OrderId,
     rows_max: int,
     state: str | None,
+    looked_at_max: int,
 ) -> list[OrderRow]:
-    """A merchant's orders older than `before`, newest first."""
-    return [_order(row) for row in await transaction.many(_ORDER_LIST, lane, merchant_id, before, rows_max, state)]
+    """A merchant's orders older than `before`, newest first; those in `state` of the first `looked_at_max`."""
+    rows = await transaction.many(_ORDER_LIST, lane, merchant_id, before, rows_max, state, looked_at_max)
+    return [_order(row) for row in rows]
+
+
+async def find_nth(
+    transaction: Transaction, *, lane: Lane, merchant_id: MerchantId, before: OrderId, nth: int
+) -> OrderId | None:
+    """The id of a merchant's `nth` order before `before`, counted from the newest; None where there are fewer."""
+    row = await transaction.maybe(_ORDER_FIND_NTH, lane, merchant_id, before, nth)
+    return None if row is None else cast("OrderId", row["id"])
 
 
 async def count_open_of_page(

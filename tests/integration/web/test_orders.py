@@ -1,5 +1,6 @@
 import asyncio
 
+from budan.flows.reading import LOOKED_AT_MAX
 from integration.web.house import House, an_order
 
 
@@ -51,6 +52,21 @@ async def test_the_list_is_walked_by_its_cursor_newest_first(house: House) -> No
         path = f"/v1/orders?limit=2&cursor={page['next_cursor']}"
     assert seen == made[::-1]
     assert page["next_cursor"] is None
+
+
+async def test_a_page_of_a_rare_state_looks_at_so_many_orders_and_goes_on_at_its_cursor(house: House) -> None:
+    """Else one caller who asks for a state that nothing is in reads all of a merchant's orders with each request."""
+    oldest = await house.create_order()
+    await house.execute(
+        "INSERT INTO orders (lane, id, merchant_id, reference, state, amount_minor, currency, subject, created_at,"
+        " expires_at) SELECT lane, id + g, merchant_id, 'r' || g, 'expired', amount_minor, currency, subject, created_at,"
+        " expires_at FROM orders, generate_series(1, $1::int) AS g",
+        LOOKED_AT_MAX,
+    )
+    page = (await house.call("GET", "/v1/orders?state=created&limit=10")).json
+    assert page["orders"] == []
+    page = (await house.call("GET", f"/v1/orders?state=created&limit=10&cursor={page['next_cursor']}")).json
+    assert ([order["order_no"] for order in page["orders"]], page["next_cursor"]) == ([oldest["order_no"]], None)
 
 
 async def test_the_list_finds_an_order_by_state_and_by_reference(house: House) -> None:

@@ -28,7 +28,8 @@ INNER JOIN unnest($1::smallint[], $2::bigint[]) AS w (lane, id) ON o.lane = w.la
 WHERE o.lane = any($1);
 
 -- name: order_list :many
--- A merchant's orders before a cursor, newest first. Leans on orders_merchant_id.
+-- A merchant's orders before a cursor, newest first; of one state, those among so many that are looked at: a state that
+-- is rare must not cost a look at all of a merchant's orders. Leans on orders_merchant_id.
 SELECT
     lane,
     id,
@@ -52,10 +53,47 @@ SELECT
     fee_rate_bp,
     fee_minor,
     refund_count
-FROM orders
-WHERE lane = $1 AND merchant_id = $2 AND id < $3 AND ($5::text IS NULL OR state = $5)
+FROM (
+    SELECT
+        lane,
+        id,
+        merchant_id,
+        reference,
+        state,
+        version,
+        amount_minor,
+        currency,
+        subject,
+        shop_id,
+        created_at,
+        expires_at,
+        told_unpaid,
+        hold_reason,
+        paid_at,
+        paid_attempt,
+        learned_source,
+        learned_at,
+        completed_at,
+        fee_rate_bp,
+        fee_minor,
+        refund_count
+    FROM orders
+    WHERE lane = $1 AND merchant_id = $2 AND id < $3
+    ORDER BY id DESC
+    LIMIT $6
+) AS looked_at
+WHERE $5::text IS NULL OR state = $5
 ORDER BY id DESC
 LIMIT $4;
+
+-- name: order_find_nth :maybe
+-- The last of so many of a merchant's orders before a cursor; nothing where there are fewer. Leans on
+-- orders_merchant_id.
+SELECT id
+FROM orders
+WHERE lane = $1 AND merchant_id = $2 AND id < $3
+ORDER BY id DESC
+LIMIT 1 OFFSET $4::bigint - 1;
 
 -- name: order_count_open_of_page :one
 -- How many orders of a shop's page still wait for their payers: of a merchant's newest, so that a busy one's count

@@ -196,7 +196,10 @@ class OrderAnswer(OrderView, frozen=True, kw_only=True):
 
 
 class OrderListAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """A page of orders, newest first; `next_cursor` is null on the last."""
+    """A page of orders, newest first; `next_cursor` is null on the last.
+
+    A page of one state may hold fewer orders than its limit, or none, before the last: go on until `next_cursor` is null.
+    """
 
     orders: list[OrderAnswer]
     next_cursor: str | None
