@@ -90,12 +90,12 @@ class Administration:
     async def add_merchants(self, wishes: Sequence[MerchantWish]) -> list[AddedMerchant]:
         """Add merchants with all that their wishes name, or none of them.
 
-        Not safe to repeat: each call adds. Raises `Refused` with `name_malformed`, `url_malformed`, `channel_unknown`,
-        `rate_out_of_range`, `expires_in_out_of_range`, `late_payment_unknown` or `account_unknown`, and
+        Not safe to repeat: each call adds. Raises `Refused` with `name_malformed`, `url_malformed`, `https_needed`
+        (outside `local`: orders and payers would travel readable), `channel_unknown`, `rate_out_of_range`, `expires_in_out_of_range`, `late_payment_unknown` or `account_unknown`, and
         `StoreUnavailable`.
         """
         for wish in wishes:
-            _check_merchant(wish)
+            _check_merchant(wish, environment=self._environment)
         try:
             async with self._database.transaction() as transaction:
                 return [await self._add_merchant(transaction, wish) for wish in wishes]
@@ -241,10 +241,13 @@ def endpoint_context(endpoint_id: int) -> str:
     return f"webhook_endpoint:{endpoint_id}"
 
 
-def _check_merchant(wish: MerchantWish) -> None:
+def _check_merchant(wish: MerchantWish, *, environment: Environment) -> None:
     _check_name(wish.name)
     if wish.webhook_url is not None and not _URL.fullmatch(wish.webhook_url):
         raise Refused("url_malformed", param="webhook", detail="an http or https address")
+    is_readable = wish.webhook_url is not None and not wish.webhook_url.startswith("https:")
+    if is_readable and environment is not Environment.LOCAL:
+        raise Refused("https_needed", param="webhook", detail="outside local an endpoint is an https address")
     _check_terms(wish.terms)
     for channel, rate_bp in wish.rates_bp.items():
         check_rate(channel, rate_bp)

@@ -81,6 +81,8 @@ class SmtpPost:
                 username=server.user,
                 password=server.password,
                 use_tls=server.is_tls,
+                # A server that cannot encrypt is told no password.
+                start_tls=True if server.password is not None and not server.is_tls else None,
                 timeout=timeout_s,
             )
         except (aiosmtplib.SMTPConnectError, aiosmtplib.SMTPConnectTimeoutError, OSError) as error:

@@ -1,9 +1,14 @@
 """How a merchant's orders end, as an operator sets it, and its webhook secret."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import asyncpg
+import pytest
 
+from budan.core.errors import Refused
+from budan.core.numbers import Environment
+from budan.flows.administering import Administration, MerchantWish
 from integration.cli.commands import Typist
 from stage import Stage
 
@@ -34,6 +39,26 @@ async def test_a_merchant_is_added_with_its_own_times_and_nonsense_is_refused(st
     assert (kept.expires_in_s, kept.expires_in_with_payer_s, kept.late_payment) == (900, 3600, "complete")
     unknown = await typist.type("merchant", "set", "999", "--expires-in", "300")
     assert (unknown.code, "merchant_unknown" in unknown.err) == (2, True)
+
+
+async def test_outside_local_no_merchants_events_go_unencrypted(stage: Stage) -> None:
+    """They name orders, amounts and payers."""
+    live = Administration(
+        database=stage.database, environment=Environment.LIVE, box=stage.opened.keys.box, lanes=stage.opened.lanes
+    )
+    wish = MerchantWish(
+        name="Tea house",
+        webhook_url="http://shop.example/hooks",
+        account_ids=(),
+        rates_bp={},
+        with_key=False,
+        with_shop=False,
+    )
+    with pytest.raises(Refused, match="https_needed"):
+        await live.add_merchants([wish])
+    assert await stage.administration.list_merchants() == []
+    (added,) = await live.add_merchants([replace(wish, webhook_url="https://shop.example/hooks")])
+    assert added.webhook_endpoint_id is not None
 
 
 async def test_a_webhook_secret_is_rotated_by_name_and_shown_this_once(

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,8 @@ from budan.flows.job import RunArguments
 from budan.flows.mailing import Mailing, Posted
 from budan.host.ports import LOOPBACK, held_ports
 from budan.store.jobs import RunRow
-from budan.wire.smtp import SmtpPost, parse_smtp_url
+from budan.wire.errors import NoAnswer
+from budan.wire.smtp import Letter, SmtpPost, parse_smtp_url
 from budan.workers.mail import MailTurns
 from integration.jobs.centre import counted, ended, job_worker, runs_of
 from integration.jobs.smtp import mail_server
@@ -283,3 +284,20 @@ async def test_more_broken_orders_than_a_part_may_have_are_told_to_be_more(stage
     assert counted(row)["found"] == 500
     _, lines = await build_job_desk(stage.opened).get_run(row.id)
     assert [line.level for line in lines if "has more" in line.line] == ["warning"]
+
+
+async def test_a_password_is_told_to_no_mail_server_that_cannot_encrypt() -> None:
+    letter = Letter(
+        number="1",
+        sender="budan@example.org",
+        recipients=("ann@example.org",),
+        subject="the night",
+        written_at=datetime.now(UTC),
+        text="all well",
+        html="<p>all well</p>",
+    )
+    async with mail_server() as server:
+        plain = parse_smtp_url(f"smtp://budan:secret@127.0.0.1:{server.port}")
+        with pytest.raises(NoAnswer, match="STARTTLS"):
+            await SmtpPost(plain).send(letter, timeout_s=5.0)
+        assert server.taken == []
