@@ -1,6 +1,8 @@
 """The one ASGI application: hot routes answered here, the rest handed to Litestar."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections import Counter
+from collections.abc import Awaitable, Callable, Generator, Mapping
+from contextlib import contextmanager
 from itertools import count
 from secrets import token_hex
 from time import perf_counter
@@ -49,6 +51,9 @@ RawAnswerer = Callable[[Exchange], Awaitable[Answer]]
 
 # Above this the process is behind by seconds; refusing at once is the honest answer.
 REQUESTS_OPEN_MAX = 2_000
+# Bodies that are on their way from strangers, who need no key to send half a form for as long as they may.
+BODIES_OF_ADDRESS_MAX = 200
+BODIES_OF_STRANGERS_MAX = 10_000
 # Nobody reads our metrics by a status that was never sent; nginx counts these so.
 STATUS_CLIENT_GONE = 499
 
@@ -83,6 +88,8 @@ class Application:
         self._probes = probes
         self._router = Router(ROUTES)
         self._open_count = 0
+        self._bodies: Counter[str] = Counter()
+        self._bodies_count = 0
 
     def begin_drain(self) -> None:
         """Tell whoever asks /readyz that this instance is about to go; requests are still answered."""
@@ -155,13 +162,41 @@ class Application:
             exchange.caller = await self._authenticate(headers)
         if route.body is not BodyKind.NONE:
             bytes_max = BODY_BYTES_MAX[route.body]
-            exchange.body = await read_body(receive, declared=headers.get(b"content-length"), bytes_max=bytes_max)
+            declared = headers.get(b"content-length")
+            with self._reading(exchange):
+                exchange.body = await read_body(receive, declared=declared, bytes_max=bytes_max)
+            if self._open_count > REQUESTS_OPEN_MAX:
+                raise Overloaded
             wanted = _CONTENT_TYPES.get(route.body)
             if wanted is not None:
                 check_content_type(headers, wanted=wanted)
         if route.takes_idempotency_key:
             exchange.idempotency_key = read_idempotency_key(headers, is_needed=route.needs_idempotency_key)
         return route, exchange
+
+    @contextmanager
+    def _reading(self, exchange: Exchange) -> Generator[None]:
+        """While a stranger's body comes his request is not open: half-sent ones must not take the place of whole ones.
+
+        Raises `Overloaded` where his address, or all strangers together, have too many on their way.
+        """
+        if exchange.caller is not None:
+            yield
+            return
+        reader = exchange.client_ip
+        if self._bodies[reader] >= BODIES_OF_ADDRESS_MAX or self._bodies_count >= BODIES_OF_STRANGERS_MAX:
+            raise Overloaded
+        self._bodies[reader] += 1
+        self._bodies_count += 1
+        self._open_count -= 1
+        try:
+            yield
+        finally:
+            self._open_count += 1
+            self._bodies_count -= 1
+            self._bodies[reader] -= 1
+            if not self._bodies[reader]:
+                del self._bodies[reader]
 
     async def _authenticate(self, headers: dict[bytes, bytes]) -> Caller:
         given = headers.get(b"authorization", b"")

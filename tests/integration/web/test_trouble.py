@@ -21,6 +21,26 @@ async def test_above_the_bound_a_request_is_refused_at_once_and_probes_are_not(
     assert (await house.call("GET", "/v1/orders")).json["orders"] == []
 
 
+async def test_half_sent_forms_take_the_place_of_no_whole_request(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever opens connections and sends half a body, without a key, must not close the house for all others."""
+    monkeypatch.setattr(asgi, "REQUESTS_OPEN_MAX", 1)
+    monkeypatch.setattr(asgi, "BODIES_OF_ADDRESS_MAX", 2)
+    half = (
+        f"POST /s/{house.merchant.shop_code} HTTP/1.1\r\nHost: {house.url.removeprefix('http://')}\r\n"
+        "Content-Type: application/x-www-form-urlencoded\r\nContent-Length: 9\r\n\r\namount"
+    ).encode()
+    async with house.line() as (_, one), house.line() as (_, two), house.line() as (reader, three):
+        for line in (one, two, three):
+            line.write(half)
+            await line.drain()
+        # Only so many of one address are waited for; the third is told at once, and an API call is answered.
+        assert b" 503 " in await reader.readline()
+        assert (await house.call("POST", "/v1/orders", an_order())).status == 201
+    assert (await house.submit(f"/s/{house.merchant.shop_code}", {"amount": "1"})).status == 400
+
+
 async def test_our_own_failure_is_told_as_such_and_keeps_its_details_to_itself(house: House) -> None:
     shop = f"/s/{house.merchant.shop_code}"
     nonce = nonce_of(await house.send("GET", shop))
