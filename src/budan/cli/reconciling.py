@@ -440,7 +440,7 @@ def _show_report(report: DayReport, *, as_json: bool) -> None:
         f"{report.unresolved} unresolved",
         markup=False,
     )
-    OUT.print(report.tell_fees(), markup=False)
+    OUT.print(report.tell_sums(), markup=False)
     table = Table("what", "verdict", "rows there", "sum there", "rows here", "sum here")
     for tally in report.tallies:
         sums = (_amount(tally.their_minor, "CNY"), _amount(tally.our_minor, "CNY"))

@@ -24,7 +24,8 @@ class Verdict(Enum):
 
     `NEIGHBOUR_DAY` stands on the other side on the day before or after: the two clocks straddle midnight. `RETURNED` is a
     charge of which the bill has only the reversal. A double is a row more than one for the same payment or refund, in one
-    bill or in those of two days. `FEE_SUM_DIFFERS` is no row's: the day's fees together are not what the contract says.
+    bill or in those of two days. `SETTLE_DIFFERS` is a payment of which the channel settles another amount than the order's:
+    coupons that the merchant pays for. `FEE_SUM_DIFFERS` is no row's: the day's fees together are not what the contract says.
     """
 
     MATCHED = "matched"
@@ -35,6 +36,7 @@ class Verdict(Enum):
     CURRENCY_DIFFERS = "currency_differs"
     AMOUNT_DIFFERS = "amount_differs"
     STATUS_DIFFERS = "status_differs"
+    SETTLE_DIFFERS = "settle_differs"
     FEE_DIFFERS = "fee_differs"
     DOUBLE = "double"
     UNKNOWN_NUMBER = "unknown_number"
@@ -56,7 +58,10 @@ RATE_E6_MAX: Final = 1_000_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BillRow:
-    """A row of a bill that needs a judgement. `number` is ours at the channel: a refund's where it is a refund."""
+    """A row of a bill that needs a judgement. `number` is ours at the channel: a refund's where it is a refund.
+
+    `settle_minor` is what the channel settles of a payment before its fee, None where its bill tells none or of a refund.
+    """
 
     line_no: int
     kind: RowKind
@@ -67,6 +72,7 @@ class BillRow:
     currency: str
     amount_minor: int
     fee_e5: int | None
+    settle_minor: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +81,8 @@ class OurRow:
 
     `has_moved` is false where the trade or refund is here but, as far as we know, moved nothing; `known_at` is since when
     we know that it did. Where the channel told no moment `moved_at` is when we learned of it, and `begun_at` since when it
-    may have moved; else that is None.
+    may have moved; else that is None. `settle_minor` is what the channel's answer said that it settles, None where it said
+    nothing of its own.
     """
 
     kind: RowKind
@@ -87,6 +94,7 @@ class OurRow:
     amount_minor: int
     known_at: datetime | None = None
     begun_at: datetime | None = None
+    settle_minor: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,9 +168,20 @@ def _judge_equal(row: BillRow, ours: OurRow, terms: Terms) -> Verdict:
     # A refund that the channel had taken on one day and done on the next agrees as well.
     if row.status != "succeeded" and not (is_elsewhere and row.status == "pending"):
         return Verdict.STATUS_DIFFERS
+    if settled_otherwise(row, ours) is not None:
+        return Verdict.SETTLE_DIFFERS
     if not is_fee_right(row, terms):
         return Verdict.FEE_DIFFERS
     return Verdict.NEIGHBOUR_DAY if is_elsewhere else Verdict.MATCHED
+
+
+def settled_otherwise(row: BillRow, ours: OurRow) -> int | None:
+    """What the channel settles of a payment, in minor units, where that is not the order's amount; None where it is.
+
+    By its bill, else by its answer.
+    """
+    said = [minor for minor in (row.settle_minor, ours.settle_minor) if minor not in {None, ours.amount_minor}]
+    return said[0] if said and row.kind is RowKind.PAYMENT else None
 
 
 def judge_stranger(row: BillRow, terms: Terms) -> Verdict:

@@ -28,7 +28,7 @@ def render_page(report: DayReport, rows: Sequence[DiscrepancyRow]) -> str:
     state = "a part of the day" if run.is_partial else "the whole day"
     facts = (
         f"Run {run.id} over {state}, {run.lines} lines, {report.matched} agree, {report.differences} differ, "
-        f"{report.repaired} repaired, {report.unresolved} unresolved. {report.tell_fees()}"
+        f"{report.repaired} repaired, {report.unresolved} unresolved. {report.tell_sums()}"
     )
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title><style>{_STYLE}</style></head>'

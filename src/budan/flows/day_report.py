@@ -59,6 +59,13 @@ class DayReport:
         bounds = FeeBounds(wanted_e5=run.fee_wanted_e5, least_e5=run.fee_least_e5, most_e5=run.fee_most_e5)
         return bounds.has(run.fee_e5)
 
+    def tell_sums(self) -> str:
+        """The sum of the bill's fees and what it should be, and what the channel settles otherwise, for people."""
+        if not self.unsettled_minor:
+            return self.tell_fees()
+        minor = self.unsettled_minor
+        return f"{self.tell_fees()} SETTLED OTHERWISE than ordered by {minor // 100}.{minor % 100:02}."
+
     def tell_fees(self) -> str:
         """The sum of the bill's fees and what it should be, for people."""
         run = self.run
@@ -68,6 +75,11 @@ class DayReport:
         fits = "which fits" if self.fees_fit else "WHICH DIFFERS"
         between = f"{_major(run.fee_least_e5)} to {_major(run.fee_most_e5)} as each is rounded"
         return f"{told}, by the contract {_major(run.fee_wanted_e5)} ({between}), {fits}."
+
+    @property
+    def unsettled_minor(self) -> int:
+        """How much the channel settles otherwise than the orders' amounts, by which merchants are credited; in minor units."""
+        return sum(count.amount_minor for count in self.counts if count.verdict == Verdict.SETTLE_DIFFERS.value)
 
     def outcomes(self) -> dict[str, Sum]:
         """What agrees, and what became of each difference: repaired, ended otherwise, or open."""
@@ -104,6 +116,7 @@ class DayReport:
             "fee_most_e5": run.fee_most_e5,
             "fees_fit": self.fees_fit,
             "rate_e6": run.rate_e6,
+            "settle_differs_minor": self.unsettled_minor,
             "matched": self.matched,
             "differences": self.differences,
             "repaired": self.repaired,

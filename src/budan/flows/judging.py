@@ -16,6 +16,7 @@ from budan.core.reconcile import (
     Terms,
     Verdict,
     find_number,
+    is_neighbour,
     judge_pair,
     judge_stranger,
 )
@@ -184,7 +185,8 @@ class Judge:
         else:
             counted = _NOTHING
         # What moved here after this bill was made has its row here, whichever day its channel or we call its own.
-        if verdict in {Verdict.NEIGHBOUR_DAY, Verdict.THERE_ONLY}:
+        is_beside = line.joined is None and verdict is Verdict.SETTLE_DIFFERS and is_neighbour(ours, self._terms.day)
+        if verdict in {Verdict.NEIGHBOUR_DAY, Verdict.THERE_ONLY} or is_beside:
             seen, is_done = self._found.sightings, line.bill.status == "succeeded"
             seen[_sighting_key(ours)] = seen.get(_sighting_key(ours), False) or is_done
         state = "asked" if verdict is Verdict.THERE_ONLY else "open"
@@ -332,6 +334,7 @@ def our_row(row: MovedRow, kind: RowKind, terms: Terms) -> OurRow:
         amount_minor=row.amount_minor,
         known_at=row.known_at,
         begun_at=None if is_reversal else row.begun_at,
+        settle_minor=row.settle_minor,
     )
 
 
@@ -399,6 +402,7 @@ def _bill_row(row: UnequalRow) -> BillRow:
         currency=row.currency,
         amount_minor=row.amount_minor,
         fee_e5=row.fee_e5,
+        settle_minor=row.settle_minor,
     )
 
 
@@ -416,4 +420,5 @@ def _joined(row: UnequalRow, number: Number | None, kind: RowKind, terms: Terms)
         moved_at=None,
         currency=row.our_currency,
         amount_minor=row.our_minor,
+        settle_minor=row.our_settle_minor,
     )

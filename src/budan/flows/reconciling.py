@@ -26,6 +26,7 @@ from budan.core.reconcile import (
     Terms,
     Verdict,
     bound_fees,
+    settled_otherwise,
     tie_out,
 )
 from budan.flows.blocking import run_to_end, until_done
@@ -491,6 +492,10 @@ def _discrepancy(judged: Judged, *, subject: str, occurrence: int) -> NewDiscrep
     row, ours = judged.row, judged.ours
     assert row is not None or ours is not None
     number = None if ours is None else ours.number
+    their_minor = None if row is None else row.amount_minor
+    if judged.verdict is Verdict.SETTLE_DIFFERS and row is not None and ours is not None:
+        # Both sides have the order's amount: what differs is what the channel settles of it.
+        their_minor = settled_otherwise(row, ours)
     return NewDiscrepancy(
         kind=judged.kind.value,
         subject=subject,
@@ -501,7 +506,7 @@ def _discrepancy(judged: Judged, *, subject: str, occurrence: int) -> NewDiscrep
         happened_at=row.happened_at if row is not None else ours.moved_at if ours is not None else None,
         status=None if row is None else row.status,
         currency=row.currency if row is not None else ours.currency if ours is not None else "",
-        their_minor=None if row is None else row.amount_minor,
+        their_minor=their_minor,
         our_minor=ours.amount_minor if ours is not None and ours.has_moved else None,
         fee_e5=None if row is None else row.fee_e5,
         lane=None if number is None else number.lane,

@@ -69,6 +69,7 @@ class UnequalRow:
     currency: str | None
     amount_minor: int | None
     fee_e5: int | None
+    settle_minor: int | None
     number: str | None
     trade_no: str | None
     channel_no: str | None
@@ -78,6 +79,7 @@ class UnequalRow:
     our_minor: int | None
     our_currency: str | None
     is_returned: bool | None
+    our_settle_minor: int | None
     is_twice: bool
 
 

@@ -75,6 +75,7 @@ class MovedRow:
     """A trade or a refund as it is here now; of a trade also when its channel last answered.
 
     `known_at` is since when we know that it moved; None where it did not, or of a payment beside the one that counts.
+    `settle_minor` is what the channel said that it settles of a payment, where that is not its amount.
     Where the channel told no moment `moved_at` is when we learned of it, and `begun_at` before when it cannot have moved.
     """
 
@@ -89,6 +90,7 @@ class MovedRow:
     begun_at: datetime | None
     currency: str
     amount_minor: int
+    settle_minor: int | None
     answered_at: datetime | None
     known_at: datetime | None
 

@@ -25,6 +25,7 @@ class Line:
     status: str = "SUCCESS"
     currency: str = "CNY"
     kind: str | None = None
+    settle_minor: int | None = None
 
 
 def write_bill(lines: Sequence[Line]) -> bytes:
@@ -37,6 +38,7 @@ def _row(line: Line) -> str:
     kind = line.kind or ("SUCCESS" if line.refund_no is None else "REFUND")
     amount = _yuan(line.amount_minor)
     paid, back = (amount, "0.00") if kind == "SUCCESS" else ("0.00", amount)
+    settled = paid if line.settle_minor is None else _yuan(line.settle_minor)
     refund = ("0", "0", "0.00", "0.00", "", "")
     if kind != "SUCCESS":
         refund_no = line.trade_no if line.refund_no is None else line.refund_no
@@ -44,7 +46,7 @@ def _row(line: Line) -> str:
     values = [
         f"{line.at.astimezone(BEIJING):%Y-%m-%d %H:%M:%S}",
         *("wx0000000000000001", MCHID, "0", "", line.channel_no, line.trade_no),
-        *("oTestOpenid000000000000001", "NATIVE", kind, "OTHERS", line.currency, paid, "0.00"),
+        *("oTestOpenid000000000000001", "NATIVE", kind, "OTHERS", line.currency, settled, "0.00"),
         *refund,
         *("奶茶,大杯", "store=7", line.fee, "0.60%", paid, back, ""),
     ]
@@ -55,7 +57,8 @@ def _summary(lines: Sequence[Line]) -> str:
     paid = sum(line.amount_minor for line in lines if line.refund_no is None and line.kind in {None, "SUCCESS"})
     back = sum(line.amount_minor for line in lines) - paid
     fees = sum((Decimal(line.fee) for line in lines), Decimal(0))
-    values = [str(len(lines)), _yuan(paid), _yuan(back), "0.00", f"{fees:.5f}", _yuan(paid), _yuan(back)]
+    short = sum(line.amount_minor - line.settle_minor for line in lines if line.settle_minor is not None)
+    values = [str(len(lines)), _yuan(paid - short), _yuan(back), "0.00", f"{fees:.5f}", _yuan(paid), _yuan(back)]
     return ",".join(f"`{value}" for value in values)
 
 

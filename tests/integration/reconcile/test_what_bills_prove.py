@@ -12,7 +12,7 @@ from budan.flows.day_page import render_page
 from budan.flows.door import DoorItem
 from budan.flows.refund_door import RefundItem
 from integration.reconcile.clerk import Clerk, add_refund, verdicts
-from stage import StagedOrder
+from stage import AMOUNT_MINOR, StagedOrder
 
 Rows = asyncpg.Connection
 AN_HOUR_LATER = "UPDATE discrepancy SET found_at = found_at - interval '1 hour'"
@@ -220,3 +220,23 @@ async def test_a_fee_a_fen_too_high_is_a_difference_and_the_sum_of_fees_is_judge
     assert {count.amount_minor for count in report.counts if count.kind == DAY_FEES} == {43}
     await clerk.compare(lines)
     assert (await clerk.differences())[DAY_FEES].resolution == "gone", "a bill whose fees fit ends it"
+
+
+async def test_a_payment_that_the_channel_settles_otherwise_is_a_difference_with_its_sum(
+    clerk: Clerk, rows: Rows
+) -> None:
+    """A coupon that the merchant pays for: both sides have the order's amount, and finance sees the same day what is not paid."""
+    whole, by_bill, by_answer = [await clerk.paid() for _ in range(3)]
+    settle = "UPDATE trade SET settle_minor = amount_minor - $1 WHERE order_id = any($2)"
+    await rows.execute(settle, 0, [whole.order_id])
+    await rows.execute(settle, 80, [by_answer.order_id])
+    lines = [clerk.line(whole), clerk.line(by_bill, settle_minor=AMOUNT_MINOR - 100), clerk.line(by_answer)]
+    report = await clerk.compare(lines)
+    assert verdicts(report, "payment") == {"matched": (1, 1), "settle_differs": (2, 2)}
+    found = {key: (row.their_minor, row.our_minor) for key, row in (await clerk.differences(state="open")).items()}
+    assert found == {
+        by_bill.trade_no: (AMOUNT_MINOR - 100, AMOUNT_MINOR),
+        by_answer.trade_no: (AMOUNT_MINOR - 80, AMOUNT_MINOR),
+    }
+    assert report.as_json()["settle_differs_minor"] == 180
+    assert "SETTLED OTHERWISE than ordered by 1.80" in render_page(report, [])

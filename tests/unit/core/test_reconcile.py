@@ -84,6 +84,11 @@ NEXT_DAY = day_begin(DAY + timedelta(days=1)) + timedelta(minutes=1)
         ({}, {"moved_at": NOON - timedelta(days=2), "begun_at": NOON - timedelta(days=9)}, Verdict.STATUS_DIFFERS),
         ({"status": "pending", "fee_e5": 0}, {}, Verdict.STATUS_DIFFERS),
         ({"status": "failed"}, {}, Verdict.STATUS_DIFFERS),
+        # A coupon of the merchant's own, by the bill or by the channel's answer; its fee may be of what is settled.
+        ({"settle_minor": 1_280}, {}, Verdict.MATCHED),
+        ({"settle_minor": 1_180, "fee_e5": 7_000}, {}, Verdict.SETTLE_DIFFERS),
+        ({}, {"settle_minor": 1_180}, Verdict.SETTLE_DIFFERS),
+        ({"settle_minor": -1_180, "kind": RowKind.REFUND}, {"kind": RowKind.REFUND}, Verdict.MATCHED),
         # Exactly 7,680: written so, cut off to a fen, or rounded to one half up.
         ({"fee_e5": 7_680}, {}, Verdict.MATCHED),
         ({"fee_e5": 7_000}, {}, Verdict.MATCHED),

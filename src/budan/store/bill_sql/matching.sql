@@ -65,6 +65,7 @@ SELECT
     l.amount_minor,
     l.fee_e5,
     l.is_done,
+    l.is_whole,
     ((decoded(l.whose) >> 25) & 1023)::smallint AS lane,
     decoded(l.head) & 34359738367 AS head,
     decoded(l.tail) >> 5 AS tail
@@ -76,6 +77,7 @@ FROM (
         CASE WHEN b.kind = 'payment' THEN b.order_minor ELSE b.refund_minor END AS amount_minor,
         b.fee_e5,
         b.status = 'succeeded' AS is_done,
+        b.kind <> 'payment' OR coalesce(b.settle_minor = b.order_minor, TRUE) AS is_whole,
         CASE WHEN b.kind = 'refund' THEN b.refund_no ELSE b.trade_no END AS number,
         coalesce(
             length(number) = 30
@@ -98,6 +100,7 @@ SELECT
     amount_minor,
     currency,
     is_returned,
+    settle_minor,
     order_id >> 30 AS head,
     ((order_id & 1073741823) << 5) | ordinal AS tail
 FROM read_csv(
@@ -114,7 +117,8 @@ FROM read_csv(
         'ordinal': 'SMALLINT',
         'amount_minor': 'BIGINT',
         'currency': 'VARCHAR',
-        'is_returned': 'BOOLEAN'
+        'is_returned': 'BOOLEAN',
+        'settle_minor': 'BIGINT'
     }
 );
 
@@ -158,6 +162,7 @@ WITH row_hash AS (
         hash(
             kind, lane, head, tail, amount_minor, currency,
             is_done
+            AND is_whole
             AND coalesce(fee_is_right(kind, fee_e5, amount_minor, $rate_e6::bigint), TRUE)
         )::hugeint AS row_hash
     FROM bill_row
@@ -166,7 +171,10 @@ WITH row_hash AS (
     SELECT
         head,
         -1 AS side,
-        -hash(kind, lane, head, tail, amount_minor, currency, CASE WHEN NOT is_returned THEN TRUE END)::hugeint
+        -hash(
+            kind, lane, head, tail, amount_minor, currency,
+            CASE WHEN NOT is_returned AND settle_minor IS NULL THEN TRUE END
+        )::hugeint
     FROM our_row
 )
 
@@ -202,6 +210,7 @@ their_row AS ( -- those that are no number of ours lie in no stretch
         amount_minor,
         fee_e5,
         is_done,
+        is_whole,
         lane,
         head,
         tail
@@ -216,6 +225,7 @@ own_row AS (
         amount_minor,
         currency,
         is_returned,
+        settle_minor,
         head,
         tail
     FROM our_row
@@ -231,6 +241,7 @@ SELECT
     o.amount_minor AS our_minor,
     o.currency AS our_currency,
     o.is_returned,
+    o.settle_minor AS our_settle_minor,
     t.head IS NOT NULL AS is_twice
 FROM their_row AS b
 FULL JOIN own_row AS o ON b.kind = o.kind AND b.head = o.head AND b.tail = o.tail
@@ -244,6 +255,8 @@ WHERE
     OR NOT b.is_done
     OR b.lane <> o.lane
     OR o.is_returned
+    OR NOT b.is_whole
+    OR o.settle_minor IS NOT NULL
     OR t.head IS NOT NULL
     OR NOT fee_is_right(b.kind, b.fee_e5, o.amount_minor, terms.rate_e6);
 
@@ -280,6 +293,7 @@ SELECT
     o.amount_minor AS our_minor,
     o.currency AS our_currency,
     o.is_returned,
+    o.settle_minor AS our_settle_minor,
     FALSE AS is_twice
 FROM theirs AS b
 INNER JOIN our_row AS o ON b.kind = o.kind AND b.head = o.head AND b.tail = o.tail
@@ -301,6 +315,7 @@ SELECT
     b.currency,
     CASE WHEN u.kind = 0 THEN b.order_minor ELSE b.refund_minor END AS amount_minor,
     b.fee_e5,
+    CASE WHEN u.kind = 0 THEN b.settle_minor END AS settle_minor,
     CASE WHEN u.kind = 1 THEN b.refund_no ELSE b.trade_no END AS number,
     b.trade_no,
     CASE WHEN u.kind = 0 THEN b.channel_no ELSE coalesce(b.channel_refund_no, b.channel_no) END AS channel_no,
@@ -310,6 +325,7 @@ SELECT
     u.our_minor,
     u.our_currency,
     u.is_returned,
+    u.our_settle_minor,
     u.is_twice
 FROM unequal AS u
 LEFT JOIN bill_line AS b ON u.line_no = b.line_no

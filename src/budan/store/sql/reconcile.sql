@@ -11,7 +11,8 @@ SELECT
     t.attempt,
     t.amount_minor,
     t.currency,
-    t.state = 'reversed' AS is_returned
+    t.state = 'reversed' AS is_returned,
+    nullif(t.settle_minor, t.amount_minor) AS settle_minor
 FROM trade AS t
 WHERE
     t.lane = any($1::smallint[])
@@ -42,7 +43,8 @@ SELECT
     r.ordinal,
     r.amount_minor,
     r.currency,
-    FALSE AS is_returned
+    FALSE AS is_returned,
+    NULL::bigint AS settle_minor
 FROM refund AS r
 INNER JOIN trade AS t ON r.lane = t.lane AND r.order_id = t.order_id AND r.attempt = t.attempt
 WHERE
@@ -67,6 +69,7 @@ SELECT
     CASE WHEN t.paid_at IS NULL AND o.paid_attempt = t.attempt THEN o.created_at END AS begun_at,
     t.currency,
     t.amount_minor,
+    nullif(t.settle_minor, t.amount_minor) AS settle_minor,
     t.answered_at,
     CASE WHEN o.paid_attempt = t.attempt THEN o.learned_at END AS known_at
 FROM unnest($1::smallint[], $2::bigint[], $3::smallint[]) AS w (lane, order_id, attempt)
@@ -92,6 +95,7 @@ SELECT
     END AS begun_at,
     r.currency,
     r.amount_minor,
+    NULL::bigint AS settle_minor,
     NULL::timestamptz AS answered_at,
     r.ended_at AS known_at
 FROM unnest($1::smallint[], $2::bigint[], $3::smallint[]) AS w (lane, order_id, ordinal)
@@ -599,7 +603,8 @@ ORDER BY d.id
 LIMIT $3;
 
 -- name: discrepancy_count :many
--- How many differences of a day are in which state, and what they are about; a sum of fees is about what it is off by.
+-- How many differences of a day are in which state, and what they are about; what the channel takes as a fee or settles
+-- is about what it is off by.
 SELECT
     kind,
     verdict,
@@ -607,7 +612,13 @@ SELECT
     coalesce(resolution, '') AS resolution,
     count(*) AS rows_found,
     coalesce(
-        sum(CASE WHEN kind = 'fees' THEN abs(their_minor - our_minor) ELSE coalesce(their_minor, our_minor) END), 0
+        sum(
+            CASE
+                WHEN kind = 'fees' OR verdict = 'settle_differs' THEN abs(their_minor - our_minor)
+                ELSE coalesce(their_minor, our_minor)
+            END
+        ),
+        0
     )::bigint AS amount_minor
 FROM discrepancy
 WHERE account_id = $1 AND day = $2
