@@ -16,6 +16,9 @@ OPEN_ROWS_MAX = 1_000
 MESSAGE_LENGTH_MAX = 200
 # Of a bill that is being fetched or compared, or whose process died over it.
 UNDER_WAY = "under_way"
+# News is looked for so far back before the last look: a comparison that was under way then could not know it, and takes
+# no day.
+NEWS_OVERLAP = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,8 +43,9 @@ class BillDays:
         return terms
 
     async def plan(self, *, last_begun_at: datetime | None = None) -> int:
-        """Want the bills that have become ready; gives how many. Safe to repeat and to race.
+        """Want the bills that have become ready, and those whose day we know more of now; gives how many.
 
+        Safe to repeat and to race: what was compared with all that we know is not wanted again.
         `last_begun_at` is when this was last done before, where somebody knows: refunds of disabled accounts are looked
         for from then on, so that a job that was off for weeks misses none.
         """
@@ -49,6 +53,10 @@ class BillDays:
             now = await transaction.clock()
             refund_days = FIRST_DAYS + (0 if last_begun_at is None else max(0, (now - last_begun_at).days))
             days: list[NewBillDay] = []
+            anew: list[NewBillDay] = []
+            outdated = await stored.list_outdated(
+                transaction, since=(last_begun_at or now) - NEWS_OVERLAP, refund_days=FIRST_DAYS
+            )
             for account in await stored.list_accounts(transaction, refund_days=refund_days):
                 terms = self._terms.get(account.channel)
                 if terms is None:
@@ -68,7 +76,12 @@ class BillDays:
                     )
                     for day in wanted
                 ]
-            return await stored.add_days(transaction, days) if days else 0
+                for account_id, day in sorted(outdated):
+                    ready = ready_at(day, _ready_time(account, terms))
+                    if account_id == account.account_id and now < ready + terms.kept:
+                        anew.append(NewBillDay(account_id=account.account_id, day=day, ready_at=ready))
+            added = await stored.add_days(transaction, days) if days else 0
+            return added + (await stored.want_again(transaction, anew) if anew else 0)
 
     async def want_again(self, *, since: datetime | None, until: datetime | None) -> int:
         """Want the bills of the days between two moments anew, compared or not; gives how many.

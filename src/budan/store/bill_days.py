@@ -12,6 +12,7 @@ from budan.store.queries import query
 _ACCOUNT_LIST = query("bill_account_list")
 _ADD = query("bill_day_add")
 _WANT = query("bill_day_want")
+_LIST_OUTDATED = query("bill_day_list_outdated")
 _LIST_OPEN = query("bill_day_list_open")
 _BEGIN = query("bill_day_begin")
 _PUT_OFF = query("bill_day_put_off")
@@ -81,6 +82,15 @@ async def add_days(transaction: Transaction, days: Sequence[NewBillDay]) -> int:
 async def want_again(transaction: Transaction, days: Sequence[NewBillDay]) -> int:
     """Want the bills of these days anew, compared or not; gives how many that is."""
     return len(await transaction.many(_WANT, *_columns(days)))
+
+
+async def list_outdated(transaction: Transaction, *, since: datetime, refund_days: int) -> set[tuple[int, date]]:
+    """The accounts and compared days of which we learned since a moment that money moved which their run could not know.
+
+    Refunds of so many days before that moment are looked at.
+    """
+    rows = await transaction.many(_LIST_OUTDATED, since, refund_days)
+    return {(row["account_id"], row["day"]) for row in rows}
 
 
 async def list_open(transaction: Transaction, *, due_only: bool, rows_max: int) -> list[OpenBill]:

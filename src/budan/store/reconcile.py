@@ -6,7 +6,7 @@ from datetime import date, datetime
 from operator import attrgetter
 from pathlib import Path
 
-from budan.core.numbers import AccountId, Lane
+from budan.core.numbers import AccountId, Lane, day_span
 from budan.store.database import Record, Transaction, columns
 from budan.store.queries import query
 
@@ -130,7 +130,10 @@ class ContractRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KnownRun:
-    """A run of the same bytes; outdated where another whole bill of its day was compared since, or a file became the channel's."""
+    """A run of the same bytes; outdated where another whole bill of its day was compared since, or a file became the channel's.
+
+    Also where we learned since that money moved that day of which it has no row.
+    """
 
     id: int
     is_outdated: bool
@@ -418,7 +421,7 @@ async def find_run(
     transaction: Transaction, account_id: AccountId, *, day: date, digest: bytes, is_partial: bool, origin: str
 ) -> KnownRun | None:
     """The earlier run over the same bytes and `is_partial`; `origin` says who brings them now."""
-    row = await transaction.maybe(_FIND_RUN, account_id, day, digest, is_partial, origin)
+    row = await transaction.maybe(_FIND_RUN, account_id, day, digest, is_partial, origin, *day_span(day))
     return None if row is None else KnownRun(**dict(row))
 
 

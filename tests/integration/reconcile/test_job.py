@@ -8,7 +8,9 @@ import asyncpg
 import pytest
 
 from budan.core.bill_days import FIRST_DAYS
+from budan.core.evidence import Source
 from budan.core.numbers import day_begin
+from budan.flows.door import DoorItem
 from budan.flows.remedies import RemedyFilter
 from budan.ports.bill import BillNotYet, BillUnfetched, NoBill
 from budan.store.accounts import set_enabled
@@ -51,6 +53,26 @@ async def test_each_days_bill_is_fetched_and_compared_once(clerk: Clerk, counter
     again = await counter.run(since=clerk.noon, until=clerk.noon)
     assert (counter.asked[clerk.day], again["compared"]) == (2, 1)
     assert await rows.fetchval("SELECT count(*) FROM reconcile_run WHERE day = $1", clerk.day) == 1
+
+
+async def test_what_we_learn_of_a_day_after_its_comparison_is_held_against_its_bill(
+    clerk: Clerk, counter: BillCounter, rows: Rows
+) -> None:
+    """Else what the channel told a day late is believed though its bill never had it; once is enough."""
+    known, late, asked_for = await clerk.paid(), await clerk.order(), await clerk.order()
+    counter.answers[clerk.day] = write_bill([clerk.line(known), clerk.line(asked_for)])
+    await counter.run()
+    for order in (late, asked_for):
+        told = clerk.stage.payment(order, paid_at=clerk.noon, source=Source.QUERY)
+        await clerk.stage.flows.door.record(DoorItem(evidence=told))
+    await add_refund(rows, known, at=clerk.noon)
+    await rows.execute("UPDATE refund SET ended_at = clock_timestamp()")
+    for _ in range(2):
+        counts = await counter.run()
+        assert counter.asked[clerk.day] == 2
+    assert counts["compared"] == 0
+    found = {key: (row.verdict, row.state) for key, row in (await clerk.differences(state="open")).items()}
+    assert found == {late.trade_no: ("here_only", "open"), clerk.refund_no(known): ("here_only", "open")}
 
 
 async def test_days_that_are_fetched_anew_after_a_pause_hide_none_that_nobody_has_planned(

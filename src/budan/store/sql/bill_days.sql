@@ -76,6 +76,59 @@ ON CONFLICT (account_id, day) DO UPDATE
     SET state = 'waiting', due_at = excluded.due_at, attempts = 0, run_id = NULL
 RETURNING account_id, day;
 
+-- name: bill_day_list_outdated :many
+-- The compared days of which we learned since $1 that money moved, of which their bill's run has no row: it came too
+-- late for that. Refunds are looked for $2 days back. Leans on remedy_completed_at, refund_moved_at, the primary key of
+-- bill_day, the unique key of reconcile_run and discrepancy_order.
+WITH news AS ( -- what reached us in another way than at once; days are Beijing's
+    SELECT
+        t.account_id,
+        (m.paid_at AT TIME ZONE 'Asia/Shanghai')::date AS day,
+        'payment' AS kind,
+        m.lane,
+        m.order_id,
+        m.attempt AS ordinal,
+        NULL::text AS reference,
+        m.completed_at AS known_at
+    FROM remedy AS m
+    INNER JOIN trade AS t ON m.lane = t.lane AND m.order_id = t.order_id AND m.attempt = t.attempt
+    WHERE m.completed_at >= $1::timestamptz AND m.paid_at IS NOT NULL
+    UNION ALL
+    SELECT
+        t.account_id,
+        (coalesce(f.refunded_at, f.ended_at) AT TIME ZONE 'Asia/Shanghai')::date AS day,
+        'refund' AS kind,
+        f.lane,
+        f.order_id,
+        f.ordinal,
+        f.channel_reference AS reference,
+        f.ended_at AS known_at
+    FROM refund AS f
+    INNER JOIN trade AS t ON f.lane = t.lane AND f.order_id = t.order_id AND f.attempt = t.attempt
+    WHERE
+        f.state = 'succeeded' AND f.ended_at >= $1
+        AND coalesce(f.refunded_at, f.ended_at) >= $1 - make_interval(days => $2)
+)
+
+SELECT DISTINCT
+    n.account_id,
+    n.day
+FROM news AS n
+INNER JOIN bill_day AS b ON n.account_id = b.account_id AND n.day = b.day
+WHERE
+    b.state = 'compared'
+    AND n.known_at > (
+        SELECT max(r.begun_at) FROM reconcile_run AS r
+        WHERE r.account_id = n.account_id AND r.day = n.day AND NOT r.is_partial
+    )
+    AND NOT EXISTS (
+        SELECT FROM discrepancy AS d
+        WHERE
+            d.lane = n.lane AND d.order_id = n.order_id
+            AND (d.ordinal = n.ordinal OR d.subject = n.reference)
+            AND d.account_id = n.account_id AND d.day = n.day AND d.kind = n.kind
+    );
+
 -- name: bill_day_list_open :many
 -- The bills that are not compared, oldest first; with $1 only those that are due. Leans on bill_day_open, and on the
 -- unique key of reconcile_run for the whole file that a person has loaded instead.

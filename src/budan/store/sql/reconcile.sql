@@ -255,8 +255,9 @@ LIMIT $4;
 
 -- name: reconcile_find_run :maybe
 -- The run that compared these bytes as a part or as all of their day, and whether its words are out of date: another
--- whole bill of the day was compared since, or what a person's file was believed is now the channel's own. Leans on the
--- unique key.
+-- whole bill of the day was compared since, what a person's file was believed is now the channel's own, or we learned
+-- of money of the day ($6 to $7) that it has no row of. Leans on the unique key, remedy_completed_at, refund_moved_at
+-- and discrepancy_order.
 SELECT
     r.id,
     (r.origin = 'file' AND $5::text = 'channel') OR (
@@ -264,7 +265,33 @@ SELECT
         WHERE
             n.account_id = r.account_id AND n.day = r.day AND NOT n.is_partial AND n.id <> r.id
             AND n.ended_at > r.ended_at
-    ) > 0 AS is_outdated
+    ) > 0 OR EXISTS (
+        SELECT FROM remedy AS m
+        INNER JOIN trade AS t ON m.lane = t.lane AND m.order_id = t.order_id AND m.attempt = t.attempt
+        WHERE
+            m.completed_at > r.begun_at AND m.paid_at >= $6::timestamptz AND m.paid_at < $7::timestamptz
+            AND t.account_id = r.account_id
+            AND NOT EXISTS (
+                SELECT FROM discrepancy AS d
+                WHERE
+                    d.lane = m.lane AND d.order_id = m.order_id AND d.ordinal = m.attempt
+                    AND d.account_id = r.account_id AND d.day = r.day AND d.kind = 'payment'
+            )
+    ) OR EXISTS (
+        SELECT FROM refund AS f
+        INNER JOIN trade AS t ON f.lane = t.lane AND f.order_id = t.order_id AND f.attempt = t.attempt
+        WHERE
+            f.state = 'succeeded' AND f.ended_at > r.begun_at
+            AND coalesce(f.refunded_at, f.ended_at) >= $6 AND coalesce(f.refunded_at, f.ended_at) < $7
+            AND t.account_id = r.account_id
+            AND NOT EXISTS (
+                SELECT FROM discrepancy AS d
+                WHERE
+                    d.lane = f.lane AND d.order_id = f.order_id
+                    AND (d.ordinal = f.ordinal OR d.subject = f.channel_reference)
+                    AND d.account_id = r.account_id AND d.day = r.day AND d.kind = 'refund'
+            )
+    ) AS is_outdated
 FROM reconcile_run AS r
 WHERE r.account_id = $1 AND r.day = $2 AND r.digest = $3 AND r.is_partial = $4;
 
