@@ -198,6 +198,9 @@ class Suspicion:
             # A channel that has too much to do has said nothing of the trade, and is asked again.
             if result.sent and not result.busy:
                 self._hear(account, answered=result.outcome is not Outcome.UNKNOWN)
+                if rate_per_s is not None:
+                    # A page of a busy channel takes a quarter of an hour, and a run that stands still is given up.
+                    self._running.stand(cursor=self._running.cursor, progress=self._progress)
                 return result
             self._hear(account, answered=False)
             await asyncio.sleep(UNSENT_REST_S)
