@@ -1,6 +1,9 @@
 """From a wish to a payment under way: create, place, charge."""
 
 import asyncio
+from collections import Counter
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -10,7 +13,7 @@ import msgspec
 from budan.core.closing import CHARGE_PATIENCE
 from budan.core.errors import Overloaded, Refused, StoreUnavailable
 from budan.core.evidence import Outcome
-from budan.core.numbers import ORDINAL_MAX, Environment, Number, trade_number
+from budan.core.numbers import ORDINAL_MAX, Environment, MerchantId, Number, trade_number
 from budan.core.order import OrderState
 from budan.core.pace import QUERY_LADDER_B2C_S
 from budan.core.trade import OPEN_STATES, TradeState
@@ -44,6 +47,8 @@ from budan.store.rows import NewOrder, NewTrade, OrderRow, TradeRow
 
 # A caller who waits longer is better served by the webhook.
 WAIT_S_MAX = 15.0
+# Of one merchant in one process: as many desks that charge in the same seconds, and a tenth of the requests that may be open.
+CHARGES_WAITING_MAX = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +92,7 @@ class Payments:
         self._tasks = asyncio.TaskGroup()
         self._failures = Failures(work="charge")
         self._charges: set[asyncio.Task[None]] = set()
+        self._waiting: Counter[MerchantId] = Counter()
 
     async def __aenter__(self) -> Self:
         await self._tasks.__aenter__()
@@ -165,10 +171,13 @@ class Payments:
         """Take an order and charge the payer's code; answers within `wait_s` with paid, unpaid or pending.
 
         Under one idempotency key a repeat never charges again. Raises `Refused` as `create_order` does, and with
-        `auth_code_unknown`.
+        `too_many_charges_waiting` or `auth_code_unknown`.
         """
         check_wish(wish.order)
-        caller = wish.order.caller
+        with self._waits(wish.order.caller):
+            return await self._charge_new(wish.order.caller, wish)
+
+    async def _charge_new(self, caller: Caller, wish: ChargeOrder) -> OrderView:
         chosen = await self._chooser.choose_by_code(caller, wish.auth_code, shop_id=wish.order.shop_id)
         plan = TradePlan(chosen=chosen, device_id=wish.device_id, device_ip=wish.device_ip)
         dated = await self._dated(wish.order)
@@ -187,6 +196,24 @@ class Payments:
         earlier charge may still take money, else as `start_payment` and `charge` do.
         """
         number = own_number(caller, order_no, environment=self._environment)
+        with self._waits(caller):
+            return await self._charge_once_more(caller, number, order_no, charging)
+
+    @contextmanager
+    def _waits(self, caller: Caller) -> Generator[None]:
+        """While a charge's caller waits; raises `Refused` with `too_many_charges_waiting` before anything is promised."""
+        merchant_id = caller.merchant_id
+        if self._waiting[merchant_id] >= CHARGES_WAITING_MAX:
+            raise Refused("too_many_charges_waiting", detail=f"at most {CHARGES_WAITING_MAX} wait at a time")
+        self._waiting[merchant_id] += 1
+        try:
+            yield
+        finally:
+            self._waiting[merchant_id] -= 1
+            if not self._waiting[merchant_id]:
+                del self._waiting[merchant_id]
+
+    async def _charge_once_more(self, caller: Caller, number: Number, order_no: str, charging: Charging) -> OrderView:
         order, _ = await self._reading.get_rows(number)
         chosen = await self._chooser.choose_by_code(caller, charging.auth_code, shop_id=order.shop_id)
         plan = TradePlan(chosen=chosen, device_id=charging.device_id, device_ip=charging.device_ip)

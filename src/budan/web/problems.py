@@ -129,6 +129,11 @@ KINDS: dict[str, Kind] = {
         {"too_many_open_orders": "Too many orders of this shop's page wait for their payers; try a little later."},
         retry_after_s=60,
     ),
+    **_kinds(
+        HTTPStatus.TOO_MANY_REQUESTS,
+        {"too_many_charges_waiting": "Too many of the merchant's charges are waited for; nothing was taken, repeat."},
+        retry_after_s=1,
+    ),
     **_kinds(HTTPStatus.INTERNAL_SERVER_ERROR, {"internal_error": "We failed; nothing is promised."}),
     **_kinds(
         HTTPStatus.SERVICE_UNAVAILABLE,

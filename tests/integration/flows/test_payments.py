@@ -1,5 +1,6 @@
 """An order's life through the real flows, the real adapters and the sandbox over HTTP."""
 
+import asyncio
 from secrets import token_hex
 
 import asyncpg
@@ -9,9 +10,10 @@ from structlog.testing import capture_logs
 from budan.core.errors import Refused
 from budan.core.evidence import Evidence, Outcome, Source
 from budan.core.numbers import AccountId
+from budan.flows import paying
 from budan.flows.calling import CALL_TIMEOUT_S
 from budan.flows.door import DoorItem
-from budan.flows.views import ChargeOrder, CreateOrder, PaymentStatus, PaymentWish
+from budan.flows.views import ChargeOrder, CreateOrder, OrderView, PaymentStatus, PaymentWish
 from budan.ports.channel import Method
 from budan.store.work import DueQuestion
 from integration.flows.conftest import House
@@ -93,6 +95,22 @@ async def test_a_charge_that_fails_as_nobody_foresaw_harms_no_other_and_is_found
     await house.flows.questions.ask_due(due)
     healed = await house.flows.reading.get_order(house.caller, order.order_no)
     assert healed.payment_status is PaymentStatus.PAID
+
+
+async def test_one_merchants_waiting_charges_leave_room_for_the_others(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each may wait 15 s for its payer, and one key could fill every place for a request."""
+    monkeypatch.setattr(paying, "CHARGES_WAITING_MAX", 1)
+    async with calling(house.sandbox.url) as caller:
+        codes = [await caller.auth_code("wechat_v3") for _ in range(2)]
+    charges = [house.flows.payments.charge(a_charge(house, code)) for code in codes]
+    taken, refused = await asyncio.gather(*charges, return_exceptions=True)
+    assert isinstance(taken, OrderView)
+    assert isinstance(refused, Refused)
+    assert (taken.payment_status, refused.code) == (PaymentStatus.PAID, "too_many_charges_waiting")
+    again = await house.flows.payments.charge(a_charge(house, codes[1]))
+    assert again.payment_status is PaymentStatus.PAID
 
 
 async def test_a_replay_answers_with_the_present_state_and_another_body_is_refused(house: House) -> None:
