@@ -95,6 +95,8 @@ MADE_FROM_ROWS: dict[str, type] = {
     "settlement_line_list": settlement.BatchLine,
     "settlement_lock_batches": settlement.LockedBatch,
     "ledger_list_wrong_moves": ledger.WrongMove,
+    "ledger_list_wrong_fees": ledger.WrongFee,
+    "ledger_list_strays": ledger.Stray,
     "settlement_payout_list": settlement.PayoutRow,
     "settlement_list_untied": settlement.UntiedBatch,
     "settlement_list_astray": settlement.AstrayEntry,

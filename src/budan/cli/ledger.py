@@ -37,7 +37,7 @@ for _command in (settle, settlements, settlement, payout):
 @with_settings(*STORE_SETTINGS)
 @json_option
 def ledger_check(*, settings: Settings, as_json: bool) -> None:
-    """Prove the books as a whole: entries balance, paid orders and cashback are booked, closed days stand, batches tie."""
+    """Prove the books as a whole: entries balance and belong to something, what moved is booked, days stand, batches tie."""
 
     async def check() -> LedgerCheck:
         async with _open_books(settings) as books:
@@ -197,6 +197,20 @@ def _list_faults(found: LedgerCheck) -> Iterator[str]:
             f"CASHBACK NOT BOOKED AS GRANTED: order {cashback.order_id}, lane {cashback.lane}: "
             f"{given(cashback.booked_minor)} granted, {given(cashback.posted_minor)} booked, "
             f"{given(cashback.moved_minor)} in the payer's history"
+        )
+    for fee in found.wrong_fees:
+        back = partial(render_money, currency=fee.currency)
+        yield (
+            f"FEE NOT GIVEN BACK AS SAID: {fee.what} {fee.ordinal} of order {fee.order_id}, lane {fee.lane}: "
+            f"{back(fee.told_minor)} said, {back(fee.booked_minor)} {'booked' if fee.what == 'refund' else 'by its refunds'}"
+        )
+    for stray in found.strays:
+        yield f"BELONGS TO NOTHING: {stray.entry_key} of {stray.order_id}, lane {stray.lane}"
+    for carry in found.wrong_carries:
+        carried = partial(render_money, currency=carry.currency)
+        yield (
+            f"CARRIED WRONGLY: {carry.day}, {carry.account}, lane {carry.lane}: {carried(carry.closed_minor)}, "
+            f"and by the days before {carried(carry.booked_minor)}"
         )
     for wrong in found.wrong_balances:
         stood = partial(render_money, currency=wrong.currency)

@@ -22,7 +22,19 @@ from budan.flows.statement import CLOSING, OPENING, Standing, StatementLine, gro
 from budan.store import directory, settlement
 from budan.store import ledger as stored
 from budan.store.database import Database, RowsFailed, Transaction
-from budan.store.ledger import Balance, Line, Moved, NextDay, Stretch, Unbalanced, Unbooked, WrongCashback, WrongMove
+from budan.store.ledger import (
+    Balance,
+    Line,
+    Moved,
+    NextDay,
+    Stray,
+    Stretch,
+    Unbalanced,
+    Unbooked,
+    WrongCashback,
+    WrongFee,
+    WrongMove,
+)
 from budan.store.settlement import AstrayEntry, UntiedBatch
 
 # A transaction stamps its postings and commits within its time limits; by then a day has all of its own.
@@ -33,13 +45,19 @@ SUM_SLICE = timedelta(hours=1)
 JOURNAL_SLICE = timedelta(minutes=10)
 STATEMENT_ROWS = 5_000
 EXAMPLES_MAX = 20
+# PostgreSQL's bigint ends here: no id is above.
+ID_MAX = (1 << 63) - 1
 
 Progress = Callable[[str], None]
+BalanceKey = tuple[Lane, str, str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WrongBalance:
-    """A closed day whose sums are no longer those of its postings: rows were changed, removed or added since."""
+    """A closed day whose sums are not those of its postings (`booked_minor`): rows were changed, removed or added since.
+
+    Of a carry it is a day's balance beside that of the day before with the day's movements.
+    """
 
     day: date
     lane: Lane
@@ -64,6 +82,9 @@ class LedgerCheck:
     untied_batches: list[UntiedBatch] = field(default_factory=list[UntiedBatch])
     astray_entries: list[AstrayEntry] = field(default_factory=list[AstrayEntry])
     wrong_cashbacks: list[WrongCashback] = field(default_factory=list[WrongCashback])
+    wrong_fees: list[WrongFee] = field(default_factory=list[WrongFee])
+    strays: list[Stray] = field(default_factory=list[Stray])
+    wrong_carries: list[WrongBalance] = field(default_factory=list[WrongBalance])
 
     @property
     def holds(self) -> bool:
@@ -76,6 +97,9 @@ class LedgerCheck:
             or self.untied_batches
             or self.astray_entries
             or self.wrong_cashbacks
+            or self.wrong_fees
+            or self.strays
+            or self.wrong_carries
         )
 
 
@@ -108,7 +132,10 @@ class Books:
         self._lanes = lanes
 
     async def check(self, *, progress: Progress) -> LedgerCheck:
-        """Look at every entry, payment, refund, settlement batch and closed day (I3, I10). Changes nothing."""
+        """Look at every entry, payment, refund, settlement batch and closed day (I3, I10). Changes nothing.
+
+        Each carried balance is worked out anew from the one before, and no entry may belong to nothing.
+        """
         found = LedgerCheck()
         async with self._database.reading() as transaction:
             first = await stored.next_day(transaction)
@@ -119,9 +146,12 @@ class Books:
         for day in _days(begins, beijing_day(first.now)):
             progress(f"entries of orders of {day}")
             await self._check_stretch(found, first_id=id_floor(_begin(day)), past_id=id_floor(_end(day)))
+        progress("entries of orders to come")
+        await self._check_stretch(found, first_id=id_floor(_end(beijing_day(first.now))), past_id=ID_MAX)
+        carried: dict[BalanceKey, int] = {}
         for closed in days:
             progress(f"closed day {closed.day}")
-            await self._compare_day(found, closed.day)
+            await self._compare_day(found, closed.day, carried)
         return found
 
     async def _check_stretch(self, found: LedgerCheck, *, first_id: int, past_id: int) -> None:
@@ -138,6 +168,9 @@ class Books:
                 found.wrong_moves += await stored.list_wrong_moves(transaction, stretch, rows_max=EXAMPLES_MAX)
                 found.wrong_cashbacks += await stored.list_wrong_cashback(transaction, stretch, rows_max=EXAMPLES_MAX)
             async with self._database.reading() as transaction:
+                found.wrong_fees += await stored.list_wrong_fees(transaction, stretch, rows_max=EXAMPLES_MAX)
+                found.strays += await stored.list_strays(transaction, stretch, rows_max=EXAMPLES_MAX)
+            async with self._database.reading() as transaction:
                 found.untied_batches += await settlement.list_untied(transaction, stretch, rows_max=EXAMPLES_MAX)
                 found.astray_entries += await settlement.list_astray(transaction, stretch, rows_max=EXAMPLES_MAX)
             found.postings += count.postings
@@ -150,10 +183,13 @@ class Books:
             found.untied_batches,
             found.astray_entries,
             found.wrong_cashbacks,
+            found.wrong_fees,
+            found.strays,
         ):
             del examples[EXAMPLES_MAX:]
 
-    async def _compare_day(self, found: LedgerCheck, day: date) -> None:
+    async def _compare_day(self, found: LedgerCheck, day: date, carried: dict[BalanceKey, int]) -> None:
+        """A day's sums against its postings, and its balances against those of the days before, which `carried` keeps."""
         moved = {(one.lane, one.account, one.currency): one for one in await self._sum_day(day)}
         async with self._database.reading() as transaction:
             balances = await stored.list_balances(transaction, day=day)
@@ -161,17 +197,12 @@ class Books:
         for key in sorted(moved.keys() | closed.keys()):
             kept, booked = _movement(closed.get(key)), _movement(moved.get(key))
             if kept != booked and len(found.wrong_balances) < EXAMPLES_MAX:
-                lane, account, currency = key
-                found.wrong_balances.append(
-                    WrongBalance(
-                        day=day,
-                        lane=lane,
-                        account=account,
-                        currency=currency,
-                        closed_minor=kept[0] - kept[1],
-                        booked_minor=booked[0] - booked[1],
-                    )
-                )
+                found.wrong_balances.append(_wrong_balance(day, key, kept[0] - kept[1], booked[0] - booked[1]))
+        for key, balance in sorted(closed.items()):
+            expected = carried.get(key, 0) + balance.debit_minor - balance.credit_minor
+            carried[key] = balance.balance_minor
+            if balance.balance_minor != expected and len(found.wrong_carries) < EXAMPLES_MAX:
+                found.wrong_carries.append(_wrong_balance(day, key, balance.balance_minor, expected))
         found.days_compared += 1
 
     async def close_days(self, *, through: date | None, progress: Progress) -> list[date]:
@@ -381,6 +412,13 @@ def _days(first: date, last: date) -> list[date]:
 def _slices(since: datetime, until: datetime, length: timedelta) -> list[tuple[datetime, datetime]]:
     count = max(0, -((since - until) // length))
     return [(since + length * number, min(since + length * (number + 1), until)) for number in range(count)]
+
+
+def _wrong_balance(day: date, key: BalanceKey, closed_minor: int, booked_minor: int) -> WrongBalance:
+    lane, account, currency = key
+    return WrongBalance(
+        day=day, lane=lane, account=account, currency=currency, closed_minor=closed_minor, booked_minor=booked_minor
+    )
 
 
 def _movement(row: Balance | Moved | None) -> tuple[int, int]:

@@ -13,6 +13,8 @@ _LEDGER_LIST_UNBALANCED = query("ledger_list_unbalanced")
 _LEDGER_LIST_UNBOOKED = query("ledger_list_unbooked")
 _LEDGER_LIST_WRONG_MOVES = query("ledger_list_wrong_moves")
 _LEDGER_LIST_WRONG_CASHBACK = query("ledger_list_wrong_cashback")
+_LEDGER_LIST_WRONG_FEES = query("ledger_list_wrong_fees")
+_LEDGER_LIST_STRAYS = query("ledger_list_strays")
 _LEDGER_LIST_MOVED = query("ledger_list_moved")
 _LEDGER_DAY_LIST = query("ledger_day_list")
 _LEDGER_DAY_NEXT = query("ledger_day_next")
@@ -94,6 +96,31 @@ class WrongCashback:
     booked_minor: int
     posted_minor: int
     moved_minor: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WrongFee:
+    """What a refund, or a payment of all its refunds, says of the fee that went back, and what of it is booked.
+
+    `what` and `ordinal` are as a `WrongMove` has them; of a payment `booked_minor` is what its refunds say.
+    """
+
+    lane: Lane
+    order_id: OrderId
+    what: str
+    ordinal: int
+    currency: str
+    told_minor: int
+    booked_minor: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stray:
+    """An entry that belongs to no order, batch or correction that is there."""
+
+    lane: Lane
+    order_id: OrderId
+    entry_key: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,6 +217,18 @@ async def list_wrong_moves(transaction: Transaction, stretch: Stretch, *, rows_m
     """Payments and refunds of a stretch that are booked otherwise than they moved, or moved and are not booked."""
     rows = await transaction.many(_LEDGER_LIST_WRONG_MOVES, stretch.lanes, stretch.first_id, stretch.past_id, rows_max)
     return [WrongMove(**dict(row)) for row in rows]
+
+
+async def list_wrong_fees(transaction: Transaction, stretch: Stretch, *, rows_max: int) -> list[WrongFee]:
+    """Refunds and payments of a stretch whose fee did not go back as they say."""
+    rows = await transaction.many(_LEDGER_LIST_WRONG_FEES, stretch.lanes, stretch.first_id, stretch.past_id, rows_max)
+    return [WrongFee(**dict(row)) for row in rows]
+
+
+async def list_strays(transaction: Transaction, stretch: Stretch, *, rows_max: int) -> list[Stray]:
+    """Entries of a stretch that belong to nothing."""
+    rows = await transaction.many(_LEDGER_LIST_STRAYS, stretch.lanes, stretch.first_id, stretch.past_id, rows_max)
+    return [Stray(**dict(row)) for row in rows]
 
 
 async def list_moved(transaction: Transaction, *, since: datetime, until: datetime) -> list[Moved]:

@@ -123,6 +123,56 @@ async def test_a_closed_day_stands_and_any_later_change_of_it_is_found(stage: St
     assert not found.unbalanced
 
 
+@pytest.mark.invariant("I10")
+async def test_a_carried_balance_that_the_days_before_do_not_give_breaks_the_check(
+    stage: Stage, rows: Rows, books: Books
+) -> None:
+    """A day's movements may be right and what it carries wrong: every later trial balance would repeat it."""
+    merchant = await stage.add_merchant()
+    for _ in range(2):
+        await sell(stage, merchant, orders=1)
+        await pass_days(rows, 1)
+    await books.close_days(through=None, progress=lambda _: None)
+    assert await check_holds(books)
+    await rows.execute("UPDATE ledger_balance SET balance_minor = balance_minor + 1 WHERE account = 'fee_income'")
+    await rows.execute(
+        "UPDATE ledger_balance SET balance_minor = balance_minor + 5 WHERE account LIKE 'channel:%'"
+        " AND day = (SELECT max(day) FROM ledger_balance)"
+    )
+    found = await books.check(progress=lambda _: None)
+    yesterday = await today(rows) - timedelta(days=1)
+    carries = [(one.day, one.account, one.closed_minor - one.booked_minor) for one in found.wrong_carries]
+    assert carries == [
+        (yesterday - timedelta(days=1), "fee_income", 1),
+        (yesterday, f"channel:{merchant.account_id}", 5),
+    ]
+    assert not found.wrong_balances
+    assert not found.holds
+
+
+# What somebody writes by hand, balanced and all, and which entry is found by it.
+STRAYS = (
+    ("UPDATE posting SET order_id = 5", "payment:1"),
+    ("UPDATE posting SET order_id = order_id + (1::bigint << 60)", "payment:1"),
+    ("UPDATE posting SET entry_key = 'gift:1'", "gift:1"),
+    ("UPDATE posting SET entry_key = 'adjustment:fee:1'", "adjustment:fee:1"),
+    ("UPDATE posting SET entry_key = 'adjustment:suspense:1:1:x'", "adjustment:suspense:1:1:x"),
+)
+
+
+@pytest.mark.invariant("I10")
+async def test_an_entry_that_belongs_to_nothing_breaks_the_check(stage: Stage, rows: Rows, books: Books) -> None:
+    """It balances, so nothing else would see the money that it moves; also with an id that no clock has given yet."""
+    await stage.add_paid_order(await stage.add_merchant())
+    await rows.execute("CREATE TEMPORARY TABLE kept AS TABLE posting")
+    for break_it, entry_key in STRAYS:
+        await rows.execute(break_it)
+        found = await books.check(progress=lambda _: None)
+        assert [stray.entry_key for stray in found.strays] == [entry_key], break_it
+        await rows.execute("TRUNCATE posting; INSERT INTO posting TABLE kept")
+    assert await check_holds(books)
+
+
 async def test_a_balance_is_the_last_closed_day_and_the_postings_since(
     stage: Stage, rows: Rows, books: Books, typist: Typist
 ) -> None:

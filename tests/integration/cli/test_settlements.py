@@ -67,17 +67,21 @@ async def sell(stage: Stage, merchant: StagedMerchant, *, orders: int = 1) -> li
 
 
 async def refund(rows: Rows, order: StagedOrder, *, minor: int) -> None:
-    """What the door of refunds leaves of one that went back, but for its fee."""
+    """What the door of refunds leaves of one that went back, with its share of the fee."""
+    fee = (minor * FEE_RATE_BP + 5_000) // 10_000
     await rows.execute(
         "INSERT INTO refund (lane, order_id, ordinal, attempt, state, amount_minor, currency, reason, created_at,"
-        " origin, refunded_at) VALUES ($1, $2, 1, 1, 'succeeded', $3, 'CNY', '', now(), 'merchant', now())",
+        " origin, refunded_at, fee_given_back_minor)"
+        " VALUES ($1, $2, 1, 1, 'succeeded', $3, 'CNY', '', now(), 'merchant', now(), $4)",
         order.lane,
         order.order_id,
         minor,
+        fee,
     )
-    for line, (account, amount) in enumerate(
-        [(f"merchant:{order.merchant.merchant_id}", minor), (f"channel:{order.merchant.account_id}", -minor)]
-    ):
+    await rows.execute("UPDATE trade SET fee_given_back_minor = $2 WHERE order_id = $1", order.order_id, fee)
+    owner, account = order.merchant.merchant_id, order.merchant.account_id
+    lines = [(f"merchant:{owner}", minor - fee), ("fee_income", fee), (f"channel:{account}", -minor)]
+    for line, (account, amount) in enumerate(line for line in lines if line[1]):
         await rows.execute(
             "INSERT INTO posting (lane, order_id, entry_key, line, account, amount_minor, currency, booked_at)"
             " VALUES ($1, $2, 'refund:1', $3, $4, $5, 'CNY', clock_timestamp())",
@@ -375,6 +379,43 @@ async def test_a_batch_that_does_not_tie_breaks_the_check(
         await rows.execute(break_it)
         found = await check(books)
         assert (len(found.untied_batches), len(found.astray_entries)) == expected, break_it
+        assert not found.holds
+        await rows.execute(undo)
+
+
+# What somebody writes by hand, and of what it is found, with what is said and what is booked.
+WRONG_FEES = [
+    (
+        (
+            "UPDATE posting SET amount_minor = amount_minor + CASE WHEN account = 'fee_income' THEN 1 ELSE -1 END"
+            " WHERE entry_key = 'refund:1' AND account NOT LIKE 'channel:%'"
+        ),
+        (
+            "UPDATE posting SET amount_minor = amount_minor - CASE WHEN account = 'fee_income' THEN 1 ELSE -1 END"
+            " WHERE entry_key = 'refund:1' AND account NOT LIKE 'channel:%'"
+        ),
+        ("refund", 2, 3),
+    ),
+    (
+        "UPDATE trade SET fee_given_back_minor = fee_given_back_minor + 1",
+        "UPDATE trade SET fee_given_back_minor = fee_given_back_minor - 1",
+        ("payment", 3, 2),
+    ),
+]
+
+
+@pytest.mark.invariant("I10")
+async def test_a_fee_that_did_not_go_back_as_its_refund_says_breaks_the_check(
+    stage: Stage, rows: Rows, books: Books
+) -> None:
+    """The channel's side is right and the entry balances: only its split between merchant and house is not."""
+    (sold,) = await sell(stage, await stage.add_merchant())
+    await refund(rows, sold, minor=280)
+    for break_it, undo, expected in WRONG_FEES:
+        assert (await check(books)).holds
+        await rows.execute(break_it)
+        found = await check(books)
+        assert [(one.what, one.told_minor, one.booked_minor) for one in found.wrong_fees] == [expected]
         assert not found.holds
         await rows.execute(undo)
 

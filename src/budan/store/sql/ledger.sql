@@ -164,6 +164,148 @@ WHERE
 ORDER BY c.lane, c.order_id
 LIMIT $4;
 
+-- name: ledger_list_wrong_fees :many
+-- Refunds whose entry gives back another part of the fee than they say, and trades that say another sum than their
+-- refunds; a person's correction of a fee changes a trade's sum and no refund, so such trades are left to their acts.
+-- Leans on the primary keys of refund, trade and posting.
+WITH told AS ( -- by refunds
+    SELECT
+        lane,
+        order_id,
+        attempt,
+        ordinal,
+        currency,
+        fee_given_back_minor
+    FROM refund
+    WHERE lane = any($1::smallint[]) AND order_id >= $2 AND order_id < $3
+),
+
+booked AS ( -- by the books
+    SELECT
+        lane,
+        order_id,
+        split_part(entry_key, ':', 2)::smallint AS ordinal,
+        currency,
+        sum(amount_minor)::bigint AS fee_minor
+    FROM posting
+    WHERE
+        lane = any($1)
+        AND order_id >= $2
+        AND order_id < $3
+        AND account = 'fee_income'
+        AND entry_key LIKE 'refund:%'
+    GROUP BY lane, order_id, ordinal, currency
+),
+
+summed AS ( -- each trade's refunds
+    SELECT
+        lane,
+        order_id,
+        attempt,
+        sum(fee_given_back_minor)::bigint AS fee_minor
+    FROM told
+    GROUP BY lane, order_id, attempt
+),
+
+corrected AS ( -- orders whose fee a person corrected
+    SELECT DISTINCT
+        lane,
+        order_id
+    FROM operator_act
+    WHERE lane = any($1) AND order_id >= $2 AND order_id < $3 AND kind = 'fee'
+),
+
+wrong AS ( -- refunds, then trades
+    SELECT
+        coalesce(t.lane, b.lane) AS lane,
+        coalesce(t.order_id, b.order_id) AS order_id,
+        'refund' AS what,
+        coalesce(t.ordinal, b.ordinal) AS ordinal,
+        coalesce(t.currency, b.currency) AS currency,
+        coalesce(t.fee_given_back_minor, 0)::bigint AS told_minor,
+        coalesce(b.fee_minor, 0)::bigint AS booked_minor
+    FROM told AS t
+    FULL JOIN booked AS b
+        ON t.lane = b.lane AND t.order_id = b.order_id AND t.ordinal = b.ordinal AND t.currency = b.currency
+    WHERE coalesce(t.fee_given_back_minor, 0) <> coalesce(b.fee_minor, 0)
+    UNION ALL
+    SELECT
+        r.lane,
+        r.order_id,
+        'payment' AS what,
+        r.attempt AS ordinal,
+        r.currency,
+        r.fee_given_back_minor AS told_minor,
+        coalesce(s.fee_minor, 0)::bigint AS booked_minor
+    FROM trade AS r
+    LEFT JOIN summed AS s ON r.lane = s.lane AND r.order_id = s.order_id AND r.attempt = s.attempt
+    LEFT JOIN corrected AS c ON r.lane = c.lane AND r.order_id = c.order_id
+    WHERE
+        r.lane = any($1)
+        AND r.order_id >= $2
+        AND r.order_id < $3
+        AND c.order_id IS NULL
+        AND r.fee_given_back_minor <> coalesce(s.fee_minor, 0)
+)
+
+SELECT
+    lane,
+    order_id,
+    what,
+    ordinal,
+    currency,
+    told_minor,
+    booked_minor
+FROM wrong
+ORDER BY lane, order_id, what, ordinal
+LIMIT $4;
+
+-- name: ledger_list_strays :many
+-- Entries that belong to nothing: their order or batch is not there, or they are of no kind that it has, or correct
+-- what is not there. Leans on the primary keys of posting, orders, settlement_batch and operator_act.
+WITH entry AS ( -- one row for each
+    SELECT DISTINCT
+        lane,
+        order_id,
+        entry_key
+    FROM posting
+    WHERE lane = any($1::smallint[]) AND order_id >= $2 AND order_id < $3
+)
+
+SELECT
+    e.lane,
+    e.order_id,
+    e.entry_key
+FROM entry AS e
+LEFT JOIN orders AS o ON e.lane = o.lane AND e.order_id = o.id AND o.id >= $2 AND o.id < $3
+LEFT JOIN settlement_batch AS b ON e.lane = b.lane AND e.order_id = b.id AND b.id >= $2 AND b.id < $3
+WHERE
+    NOT CASE
+        WHEN b.id IS NOT NULL
+            THEN e.entry_key ~ '^(settlement|payout|payout_return|second_payout|second_payout_return):'
+        WHEN o.id IS NULL THEN FALSE
+        WHEN e.entry_key LIKE 'adjustment:suspense:%'
+            THEN EXISTS (
+                SELECT 1 FROM posting AS p
+                WHERE
+                    p.lane = e.lane
+                    AND p.order_id = e.order_id
+                    AND p.entry_key = substr(e.entry_key, length('adjustment:') + 1)
+            )
+        WHEN e.entry_key LIKE 'adjustment:fee:%'
+            THEN EXISTS (
+                SELECT 1 FROM operator_act AS a
+                WHERE
+                    a.lane = e.lane
+                    AND a.order_id = e.order_id
+                    AND a.kind = 'fee'
+                    AND e.entry_key = 'adjustment:fee:' || a.ordinal
+            )
+        ELSE e.entry_key ~ '^(payment|return|refund|cashback|suspense):'
+    END
+ORDER BY e.lane, e.order_id, e.entry_key
+LIMIT $4;
+
 -- name: ledger_list_moved :many
 -- What moved on each account in a stretch of time. Leans on posting_booked_at.
 SELECT
