@@ -111,7 +111,9 @@ def cashback_list(*, settings: Settings, as_json: bool) -> None:
     if as_json:
         print_json({"plans": [asdict(row) for row in rows]})
         return
-    table = Table("plan", "name", "merchant", "paid by", "gives", "methods", "from", "until", "budget", "granted")
+    table = Table(
+        "plan", "name", "merchant", "paid by", "gives", "methods", "from", "until", "budget", "granted", "left"
+    )
     for row in rows:
         table.add_row(*_row(row))
     OUT.print(table)
@@ -129,7 +131,17 @@ def _row(row: PlanRow) -> tuple[str, ...]:
         "" if row.ends_at is None else _moment(row.ends_at),
         render_money(row.budget_minor, currency=row.currency),
         render_money(row.granted_minor, currency=row.currency),
+        _left(row),
     )
+
+
+def _left(row: PlanRow) -> str:
+    """A lane gives of its own portion only, so the least and the most of them are told."""
+    least, most = min(row.left_minor_of_lanes), max(row.left_minor_of_lanes)
+    ends = render_money(least, currency=row.currency)
+    if least != most:
+        ends = f"{ends} to {render_money(most, currency=row.currency)}"
+    return ends if row.merchant_id is not None else f"{ends} in each of {len(row.left_minor_of_lanes)} lanes"
 
 
 def _gives(row: PlanRow) -> str:

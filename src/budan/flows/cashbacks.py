@@ -1,5 +1,6 @@
 """Cashback plans as an operator keeps them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -57,7 +58,7 @@ class CashbackPlans:
         """A plan, with its budget portioned to lanes: its merchant's lane has all of it, else each lane the same.
 
         Not safe to repeat: each call adds. Raises `Refused` as `check_plan` does, then with `merchant_unknown`,
-        `effective_from_past` or `window_reversed`.
+        `effective_from_past`, `window_reversed` or `budget_too_small` (a lane's portion is less than one payer may get).
         """
         funder = check_plan(wish)
         async with self._database.transaction() as transaction:
@@ -81,6 +82,7 @@ class CashbackPlans:
                 ends_at=wish.ends_at,
             )
             portions = portion_budget(wish.budget_minor, lane=lane, lanes=self._lanes)
+            _check_portions(wish, portions)
             plan_id, begins_at = await stored.add_plan(transaction, plan, portions)
         return AddedPlan(plan_id=plan_id, begins_at=begins_at)
 
@@ -104,6 +106,16 @@ def portion_budget(budget_minor: int, *, lane: Lane | None, lanes: int) -> list[
         return [(lane, budget_minor)]
     each, rest = divmod(budget_minor, lanes)
     return [(Lane(number), each + (number < rest)) for number in range(lanes)]
+
+
+def _check_portions(wish: PlanWish, portions: Sequence[tuple[Lane, int]]) -> None:
+    """A lane that has less than one grant gives nothing: what a share without a cap comes to nobody knows, so it passes."""
+    most = wish.fixed_minor or wish.cap_minor or 1
+    if min(portion for _, portion in portions) < most:
+        detail = (
+            f"{len(portions)} lanes have a part each, and one payer may get {most}: at least {most * len(portions)}"
+        )
+        raise Refused("budget_too_small", param="budget", detail=detail)
 
 
 def check_plan(wish: PlanWish) -> Funder:

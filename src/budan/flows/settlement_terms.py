@@ -12,7 +12,8 @@ from budan.store.database import Transaction
 # A payout that large is a typing mistake; a spreadsheet counts to here without rounding.
 PAYOUT_MINOR_MIN_MAX: Final = 1 << 53
 SETTLES_AFTER_DAYS_MAX: Final = 90
-HOLD_BACK_BP_MAX: Final = 10_000
+# With all of it held back no batch would ever pay anything, and so none would be made.
+HOLD_BACK_BP_MAX: Final = 9_999
 HOLD_BACK_DAYS_MAX: Final = 365
 
 

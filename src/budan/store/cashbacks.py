@@ -60,6 +60,7 @@ class PlanRow:
     ends_at: datetime | None
     budget_minor: int
     granted_minor: int
+    left_minor_of_lanes: list[int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -33,3 +33,18 @@ async def test_an_operator_adds_ends_and_lists_cashback_plans(stage: Stage, typi
     (plan,) = (await typist.json("rate", "cashback", "list"))["plans"]
     assert (plan["plan_id"], plan["ends_at"], plan["methods"]) == (added["plan_id"], ended["ends_at"], ["jsapi"])
     assert (plan["rate_bp"], plan["cap_minor"], plan["budget_minor"], plan["granted_minor"]) == (500, 800, 100_000, 0)
+
+
+async def test_a_budget_of_every_merchant_that_no_lane_could_give_a_payer_of_is_refused(
+    stage: Stage, typist: Typist
+) -> None:
+    """It is cut into a portion for each lane: 15 in each gave nobody his 20, and the plan looked alive."""
+    lanes = stage.opened.lanes
+    add = ("rate", "cashback", "add", "Spring", "--fixed", "20", "--budget")
+    refused = await typist.type(*add, str(20 * lanes - 1))
+    assert refused.code == 2
+    assert "budget_too_small (budget)" in refused.err
+    await typist.json(*add, str(20 * lanes))
+    (plan,) = (await typist.json("rate", "cashback", "list"))["plans"]
+    assert plan["left_minor_of_lanes"] == [20] * lanes
+    assert f"in each of {lanes} lanes" in " ".join((await typist.type("rate", "cashback", "list")).out.split())

@@ -311,7 +311,7 @@ async def test_a_day_ends_by_the_merchants_own_clock_and_is_settled_so_many_days
     for wrong in (
         SettlementTerms(zone="Mars/Base"),
         SettlementTerms(after_days=0),
-        SettlementTerms(hold_back_bp=10_001),
+        SettlementTerms(hold_back_bp=10_000),
     ):
         with pytest.raises(Refused):
             await stage.administration.set_terms(near.merchant_id, OrderTerms(), settlement=wrong)

@@ -34,7 +34,8 @@ WHERE id = $1 AND (ends_at IS NULL OR ends_at > clock_timestamp())
 RETURNING ends_at;
 
 -- name: cashback_plan_list :many
--- Plans for people, with what of their budgets stands granted over all lanes: a table of some dozens of rows.
+-- Plans for people, with what of their budgets stands granted over all lanes, and what each lane, in their order, can
+-- still give: a table of some dozens of rows.
 SELECT
     p.id AS plan_id,
     p.name,
@@ -48,7 +49,16 @@ SELECT
     p.begins_at,
     p.ends_at,
     p.budget_minor,
-    (SELECT coalesce(sum(b.granted_minor), 0)::bigint FROM cashback_budget AS b WHERE b.plan_id = p.id) AS granted_minor
+    (
+        SELECT coalesce(sum(b.granted_minor), 0)::bigint
+        FROM cashback_budget AS b
+        WHERE b.plan_id = p.id
+    ) AS granted_minor,
+    (
+        SELECT coalesce(array_agg(b.budget_minor - b.granted_minor ORDER BY b.lane), '{}')
+        FROM cashback_budget AS b
+        WHERE b.plan_id = p.id
+    ) AS left_minor_of_lanes
 FROM cashback_plan AS p
 ORDER BY p.id;
 
