@@ -232,7 +232,7 @@ def reconcile_discrepancies(
         # On the error stream: a spreadsheet of rows must hold nothing else.
         ERR.print(f"there may be more: --after {rows[-1].id}", style="yellow")
     if as_csv:
-        _add_all(CsvSheet(sys.stdout, header=_DISCREPANCY_HEADER), rows)
+        _add_all(CsvSheet(sys.stdout, header=_SHEET_HEADER), rows)
         return
     table = Table(*_DISCREPANCY_HEADER)
     for row in rows:
@@ -376,13 +376,13 @@ def _write_page(path: Path, page: str) -> None:
 
 
 async def _write_sheet(desk: BooksDesk, path: Path, wanted: DiscrepancyFilter) -> int:
-    with open_sheet(path, title="differences", header=_DISCREPANCY_HEADER) as sheet:
+    with open_sheet(path, title="differences", header=_SHEET_HEADER) as sheet:
         return await _fill(sheet, desk, wanted)
 
 
 async def _print_sheet(settings: Settings, wanted: DiscrepancyFilter) -> None:
     async with _open(settings) as desk:
-        await _fill(CsvSheet(sys.stdout, header=_DISCREPANCY_HEADER), desk, wanted)
+        await _fill(CsvSheet(sys.stdout, header=_SHEET_HEADER), desk, wanted)
 
 
 async def _fill(sheet: Sheet, desk: BooksDesk, wanted: DiscrepancyFilter) -> int:
@@ -416,6 +416,7 @@ def sheet_cells(row: DiscrepancyRow) -> tuple[Cell, ...]:
         row.resolution,
         f"{row.age_s / 3_600:.1f}",
         row.owner,
+        row.notes,
     )
 
 
@@ -454,6 +455,8 @@ _DISCREPANCY_HEADER: Final = (
     *("number", "day", "account", "kind", "verdict", "subject", "line", "there", "here"),
     *("state", "resolution", "age_h", "owner"),
 )
+# A screen has no room for notes: `budan reconcile discrepancy` shows those of one.
+_SHEET_HEADER: Final = (*_DISCREPANCY_HEADER, "notes")
 
 
 def _discrepancy_cells(row: DiscrepancyRow) -> tuple[str, ...]:

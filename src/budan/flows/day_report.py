@@ -79,7 +79,8 @@ class DayReport:
     @property
     def unsettled_minor(self) -> int:
         """How much the channel settles otherwise than the orders' amounts, by which merchants are credited; in minor units."""
-        return sum(count.amount_minor for count in self.counts if count.verdict == Verdict.SETTLE_DIFFERS.value)
+        found = (count for count in self.counts if count.verdict == Verdict.SETTLE_DIFFERS.value)
+        return sum(count.amount_minor for count in found if count.resolution != "gone")
 
     def outcomes(self) -> dict[str, Sum]:
         """What agrees, and what became of each difference: repaired, ended otherwise, or open."""

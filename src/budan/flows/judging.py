@@ -80,7 +80,8 @@ class Lookups:
 class Edges:
     """What is known of the days beside: whether their bills were read, and how far a part of a bill goes.
 
-    `beside` is what their bills had of other days, this one too.
+    `part_until` is the last row's moment of a part, which ends before all of a day where it has no row; None of a whole
+    bill. `beside` is what their bills had of other days, this one too.
     """
 
     before_is_read: bool

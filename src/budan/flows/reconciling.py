@@ -271,7 +271,7 @@ class Reconciliation:
         edges = Edges(
             before_is_read=terms.day - NEIGHBOUR_MAX in days,
             after_is_read=terms.day + NEIGHBOUR_MAX in days,
-            part_until=last_at if wish.is_partial else None,
+            part_until=(last_at or day_begin(wish.day)) if wish.is_partial else None,
             beside=frozenset(beside),
         )
         judge = Judge(terms=terms, lookups=self._lookups(terms, by_channel=by_channel), edges=edges)

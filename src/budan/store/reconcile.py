@@ -220,7 +220,7 @@ _VALUES = attrgetter(*(field.name for field in fields(NewDiscrepancy)))
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DiscrepancyRow:
-    """A difference as it stands."""
+    """A difference as it stands. Its age ends with it; `notes` is what was written to it, None where nothing was or is asked."""
 
     id: int
     account_id: int
@@ -247,6 +247,7 @@ class DiscrepancyRow:
     resolved_at: datetime | None
     resolution: str | None
     age_s: float
+    notes: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

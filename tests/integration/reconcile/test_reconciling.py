@@ -223,6 +223,13 @@ async def test_a_part_of_a_bill_misses_nothing_that_came_after_it(clerk: Clerk) 
     assert {row.resolution for row in (await clerk.differences()).values()} == {"gone"}
 
 
+async def test_a_part_of_a_bill_without_a_row_misses_nothing(clerk: Clerk) -> None:
+    """It was taken before the day's first payment was in it; nobody can say that it lacks one."""
+    await clerk.paid()
+    report = await clerk.compare([], is_partial=True)
+    assert (report.tallies, report.unresolved) == ([], 0)
+
+
 async def test_a_charge_that_was_taken_back_wants_its_reversal(clerk: Clerk, rows: Rows) -> None:
     returned, unreturned = await clerk.paid(), await clerk.paid()
     await rows.execute("UPDATE trade SET state = 'reversed'")
@@ -311,6 +318,16 @@ async def test_the_report_is_a_page_and_a_sheet_that_run_nothing(clerk: Clerk, t
         for row in rows:
             sheet.add(sheet_cells(row)[5:9:2])
     assert "'=1+1" in path.read_text("utf-8-sig")
+
+
+async def test_a_sheet_of_differences_has_their_notes_and_an_age_that_ends_with_them(clerk: Clerk, rows: Rows) -> None:
+    """Auditors read the sheet alone: who said what, and how long it took."""
+    await clerk.compare([clerk.line(clerk.name(clerk.noon), trade_no="4711")])
+    number = (await clerk.differences())["4711"].id
+    await clerk.discrepancies.annotate(number, by="ann", note="whose is it?")
+    await clerk.discrepancies.resolve(number, resolution="claimed", by="bob", note="told WeChat")
+    await rows.execute("UPDATE discrepancy SET resolved_at = found_at + interval '90 minutes'")
+    assert sheet_cells((await clerk.differences())["4711"])[-3:] == ("1.5", None, "ann: whose is it?; bob: told WeChat")
 
 
 async def test_people_take_care_of_differences_by_command(clerk: Clerk, typist: Typist, tmp_path: Path) -> None:

@@ -552,8 +552,8 @@ WITH gone AS ( -- a part of a bill says nothing of what it does not hold
 SELECT count(*) AS rows_changed FROM gone;
 
 -- name: discrepancy_list :many
--- Differences after a number, oldest first: of an account, a day, a run, one state or all that are not resolved. Leans
--- on the primary key.
+-- Differences after a number, oldest first: of an account, a day, a run, one state or all that are not resolved; what
+-- was written to each in one line. Leans on the primary keys.
 SELECT
     d.id,
     d.account_id,
@@ -579,7 +579,11 @@ SELECT
     d.found_at,
     d.resolved_at,
     d.resolution,
-    extract(EPOCH FROM clock_timestamp() - d.found_at)::double precision AS age_s
+    extract(EPOCH FROM coalesce(d.resolved_at, clock_timestamp()) - d.found_at)::double precision AS age_s,
+    (
+        SELECT string_agg(n.written_by || ': ' || n.note, '; ' ORDER BY n.number) FROM discrepancy_note AS n
+        WHERE n.discrepancy_id = d.id
+    ) AS notes
 FROM discrepancy AS d
 WHERE
     d.id > $1
@@ -619,7 +623,8 @@ SELECT
     d.found_at,
     d.resolved_at,
     d.resolution,
-    extract(EPOCH FROM clock_timestamp() - d.found_at)::double precision AS age_s
+    extract(EPOCH FROM coalesce(d.resolved_at, clock_timestamp()) - d.found_at)::double precision AS age_s,
+    NULL::text AS notes
 FROM discrepancy AS d
 WHERE
     d.id > $1
