@@ -1,7 +1,7 @@
 """Comparing one day of a channel's bill with ours: what each difference is called, and whether the day ties out."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from enum import Enum
@@ -54,6 +54,8 @@ NEIGHBOUR_MAX: Final = timedelta(days=1)
 MINOR_E5: Final = 1_000
 # A rate in millionths: 6,000 is 0.6 %.
 RATE_E6_MAX: Final = 1_000_000
+# Of a refund's payment that was made before there was a contract: no fee of it is judged.
+NO_RATE_E6: Final = -1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +84,8 @@ class OurRow:
     `has_moved` is false where the trade or refund is here but, as far as we know, moved nothing; `known_at` is since when
     we know that it did. Where the channel told no moment `moved_at` is when we learned of it, and `begun_at` since when it
     may have moved; else that is None. `settle_minor` is what the channel's answer said that it settles, None where it said
-    nothing of its own.
+    nothing of its own. `rate_e6` is of a refund the contract's rate on its payment's day, `NO_RATE_E6` where there was
+    none; None where it is the day's.
     """
 
     kind: RowKind
@@ -95,6 +98,7 @@ class OurRow:
     known_at: datetime | None = None
     begun_at: datetime | None = None
     settle_minor: int | None = None
+    rate_e6: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,9 +174,16 @@ def _judge_equal(row: BillRow, ours: OurRow, terms: Terms) -> Verdict:
         return Verdict.STATUS_DIFFERS
     if settled_otherwise(row, ours) is not None:
         return Verdict.SETTLE_DIFFERS
-    if not is_fee_right(row, terms):
+    if not is_fee_right(row, _terms_of(ours, terms)):
         return Verdict.FEE_DIFFERS
     return Verdict.NEIGHBOUR_DAY if is_elsewhere else Verdict.MATCHED
+
+
+def _terms_of(ours: OurRow, terms: Terms) -> Terms:
+    """What a row's fee is judged by: what a channel gives back is of the fee that it took of the payment."""
+    if ours.rate_e6 is None:
+        return terms
+    return replace(terms, rate_e6=None if ours.rate_e6 == NO_RATE_E6 else ours.rate_e6)
 
 
 def settled_otherwise(row: BillRow, ours: OurRow) -> int | None:
@@ -236,9 +247,13 @@ class FeeBounds:
         return self.least_e5 <= fee_e5 <= self.most_e5
 
 
-def bound_fees(paid: Sum, back: Sum, *, rate_e6: int) -> FeeBounds:
-    """The bounds of the fees of these payments and of these rows of money that went back, each rounded by itself."""
-    wanted_e5 = fee_e5(paid.amount_minor, rate_e6=rate_e6) - fee_e5(back.amount_minor, rate_e6=rate_e6)
+def bound_fees(paid: Sum, back: Sum, *, rate_e6: int, back_more_e5: int) -> FeeBounds:
+    """The bounds of the fees of these payments and of these rows of money that went back, each rounded by itself.
+
+    `back_more_e5` is what comes back beyond this rate, of payments that were made under another one.
+    """
+    back_e5 = fee_e5(back.amount_minor, rate_e6=rate_e6) + back_more_e5
+    wanted_e5 = fee_e5(paid.amount_minor, rate_e6=rate_e6) - back_e5
     return FeeBounds(
         wanted_e5=wanted_e5,
         least_e5=wanted_e5 - MINOR_E5 * (paid.rows + back.rows),

@@ -336,6 +336,7 @@ def our_row(row: MovedRow, kind: RowKind, terms: Terms) -> OurRow:
         known_at=row.known_at,
         begun_at=None if is_reversal else row.begun_at,
         settle_minor=row.settle_minor,
+        rate_e6=row.rate_e6,
     )
 
 
@@ -422,4 +423,5 @@ def _joined(row: UnequalRow, number: Number | None, kind: RowKind, terms: Terms)
         currency=row.our_currency,
         amount_minor=row.our_minor,
         settle_minor=row.our_settle_minor,
+        rate_e6=row.our_rate_e6,
     )

@@ -134,7 +134,7 @@ class Reconciliation:
             raise Refused("day_not_over", param="day", detail="until then a bill is a part: --partial")
         terms = Terms(environment=self._environment, account_id=wish.account_id, day=wish.day, rate_e6=rate_e6)
         async with self._matching() as (matching, folder):
-            digest = await self._read_both(wish, reader, matching, folder, progress=progress)
+            digest = await self._read_both(wish, reader, matching, folder, rate_e6=rate_e6, progress=progress)
             if wish.bill is None and not wish.is_believed:
                 _refuse_unbelieved(await asyncio.to_thread(matching.sum_ours))
             known = await self._find_run(wish, digest)
@@ -174,10 +174,17 @@ class Reconciliation:
                 await run_to_end(matching.close)
 
     async def _read_both(
-        self, wish: BillWish, reader: BillReader, matching: Matching, folder: Path, *, progress: Progress
+        self,
+        wish: BillWish,
+        reader: BillReader,
+        matching: Matching,
+        folder: Path,
+        *,
+        rate_e6: int | None,
+        progress: Progress,
     ) -> bytes:
         """The bill and our side of its day are in tables; gives the bill's digest. They are read beside each other."""
-        copied = asyncio.create_task(self._copy(wish, folder, progress=progress))
+        copied = asyncio.create_task(self._copy(wish, folder, rate_e6=rate_e6, progress=progress))
         try:
             progress("reading the bill")
             reading = partial(self._read_bill, wish, reader, matching, folder)
@@ -209,7 +216,7 @@ class Reconciliation:
         )
         return digest
 
-    async def _copy(self, wish: BillWish, folder: Path, *, progress: Progress) -> list[Path]:
+    async def _copy(self, wish: BillWish, folder: Path, *, rate_e6: int | None, progress: Progress) -> list[Path]:
         """Our side of the day as files, in ranges of ids, so that no snapshot lives for long."""
         since, until = day_span(wish.day)
         begins = since - ORDER_AGE_MAX
@@ -238,7 +245,9 @@ class Reconciliation:
                 readers.create_task(copy_slices())
         path = folder / "refunds.csv"
         async with self._bulk.reading() as transaction:
-            await stored.copy_refunds(transaction, wish.account_id, since=since, until=until, path=path)
+            await stored.copy_refunds(
+                transaction, wish.account_id, since=since, until=until, rate_e6=rate_e6, path=path
+            )
         return [*paths, path]
 
     async def _find_run(self, wish: BillWish, digest: bytes) -> KnownRun | None:
@@ -264,6 +273,10 @@ class Reconciliation:
         unequal = await run_to_end(finding, interrupt=matching.interrupt)
         theirs = await run_to_end(matching.sum_theirs, interrupt=matching.interrupt)
         ours = await run_to_end(matching.sum_ours, interrupt=matching.interrupt)
+        back_more_e5 = 0
+        if terms.rate_e6 is not None:
+            summing = partial(matching.sum_other_rates, rate_e6=terms.rate_e6)
+            back_more_e5 = await run_to_end(summing, interrupt=matching.interrupt)
         # All that differs is rows of Python now, and needs the memory that the tables had.
         await run_to_end(matching.close)
         last_at = max((side.last_at for side in theirs if side.last_at is not None), default=None)
@@ -279,7 +292,7 @@ class Reconciliation:
         return _Compared(
             lines=sum(side.rows for side in theirs),
             fee_e5=sum(side.fee_e5 for side in theirs),
-            fees=_bound_fees(theirs, terms),
+            fees=_bound_fees(theirs, terms, back_more_e5=back_more_e5),
             tallies=_tie_out(theirs, ours, judgement),
             judgement=judgement,
         )
@@ -439,9 +452,10 @@ def _find_unequal(matching: Matching, terms: Terms, beside: Collection[SightingK
     return list(matching.list_unequal())
 
 
-def _bound_fees(theirs: Sequence[SideSum], terms: Terms) -> FeeBounds | None:
-    """Of a bill that tells fees, of an account with a contract."""
-    if terms.rate_e6 is None or not any(side.fee_rows for side in theirs):
+def _bound_fees(theirs: Sequence[SideSum], terms: Terms, *, back_more_e5: int) -> FeeBounds | None:
+    """Of a bill that tells fees, of an account with a contract. What goes back of another rate's payment is of that rate."""
+    rate_e6 = terms.rate_e6
+    if rate_e6 is None or not any(side.fee_rows for side in theirs):
         return None
     paid, back = Sum(), Sum()
     for side in theirs:
@@ -450,7 +464,7 @@ def _bound_fees(theirs: Sequence[SideSum], terms: Terms) -> FeeBounds | None:
             paid += told
         else:
             back += told
-    return bound_fees(paid, back, rate_e6=terms.rate_e6)
+    return bound_fees(paid, back, rate_e6=rate_e6, back_more_e5=back_more_e5)
 
 
 def _tie_out(theirs: Sequence[SideSum], ours: Sequence[SideSum], judgement: Judgement) -> list[TallyRow]:

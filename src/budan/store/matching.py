@@ -34,6 +34,7 @@ _KEEP_UNEQUAL = _QUERIES["match_keep_unequal"]
 _KEEP_BESIDE = _QUERIES["match_keep_beside"]
 _SUM_THEIRS = _QUERIES["match_sum_theirs"]
 _SUM_OURS = _QUERIES["match_sum_ours"]
+_SUM_OTHER_RATES = _QUERIES["match_sum_other_rates"]
 _COUNT_UNEQUAL = _QUERIES["match_count_unequal"]
 _LIST_UNEQUAL = _QUERIES["match_list_unequal"]
 _MAKE_NO_BILL = _QUERIES["match_make_no_bill"]
@@ -80,6 +81,7 @@ class UnequalRow:
     our_currency: str | None
     is_returned: bool | None
     our_settle_minor: int | None
+    our_rate_e6: int | None
     is_twice: bool
 
 
@@ -156,6 +158,11 @@ class Matching:
             SideSum(kind=row["kind"], rows=row["rows_found"], amount_minor=row["amount_minor"])
             for row in self._many(_SUM_OURS)
         ]
+
+    def sum_other_rates(self, *, rate_e6: int) -> int:
+        """What the refunds of payments under another rate give back beyond this one, in 100,000ths of the major unit."""
+        (row,) = self._many(_SUM_OTHER_RATES, {"rate_e6": rate_e6})
+        return cast("int", row["more_e8"]) // 1_000
 
     def compare(self, *, rate_e6: int | None, beside: Sequence[tuple[int, int, int]]) -> int:
         """Find what needs a judgement; gives how many rows that is.

@@ -75,7 +75,7 @@ class MovedRow:
     """A trade or a refund as it is here now; of a trade also when its channel last answered.
 
     `known_at` is since when we know that it moved; None where it did not, or of a payment beside the one that counts.
-    `settle_minor` is what the channel said that it settles of a payment, where that is not its amount.
+    `rate_e6` is of a refund: the contract's on its payment's day, -1 where there was none. `settle_minor` is what the channel said that it settles of a payment, where that is not its amount.
     Where the channel told no moment `moved_at` is when we learned of it, and `begun_at` before when it cannot have moved.
     """
 
@@ -91,6 +91,7 @@ class MovedRow:
     currency: str
     amount_minor: int
     settle_minor: int | None
+    rate_e6: int | None
     answered_at: datetime | None
     known_at: datetime | None
 
@@ -308,10 +309,16 @@ async def copy_payments(transaction: Transaction, wanted: CopyRange, *, path: Pa
 
 
 async def copy_refunds(
-    transaction: Transaction, account_id: AccountId, *, since: datetime, until: datetime, path: Path
+    transaction: Transaction,
+    account_id: AccountId,
+    *,
+    since: datetime,
+    until: datetime,
+    rate_e6: int | None,
+    path: Path,
 ) -> None:
-    """Write the refunds of a time to a file of comma-separated values."""
-    await transaction.copy_out(_COPY_REFUNDS, path, account_id, since, until)
+    """Write the refunds of a time to a file of comma-separated values; `rate_e6` is the contract's on that day."""
+    await transaction.copy_out(_COPY_REFUNDS, path, account_id, since, until, -1 if rate_e6 is None else rate_e6)
 
 
 async def list_trades(transaction: Transaction, keys: Sequence[RowKey]) -> dict[RowKey, MovedRow]:

@@ -240,3 +240,22 @@ async def test_a_payment_that_the_channel_settles_otherwise_is_a_difference_with
     }
     assert report.as_json()["settle_differs_minor"] == 180
     assert "SETTLED OTHERWISE than ordered by 1.80" in render_page(report, [])
+
+
+async def test_what_goes_back_of_a_fee_is_judged_by_the_rate_on_its_payments_day(clerk: Clerk, rows: Rows) -> None:
+    """After a new rate each refund of an older payment was a difference, and one that gave back too little was none."""
+    earlier = clerk.noon - timedelta(days=1)
+    for day, rate_e6 in ((clerk.day - timedelta(days=1), 6_000), (clerk.day, 3_000)):
+        await clerk.discrepancies.set_contract(clerk.account_id, rate_e6=rate_e6, effective_from=day, by="ann")
+    right, short, uncharged = [await clerk.paid(at=earlier - timedelta(days=back)) for back in (0, 0, 1)]
+    lines = []
+    for place, (order, fee) in enumerate([(right, "-6.00000"), (short, "-3.00000"), (uncharged, "0.00000")]):
+        await add_refund(rows, order, at=clerk.noon, amount_minor=100_000)
+        refund = {"refund_no": clerk.refund_no(order), "amount_minor": 100_000, "channel_no": f"{place}"}
+        lines.append(clerk.line(order, fee=fee, **refund))
+    report = await clerk.compare(lines)
+    assert verdicts(report, "refund") == {"matched": (2, 2), "fee_differs": (1, 1)}
+    found = await clerk.differences()
+    assert found[clerk.refund_no(short)].verdict == "fee_differs"
+    await clerk.compare([*lines[:1], clerk.line(await clerk.paid(), fee="0.04000")])
+    assert (await clerk.reconciliation.get_report(2)).fees_fit

@@ -118,7 +118,9 @@ def test_a_row_with_our_number_has_the_first_difference_that_applies(
 
 def test_a_sum_of_fees_is_bounded_by_how_each_may_be_rounded() -> None:
     """Half up adds half a fen at most, cutting off takes a whole one; of what goes back both ends are rounded."""
-    bounds = bound_fees(Sum(rows=10, amount_minor=18_540), Sum(rows=2, amount_minor=1_000), rate_e6=6_000)
+    bounds = bound_fees(
+        Sum(rows=10, amount_minor=18_540), Sum(rows=2, amount_minor=1_000), rate_e6=6_000, back_more_e5=0
+    )
     assert (bounds.least_e5, bounds.wanted_e5, bounds.most_e5) == (93_240, 105_240, 112_240)
 
 

@@ -108,7 +108,7 @@ def test_what_is_not_alike_is_found_in_a_stretch_with_others_that_are(tmp_path: 
         copies = {ABSENT: 0, TWICE: 2}.get(place % 40, 1)
         lines += [line] * copies
         is_taken_back = place % 40 == TAKEN_BACK
-        ours.append(f"0,5,{number.order_id},1,100,CNY,{'t' if is_taken_back else 'f'},")
+        ours.append(f"0,5,{number.order_id},1,100,CNY,{'t' if is_taken_back else 'f'},,")
         if change or copies != 1 or is_taken_back:
             wanted.add((place, place % 40 == TWICE))
     matching = Matching(folder=tmp_path, threads=1)

@@ -101,6 +101,7 @@ SELECT
     currency,
     is_returned,
     settle_minor,
+    rate_e6,
     order_id >> 30 AS head,
     ((order_id & 1073741823) << 5) | ordinal AS tail
 FROM read_csv(
@@ -118,7 +119,8 @@ FROM read_csv(
         'amount_minor': 'BIGINT',
         'currency': 'VARCHAR',
         'is_returned': 'BOOLEAN',
-        'settle_minor': 'BIGINT'
+        'settle_minor': 'BIGINT',
+        'rate_e6': 'INTEGER'
     }
 );
 
@@ -150,6 +152,19 @@ FROM our_row
 GROUP BY kind
 ORDER BY kind;
 
+-- name: match_sum_other_rates :one
+-- What the refunds that both sides have give back beyond the day's rate, in thousandths of `fee_e5`.
+WITH terms AS ( -- what fees are judged by
+    SELECT $rate_e6::bigint AS rate_e6
+)
+
+SELECT coalesce(sum(o.amount_minor * (o.rate_e6 - terms.rate_e6)), 0)::bigint AS more_e8
+FROM our_row AS o
+CROSS JOIN terms
+WHERE
+    o.rate_e6 >= 0
+    AND EXISTS (SELECT b.line_no FROM bill_row AS b WHERE o.kind = b.kind AND o.head = b.head AND o.tail = b.tail);
+
 -- name: match_keep_unlike :none
 -- Where the sides are not the same: in each stretch of ids, a quarter of a second long, both count their rows and sum
 -- what these hash to. A row that needs a judgement whatever the other side has is hashed to what nothing there is.
@@ -173,7 +188,7 @@ WITH row_hash AS (
         -1 AS side,
         -hash(
             kind, lane, head, tail, amount_minor, currency,
-            CASE WHEN NOT is_returned AND settle_minor IS NULL THEN TRUE END
+            CASE WHEN NOT is_returned AND settle_minor IS NULL AND rate_e6 IS NULL THEN TRUE END
         )::hugeint
     FROM our_row
 )
@@ -226,6 +241,7 @@ own_row AS (
         currency,
         is_returned,
         settle_minor,
+        rate_e6,
         head,
         tail
     FROM our_row
@@ -242,6 +258,7 @@ SELECT
     o.currency AS our_currency,
     o.is_returned,
     o.settle_minor AS our_settle_minor,
+    o.rate_e6 AS our_rate_e6,
     t.head IS NOT NULL AS is_twice
 FROM their_row AS b
 FULL JOIN own_row AS o ON b.kind = o.kind AND b.head = o.head AND b.tail = o.tail
@@ -258,7 +275,12 @@ WHERE
     OR NOT b.is_whole
     OR o.settle_minor IS NOT NULL
     OR t.head IS NOT NULL
-    OR NOT fee_is_right(b.kind, b.fee_e5, o.amount_minor, terms.rate_e6);
+    OR NOT fee_is_right(
+        b.kind,
+        b.fee_e5,
+        o.amount_minor,
+        CASE WHEN o.rate_e6 IS NULL THEN terms.rate_e6 WHEN o.rate_e6 >= 0 THEN o.rate_e6 END
+    );
 
 -- name: match_keep_beside :none
 -- What both sides have alike and a bill of a day beside has had as well.
@@ -294,6 +316,7 @@ SELECT
     o.currency AS our_currency,
     o.is_returned,
     o.settle_minor AS our_settle_minor,
+    o.rate_e6 AS our_rate_e6,
     FALSE AS is_twice
 FROM theirs AS b
 INNER JOIN our_row AS o ON b.kind = o.kind AND b.head = o.head AND b.tail = o.tail
@@ -326,6 +349,7 @@ SELECT
     u.our_currency,
     u.is_returned,
     u.our_settle_minor,
+    u.our_rate_e6,
     u.is_twice
 FROM unequal AS u
 LEFT JOIN bill_line AS b ON u.line_no = b.line_no

@@ -12,7 +12,8 @@ SELECT
     t.amount_minor,
     t.currency,
     t.state = 'reversed' AS is_returned,
-    nullif(t.settle_minor, t.amount_minor) AS settle_minor
+    nullif(t.settle_minor, t.amount_minor) AS settle_minor,
+    NULL::integer AS rate_e6
 FROM trade AS t
 WHERE
     t.lane = any($1::smallint[])
@@ -35,7 +36,8 @@ WHERE
 
 -- name: reconcile_copy_refunds :many
 -- Refunds of an account that went back at a time, for COPY. One whose channel told no moment counts as gone back when
--- we learned of it. Leans on refund_moved_at and the primary key of trade.
+-- we learned of it. With the contract's rate on its payment's day where that is not $4, for the fee that goes back is
+-- of it; -1 is none. Leans on refund_moved_at and the primary keys of trade and account_contract.
 SELECT
     1 AS kind,
     r.lane,
@@ -44,7 +46,18 @@ SELECT
     r.amount_minor,
     r.currency,
     FALSE AS is_returned,
-    NULL::bigint AS settle_minor
+    NULL::bigint AS settle_minor,
+    nullif(coalesce(
+        (
+            SELECT c.rate_e6 FROM account_contract AS c
+            WHERE
+                c.account_id = t.account_id
+                AND c.effective_from <= (coalesce(t.paid_at, r.created_at) AT TIME ZONE 'Asia/Shanghai')::date
+            ORDER BY c.effective_from DESC
+            LIMIT 1
+        ),
+        -1
+    ), $4::integer) AS rate_e6
 FROM refund AS r
 INNER JOIN trade AS t ON r.lane = t.lane AND r.order_id = t.order_id AND r.attempt = t.attempt
 WHERE
@@ -70,6 +83,7 @@ SELECT
     t.currency,
     t.amount_minor,
     nullif(t.settle_minor, t.amount_minor) AS settle_minor,
+    NULL::integer AS rate_e6,
     t.answered_at,
     CASE WHEN o.paid_attempt = t.attempt THEN o.learned_at END AS known_at
 FROM unnest($1::smallint[], $2::bigint[], $3::smallint[]) AS w (lane, order_id, attempt)
@@ -96,6 +110,17 @@ SELECT
     r.currency,
     r.amount_minor,
     NULL::bigint AS settle_minor,
+    coalesce(
+        (
+            SELECT c.rate_e6 FROM account_contract AS c
+            WHERE
+                c.account_id = t.account_id
+                AND c.effective_from <= (coalesce(t.paid_at, r.created_at) AT TIME ZONE 'Asia/Shanghai')::date
+            ORDER BY c.effective_from DESC
+            LIMIT 1
+        ),
+        -1
+    ) AS rate_e6,
     NULL::timestamptz AS answered_at,
     r.ended_at AS known_at
 FROM unnest($1::smallint[], $2::bigint[], $3::smallint[]) AS w (lane, order_id, ordinal)
