@@ -8,7 +8,7 @@ from datetime import datetime
 import click
 from rich.table import Table
 
-from budan.cli.frame import OUT, database_dsn, json_option, print_json, run_async, with_settings
+from budan.cli.frame import OUT, by_option, database_dsn, json_option, print_json, run_async, with_settings
 from budan.cli.moments import parse_moment
 from budan.cli.settings import STORE_SETTINGS, Settings
 from budan.cli.wiring import open_database
@@ -35,6 +35,7 @@ def cashback() -> None:
 @click.option("--method", "methods", multiple=True, help=f"Only of these: {', '.join(sorted(METHODS))}.")
 @click.option("--from", "begins_at", default=None, help="RFC 3339 moment in the future; now where absent.")
 @click.option("--until", "ends_at", default=None, help="RFC 3339 moment; open where absent.")
+@by_option
 @with_settings(*STORE_SETTINGS)
 @json_option
 def cashback_add(
@@ -50,6 +51,7 @@ def cashback_add(
     methods: tuple[str, ...],
     begins_at: str | None,
     ends_at: str | None,
+    by: str,
     settings: Settings,
     as_json: bool,
 ) -> None:
@@ -66,6 +68,7 @@ def cashback_add(
         methods=methods,
         begins_at=None if begins_at is None else parse_moment(begins_at, hint="--from"),
         ends_at=None if ends_at is None else parse_moment(ends_at, hint="--until"),
+        by=by,
     )
 
     async def add() -> AddedPlan:
@@ -81,14 +84,15 @@ def cashback_add(
 
 @cashback.command("end")
 @click.argument("plan_id", type=int)
+@by_option
 @with_settings(*STORE_SETTINGS)
 @json_option
-def cashback_end(*, plan_id: int, settings: Settings, as_json: bool) -> None:
+def cashback_end(*, plan_id: int, by: str, settings: Settings, as_json: bool) -> None:
     """End a plan for payments that begin from now on. What was offered before stands."""
 
     async def end() -> datetime:
         async with _open_plans(settings) as plans:
-            return await plans.end(plan_id)
+            return await plans.end(plan_id, by=by)
 
     ended_at = run_async(end())
     if as_json:
@@ -112,7 +116,18 @@ def cashback_list(*, settings: Settings, as_json: bool) -> None:
         print_json({"plans": [asdict(row) for row in rows]})
         return
     table = Table(
-        "plan", "name", "merchant", "paid by", "gives", "methods", "from", "until", "budget", "granted", "left"
+        "plan",
+        "name",
+        "merchant",
+        "paid by",
+        "gives",
+        "methods",
+        "from",
+        "until",
+        "budget",
+        "granted",
+        "left",
+        "set by",
     )
     for row in rows:
         table.add_row(*_row(row))
@@ -132,6 +147,7 @@ def _row(row: PlanRow) -> tuple[str, ...]:
         render_money(row.budget_minor, currency=row.currency),
         render_money(row.granted_minor, currency=row.currency),
         _left(row),
+        row.set_by or "",
     )
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+import getpass
 import sys
 from collections.abc import Callable, Coroutine, Generator
 from contextlib import contextmanager
@@ -55,6 +56,19 @@ def with_settings(*names: str) -> Callable[[Callable[..., R]], Callable[..., R]]
 def json_option(command: Callable[P, R]) -> Callable[P, R]:
     """Adds `--json`."""
     return click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")(command)
+
+
+def by_option(command: Callable[P, R]) -> Callable[P, R]:
+    """Adds `--by`, which is kept with what the command does; nobody checks it."""
+    told = "Your name, recorded as given; the one that you are logged in by where absent."
+    return click.option("--by", default=_login, help=told)(command)
+
+
+def _login() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user may have no name
+        return ""
 
 
 def print_json(value: object) -> None:

@@ -10,7 +10,7 @@ import click
 from rich.table import Table
 
 from budan.cli.cashback import cashback
-from budan.cli.frame import OUT, database_dsn, json_option, print_json, run_async, with_settings
+from budan.cli.frame import OUT, by_option, database_dsn, json_option, print_json, run_async, with_settings
 from budan.cli.moments import parse_moment
 from budan.cli.settings import STORE_SETTINGS, Settings
 from budan.cli.wiring import open_database
@@ -50,6 +50,8 @@ def _bounds_options(command: Callable[P, R]) -> Callable[P, R]:
 @click.option("--method", default=None, help=f"Of this way of paying only: {', '.join(sorted(METHODS))}.")
 @_bounds_options
 @click.option("--from", "effective_from", default=None, help="RFC 3339 moment in the future; now where absent.")
+@click.option("--withdraw", is_flag=True, help="Take this very rate away, which has not begun.")
+@by_option
 @with_settings(*STORE_SETTINGS)
 @json_option
 def rate_set(
@@ -62,6 +64,8 @@ def rate_set(
     minimum: int,
     maximum: int | None,
     effective_from: str | None,
+    withdraw: bool,
+    by: str,
     settings: Settings,
     as_json: bool,
 ) -> None:
@@ -77,11 +81,16 @@ def rate_set(
         shop_id=shop_id,
         method=method,
         effective_from=None if effective_from is None else parse_moment(effective_from, hint="--from"),
+        by=by,
     )
 
     async def set_rate() -> datetime:
         async with _open_rates(settings) as rates:
-            return await rates.set(wish)
+            if not withdraw:
+                return await rates.set(wish)
+            await rates.withdraw(wish)
+            assert wish.effective_from is not None, "it was withdrawn by its moment"
+            return wish.effective_from
 
     begins = run_async(set_rate())
     row = RateRow(
@@ -93,11 +102,13 @@ def rate_set(
         rate_bp=rate_bp,
         minimum_minor=minimum,
         maximum_minor=maximum,
+        set_by=by,
     )
     if as_json:
-        print_json(asdict(row))
+        print_json(asdict(row) | ({"withdrawn": True} if withdraw else {}))
     else:
-        OUT.print(" ".join(part for part in _row(row) if part), markup=False)
+        told = " ".join(part for part in _row(row) if part)
+        OUT.print(f"withdrawn: {told}" if withdraw else told, markup=False)
 
 
 @rate.command("list")
@@ -116,7 +127,7 @@ def rate_list(*, merchant_id: int, past: bool, settings: Settings, as_json: bool
     if as_json:
         print_json({"merchant_id": merchant_id, "rates": [asdict(row) for row in rows]})
         return
-    table = Table("channel", "shop", "method", "rate", "minimum", "maximum", "from")
+    table = Table("channel", "shop", "method", "rate", "minimum", "maximum", "from", "set by")
     for row in rows:
         table.add_row(*_row(row))
     OUT.print(table)
@@ -175,6 +186,7 @@ def _row(row: RateRow) -> tuple[str, ...]:
         f"at least {_bound(row.minimum_minor)}" if row.minimum_minor else "",
         "" if row.maximum_minor is None else f"at most {_bound(row.maximum_minor)}",
         f"from {row.effective_from:%Y-%m-%dT%H:%M:%SZ}",
+        "" if row.set_by is None else f"by {row.set_by}",
     )
 
 

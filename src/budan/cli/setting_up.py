@@ -8,7 +8,7 @@ from typing import ParamSpec, TypeVar
 import click
 from rich.table import Table
 
-from budan.cli.frame import OUT, database_dsn, json_option, print_json, run_async, with_settings
+from budan.cli.frame import OUT, by_option, database_dsn, json_option, print_json, run_async, with_settings
 from budan.cli.settings import STORE_SETTINGS, Settings
 from budan.cli.shown import show_values
 from budan.cli.wiring import build_administration, build_webhook_secrets, open_database
@@ -169,6 +169,7 @@ def show_merchant(added: AddedMerchant, *, public_url: str) -> dict[str, object]
 @click.argument("merchant_id", type=int)
 @_terms_options
 @_settlement_options
+@by_option
 @with_settings(*STORE_SETTINGS)
 @json_option
 def merchant_set(
@@ -182,6 +183,7 @@ def merchant_set(
     payout_minor_min: int | None,
     hold_back_bp: int | None,
     hold_back_days: int | None,
+    by: str,
     settings: Settings,
     as_json: bool,
 ) -> None:
@@ -199,6 +201,7 @@ def merchant_set(
         payout_minor_min=payout_minor_min,
         hold_back_bp=hold_back_bp,
         hold_back_days=hold_back_days,
+        by=by,
     )
 
     async def set_terms() -> dict[str, object]:

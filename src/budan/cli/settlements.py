@@ -1,6 +1,5 @@
 """The commands of settlement, below `ledger`: settle, settlements, settlement, payout."""
 
-import getpass
 import sys
 from collections import Counter
 from collections.abc import AsyncGenerator, Sequence
@@ -12,7 +11,7 @@ from typing import Final
 import click
 from rich.table import Table
 
-from budan.cli.frame import ERR, OUT, database_dsn, json_option, print_json, run_async, with_settings
+from budan.cli.frame import ERR, OUT, by_option, database_dsn, json_option, print_json, run_async, with_settings
 from budan.cli.moments import Day
 from budan.cli.settings import STORE_SETTINGS, Settings
 from budan.cli.sheets import Amount, Cell, CsvSheet, Sheet, digest, open_sheet
@@ -27,20 +26,6 @@ from budan.store.database import RowsFailed, Workload
 from budan.store.settlement import PayoutRow
 
 _BY = click.option("--by", required=True, help="Your name. It is recorded as given; nobody checks it.")
-
-
-def _login() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container's user may have no name
-        return ""
-
-
-_BY_OR_LOGIN = click.option(
-    "--by",
-    default=_login,
-    help="Your name, recorded as given; the one that you are logged in by where absent.",
-)
 _REFERENCE = click.option("--reference", required=True, help="The bank's number of the transfer; it tells a repeat.")
 _DAY = click.option("--day", type=Day(), default=None, help="One day, by the merchants' own calendars.")
 _MERCHANT = click.option("--merchant", "merchant_id", type=int, default=None, help="One merchant.")
@@ -166,7 +151,7 @@ def payout() -> None:
 @_MERCHANT
 @click.option("--lines", "with_lines", is_flag=True, help="The lines of all that is due, instead; it sends nothing.")
 @click.option("--again", is_flag=True, help="Also what an earlier file has: only if no bank ever got that.")
-@_BY_OR_LOGIN
+@by_option
 @with_settings(*STORE_SETTINGS)
 @json_option
 def payout_file(

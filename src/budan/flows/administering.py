@@ -123,6 +123,7 @@ class Administration:
                 method=None,
                 effective_from=None,
                 terms=FeeTerms(rate_bp=rate_bp),
+                set_by=None,
             )
         endpoint_id, secret = None, None
         if wish.webhook_url is not None:

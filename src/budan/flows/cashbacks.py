@@ -9,6 +9,7 @@ from budan.core.errors import Refused
 from budan.core.fees import FEE_RATE_BP_MAX
 from budan.core.money import AMOUNT_MINOR_MAX, CURRENCY_EXPONENTS
 from budan.core.numbers import Lane, MerchantId
+from budan.flows.acts import check_name
 from budan.flows.rates import METHODS
 from budan.store import cashbacks as stored
 from budan.store import directory
@@ -37,6 +38,7 @@ class PlanWish:
     methods: tuple[str, ...]
     begins_at: datetime | None
     ends_at: datetime | None
+    by: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +62,7 @@ class CashbackPlans:
         Not safe to repeat: each call adds. Raises `Refused` as `check_plan` does, then with `merchant_unknown`,
         `effective_from_past`, `window_reversed` or `budget_too_small` (a lane's portion is less than one payer may get).
         """
-        funder = check_plan(wish)
+        funder, by = check_plan(wish), check_name(wish.by)
         async with self._database.transaction() as transaction:
             lane = await _find_lane(transaction, wish.merchant_id)
             now = await transaction.clock()
@@ -80,16 +82,18 @@ class CashbackPlans:
                 methods=wish.methods or None,
                 begins_at=wish.begins_at,
                 ends_at=wish.ends_at,
+                set_by=by,
             )
             portions = portion_budget(wish.budget_minor, lane=lane, lanes=self._lanes)
             _check_portions(wish, portions)
             plan_id, begins_at = await stored.add_plan(transaction, plan, portions)
         return AddedPlan(plan_id=plan_id, begins_at=begins_at)
 
-    async def end(self, plan_id: int) -> datetime:
-        """End a plan for payments that begin from now on; raises `Refused` with `plan_not_running`."""
+    async def end(self, plan_id: int, *, by: str) -> datetime:
+        """End a plan for payments that begin from now on; raises `Refused` with `name_malformed` or `plan_not_running`."""
+        by = check_name(by)
         async with self._database.transaction() as transaction:
-            ended_at = await stored.end_plan(transaction, plan_id)
+            ended_at = await stored.end_plan(transaction, plan_id, by=by)
         if ended_at is None:
             raise Refused("plan_not_running", param="plan", detail="there is none of this number that has not ended")
         return ended_at

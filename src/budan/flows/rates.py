@@ -46,6 +46,7 @@ class RateWish:
     shop_id: int | None
     method: str | None
     effective_from: datetime | None
+    by: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,9 +80,10 @@ class Rates:
     async def set(self, wish: RateWish) -> datetime:
         """A rate from a moment on; gives that moment.
 
-        Raises `Refused` with `channel_unknown`, `method_unknown`, as `_terms` does, with `merchant_unknown`,
+        Raises `Refused` with `name_malformed`, `channel_unknown`, `method_unknown`, as `_terms` does, with `merchant_unknown`,
         `shop_unknown`, `effective_from_past`, or `rate_exists` where such a rate begins at that very moment.
         """
+        by = check_name(wish.by)
         check_rate(wish.channel, wish.fee.rate_bp)
         if wish.method is not None and wish.method not in METHODS:
             raise Refused("method_unknown", param="method", detail=f"one of {sorted(METHODS)}")
@@ -97,12 +99,37 @@ class Rates:
                     method=wish.method,
                     effective_from=wish.effective_from,
                     terms=terms,
+                    set_by=by,
                 )
         except RowsFailed as failed:
             raise Refused("rate_exists", param="effective_from") from failed
         if moment is None:
             raise Refused("effective_from_past", param="effective_from", detail="a rate in the past is never changed")
         return moment
+
+    async def withdraw(self, wish: RateWish) -> None:
+        """Take away a rate that begins in a minute or later: this very one. It is kept beside the rates, with who did it.
+
+        Raises `Refused` with `name_malformed`, `effective_from_missing` or `rate_not_to_come`.
+        """
+        by = check_name(wish.by)
+        if wish.effective_from is None:
+            raise Refused("effective_from_missing", param="from", detail="which rate: when it would begin")
+        async with self._database.transaction() as transaction:
+            is_gone = await stored.withdraw_rate(
+                transaction,
+                merchant_id=MerchantId(wish.merchant_id),
+                channel=wish.channel,
+                shop_id=wish.shop_id,
+                method=wish.method,
+                effective_from=wish.effective_from,
+                rate_bp=wish.fee.rate_bp,
+                by=by,
+            )
+        if not is_gone:
+            raise Refused(
+                "rate_not_to_come", param="from", detail="no such rate begins then, a minute from now or later"
+            )
 
     async def list_of(self, merchant_id: int, *, past: bool) -> list[RateRow]:
         """A merchant's rates in force and to come, with `past` all; raises `Refused` with `merchant_unknown`."""

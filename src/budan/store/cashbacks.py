@@ -41,6 +41,7 @@ class NewPlan:
     methods: Sequence[str] | None
     begins_at: datetime | None
     ends_at: datetime | None
+    set_by: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +60,8 @@ class PlanRow:
     begins_at: datetime
     ends_at: datetime | None
     budget_minor: int
+    set_by: str | None
+    ended_by: str | None
     granted_minor: int
     left_minor_of_lanes: list[int]
 
@@ -115,14 +118,15 @@ async def add_plan(
         plan.methods,
         plan.begins_at,
         plan.ends_at,
+        plan.set_by,
     )
     await transaction.none(_BUDGET_ADD, row["id"], *columns(portions, 2))
     return row["id"], row["begins_at"]
 
 
-async def end_plan(transaction: Transaction, plan_id: int) -> datetime | None:
+async def end_plan(transaction: Transaction, plan_id: int, *, by: str) -> datetime | None:
     """End a plan for payments that begin from now on; None where there is none that has not ended."""
-    row = await transaction.maybe(_PLAN_END, plan_id)
+    row = await transaction.maybe(_PLAN_END, plan_id, by)
     return None if row is None else cast("datetime", row["ends_at"])
 
 

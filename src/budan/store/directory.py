@@ -59,6 +59,7 @@ class MerchantRow:
     payout_minor_min: int
     hold_back_bp: int
     hold_back_days: int
+    settlement_set_by: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

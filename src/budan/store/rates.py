@@ -11,6 +11,7 @@ from budan.store.database import Transaction
 from budan.store.queries import query
 
 _RATE_SET = query("rate_set")
+_RATE_WITHDRAW = query("rate_withdraw")
 _RATE_LIST = query("rate_list")
 _SHOP_IS_OF = query("shop_is_of")
 _TRADE_CORRECT_FEE = query("trade_correct_fee")
@@ -18,7 +19,7 @@ _TRADE_CORRECT_FEE = query("trade_correct_fee")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RateRow:
-    """A fee rate from a moment on; of one shop or method, or of all where None."""
+    """A fee rate from a moment on; of one shop or method, or of all where None. `set_by` is None where nobody was asked."""
 
     merchant_id: MerchantId
     channel: str
@@ -28,6 +29,7 @@ class RateRow:
     rate_bp: int
     minimum_minor: int
     maximum_minor: int | None
+    set_by: str | None
 
     @property
     def rate(self) -> Rate:
@@ -50,6 +52,7 @@ async def set_rate(
     method: str | None,
     effective_from: datetime | None,
     terms: FeeTerms,
+    set_by: str | None,
 ) -> datetime | None:
     """A rate from `effective_from`, or from now where None; gives the moment, or None when it is past."""
     row = await transaction.maybe(
@@ -62,8 +65,25 @@ async def set_rate(
         method,
         terms.minimum_minor,
         terms.maximum_minor,
+        set_by,
     )
     return None if row is None else cast("datetime", row["effective_from"])
+
+
+async def withdraw_rate(
+    transaction: Transaction,
+    *,
+    merchant_id: MerchantId,
+    channel: str,
+    shop_id: int | None,
+    method: str | None,
+    effective_from: datetime,
+    rate_bp: int,
+    by: str,
+) -> bool:
+    """Take away a rate that has not begun; False where there is none such, or it begins within a minute."""
+    given = (merchant_id, channel, shop_id, method, effective_from, rate_bp, by)
+    return await transaction.maybe(_RATE_WITHDRAW, *given) is not None
 
 
 async def list_rates(transaction: Transaction, merchant_ids: Sequence[MerchantId], *, past: bool) -> list[RateRow]:

@@ -386,12 +386,13 @@ async def set_terms(
     payout_minor_min: int | None,
     hold_back_bp: int | None,
     hold_back_days: int | None,
+    set_by: str | None,
 ) -> bool:
     """Change how a merchant is settled; what is None stays. False where there is no such merchant.
 
     A zone that PostgreSQL does not know is `RowsFailed`.
     """
-    given = (zone, after_days, payout_minor_min, hold_back_bp, hold_back_days)
+    given = (zone, after_days, payout_minor_min, hold_back_bp, hold_back_days, set_by)
     return await transaction.maybe(_SETTLEMENT_SET_TERMS, merchant_id, *given) is not None
 
 

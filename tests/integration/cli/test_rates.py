@@ -48,3 +48,27 @@ async def test_a_budget_of_every_merchant_that_no_lane_could_give_a_payer_of_is_
     (plan,) = (await typist.json("rate", "cashback", "list"))["plans"]
     assert plan["left_minor_of_lanes"] == [20] * lanes
     assert f"in each of {lanes} lanes" in " ".join((await typist.type("rate", "cashback", "list")).out.split())
+
+
+async def test_who_sets_what_moves_money_is_kept_and_a_rate_that_has_not_begun_is_withdrawn(
+    stage: Stage, typist: Typist
+) -> None:
+    """A mistyped rate of next year could not be taken away, and nobody knew whose it was."""
+    merchant_id = str((await stage.add_merchant()).merchant_id)
+    wrong = ("rate", "set", merchant_id, "wechat_v3", "3800", "--from", "2099-01-01T00:00:00+08:00", "--by", "Ann")
+    assert (await typist.json(*wrong))["set_by"] == "Ann"
+    assert (await typist.json(*wrong, "--withdraw"))["withdrawn"] is True
+    rates = (await typist.json("rate", "list", merchant_id))["rates"]
+    assert [one["rate_bp"] for one in rates] == [FEE_RATE_BP] * 2
+    again = await typist.type(*wrong, "--withdraw")
+    assert "rate_not_to_come (from)" in again.err
+    begun = await typist.type(
+        "rate", "set", merchant_id, "alipay", str(FEE_RATE_BP), "--withdraw", "--from", rates[0]["effective_from"]
+    )
+    assert "rate_not_to_come (from)" in begun.err
+    added = await typist.json("rate", "cashback", "add", "Hi", "--rate", "1", "--budget", "1000", "--by", "Ann")
+    await typist.json("rate", "cashback", "end", str(added["plan_id"]), "--by", "Bob")
+    (plan,) = (await typist.json("rate", "cashback", "list"))["plans"]
+    assert (plan["set_by"], plan["ended_by"]) == ("Ann", "Bob")
+    settled = await typist.json("merchant", "set", merchant_id, "--hold-back", "500", "--by", "Ann")
+    assert settled["settlement_set_by"] == "Ann"

@@ -179,6 +179,7 @@ async def open_shop(till: Till) -> AsyncIterator[Shop]:
             method=None,
             effective_from=None,
             terms=FeeTerms(rate_bp=60),
+            set_by=None,
         )
     account = ChannelAccount(
         account_id=account_id, channel="wechat_v3", name="w", enabled=True, adapter=channel, takes_new=lambda: True

@@ -46,6 +46,7 @@ def a_wish(**changes: Any) -> PlanWish:
         "methods": (),
         "begins_at": None,
         "ends_at": None,
+        "by": "Ann",
     }
     return PlanWish(**(fields | changes))
 
@@ -161,9 +162,9 @@ async def test_a_payment_that_no_plan_fits_says_why(desk: Desk) -> None:
     assert (shown.decision, shown.granted_minor) == ("method_excluded", 0)
     assert [cashback["decision"] for _, cashback in await told(desk)] == ["method_excluded"]
     assert await desk.rows.fetchval("SELECT count(*) FROM cashback") == 0
-    await plans.end(added.plan_id)
+    await plans.end(added.plan_id, by="Ann")
     with pytest.raises(Refused, match="plan_not_running"):
-        await plans.end(added.plan_id)
+        await plans.end(added.plan_id, by="Ann")
 
 
 @pytest.mark.invariant("I3", "I10")

@@ -43,6 +43,7 @@ def a_wish(house: House, **changes: Any) -> RateWish:
         "shop_id": None,
         "method": None,
         "effective_from": None,
+        "by": "Ann",
     }
     return RateWish(**(fields | changes))
 

@@ -1,7 +1,8 @@
 -- name: cashback_plan_add :one
 -- A plan; its budget is portioned in the same transaction.
 INSERT INTO cashback_plan (
-    name, merchant_id, funded_by, fixed_minor, rate_bp, cap_minor, currency, budget_minor, methods, begins_at, ends_at
+    name, merchant_id, funded_by, fixed_minor, rate_bp, cap_minor, currency, budget_minor, methods, begins_at, ends_at,
+    set_by
 )
 SELECT
     $1,
@@ -14,7 +15,8 @@ SELECT
     $8,
     $9::text[],
     coalesce($10::timestamptz, statement_timestamp()),
-    $11::timestamptz
+    $11::timestamptz,
+    $12
 RETURNING id, begins_at;
 
 -- name: cashback_budget_add :none
@@ -29,7 +31,7 @@ FROM unnest($2::smallint[], $3::bigint[]) AS w (lane, budget_minor);
 -- name: cashback_plan_end :maybe
 -- Ends a plan now for payments that begin from now on; nothing where it has ended. One that has not begun never does.
 UPDATE cashback_plan
-SET ends_at = greatest(begins_at, clock_timestamp())
+SET ends_at = greatest(begins_at, clock_timestamp()), ended_by = $2
 WHERE id = $1 AND (ends_at IS NULL OR ends_at > clock_timestamp())
 RETURNING ends_at;
 
@@ -49,6 +51,8 @@ SELECT
     p.begins_at,
     p.ends_at,
     p.budget_minor,
+    p.set_by,
+    p.ended_by,
     (
         SELECT coalesce(sum(b.granted_minor), 0)::bigint
         FROM cashback_budget AS b

@@ -20,7 +20,8 @@ SELECT
     settles_after_days,
     payout_minor_min,
     hold_back_bp,
-    hold_back_days
+    hold_back_days,
+    settlement_set_by
 FROM merchant
 ORDER BY id;
 
@@ -38,7 +39,8 @@ SELECT
     settles_after_days,
     payout_minor_min,
     hold_back_bp,
-    hold_back_days
+    hold_back_days,
+    settlement_set_by
 FROM merchant
 WHERE id = $1;
 

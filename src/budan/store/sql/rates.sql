@@ -1,6 +1,8 @@
 -- name: rate_set :maybe
 -- A rate from a moment that is not past; no row where it is past.
-INSERT INTO fee_rate (merchant_id, channel, effective_from, rate_bp, shop_id, method, minimum_minor, maximum_minor)
+INSERT INTO fee_rate (
+    merchant_id, channel, effective_from, rate_bp, shop_id, method, minimum_minor, maximum_minor, set_by
+)
 SELECT
     $1,
     $2,
@@ -9,8 +11,45 @@ SELECT
     $5,
     $6,
     $7,
-    $8
+    $8,
+    $9
 WHERE coalesce($3::timestamptz, 'infinity') > clock_timestamp()
+RETURNING effective_from;
+
+-- name: rate_withdraw :maybe
+-- Takes a rate away that begins a minute from now or later, when every process has read the rates anew; it is kept
+-- apart, with who did it. No row where there is none such. Leans on fee_rate_begin.
+WITH gone AS ( -- what no payment was charged by
+    DELETE FROM fee_rate
+    WHERE
+        merchant_id = $1
+        AND channel = $2
+        AND shop_id IS NOT DISTINCT FROM $3::integer
+        AND method IS NOT DISTINCT FROM $4::text
+        AND effective_from = $5::timestamptz
+        AND rate_bp = $6
+        AND effective_from > clock_timestamp() + interval '1 minute'
+    RETURNING
+        merchant_id, channel, shop_id, method, effective_from, rate_bp, minimum_minor, maximum_minor, set_by
+)
+
+INSERT INTO fee_rate_withdrawn (
+    merchant_id, channel, shop_id, method, effective_from, rate_bp, minimum_minor, maximum_minor, set_by, withdrawn_by,
+    withdrawn_at
+)
+SELECT
+    merchant_id,
+    channel,
+    shop_id,
+    method,
+    effective_from,
+    rate_bp,
+    minimum_minor,
+    maximum_minor,
+    set_by,
+    $7,
+    clock_timestamp()
+FROM gone
 RETURNING effective_from;
 
 -- name: rate_list :many
@@ -24,7 +63,8 @@ SELECT
     r.effective_from,
     r.rate_bp,
     r.minimum_minor,
-    r.maximum_minor
+    r.maximum_minor,
+    r.set_by
 FROM fee_rate AS r
 WHERE
     r.merchant_id = any($1::integer[])

@@ -623,7 +623,8 @@ SET
     settles_after_days = coalesce($3, settles_after_days),
     payout_minor_min = coalesce($4, payout_minor_min),
     hold_back_bp = coalesce($5, hold_back_bp),
-    hold_back_days = coalesce($6, hold_back_days)
+    hold_back_days = coalesce($6, hold_back_days),
+    settlement_set_by = coalesce($7, settlement_set_by)
 WHERE id = $1
 -- A zone that this server does not know fails here, and not in the night's settlement.
 RETURNING id, clock_timestamp() AT TIME ZONE settles_zone AS clock_there;
