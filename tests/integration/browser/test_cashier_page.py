@@ -11,7 +11,7 @@ from playwright.async_api import Page, expect
 from integration.browser.conftest import STEP_MS, OpenPage
 from integration.web.house import House
 
-# A quiet machine needs two seconds, and the promise of five is measured by `bench --recover`; the rest is for a busy one.
+# A quiet machine needs two seconds, and the promise of five is measured by `budan bench`; the rest is for a busy one.
 HEALED_WITHIN_S = 15.0
 ALIPAY = "Mozilla/5.0 (iPhone; CPU iPhone OS 17_0) AppleWebKit/605.1 Mobile AlipayClient/10.5"
 PHONE = "Mozilla/5.0 (Linux; Android 14) AppleWebKit/537.36 Chrome/120 Mobile Safari/537.36"
