@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 import budan.web
-from budan.core.reconcile import RowKind, Verdict
+from budan.core.reconcile import DAY_FEES, RowKind, Verdict
 from budan.web.api.openapi import build_openapi, documented_routes
 from budan.web.cashier.wallets import Wallet
 from budan.web.page.words import LANGUAGES
@@ -40,6 +40,7 @@ NOT_BEHIND_THE_WEB = {
     "settlement_terms.py",
     "testifying.py",
     "timelines.py",
+    "webhook_secrets.py",
 }
 
 
@@ -84,7 +85,11 @@ def test_every_word_that_a_page_says_exists_and_every_word_is_said() -> None:
     said |= {f"cashier.scan.{wallet.value}" for wallet in Wallet if wallet is not Wallet.NONE}
     said |= {f"cashier.open_wallet.{wallet.value}" for wallet in (Wallet.ALIPAY, Wallet.WECHAT)}
     said |= {f"wallet.{wallet.value}" for wallet in Wallet if wallet is not Wallet.NONE}
-    said |= {f"books.kind.{kind.value}" for kind in RowKind} | {f"books.verdict.{verdict.value}" for verdict in Verdict}
+    said |= (
+        {f"books.kind.{DAY_FEES}"}
+        | {f"books.kind.{kind.value}" for kind in RowKind}
+        | {f"books.verdict.{verdict.value}" for verdict in Verdict}
+    )
     said |= {f"books.outcome.{name}" for name in ("matched", "repaired", "ended", "open")}
     said |= {f"books.state.{state}" for state in ("open", "asked", "awaited")}
     said |= {f"books.bill.{state}" for state in ("waiting", "late", "missed")}
