@@ -36,6 +36,7 @@ NOT_BEHIND_THE_WEB = {
     "reconciling.py",
     "remedies.py",
     "replaying.py",
+    "rotating.py",
     "settlement.py",
     "settlement_terms.py",
     "testifying.py",
