@@ -1,6 +1,5 @@
 """What stands between the flows and any channel: a deadline, a bound and a breaker for each account."""
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -11,6 +10,7 @@ from typing import Final, TypeVar
 from msgspec.structs import replace
 
 from budan.channels.breaker import Admission, Breaker
+from budan.channels.deadlines import Deadlines
 from budan.channels.session import SessionChannel
 from budan.channels.silence import (
     BAD_ANSWER_CODE,
@@ -113,6 +113,7 @@ class GuardedChannel:
         self._inner = inner
         self._clock = clock
         self._gates = _gates(limits or GuardLimits())
+        self._deadlines = Deadlines()
         self._call_timeout_s = inner.capabilities.call_timeout.total_seconds()
         self._calls = metrics.CallMetrics(str(account_id))
 
@@ -279,15 +280,17 @@ class GuardedChannel:
     ) -> Result:
         if call.deadline_s > bound_s:
             call = replace(call, deadline_s=bound_s)
-        timer = asyncio.timeout(call.deadline_s + OWN_WORD_S)
+        deadline = self._deadlines.begin(call.deadline_s + OWN_WORD_S)
         try:
-            async with timer:
+            async with deadline:
                 return await attempt(call)
         except TimeoutError:
             # Another's TimeoutError would be a bug of the adapter, not our deadline.
-            if not timer.expired():
+            if not deadline.expired():
                 raise
             return overdue()
+        finally:
+            self._deadlines.end(deadline)
 
     def _settle(self, breaker: Breaker, admission: Admission, *, answered: bool | None, now_s: float) -> None:
         was_closed = breaker.is_closed

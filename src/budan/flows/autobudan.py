@@ -73,7 +73,7 @@ class Autobudan:
 
     async def _pages_of(self, lane: Lane, within: SuspectRange, *, after: int) -> AsyncIterator[SuspectPage]:
         while True:
-            async with self._database.reading() as transaction:
+            async with self._database.reading_statement() as transaction:
                 page = await stored.list_suspects(transaction, lane, within, after=after, orders_max=ORDERS_PER_PAGE)
             if page.last is None:
                 return
@@ -81,7 +81,7 @@ class Autobudan:
             after = page.last
 
     async def _list_lanes(self, lanes: Sequence[Lane], within: SuspectRange) -> list[Lane]:
-        async with self._database.reading() as transaction:
+        async with self._database.reading_statement() as transaction:
             return await stored.list_suspect_lanes(transaction, lanes, within)
 
     def _ranges(self, running: RunningJob) -> list[tuple[Sequence[Lane], SuspectRange]]:
