@@ -27,6 +27,7 @@ from budan.store import (
     rows,
     settlement,
     suspects,
+    tie_out,
     timeline,
     work,
 )
@@ -102,7 +103,9 @@ MADE_FROM_ROWS: dict[str, type] = {
     "settlement_list_astray": settlement.AstrayEntry,
     "reconcile_list_trades": reconcile.MovedRow,
     "reconcile_list_refunds": reconcile.MovedRow,
-    "reconcile_list_tallies": reconcile.TallyRow,
+    "tie_out_list_tallies": tie_out.TallyRow,
+    "tie_out_list_sides": tie_out.SideRow,
+    "tie_out_count_findings": tie_out.FindingCount,
     "reconcile_list_runs": reconcile.RunRow,
     "contract_list": reconcile.ContractRow,
     "discrepancy_list": reconcile.DiscrepancyRow,

@@ -19,13 +19,13 @@ from budan.cli.settings import STORE_SETTINGS, Settings
 from budan.cli.sheets import Amount, Cell, CsvSheet, Sheet, open_sheet
 from budan.cli.table_text import safe_cell
 from budan.core.errors import Refused
-from budan.core.journal import render_amount
+from budan.core.journal import render_money
 from budan.core.money import CURRENCY_EXPONENTS
 from budan.core.numbers import beijing_day
 from budan.core.reconcile import parse_rate
 from budan.flows.bill_days import WaitedBill
 from budan.flows.day_page import render_page
-from budan.flows.day_report import DayReport
+from budan.flows.day_report import ALL, DayReport, TieLine
 from budan.flows.discrepancies import LIST_ROWS_MAX, RESOLUTIONS, DiscrepancyView
 from budan.flows.reconciling import BillWish
 from budan.host.memory import spare_what_is_built
@@ -122,16 +122,20 @@ def reconcile_runs(
         return reports, fits, f"{settings.public_url.rstrip('/')}/books/{desk.links.render()}"
 
     reports, waited, address = run_async(read())
+    for report in reports:
+        _tell_untied(report)
     if as_json:
         page = {"page": address} if link else {}
         print_json({"runs": [report.as_json() for report in reports], "waited": waited} | page)
         return
-    table = Table("run", "day", "account", "channel", "from", "lines", "agree", "differ", "repaired", "unresolved")
+    heads = ("run", "day", "account", "channel", "from", "lines", "agree", "differ", "repaired", "unresolved", "ties")
+    table = Table(*heads)
     for report in reports:
         run = report.run
         numbers = (run.lines, report.matched, report.differences, report.repaired, report.unresolved)
         origin = f"{run.origin}, a part" if run.is_partial else run.origin
-        table.add_row(str(run.id), str(run.day), run.account_name, run.channel, origin, *map(str, numbers))
+        ties = "yes" if report.ties_out else "NO"
+        table.add_row(str(run.id), str(run.day), run.account_name, run.channel, origin, *map(str, numbers), ties)
     OUT.print(table)
     for one in waited:
         said = f"{one.bill.code} {one.bill.message}".strip() or "not asked for yet"
@@ -163,11 +167,12 @@ def reconcile_show(*, run_id: int, settings: Settings, as_json: bool) -> None:
 @with_settings(*STORE_SETTINGS)
 @json_option
 def reconcile_report(*, run_id: int, path: Path, with_resolved: bool, settings: Settings, as_json: bool) -> None:
-    """Write a run's report to a file: a page with bars (.html), or its day's differences as a sheet (.csv, .xlsx)."""
+    """Write a run's report to a file: a page with bars (.html), or a sheet (.csv, .xlsx): its tie-out, its day's differences."""
 
     async def write() -> int:
         async with _open(settings) as desk:
             report = await desk.reconciliation.get_report(run_id)
+            _tell_untied(report)
             wanted = DiscrepancyFilter(
                 account_id=report.run.account_id, day=report.run.day, with_resolved=with_resolved
             )
@@ -175,7 +180,7 @@ def reconcile_report(*, run_id: int, path: Path, with_resolved: bool, settings: 
                 rows = await desk.discrepancies.list_page(wanted, rows_max=LIST_ROWS_MAX)
                 _write_page(path, render_page(report, rows))
                 return len(rows)
-            return await _write_sheet(desk, path, wanted)
+            return await _write_sheet(desk, path, wanted, report)
 
     written = run_async(write())
     if as_json:
@@ -375,8 +380,13 @@ def _write_page(path: Path, page: str) -> None:
         raise Refused("folder_missing", param="path", detail=f"{path}: {error.strerror}") from error
 
 
-async def _write_sheet(desk: BooksDesk, path: Path, wanted: DiscrepancyFilter) -> int:
+async def _write_sheet(desk: BooksDesk, path: Path, wanted: DiscrepancyFilter, report: DayReport) -> int:
+    """The tie-out first, in rows without a number: whoever opens the file sees whether the day ties out."""
     with open_sheet(path, title="differences", header=_SHEET_HEADER) as sheet:
+        for line in report.tell_untied():
+            sheet.add((None, report.run.day, report.run.account_id, None, "DOES NOT TIE OUT", line))
+        for line in report.tie_lines():
+            sheet.add(tie_cells(line, report))
         return await _fill(sheet, desk, wanted)
 
 
@@ -411,12 +421,34 @@ def sheet_cells(row: DiscrepancyRow) -> tuple[Cell, ...]:
         row.subject,
         row.line_no,
         _money(row.their_minor, row.currency),
-        _money(row.our_minor, row.currency),
+        _money(row.our_minor, row.our_currency or row.currency),
         row.state,
         row.resolution,
         f"{row.age_s / 3_600:.1f}",
         row.owner,
         row.notes,
+        safe_cell(row.currency),
+        safe_cell(row.our_currency or row.currency),
+    )
+
+
+def tie_cells(line: TieLine, report: DayReport) -> tuple[Cell, ...]:
+    """What became of the rows of a kind and currency, or all of them as they were counted, as a row of a sheet."""
+    sides, is_all = line.sides, line.name == ALL
+    return (
+        None,
+        report.run.day,
+        report.run.account_id,
+        line.kind,
+        f"tie-out: {line.name}",
+        f"{sides.theirs.rows} rows there, {sides.ours.rows} rows here",
+        None,
+        _money(sides.theirs.amount_minor, line.currency),
+        _money(sides.ours.amount_minor, line.currency),
+        ("ties out" if report.ties_out else "DOES NOT TIE OUT") if is_all else None,
+        *(None, None, None, None),
+        safe_cell(line.currency),
+        safe_cell(line.currency),
     )
 
 
@@ -430,7 +462,14 @@ def _progress(text: str) -> None:
     ERR.print(text, style="dim", markup=False)
 
 
+def _tell_untied(report: DayReport) -> None:
+    """On the error stream, so that no form of a report is silent about it: not JSON that nobody reads, nor a file."""
+    for line in report.tell_untied():
+        ERR.print(f"run {report.run.id} DOES NOT TIE OUT: {line}", style="bold red", markup=False)
+
+
 def _show_report(report: DayReport, *, as_json: bool) -> None:
+    _tell_untied(report)
     if as_json:
         print_json(report.as_json())
         return
@@ -442,11 +481,19 @@ def _show_report(report: DayReport, *, as_json: bool) -> None:
         markup=False,
     )
     OUT.print(report.tell_sums(), markup=False)
+    table = Table("what", "outcome", "rows there", "sum there", "rows here", "sum here")
+    for line in report.tie_lines():
+        theirs, ours = line.sides.theirs, line.sides.ours
+        sums = (_amount(theirs.amount_minor, line.currency), _amount(ours.amount_minor, line.currency))
+        end = line.name == ALL
+        table.add_row(line.kind, line.name, str(theirs.rows), sums[0], str(ours.rows), sums[1], end_section=end)
+    OUT.print(table)
     table = Table("what", "verdict", "rows there", "sum there", "rows here", "sum here")
     for tally in report.tallies:
-        sums = (_amount(tally.their_minor, "CNY"), _amount(tally.our_minor, "CNY"))
+        sums = (_amount(tally.their_minor, tally.currency), _amount(tally.our_minor, tally.currency))
         table.add_row(tally.kind, tally.verdict, str(tally.their_rows), sums[0], str(tally.our_rows), sums[1])
     OUT.print(table)
+    OUT.print(f"ties out: {'yes' if report.ties_out else 'NO'}", markup=False)
     if report.unresolved:
         OUT.print(f"budan reconcile discrepancies --account {run.account_id} --day {run.day}", markup=False)
 
@@ -455,8 +502,8 @@ _DISCREPANCY_HEADER: Final = (
     *("number", "day", "account", "kind", "verdict", "subject", "line", "there", "here"),
     *("state", "resolution", "age_h", "owner"),
 )
-# A screen has no room for notes: `budan reconcile discrepancy` shows those of one.
-_SHEET_HEADER: Final = (*_DISCREPANCY_HEADER, "notes")
+# A screen has no room for notes: `budan reconcile discrepancy` shows those of one. In a sheet amounts are numbers.
+_SHEET_HEADER: Final = (*_DISCREPANCY_HEADER, "notes", "currency_there", "currency_here")
 
 
 def _discrepancy_cells(row: DiscrepancyRow) -> tuple[str, ...]:
@@ -469,7 +516,7 @@ def _discrepancy_cells(row: DiscrepancyRow) -> tuple[str, ...]:
         safe_cell(row.subject),
         safe_cell(row.line_no),
         _amount(row.their_minor, row.currency),
-        _amount(row.our_minor, row.currency),
+        _amount(row.our_minor, row.our_currency or row.currency),
         row.state,
         row.resolution or "",
         f"{row.age_s / 3_600:.1f}",
@@ -483,14 +530,11 @@ def _show_discrepancy(view: DiscrepancyView, *, as_json: bool) -> None:
         return
     row = view.discrepancy
     OUT.print(f"{row.id}: {row.kind} {row.verdict}, {row.subject}, {row.day}, {row.state}", markup=False)
-    OUT.print(f"there {_amount(row.their_minor, row.currency)}, here {_amount(row.our_minor, row.currency)}")
+    here = _amount(row.our_minor, row.our_currency or row.currency)
+    OUT.print(f"there {_amount(row.their_minor, row.currency)}, here {here}", markup=False)
     for note in view.notes:
         OUT.print(f"{note.written_at:%Y-%m-%d %H:%M} {note.written_by}: {note.note}", markup=False)
 
 
 def _amount(amount_minor: int | None, currency: str) -> str:
-    if amount_minor is None:
-        return ""
-    if currency not in CURRENCY_EXPONENTS:
-        return f"{amount_minor} minor {safe_cell(currency)}"
-    return render_amount(amount_minor, currency=currency)
+    return "" if amount_minor is None else safe_cell(render_money(amount_minor, currency=currency))

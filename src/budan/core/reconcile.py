@@ -127,16 +127,17 @@ class Sum:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tally:
-    """One line of the tie-out: rows of one kind with one verdict, on both sides."""
+    """One line of the tie-out: rows of one kind with one verdict in one currency, on both sides."""
 
     kind: RowKind
+    currency: str
     verdict: Verdict
     theirs: Sum
     ours: Sum
 
 
-def tie_out(kind: RowKind, *, theirs: Sum, ours: Sum, found: Iterable[Tally]) -> tuple[Tally, ...]:
-    """All lines of one kind; what is left of both sides when the found ones are taken away must be the same.
+def tie_out(kind: RowKind, currency: str, *, theirs: Sum, ours: Sum, found: Iterable[Tally]) -> tuple[Tally, ...]:
+    """All lines of one kind in one currency; what is left of both sides without the found ones must be the same.
 
     The two sides were counted apart, so a row that was lost or judged twice on the way shows here. Raises
     AssertionError: it is our mistake, and nothing of the run may be kept.
@@ -144,11 +145,14 @@ def tie_out(kind: RowKind, *, theirs: Sum, ours: Sum, found: Iterable[Tally]) ->
     lines = tuple(found)
     left_there, left_here = theirs, ours
     for line in lines:
-        assert line.kind is kind
+        assert (line.kind, line.currency) == (kind, currency)
         assert line.verdict is not Verdict.MATCHED
         left_there, left_here = left_there - line.theirs, left_here - line.ours
-    assert left_there == left_here, f"{kind.value} rows do not tie out: {left_there} there, {left_here} here"
-    return (Tally(kind=kind, verdict=Verdict.MATCHED, theirs=left_there, ours=left_here), *lines)
+    assert left_there == left_here, (
+        f"{kind.value} rows in {currency} do not tie out: {left_there} there, {left_here} here"
+    )
+    matched = Tally(kind=kind, currency=currency, verdict=Verdict.MATCHED, theirs=left_there, ours=left_here)
+    return (matched, *lines)
 
 
 def judge_pair(row: BillRow, ours: OurRow, terms: Terms) -> Verdict:

@@ -39,8 +39,9 @@ class DayBooks:
             if day is None:
                 day = beijing_day(await transaction.clock()) - timedelta(days=1)
             runs = await stored.list_runs(transaction, day=day, rows_max=RUNS_READ_MAX)
-            # Newest first: a part of the day stands only where there is no whole bill.
-            newest = {run.account_id: run for run in sorted(runs, key=lambda run: (not run.is_partial, run.id))}
+            # The last one counts, also of bytes that came again; a part of the day only where there is no whole bill.
+            last = sorted(runs, key=lambda run: (not run.is_partial, run.ended_at, run.id))
+            newest = {run.account_id: run for run in last}
             reports = [await read_report(transaction, newest[account_id]) for account_id in sorted(newest)]
             open_rows = await stored.list_discrepancies(transaction, DiscrepancyFilter(), rows_max=ROWS_SHOWN)
         return DayBooksView(day=day, reports=reports, waited=await self._bills.list_waited(), open_rows=open_rows)

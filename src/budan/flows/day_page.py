@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from html import escape
 from typing import Final
 
-from budan.core.journal import render_amount
-from budan.core.money import CURRENCY_EXPONENTS
+from budan.core.journal import render_money
 from budan.core.reconcile import AGREED, RowKind, Verdict
 from budan.flows.day_report import DayReport
-from budan.store.reconcile import DiscrepancyRow, TallyRow
+from budan.store.reconcile import DiscrepancyRow
+from budan.store.tie_out import TallyRow
 
 BAR_WIDTH: Final = 600
 BAR_HEIGHT: Final = 18
@@ -18,6 +18,7 @@ _AGREES, _DIFFERS = "#2f855a", "#c53030"
 _STYLE: Final = (
     "body{font:14px/1.5 system-ui,sans-serif;margin:2rem;max-width:70rem}table{border-collapse:collapse;margin:1rem 0}"
     "th,td{border:1px solid #ccc;padding:.2rem .6rem;text-align:left}td.n{text-align:right}"
+    "p.untied{background:#c53030;color:#fff;font-weight:bold;padding:.6rem}"
 )
 
 
@@ -32,17 +33,25 @@ def render_page(report: DayReport, rows: Sequence[DiscrepancyRow]) -> str:
     )
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title><style>{_STYLE}</style></head>'
-        f"<body><h1>{title}</h1><p>{escape(facts)}</p>{_outcomes(report)}{_bars(report)}<h2>Tie-out</h2>{_tallies(report)}"
+        f"<body><h1>{title}</h1>{_untied(report)}<p>{escape(facts)}</p>"
+        f"<h2>Tie-out</h2>{_outcomes(report)}<h2>Verdicts</h2>{_bars(report)}{_tallies(report)}"
         f"<h2>Differences (the first {len(rows)})</h2>{_differences(rows)}</body></html>"
     )
 
 
+def _untied(report: DayReport) -> str:
+    """Nobody may read on and not see it."""
+    lines = "".join(f"<br>{escape(line)}" for line in report.tell_untied())
+    return f'<p class="untied" role="alert">THIS DAY DOES NOT TIE OUT{lines}</p>' if lines else ""
+
+
 def _bars(report: DayReport) -> str:
-    """A bar for each kind of rows that the day has."""
+    """A bar for each kind of rows that the day has, in each currency."""
+    keys = dict.fromkeys((kind.value, tally.currency) for kind in RowKind for tally in report.tallies)
     return "".join(
-        f"<h3>{kind.value}</h3>{_bar(tallies)}"
-        for kind in RowKind
-        if (tallies := [tally for tally in report.tallies if tally.kind == kind.value])
+        f"<h3>{escape(f'{kind}, {currency}')}</h3>{_bar(tallies)}"
+        for kind, currency in keys
+        if (tallies := [tally for tally in report.tallies if (tally.kind, tally.currency) == (kind, currency)])
     )
 
 
@@ -67,11 +76,20 @@ def _bar(tallies: Sequence[TallyRow]) -> str:
 
 
 def _outcomes(report: DayReport) -> str:
-    """What became of the day's rows."""
+    """What became of the day's rows: the lines of a kind and currency come to its last one, on both sides."""
+    header = ("kind", "outcome", "rows there", "sum there", "rows here", "sum here")
     cells = [
-        (name, str(found.rows), render_sum(found.amount_minor, "CNY")) for name, found in report.outcomes().items()
+        (
+            line.kind,
+            line.name,
+            str(line.sides.theirs.rows),
+            render_sum(line.sides.theirs.amount_minor, line.currency),
+            str(line.sides.ours.rows),
+            render_sum(line.sides.ours.amount_minor, line.currency),
+        )
+        for line in report.tie_lines()
     ]
-    return _table(("outcome", "rows", "sum"), cells, numbers_from=1)
+    return _table(header, cells, numbers_from=2)
 
 
 def _tallies(report: DayReport) -> str:
@@ -81,16 +99,12 @@ def _tallies(report: DayReport) -> str:
             tally.kind,
             tally.verdict,
             str(tally.their_rows),
-            render_sum(tally.their_minor, "CNY"),
+            render_sum(tally.their_minor, tally.currency),
             str(tally.our_rows),
-            render_sum(tally.our_minor, "CNY"),
+            render_sum(tally.our_minor, tally.currency),
         )
         for tally in report.tallies
     ]
-    for kind in RowKind:
-        their_rows, their_minor, our_rows, our_minor = report.sides(kind)
-        sums = (str(their_rows), render_sum(their_minor, "CNY"), str(our_rows), render_sum(our_minor, "CNY"))
-        cells.append((kind.value, "all", *sums))
     return _table(header, cells, numbers_from=2)
 
 
@@ -104,7 +118,7 @@ def _differences(rows: Sequence[DiscrepancyRow]) -> str:
             row.subject,
             "" if row.line_no is None else str(row.line_no),
             render_sum(row.their_minor, row.currency),
-            render_sum(row.our_minor, row.currency),
+            render_sum(row.our_minor, row.our_currency or row.currency),
             row.state if row.resolution is None else f"{row.state}: {row.resolution}",
             row.owner or "",
             f"{row.age_s / 3_600:.0f} h",
@@ -129,8 +143,5 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]], *, numbers_from
 
 
 def render_sum(amount_minor: int | None, currency: str) -> str:
-    """An amount for people, "" where there is none; in a currency that we keep no books in as it stands in the bill."""
-    if amount_minor is None:
-        return ""
-    known = currency in CURRENCY_EXPONENTS
-    return render_amount(amount_minor, currency=currency) if known else f"{amount_minor} minor {currency}"
+    """An amount for people with its currency, "" where there is none."""
+    return "" if amount_minor is None else render_money(amount_minor, currency=currency)

@@ -1,32 +1,115 @@
 """The report of one run: what both sides have, what agrees, what differs, and what became of it since."""
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
 
+from budan.core.journal import render_money
 from budan.core.numbers import AccountId
-from budan.core.reconcile import AGREED, FeeBounds, RowKind, Sum, Verdict
+from budan.core.reconcile import AGREED, DAY_FEES, FeeBounds, RowKind, Sum, Verdict
+from budan.core.tie_out import Became, Part, Sides, TieOut, agreed_as, ended_as, tie_day
 from budan.store import reconcile as stored
+from budan.store import tie_out as kept
 from budan.store.database import Transaction
-from budan.store.reconcile import DiscrepancyCount, RunRow, TallyRow
+from budan.store.reconcile import DiscrepancyCount, RunRow
+from budan.store.tie_out import FindingCount, SideRow, TallyRow
+
+# What a report always names, also where it is nothing.
+ALWAYS_TOLD: Final = frozenset({Became.MATCHED, Became.REPAIRED, Became.OPEN})
+# What a line is called that has all rows of its kind and currency.
+ALL: Final = "all"
+# More runs than that end in no night: accounts, days that came late, and parts of a day.
+RUNS_CHECKED_MAX: Final = 1_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TieLine:
+    """What became of some rows of one kind, or all of them, on both sides in one currency."""
+
+    kind: str
+    currency: str
+    name: str
+    sides: Sides
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DayReport:
-    """A run with its tie-out; `counts` are of the account's whole day, for a later bill may have added to it."""
+    """A run with its tie-out; `counts` are of the account's whole day, for a later bill may have added to it.
+
+    `sides` is what the run counted, `tallies` what it found, and `findings` what became of that until now.
+    """
 
     run: RunRow
     tallies: Sequence[TallyRow]
+    sides: Sequence[SideRow]
+    findings: Sequence[FindingCount]
     counts: Sequence[DiscrepancyCount]
 
-    def sides(self, kind: RowKind) -> tuple[int, int, int, int]:
-        """Rows and sum there, rows and sum here, of one kind."""
-        of_kind = [tally for tally in self.tallies if tally.kind == kind.value]
-        return (
-            sum(tally.their_rows for tally in of_kind),
-            sum(tally.their_minor for tally in of_kind),
-            sum(tally.our_rows for tally in of_kind),
-            sum(tally.our_minor for tally in of_kind),
-        )
+    @property
+    def tie_outs(self) -> tuple[TieOut, ...]:
+        """Each kind in each currency: what was counted, and what became of every row of it."""
+        counted = {
+            (RowKind(side.kind), side.currency): Sides(
+                theirs=Sum(rows=side.their_rows, amount_minor=side.their_minor),
+                ours=Sum(rows=side.our_rows, amount_minor=side.our_minor),
+            )
+            for side in self.sides
+        }
+        return tie_day(counted, self._parts())
+
+    @property
+    def ties_out(self) -> bool:
+        """Whether every row and every cent of both sides is accounted for, in each kind and currency."""
+        return all(one.ties for one in self.tie_outs) and self._counted_rows == self.run.lines
+
+    def tell_untied(self) -> list[str]:
+        """What does not tie out, for people; nothing where all does."""
+        if self.tallies and not self.sides:
+            return ["its sides were counted by an older release: load its bill again, and it is compared anew"]
+        told = [_tell_untied(one) for one in self.tie_outs if not one.ties]
+        if self._counted_rows != self.run.lines:
+            told.append(f"the bill has {self.run.lines} rows, of which {self._counted_rows} are counted")
+        return told
+
+    def tie_lines(self) -> list[TieLine]:
+        """What became of the rows of each kind and currency, and all of them as they were counted, in this order."""
+        lines: list[TieLine] = []
+        for one in self.tie_outs:
+            kind, currency = one.kind.value, one.currency
+            lines += [
+                TieLine(kind=kind, currency=currency, name=became.value, sides=one.became.get(became, Sides()))
+                for became in Became
+                if became in one.became or became in ALWAYS_TOLD
+            ]
+            lines.append(TieLine(kind=kind, currency=currency, name=ALL, sides=one.counted))
+        return lines
+
+    @property
+    def _counted_rows(self) -> int:
+        return sum(side.their_rows for side in self.sides)
+
+    def _parts(self) -> Iterator[Part]:
+        """What agreed when it was compared, then what became of each difference, which counts as it did then."""
+        for tally in self.tallies:
+            if Verdict(tally.verdict) in AGREED:
+                sides = Sides(
+                    theirs=Sum(rows=tally.their_rows, amount_minor=tally.their_minor),
+                    ours=Sum(rows=tally.our_rows, amount_minor=tally.our_minor),
+                )
+                became = agreed_as(Verdict(tally.verdict))
+                yield Part(kind=RowKind(tally.kind), currency=tally.currency, became=became, sides=sides)
+        for found in self.findings:
+            if found.kind == DAY_FEES:
+                continue
+            kind, became = RowKind(found.kind), ended_as(found.resolution)
+            if found.their_currency is not None:
+                theirs = Sides(theirs=Sum(rows=found.their_rows, amount_minor=found.their_minor))
+                yield Part(kind=kind, currency=found.their_currency, became=became, sides=theirs)
+            if found.our_currency is not None:
+                ours = Sides(ours=Sum(rows=found.our_rows, amount_minor=found.our_minor))
+                yield Part(kind=kind, currency=found.our_currency, became=became, sides=ours)
 
     @property
     def matched(self) -> int:
@@ -36,9 +119,12 @@ class DayReport:
     @property
     def differences(self) -> int:
         """How many rows, of either side, do not."""
-        return sum(
-            max(tally.their_rows, tally.our_rows) for tally in self.tallies if Verdict(tally.verdict) not in AGREED
-        )
+        sides = defaultdict[tuple[str, str], list[tuple[int, int]]](list)
+        for tally in self.tallies:
+            if Verdict(tally.verdict) not in AGREED:
+                sides[tally.kind, tally.verdict].append((tally.their_rows, tally.our_rows))
+        # Where currencies differ the two sides of one row stand in two lines.
+        return sum(max(map(sum, zip(*rows, strict=True))) for rows in sides.values())
 
     @property
     def repaired(self) -> int:
@@ -59,12 +145,20 @@ class DayReport:
         bounds = FeeBounds(wanted_e5=run.fee_wanted_e5, least_e5=run.fee_least_e5, most_e5=run.fee_most_e5)
         return bounds.has(run.fee_e5)
 
+    @property
+    def unresolved_elsewhere(self) -> int:
+        """How many of them are of other bills of the day: this one does not have them."""
+        return self.unresolved - sum(found.rows_found for found in self.findings if not found.resolution)
+
     def tell_sums(self) -> str:
-        """The sum of the bill's fees and what it should be, and what the channel settles otherwise, for people."""
-        if not self.unsettled_minor:
-            return self.tell_fees()
-        minor = self.unsettled_minor
-        return f"{self.tell_fees()} SETTLED OTHERWISE than ordered by {minor // 100}.{minor % 100:02}."
+        """The sum of the bill's fees and what it should be, and what is settled otherwise or waits, for people."""
+        told = [self.tell_fees()]
+        if self.unsettled:
+            sums = ", ".join(render_money(minor, currency=currency) for currency, minor in self.unsettled.items())
+            told.append(f"SETTLED OTHERWISE than ordered by {sums}.")
+        if self.unresolved_elsewhere:
+            told.append(f"{self.unresolved_elsewhere} of the unresolved are of other bills of the day.")
+        return " ".join(told)
 
     def tell_fees(self) -> str:
         """The sum of the bill's fees and what it should be, for people."""
@@ -77,23 +171,16 @@ class DayReport:
         return f"{told}, by the contract {_major(run.fee_wanted_e5)} ({between}), {fits}."
 
     @property
-    def unsettled_minor(self) -> int:
-        """How much the channel settles otherwise than the orders' amounts, by which merchants are credited; in minor units."""
-        found = (count for count in self.counts if count.verdict == Verdict.SETTLE_DIFFERS.value)
-        return sum(count.amount_minor for count in found if count.resolution != "gone")
+    def unsettled(self) -> dict[str, int]:
+        """How much the channel settles otherwise than the orders' amounts, by which merchants are credited.
 
-    def outcomes(self) -> dict[str, Sum]:
-        """What agrees, and what became of each difference: repaired, ended otherwise, or open."""
-        found = {"matched": Sum(), "repaired": Sum(), "ended": Sum(), "open": Sum()}
-        for tally in self.tallies:
-            if Verdict(tally.verdict) in AGREED:
-                found["matched"] += Sum(rows=tally.their_rows, amount_minor=tally.their_minor)
+        By currency, in minor units.
+        """
+        sums = defaultdict[str, int](int)
         for count in self.counts:
-            ended = "repaired" if count.resolution == "repaired" else "ended"
-            found[ended if count.state == "resolved" else "open"] += Sum(
-                rows=count.rows_found, amount_minor=count.amount_minor
-            )
-        return found
+            if count.verdict == Verdict.SETTLE_DIFFERS.value and count.resolution != "gone":
+                sums[count.currency] += count.amount_minor
+        return dict(sums)
 
     def as_json(self) -> dict[str, object]:
         """The counts and sums of each verdict, for machines."""
@@ -117,32 +204,99 @@ class DayReport:
             "fee_most_e5": run.fee_most_e5,
             "fees_fit": self.fees_fit,
             "rate_e6": run.rate_e6,
-            "settle_differs_minor": self.unsettled_minor,
+            "settle_differs_minor": _of_one(self.unsettled),
+            "settle_differs": self.unsettled,
             "matched": self.matched,
             "differences": self.differences,
             "repaired": self.repaired,
             "unresolved": self.unresolved,
+            "unresolved_elsewhere": self.unresolved_elsewhere,
+            "ties_out": self.ties_out,
+            "untied": self.tell_untied(),
+            "tie_out": [_tie_json(one) for one in self.tie_outs],
             "kinds": {kind.value: self._kind(kind) for kind in RowKind},
-            "outcomes": {
-                name: {"rows": found.rows, "minor": found.amount_minor} for name, found in self.outcomes().items()
-            },
+            "outcomes": self._outcomes(),
             "discrepancies": list(self.counts),
         }
 
     def _kind(self, kind: RowKind) -> dict[str, object]:
-        their_rows, their_minor, our_rows, our_minor = self.sides(kind)
-        return {
-            "there": {"rows": their_rows, "minor": their_minor},
-            "here": {"rows": our_rows, "minor": our_minor},
-            "verdicts": {
-                tally.verdict: {
-                    "there": {"rows": tally.their_rows, "minor": tally.their_minor},
-                    "here": {"rows": tally.our_rows, "minor": tally.our_minor},
-                }
-                for tally in self.tallies
-                if tally.kind == kind.value
-            },
+        """As scripts know it; where rows are of several currencies their sum is null, and `tie_out` has each."""
+        tallies = [tally for tally in self.tallies if tally.kind == kind.value]
+        counted = [side for side in self.sides if side.kind == kind.value]
+        verdicts = {
+            name: _sides_json([tally for tally in tallies if tally.verdict == name])
+            for name in dict.fromkeys(tally.verdict for tally in tallies)
         }
+        return _sides_json(counted or tallies) | {"verdicts": verdicts}
+
+    def _outcomes(self) -> dict[str, object]:
+        """As scripts know it: rows of the bill that agree, and how many differences were repaired, ended or are open."""
+        rows = dict.fromkeys(("matched", "repaired", "ended", "open"), 0)
+        sums = {name: defaultdict[str, int](int) for name in rows}
+        for tally in self.tallies:
+            if Verdict(tally.verdict) in AGREED and tally.their_rows:
+                rows["matched"] += tally.their_rows
+                sums["matched"][tally.currency] += tally.their_minor
+        for found in self.findings:
+            currency = found.their_currency or found.our_currency
+            if currency is None:
+                continue
+            ended = "repaired" if found.resolution == "repaired" else "ended"
+            name = ended if found.resolution else "open"
+            rows[name] += found.rows_found
+            sums[name][currency] += found.our_minor if found.their_currency is None else found.their_minor
+        return {name: {"rows": rows[name], "minor": _of_one(sums[name]), "sums": sums[name]} for name in rows}
+
+
+def _of_one(sums: Mapping[str, int]) -> int | None:
+    """The sum where all of it is of one currency; None where it would be of several."""
+    return None if len(sums) > 1 else sum(sums.values())
+
+
+def _sides_json(lines: Sequence[TallyRow] | Sequence[SideRow]) -> dict[str, object]:
+    there, here = defaultdict[str, int](int), defaultdict[str, int](int)
+    for line in lines:
+        if line.their_rows:
+            there[line.currency] += line.their_minor
+        if line.our_rows:
+            here[line.currency] += line.our_minor
+    return {
+        "there": {"rows": sum(line.their_rows for line in lines), "minor": _of_one(there)},
+        "here": {"rows": sum(line.our_rows for line in lines), "minor": _of_one(here)},
+    }
+
+
+def _tie_json(one: TieOut) -> dict[str, object]:
+    return {
+        "kind": one.kind.value,
+        "currency": one.currency,
+        "ties": one.ties,
+        **_both(one.counted),
+        "outcomes": {became.value: _both(sides) for became, sides in one.became.items()},
+    }
+
+
+def _both(sides: Sides) -> dict[str, object]:
+    return {
+        "there": {"rows": sides.theirs.rows, "minor": sides.theirs.amount_minor},
+        "here": {"rows": sides.ours.rows, "minor": sides.ours.amount_minor},
+    }
+
+
+def _tell_untied(one: TieOut) -> str:
+    """The sides that do not add up, with what was counted and what is accounted for."""
+    counted, known, currency = one.counted, one.accounted, one.currency
+    sides = {"there": (counted.theirs, known.theirs), "here": (counted.ours, known.ours)}
+    told = [
+        f"{side} {_tell(was, currency)} counted, {_tell(now, currency)} accounted for"
+        for side, (was, now) in sides.items()
+        if was != now
+    ]
+    return f"{one.kind.value}: {'; '.join(told) or 'what matched is not the same on both sides'}"
+
+
+def _tell(found: Sum, currency: str) -> str:
+    return f"{found.rows} rows of {render_money(found.amount_minor, currency=currency)}"
 
 
 def _major(amount_e5: int) -> str:
@@ -155,6 +309,14 @@ async def read_report(transaction: Transaction, run: RunRow) -> DayReport:
     """The report of a run as its differences stand now."""
     return DayReport(
         run=run,
-        tallies=await stored.list_tallies(transaction, run.id),
+        tallies=await kept.list_tallies(transaction, run.id),
+        sides=await kept.list_sides(transaction, run.id),
+        findings=await kept.count_findings(transaction, run.id),
         counts=await stored.count_discrepancies(transaction, AccountId(run.account_id), day=run.day),
     )
+
+
+async def count_untied(transaction: Transaction, *, since: datetime) -> int:
+    """How many of the runs that ended since a moment do not tie out, of the newest `RUNS_CHECKED_MAX`."""
+    runs = await stored.list_runs(transaction, ended_since=since, rows_max=RUNS_CHECKED_MAX)
+    return sum([not (await read_report(transaction, run)).ties_out for run in runs])

@@ -27,12 +27,18 @@ KINDS: Final = (RowKind.PAYMENT, RowKind.REFUND, RowKind.REVERSAL)
 # What is so near to midnight may stand in the bill of the day beside it: two clocks and a slow channel lie between.
 MIDNIGHT_NEAR: Final = timedelta(hours=1)
 
+# Rows of one kind in one currency: sums are of no more than that.
+KindCurrency = tuple[RowKind, str]
+
 _NOTHING: Final = Sum()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judged:
-    """One row with its verdict. `ours` is what it is about here, whether or not that moved; `state` is a difference's."""
+    """One row with its verdict. `ours` is what it is about here, whether or not that moved; `state` is a difference's.
+
+    `theirs` and `counted_here` are what it counts as on each side, in the currency of `row` and of `ours`.
+    """
 
     kind: RowKind
     verdict: Verdict
@@ -49,21 +55,27 @@ class Judgement:
     """All rows of one comparison. `late` are rows of ours that were copied out by nobody and found afterwards."""
 
     rows: list[Judged] = field(default_factory=list[Judged])
-    late: dict[RowKind, Sum] = field(default_factory=lambda: defaultdict[RowKind, Sum](Sum))
+    late: dict[KindCurrency, Sum] = field(default_factory=lambda: defaultdict[KindCurrency, Sum](Sum))
     # Of other days, and whether each was done.
     sightings: dict[SightingKey, bool] = field(default_factory=dict[SightingKey, bool])
 
-    def tallies(self, kind: RowKind) -> list[Tally]:
-        """The differences of one kind, and what agrees in another way than row by row, summed by verdict."""
-        theirs, ours = defaultdict[Verdict, Sum](Sum), defaultdict[Verdict, Sum](Sum)
+    def tallies(self) -> dict[KindCurrency, list[Tally]]:
+        """The differences, and what agrees in another way than row by row, summed by verdict in each kind and currency."""
+        theirs = defaultdict[tuple[RowKind, str, Verdict], Sum](Sum)
+        ours = defaultdict[tuple[RowKind, str, Verdict], Sum](Sum)
         for judged in self.rows:
-            if judged.kind is kind and judged.verdict is not Verdict.MATCHED:
-                theirs[judged.verdict] += judged.theirs
-                ours[judged.verdict] += judged.counted_here
-        return [
-            Tally(kind=kind, verdict=verdict, theirs=theirs[verdict], ours=ours[verdict])
-            for verdict in sorted(theirs, key=lambda verdict: verdict.value)
-        ]
+            if judged.verdict is Verdict.MATCHED:
+                continue
+            if judged.row is not None:
+                theirs[judged.kind, judged.row.currency, judged.verdict] += judged.theirs
+            if judged.ours is not None and judged.counted_here.rows:
+                ours[judged.kind, judged.ours.currency, judged.verdict] += judged.counted_here
+        found = defaultdict[KindCurrency, list[Tally]](list)
+        for kind, currency, verdict in sorted(theirs.keys() | ours.keys(), key=lambda key: key[2].value):
+            key = (kind, currency, verdict)
+            line = Tally(kind=kind, currency=currency, verdict=verdict, theirs=theirs[key], ours=ours[key])
+            found[kind, currency].append(line)
+        return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,7 +194,7 @@ class Judge:
         elif ours.has_moved and verdict not in {Verdict.NEIGHBOUR_DAY, Verdict.UNKNOWN_NUMBER}:
             # It moved while the copy was taken, or its channel never said when.
             counted = here
-            self._found.late[kind] += here
+            self._found.late[kind, ours.currency] += here
         else:
             counted = _NOTHING
         # What moved here after this bill was made has its row here, whichever day its channel or we call its own.
@@ -201,13 +213,13 @@ class Judge:
         payments = {line.bill.line_no: self._payment_key(line) for line in strangers}
         trades = await self._lookups.trades(sorted({key for key in payments.values() if key is not None}))
         left = {_row_key(row): row for row in alone}
-        refunds = defaultdict[tuple[int, int, int], list[UnequalRow]](list)
+        refunds = defaultdict[tuple[int, int, int, str], list[UnequalRow]](list)
         for row in alone:
             if KINDS[row.kind] is RowKind.REFUND:
-                refunds[row.lane or 0, row.order_id or 0, row.our_minor or 0].append(row)
+                refunds[row.lane or 0, row.order_id or 0, row.our_minor or 0, row.our_currency or ""].append(row)
         for line in strangers:
             key = payments[line.bill.line_no]
-            of_order = refunds[(*key[:2], line.bill.amount_minor)] if key else []
+            of_order = refunds[(*key[:2], line.bill.amount_minor, line.bill.currency)] if key else []
             if of_order:
                 del left[_row_key(of_order.pop(0))]
                 counted = Sum(rows=1, amount_minor=line.bill.amount_minor)
@@ -253,7 +265,7 @@ class Judge:
             key = _key(ours)
             if key not in self._returned:
                 back = replace(ours, kind=RowKind.REVERSAL)
-                self._found.late[RowKind.REVERSAL] += Sum(rows=1, amount_minor=ours.amount_minor)
+                self._found.late[RowKind.REVERSAL, ours.currency] += Sum(rows=1, amount_minor=ours.amount_minor)
                 self._judge_missing(back, is_sighted=(key[1], key[2], RowKind.REVERSAL.value) in sighted)
 
     def _judge_missing(self, ours: OurRow, *, is_sighted: bool) -> None:
@@ -264,7 +276,7 @@ class Judge:
         until = self._edges.part_until
         if until is not None and (moment is None or moment > until):
             # A part of a bill ends before it.
-            self._found.late[ours.kind] -= Sum(rows=1, amount_minor=ours.amount_minor)
+            self._found.late[ours.kind, ours.currency] -= Sum(rows=1, amount_minor=ours.amount_minor)
             return
         is_older = ours.begun_at is not None and ours.begun_at < begin
         is_awaited = moment is not None and (

@@ -9,6 +9,7 @@ import msgspec
 
 from budan.core.numbers import Environment, Lane, OrderId, beijing_day, day_span, id_floor
 from budan.flows.account_desk import AccountDesk
+from budan.flows.day_report import count_untied
 from budan.flows.job import JobPlan, RunningJob
 from budan.flows.keeping import Housekeeping
 from budan.flows.losses import Losses
@@ -137,6 +138,8 @@ class Nightly:
         lost_since, lost_until = day_span(day)
         losses = await self._losses.tally(since=lost_since, until=lost_until)
         books = await Housekeeping(database=self._database).count_books()
+        async with self._database.reading() as transaction:
+            untied = await count_untied(transaction, since=since)
         async with self._database.transaction() as transaction:
             runs = await stored.list_run_states(transaction, since=since, until=until)
             contents = Contents(
@@ -151,6 +154,7 @@ class Nightly:
                     runs=runs,
                     paused=[job.name for job in await jobs.list_jobs(transaction) if not job.enabled],
                     late_bills=sum(books.late_bills.values()),
+                    untied=untied,
                     unresolved=books.ages,
                 ),
                 day=day,

@@ -190,6 +190,10 @@ class _Turn:
             f"{_named(bill)}: run {run.id}, {run.lines} lines, {report.matched} agree, {report.differences} differ, "
             f"{report.unresolved} unresolved",
         )
+        if not report.ties_out:
+            _log.error("day_untied", account_id=bill.account_id, day=bill.day, run=run.id, untied=report.tell_untied())
+            for line in report.tell_untied():
+                await self._running.say("error", f"{_named(bill)} DOES NOT TIE OUT: {line}")
         if report.fees_fit is False:
             _log.error("fees_differ", account_id=bill.account_id, day=bill.day, run=run.id, fee_e5=run.fee_e5)
             await self._running.say("error", f"{_named(bill)}: {report.tell_fees()}")

@@ -14,24 +14,11 @@ from typing import Final, NoReturn, Protocol, TypeVar
 from budan.core.bill_days import NOTHING_MOVED
 from budan.core.errors import Refused
 from budan.core.numbers import AccountId, Environment, Lane, NumberKind, day_begin, day_span, id_floor, number_lead
-from budan.core.reconcile import (
-    AGREED,
-    DAY_FEES,
-    MINOR_E5,
-    NEIGHBOUR_MAX,
-    FeeBounds,
-    RowKind,
-    Sum,
-    Tally,
-    Terms,
-    Verdict,
-    bound_fees,
-    settled_otherwise,
-    tie_out,
-)
+from budan.core.reconcile import NEIGHBOUR_MAX, Terms
 from budan.flows.blocking import run_to_end, until_done
 from budan.flows.day_report import DayReport, read_report
-from budan.flows.judging import KINDS, Edges, Judge, Judged, Judgement, Lookups
+from budan.flows.findings import FEE_CURRENCY, DayFees, Findings, bound_day_fees, list_findings, tie_sides
+from budan.flows.judging import KINDS, Edges, Judge, Lookups
 from budan.ports.bill import BILL_FAULTS, BillRefused, BillTables, FetchedBill, ReadBill
 from budan.store import bill_days
 from budan.store import reconcile as stored
@@ -42,14 +29,13 @@ from budan.store.reconcile import (
     HomeRow,
     KnownRun,
     MovedRow,
-    NewDiscrepancy,
     NewRun,
     RowKey,
     RunRow,
     Sighting,
     SightingKey,
-    TallyRow,
 )
+from budan.store.tie_out import NewTieOut, add_tie_out, forget_tie_out
 
 Progress = Callable[[str], None]
 # Orders live for two hours at most by default, and rarely for a day: one that was paid later is met by its number.
@@ -63,10 +49,6 @@ KEYS_PER_STATEMENT: Final = 2_000
 # More than that is no bill of this account and day, or our books are not there: nobody could work through it.
 DIFFERENCES_MAX: Final = 300_000
 LIST_ROWS_MAX: Final = 1_000
-# Channels tell and take their fees in the currency that they settle in.
-FEE_CURRENCY: Final = "CNY"
-# What the table holds; no number of a channel that we know of is half as long.
-SUBJECT_LENGTH_MAX: Final = 128
 NO_BILL_DIGEST: Final = sha256(b"").digest()
 
 _KIND_PLACES: Final = {kind.value: place for place, kind in enumerate(KINDS)}
@@ -275,7 +257,7 @@ class Reconciliation:
         ours = await run_to_end(matching.sum_ours, interrupt=matching.interrupt)
         back_more_e5 = 0
         if terms.rate_e6 is not None:
-            summing = partial(matching.sum_other_rates, rate_e6=terms.rate_e6)
+            summing = partial(matching.sum_other_rates, rate_e6=terms.rate_e6, currency=FEE_CURRENCY)
             back_more_e5 = await run_to_end(summing, interrupt=matching.interrupt)
         # All that differs is rows of Python now, and needs the memory that the tables had.
         await run_to_end(matching.close)
@@ -289,12 +271,15 @@ class Reconciliation:
         )
         judge = Judge(terms=terms, lookups=self._lookups(terms, by_channel=by_channel), edges=edges)
         judgement = await judge.judge(unequal)
+        tallies, sides = tie_sides(theirs, ours, judgement)
+        fees = bound_day_fees(theirs, rate_e6=terms.rate_e6, back_more_e5=back_more_e5)
+        found = list_findings(judgement.rows, fees)
         return _Compared(
             lines=sum(side.rows for side in theirs),
-            fee_e5=sum(side.fee_e5 for side in theirs),
-            fees=_bound_fees(theirs, terms, back_more_e5=back_more_e5),
-            tallies=_tie_out(theirs, ours, judgement),
-            judgement=judgement,
+            fees=fees,
+            found=found,
+            tie_out=NewTieOut(tallies=tallies, sides=sides, findings=found.counted),
+            sightings=judgement.sightings,
         )
 
     async def _look_beside(self, wish: BillWish) -> tuple[Collection[date], bool, set[SightingKey]]:
@@ -360,7 +345,7 @@ class Reconciliation:
         begun_at: datetime,
     ) -> RunRow:
         """The run, its tie-out and its differences are one transaction: there is no half of them."""
-        fees = compared.fees
+        fees, bounds = compared.fees, compared.fees.bounds
         run = NewRun(
             account_id=wish.account_id,
             day=wish.day,
@@ -370,10 +355,10 @@ class Reconciliation:
             loaded_by=wish.loaded_by,
             lines=compared.lines,
             rate_e6=terms.rate_e6,
-            fee_e5=compared.fee_e5,
-            fee_wanted_e5=None if fees is None else fees.wanted_e5,
-            fee_least_e5=None if fees is None else fees.least_e5,
-            fee_most_e5=None if fees is None else fees.most_e5,
+            fee_e5=fees.fee_e5,
+            fee_wanted_e5=None if bounds is None else bounds.wanted_e5,
+            fee_least_e5=None if bounds is None else bounds.least_e5,
+            fee_most_e5=None if bounds is None else bounds.most_e5,
             begun_at=begun_at,
         )
         async with self._bulk.transaction() as transaction:
@@ -383,17 +368,18 @@ class Reconciliation:
                 run_id = known.id
                 await stored.take_run(transaction, run_id, origin=wish.origin)
                 await stored.renew_run(transaction, run_id, run)
+                await forget_tie_out(transaction, run_id)
             if run_id is not None:
-                await stored.add_tallies(transaction, run_id, compared.tallies)
                 await stored.write_discrepancies(
                     transaction,
                     wish.account_id,
                     day=wish.day,
                     run_id=run_id,
                     says_anew=wish.origin == "channel" and not wish.is_partial,
-                    rows=[*_discrepancies(compared.judgement.rows), *_fee_sum(compared.fee_e5, compared.fees)],
+                    rows=compared.found.rows,
                 )
-                await _keep_sightings(transaction, wish, run_id, compared.judgement.sightings)
+                await add_tie_out(transaction, wish.account_id, day=wish.day, run_id=run_id, tie_out=compared.tie_out)
+                await _keep_sightings(transaction, wish, run_id, compared.sightings)
                 if not wish.is_partial:
                     await stored.resolve_gone(transaction, wish.account_id, day=wish.day, run_id=run_id)
                 await _mark_compared(transaction, wish, run_id)
@@ -405,10 +391,10 @@ class Reconciliation:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Compared:
     lines: int
-    fee_e5: int
-    fees: FeeBounds | None
-    tallies: list[TallyRow]
-    judgement: Judgement
+    fees: DayFees
+    found: Findings
+    tie_out: NewTieOut
+    sightings: Mapping[SightingKey, bool]
 
 
 async def _keep_sightings(
@@ -450,118 +436,6 @@ def _find_unequal(matching: Matching, terms: Terms, beside: Collection[SightingK
             detail=f"{found} rows are not alike on both sides: is it this account's, and are our books whole?",
         )
     return list(matching.list_unequal())
-
-
-def _bound_fees(theirs: Sequence[SideSum], terms: Terms, *, back_more_e5: int) -> FeeBounds | None:
-    """Of a bill that tells fees, of an account with a contract. What goes back of another rate's payment is of that rate."""
-    rate_e6 = terms.rate_e6
-    if rate_e6 is None or not any(side.fee_rows for side in theirs):
-        return None
-    paid, back = Sum(), Sum()
-    for side in theirs:
-        told = Sum(rows=side.fee_rows, amount_minor=side.fee_minor)
-        if KINDS[side.kind] is RowKind.PAYMENT:
-            paid += told
-        else:
-            back += told
-    return bound_fees(paid, back, rate_e6=rate_e6, back_more_e5=back_more_e5)
-
-
-def _tie_out(theirs: Sequence[SideSum], ours: Sequence[SideSum], judgement: Judgement) -> list[TallyRow]:
-    their_sums = {KINDS[side.kind]: Sum(rows=side.rows, amount_minor=side.amount_minor) for side in theirs}
-    our_sums = {KINDS[side.kind]: Sum(rows=side.rows, amount_minor=side.amount_minor) for side in ours}
-    tallies: list[Tally] = []
-    for kind in RowKind:
-        our_sum = our_sums.get(kind, Sum()) + judgement.late[kind]
-        tallies += tie_out(kind, theirs=their_sums.get(kind, Sum()), ours=our_sum, found=judgement.tallies(kind))
-    return [_tally_row(tally) for tally in tallies if tally.theirs.rows or tally.ours.rows]
-
-
-def _tally_row(tally: Tally) -> TallyRow:
-    return TallyRow(
-        kind=tally.kind.value,
-        verdict=tally.verdict.value,
-        their_rows=tally.theirs.rows,
-        their_minor=tally.theirs.amount_minor,
-        our_rows=tally.ours.rows,
-        our_minor=tally.ours.amount_minor,
-    )
-
-
-def _discrepancies(rows: Sequence[Judged]) -> list[NewDiscrepancy]:
-    """The differences among the judged rows; rows of one subject are told apart by how many of it came before."""
-    seen: dict[tuple[RowKind, str], int] = {}
-    found: list[NewDiscrepancy] = []
-    for judged in rows:
-        if judged.verdict in AGREED:
-            continue
-        subject = judged.subject[:SUBJECT_LENGTH_MAX]
-        occurrence = seen.get((judged.kind, subject), 0)
-        seen[judged.kind, subject] = occurrence + 1
-        found.append(_discrepancy(judged, subject=subject, occurrence=occurrence))
-    return found
-
-
-def _discrepancy(judged: Judged, *, subject: str, occurrence: int) -> NewDiscrepancy:
-    row, ours = judged.row, judged.ours
-    assert row is not None or ours is not None
-    number = None if ours is None else ours.number
-    their_minor = None if row is None else row.amount_minor
-    if judged.verdict is Verdict.SETTLE_DIFFERS and row is not None and ours is not None:
-        # Both sides have the order's amount: what differs is what the channel settles of it.
-        their_minor = settled_otherwise(row, ours)
-    return NewDiscrepancy(
-        kind=judged.kind.value,
-        subject=subject,
-        occurrence=occurrence,
-        verdict=judged.verdict.value,
-        line_no=None if row is None else row.line_no,
-        channel_no=None if row is None else row.channel_no,
-        happened_at=row.happened_at if row is not None else ours.moved_at if ours is not None else None,
-        status=None if row is None else row.status,
-        currency=row.currency if row is not None else ours.currency if ours is not None else "",
-        their_minor=their_minor,
-        our_minor=ours.amount_minor if ours is not None and ours.has_moved else None,
-        fee_e5=None if row is None else row.fee_e5,
-        lane=None if number is None else number.lane,
-        order_id=None if number is None else number.order_id,
-        ordinal=None if number is None else number.ordinal,
-        state=judged.state,
-    )
-
-
-def _fee_sum(fee_e5: int, fees: FeeBounds | None) -> list[NewDiscrepancy]:
-    """The difference of a day whose fees together do not fit the contract: what the channel took, and what it may take.
-
-    Rows that are ours are judged one by one as well; what is taken of the others only the sum shows.
-    """
-    if fees is None or fees.has(fee_e5):
-        return []
-    return [
-        NewDiscrepancy(
-            kind=DAY_FEES,
-            subject=DAY_FEES,
-            occurrence=0,
-            verdict=Verdict.FEE_SUM_DIFFERS.value,
-            line_no=None,
-            channel_no=None,
-            happened_at=None,
-            status=None,
-            currency=FEE_CURRENCY,
-            their_minor=_minor(fee_e5),
-            our_minor=_minor(fees.wanted_e5),
-            fee_e5=fee_e5,
-            lane=None,
-            order_id=None,
-            ordinal=None,
-            state="open",
-        )
-    ]
-
-
-def _minor(amount_e5: int) -> int:
-    """Hundred-thousandths as minor units, rounded half up: for people to see, the run has the sum itself."""
-    return (amount_e5 + MINOR_E5 // 2) // MINOR_E5
 
 
 def _where(refused: BillRefused) -> str:

@@ -72,11 +72,13 @@ def render_subject(contents: Contents) -> str:
 
 
 def list_matters(
-    *, runs: Sequence[RunsOfState], paused: Sequence[str], late_bills: int, unresolved: OpenAges
+    *, runs: Sequence[RunsOfState], paused: Sequence[str], late_bills: int, untied: int, unresolved: OpenAges
 ) -> list[str]:
     """What a person must see of jobs and books, a line each."""
     matters = [f"{run.job}: {run.runs} runs {run.state}" for run in runs if run.state in {"failed", "missed"}]
     matters += [f"{job} is paused" for job in paused]
+    if untied:
+        matters.append(f"{untied} runs over bills DO NOT TIE OUT, close no such day: budan reconcile runs")
     if late_bills:
         matters.append(f"{late_bills} days' bills are late: budan reconcile runs")
     open_count = unresolved.day + unresolved.week + unresolved.older

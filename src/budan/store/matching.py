@@ -42,12 +42,13 @@ _MAKE_NO_BILL = _QUERIES["match_make_no_bill"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SideSum:
-    """What one side's rows of one kind come to: 0 payments, 1 refunds, 2 reversals.
+    """What one side's rows of one kind in one currency come to: 0 payments, 1 refunds, 2 reversals.
 
     `fee_rows` and `fee_minor` are how many of the bill's rows tell a fee and are not undone, and their amounts.
     """
 
     kind: int
+    currency: str
     rows: int
     amount_minor: int
     fee_e5: int = 0
@@ -138,10 +139,11 @@ class Matching:
         self._none(_KEEP_OURS, {"paths": [str(path) for path in paths]})
 
     def sum_theirs(self) -> list[SideSum]:
-        """What the bill comes to, by kind."""
+        """What the bill comes to, by kind and currency."""
         return [
             SideSum(
                 kind=row["kind"],
+                currency=row["currency"],
                 rows=row["rows_found"],
                 amount_minor=row["amount_minor"],
                 fee_e5=row["fee_e5"],
@@ -153,15 +155,20 @@ class Matching:
         ]
 
     def sum_ours(self) -> list[SideSum]:
-        """What our side comes to, by kind."""
+        """What our side comes to, by kind and currency."""
         return [
-            SideSum(kind=row["kind"], rows=row["rows_found"], amount_minor=row["amount_minor"])
+            SideSum(
+                kind=row["kind"], currency=row["currency"], rows=row["rows_found"], amount_minor=row["amount_minor"]
+            )
             for row in self._many(_SUM_OURS)
         ]
 
-    def sum_other_rates(self, *, rate_e6: int) -> int:
-        """What the refunds of payments under another rate give back beyond this one, in 100,000ths of the major unit."""
-        (row,) = self._many(_SUM_OTHER_RATES, {"rate_e6": rate_e6})
+    def sum_other_rates(self, *, rate_e6: int, currency: str) -> int:
+        """What refunds in a currency, of payments under another rate, give back beyond this one.
+
+        In 100,000ths of the major unit.
+        """
+        (row,) = self._many(_SUM_OTHER_RATES, {"rate_e6": rate_e6, "currency": currency})
         return cast("int", row["more_e8"]) // 1_000
 
     def compare(self, *, rate_e6: int | None, beside: Sequence[tuple[int, int, int]]) -> int:

@@ -22,8 +22,6 @@ _CONTRACT_FIND = query("contract_find")
 _ADD_RUN = query("reconcile_add_run")
 _TAKE_RUN = query("reconcile_take_run")
 _RENEW_RUN = query("reconcile_renew_run")
-_ADD_TALLIES = query("reconcile_add_tallies")
-_LIST_TALLIES = query("reconcile_list_tallies")
 _LIST_RUNS = query("reconcile_list_runs")
 _FIND_RUN = query("reconcile_find_run")
 _LIST_DAYS = query("reconcile_list_days")
@@ -183,20 +181,11 @@ class RunRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TallyRow:
-    """One line of a run's tie-out."""
-
-    kind: str
-    verdict: str
-    their_rows: int
-    their_minor: int
-    our_rows: int
-    our_minor: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class NewDiscrepancy:
-    """A difference about to be written, in the order of the statement's arrays."""
+    """A difference about to be written, in the order of the statement's arrays.
+
+    `currency` is of the bill's row where there is one, `our_currency` of ours where that is another one.
+    """
 
     kind: str
     subject: str
@@ -209,6 +198,7 @@ class NewDiscrepancy:
     currency: str
     their_minor: int | None
     our_minor: int | None
+    our_currency: str | None
     fee_e5: int | None
     lane: int | None
     order_id: int | None
@@ -221,7 +211,7 @@ _VALUES = attrgetter(*(field.name for field in fields(NewDiscrepancy)))
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DiscrepancyRow:
-    """A difference as it stands. Its age ends with it; `notes` is what was written to it, None where nothing was or is asked."""
+    """A difference as it stands, its currencies as in `NewDiscrepancy`. Its age ends with it; `notes` is what was written to it, None where nothing was or is asked."""
 
     id: int
     account_id: int
@@ -238,6 +228,7 @@ class DiscrepancyRow:
     currency: str
     their_minor: int | None
     our_minor: int | None
+    our_currency: str | None
     fee_e5: int | None
     lane: int | None
     order_id: int | None
@@ -257,6 +248,7 @@ class DiscrepancyCount:
 
     kind: str
     verdict: str
+    currency: str
     state: str
     resolution: str
     rows_found: int
@@ -393,23 +385,9 @@ async def take_run(transaction: Transaction, run_id: int, *, origin: str) -> Non
 
 
 async def renew_run(transaction: Transaction, run_id: int, run: NewRun) -> None:
-    """A run is compared once more and its day's newest; its tie-out is gone, and the caller writes it anew."""
+    """A run is compared once more and its day's newest; the caller writes its tie-out anew."""
     fees = (run.fee_e5, run.fee_wanted_e5, run.fee_least_e5, run.fee_most_e5)
     await transaction.none(_RENEW_RUN, run_id, run.rate_e6, *fees, run.begun_at)
-
-
-async def add_tallies(transaction: Transaction, run_id: int, tallies: Sequence[TallyRow]) -> None:
-    """The tie-out of a run."""
-    rows = [
-        (tally.kind, tally.verdict, tally.their_rows, tally.their_minor, tally.our_rows, tally.our_minor)
-        for tally in tallies
-    ]
-    await transaction.none(_ADD_TALLIES, run_id, *columns(rows, 6))
-
-
-async def list_tallies(transaction: Transaction, run_id: int) -> list[TallyRow]:
-    """The tie-out of a run."""
-    return [TallyRow(**dict(row)) for row in await transaction.many(_LIST_TALLIES, run_id)]
 
 
 async def list_runs(
@@ -418,10 +396,11 @@ async def list_runs(
     run_id: int | None = None,
     account_id: int | None = None,
     day: date | None = None,
+    ended_since: datetime | None = None,
     rows_max: int,
 ) -> list[RunRow]:
     """The runs that fit, newest first."""
-    arguments = (run_id, account_id, day, rows_max)
+    arguments = (run_id, account_id, day, ended_since, rows_max)
     return [RunRow(**dict(row)) for row in await transaction.many(_LIST_RUNS, *arguments)]
 
 
@@ -511,7 +490,7 @@ async def write_discrepancies(
     """
     for first in range(0, len(rows), ROWS_PER_STATEMENT):
         values = [_VALUES(row) for row in rows[first : first + ROWS_PER_STATEMENT]]
-        await transaction.none(_DISCREPANCY_WRITE, account_id, day, run_id, *columns(values, 16), says_anew)
+        await transaction.none(_DISCREPANCY_WRITE, account_id, day, run_id, *columns(values, 17), says_anew)
 
 
 async def resolve_gone(transaction: Transaction, account_id: AccountId, *, day: date, run_id: int) -> int:

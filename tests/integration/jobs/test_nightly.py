@@ -70,12 +70,24 @@ async def test_a_morning_is_not_well_on_which_jobs_or_books_wait_for_somebody(st
         " VALUES ($1, '2026-01-05', 'missed', '2026-01-06', '2026-01-06')",
         merchant.account_id,
     )
+    # Rows of which nobody knows what became.
+    await rows.execute(
+        "INSERT INTO reconcile_run (account_id, day, digest, origin, is_partial, lines, fee_e5, begun_at)"
+        " VALUES ($1, '2026-01-04', sha256(''), 'file', FALSE, 7, 0, now())",
+        merchant.account_id,
+    )
     async with job_worker(stage):
         await run_nightly(stage)
     report = await build_job_desk(stage.opened).get_report(None)
     first = report.text.splitlines()[0]
-    assert ("all well" in first, "3 of jobs and books" in first) == (False, True)
-    for told in ("autobudan is paused", "settle-daily: 1 runs missed", "1 days&#x27; bills are late"):
+    assert ("all well" in first, "4 of jobs and books" in first) == (False, True)
+    matters = (
+        "autobudan is paused",
+        "settle-daily: 1 runs missed",
+        "1 days&#x27; bills are late",
+        "1 runs over bills DO",
+    )
+    for told in matters:
         assert told in report.html
 
 

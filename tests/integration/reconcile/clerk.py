@@ -1,5 +1,6 @@
 """Somebody who keeps orders of yesterday and compares them with bills that a test writes."""
 
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -196,8 +197,12 @@ async def add_refund(
 
 
 def verdicts(report: DayReport, kind: str) -> dict[str, tuple[int, int]]:
-    """Rows there and here by verdict."""
-    return {tally.verdict: (tally.their_rows, tally.our_rows) for tally in report.tallies if tally.kind == kind}
+    """Rows there and here by verdict, in all currencies."""
+    found = defaultdict[str, Counter[str]](Counter)
+    for tally in report.tallies:
+        if tally.kind == kind:
+            found[tally.verdict].update(there=tally.their_rows, here=tally.our_rows)
+    return {verdict: (rows["there"], rows["here"]) for verdict, rows in found.items()}
 
 
 def days_after(day: date, days: int) -> date:

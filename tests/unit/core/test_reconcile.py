@@ -142,12 +142,15 @@ def test_only_numbers_of_this_environment_and_of_the_rows_kind_are_looked_for() 
 
 
 def test_what_is_left_when_the_differences_are_taken_away_is_what_agrees() -> None:
-    extra = Tally(kind=RowKind.PAYMENT, verdict=Verdict.DOUBLE, theirs=Sum(rows=1, amount_minor=5), ours=Sum())
+    extra = Tally(
+        kind=RowKind.PAYMENT, currency="CNY", verdict=Verdict.DOUBLE, theirs=Sum(rows=1, amount_minor=5), ours=Sum()
+    )
     lines = tie_out(
-        RowKind.PAYMENT, theirs=Sum(rows=3, amount_minor=25), ours=Sum(rows=2, amount_minor=20), found=[extra]
+        RowKind.PAYMENT, "CNY", theirs=Sum(rows=3, amount_minor=25), ours=Sum(rows=2, amount_minor=20), found=[extra]
     )
     assert lines[0] == Tally(
         kind=RowKind.PAYMENT,
+        currency="CNY",
         verdict=Verdict.MATCHED,
         theirs=Sum(rows=2, amount_minor=20),
         ours=Sum(rows=2, amount_minor=20),
@@ -157,7 +160,7 @@ def test_what_is_left_when_the_differences_are_taken_away_is_what_agrees() -> No
 @pytest.mark.parametrize("ours", [Sum(rows=3, amount_minor=20), Sum(rows=2, amount_minor=21)])
 def test_a_row_that_was_lost_on_the_way_is_our_mistake_and_no_report(ours: Sum) -> None:
     with pytest.raises(AssertionError, match="do not tie out"):
-        tie_out(RowKind.PAYMENT, theirs=Sum(rows=2, amount_minor=20), ours=ours, found=[])
+        tie_out(RowKind.PAYMENT, "CNY", theirs=Sum(rows=2, amount_minor=20), ours=ours, found=[])
 
 
 def test_rates_are_read_as_people_write_them() -> None:

@@ -125,9 +125,10 @@ FROM read_csv(
 );
 
 -- name: match_sum_theirs :many
--- What the bill comes to, counted apart from all comparing.
+-- What the bill comes to by kind and currency, counted apart from all comparing.
 SELECT
     CASE kind WHEN 'payment' THEN 0 WHEN 'refund' THEN 1 ELSE 2 END AS kind,
+    currency,
     count(*) AS rows_found,
     coalesce(sum(CASE WHEN kind = 'payment' THEN order_minor ELSE refund_minor END), 0)::bigint AS amount_minor,
     coalesce(sum(fee_e5), 0)::bigint AS fee_e5,
@@ -146,16 +147,19 @@ ORDER BY ALL;
 -- What our side comes to, likewise.
 SELECT
     kind,
+    currency,
     count(*) AS rows_found,
     coalesce(sum(amount_minor), 0)::bigint AS amount_minor
 FROM our_row
-GROUP BY kind
-ORDER BY kind;
+GROUP BY ALL
+ORDER BY ALL;
 
 -- name: match_sum_other_rates :one
--- What the refunds that both sides have give back beyond the day's rate, in thousandths of `fee_e5`.
-WITH terms AS ( -- what fees are judged by
-    SELECT $rate_e6::bigint AS rate_e6
+-- What the refunds in a currency that both sides have give back beyond the day's rate, in thousandths of `fee_e5`.
+WITH terms AS ( -- what fees are judged by, and what they are taken in
+    SELECT
+        $rate_e6::bigint AS rate_e6,
+        $currency::varchar AS currency
 )
 
 SELECT coalesce(sum(o.amount_minor * (o.rate_e6 - terms.rate_e6)), 0)::bigint AS more_e8
@@ -163,6 +167,7 @@ FROM our_row AS o
 CROSS JOIN terms
 WHERE
     o.rate_e6 >= 0
+    AND o.currency = terms.currency
     AND EXISTS (SELECT b.line_no FROM bill_row AS b WHERE o.kind = b.kind AND o.head = b.head AND o.tail = b.tail);
 
 -- name: match_keep_unlike :none

@@ -204,12 +204,7 @@ SET origin = CASE WHEN $2::text = 'channel' THEN 'channel' ELSE origin END
 WHERE id = $1;
 
 -- name: reconcile_renew_run :none
--- A run is the day's newest once more, with what it is compared under now; its tie-out is written anew.
-WITH outdated AS ( -- the tie-out of the last time
-    DELETE FROM reconcile_tally
-    WHERE run_id = $1
-)
-
+-- A run is the day's newest once more, with what it is compared under now.
 UPDATE reconcile_run
 SET
     rate_e6 = $2,
@@ -221,36 +216,8 @@ SET
     ended_at = clock_timestamp()
 WHERE id = $1;
 
--- name: reconcile_add_tallies :none
--- The tie-out of a run.
-INSERT INTO reconcile_tally (run_id, kind, verdict, their_rows, their_minor, our_rows, our_minor)
-SELECT
-    $1,
-    w.kind,
-    w.verdict,
-    w.their_rows,
-    w.their_minor,
-    w.our_rows,
-    w.our_minor
-FROM
-    unnest($2::text[], $3::text[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[])
-        AS w (kind, verdict, their_rows, their_minor, our_rows, our_minor);
-
--- name: reconcile_list_tallies :many
--- The tie-out of a run.
-SELECT
-    kind,
-    verdict,
-    their_rows,
-    their_minor,
-    our_rows,
-    our_minor
-FROM reconcile_tally
-WHERE run_id = $1
-ORDER BY kind, verdict;
-
 -- name: reconcile_list_runs :many
--- Runs, newest first: one of a number, those of an account, of a day, or all.
+-- Runs, newest first: one of a number, those of an account, of a day, that ended since a moment, or all.
 SELECT
     r.id,
     r.account_id,
@@ -275,14 +242,15 @@ WHERE
     ($1::bigint IS NULL OR r.id = $1)
     AND ($2::integer IS NULL OR r.account_id = $2)
     AND ($3::date IS NULL OR r.day = $3)
+    AND ($4::timestamptz IS NULL OR r.ended_at >= $4)
 ORDER BY r.id DESC
-LIMIT $4;
+LIMIT $5;
 
 -- name: reconcile_find_run :maybe
 -- The run that compared these bytes as a part or as all of their day, and whether its words are out of date: another
--- whole bill of the day was compared since, what a person's file was believed is now the channel's own, or we learned
--- of money of the day ($6 to $7) that it has no row of. Leans on the unique key, remedy_completed_at, refund_moved_at
--- and discrepancy_order.
+-- whole bill of the day was compared since, what a person's file was believed is now the channel's own, it was compared
+-- before both sides' counts were kept, or we learned of money of the day ($6 to $7) that it has no row of. Leans on the
+-- unique key, remedy_completed_at, refund_moved_at and discrepancy_order.
 SELECT
     r.id,
     (r.origin = 'file' AND $5::text = 'channel') OR (
@@ -290,7 +258,10 @@ SELECT
         WHERE
             n.account_id = r.account_id AND n.day = r.day AND NOT n.is_partial AND n.id <> r.id
             AND n.ended_at > r.ended_at
-    ) > 0 OR EXISTS (
+    ) > 0 OR (
+        EXISTS (SELECT FROM reconcile_tally AS t WHERE t.run_id = r.id)
+        AND NOT EXISTS (SELECT FROM reconcile_side AS s WHERE s.run_id = r.id)
+    ) OR EXISTS (
         SELECT FROM remedy AS m
         INNER JOIN trade AS t ON m.lane = t.lane AND m.order_id = t.order_id AND m.attempt = t.attempt
         WHERE
@@ -498,10 +469,10 @@ WHERE
 -- name: discrepancy_write :none
 -- Differences that a run found. One that is known keeps its age, owner and notes; one that was resolved and is found
 -- again by another bill is open again. What a person has ended stays so while nothing of it changed, unless the
--- channel's own whole bill says it anew ($20).
+-- channel's own whole bill says it anew ($21).
 INSERT INTO discrepancy AS k (
     account_id, day, kind, subject, occurrence, verdict, run_id, line_no, channel_no, happened_at, status, currency,
-    their_minor, our_minor, fee_e5, lane, order_id, ordinal, state
+    their_minor, our_minor, our_currency, fee_e5, lane, order_id, ordinal, state
 )
 SELECT
     $1,
@@ -518,6 +489,7 @@ SELECT
     w.currency,
     w.their_minor,
     w.our_minor,
+    w.our_currency,
     w.fee_e5,
     w.lane,
     w.order_id,
@@ -526,11 +498,11 @@ SELECT
 FROM
     unnest(
         $4::text[], $5::text[], $6::integer[], $7::text[], $8::bigint[], $9::text[], $10::timestamptz[], $11::text[],
-        $12::text[], $13::bigint[], $14::bigint[], $15::bigint[], $16::smallint[], $17::bigint[], $18::smallint[],
-        $19::text[]
+        $12::text[], $13::bigint[], $14::bigint[], $15::text[], $16::bigint[], $17::smallint[], $18::bigint[],
+        $19::smallint[], $20::text[]
     ) AS w (
         kind, subject, occurrence, verdict, line_no, channel_no, happened_at, status, currency, their_minor, our_minor,
-        fee_e5, lane, order_id, ordinal, state
+        our_currency, fee_e5, lane, order_id, ordinal, state
     )
 ON CONFLICT (account_id, day, kind, subject, occurrence) DO UPDATE
     SET
@@ -543,6 +515,7 @@ ON CONFLICT (account_id, day, kind, subject, occurrence) DO UPDATE
         currency = excluded.currency,
         their_minor = excluded.their_minor,
         our_minor = excluded.our_minor,
+        our_currency = excluded.our_currency,
         fee_e5 = excluded.fee_e5,
         lane = excluded.lane,
         order_id = excluded.order_id,
@@ -551,9 +524,10 @@ ON CONFLICT (account_id, day, kind, subject, occurrence) DO UPDATE
         resolved_at = NULL,
         resolution = NULL
     WHERE
-    $20::boolean
+    $21::boolean
     OR coalesce(k.resolution, '') NOT IN ('accepted', 'corrected', 'refunded', 'claimed')
     OR k.verdict <> excluded.verdict
+    OR k.currency <> excluded.currency
     OR k.their_minor IS DISTINCT FROM excluded.their_minor
     OR k.our_minor IS DISTINCT FROM excluded.our_minor;
 
@@ -595,6 +569,7 @@ SELECT
     d.currency,
     d.their_minor,
     d.our_minor,
+    d.our_currency,
     d.fee_e5,
     d.lane,
     d.order_id,
@@ -639,6 +614,7 @@ SELECT
     d.currency,
     d.their_minor,
     d.our_minor,
+    d.our_currency,
     d.fee_e5,
     d.lane,
     d.order_id,
@@ -660,11 +636,12 @@ ORDER BY d.id
 LIMIT $3;
 
 -- name: discrepancy_count :many
--- How many differences of a day are in which state, and what they are about; what the channel takes as a fee or settles
--- is about what it is off by.
+-- How many differences of a day are in which state, and what they are about in each currency; what the channel takes as
+-- a fee or settles is about what it is off by.
 SELECT
     kind,
     verdict,
+    CASE WHEN their_minor IS NULL THEN coalesce(our_currency, currency) ELSE currency END AS currency,
     state,
     coalesce(resolution, '') AS resolution,
     count(*) AS rows_found,
@@ -679,8 +656,13 @@ SELECT
     )::bigint AS amount_minor
 FROM discrepancy
 WHERE account_id = $1 AND day = $2
-GROUP BY kind, verdict, state, resolution
-ORDER BY kind, verdict, state, resolution;
+GROUP BY
+    kind,
+    verdict,
+    CASE WHEN their_minor IS NULL THEN coalesce(our_currency, currency) ELSE currency END,
+    state,
+    resolution
+ORDER BY kind, verdict, currency, state, resolution;
 
 -- name: discrepancy_count_ages :one
 -- How old the differences are that nobody has ended. Leans on discrepancy_unresolved.

@@ -8,7 +8,6 @@ from litestar import Response, get
 from litestar.handlers import HTTPRouteHandler
 
 from budan.core.errors import Refused
-from budan.core.reconcile import RowKind
 from budan.flows.bill_days import WaitedBill
 from budan.flows.day_page import render_sum
 from budan.flows.day_report import DayReport
@@ -18,8 +17,6 @@ from budan.web.exchange import Answer, Exchange, Scope
 from budan.web.page.render import Pages, local_address, speech_of
 from budan.web.page.words import Words
 from budan.web.rest import PageRequest, exchange_of, path_of, respond
-
-_CURRENCY = "CNY"
 
 
 class BooksPage:
@@ -72,30 +69,35 @@ def _asked_day(scope: Scope) -> date | None:
 
 def _report(report: DayReport, speech: Words) -> dict[str, object]:
     run = report.run
-    rows: list[Sequence[str]] = [
+    rows = [
         (
             speech.say(f"books.kind.{tally.kind}"),
             speech.say(f"books.verdict.{tally.verdict}"),
             str(tally.their_rows),
-            render_sum(tally.their_minor, _CURRENCY),
+            render_sum(tally.their_minor, tally.currency),
             str(tally.our_rows),
-            render_sum(tally.our_minor, _CURRENCY),
+            render_sum(tally.our_minor, tally.currency),
         )
         for tally in report.tallies
     ]
-    for kind in RowKind:
-        there_rows, there_minor, here_rows, here_minor = report.sides(kind)
-        sums = (str(there_rows), render_sum(there_minor, _CURRENCY), str(here_rows), render_sum(here_minor, _CURRENCY))
-        rows.append((speech.say(f"books.kind.{kind.value}"), speech.say("books.all"), *sums))
     outcomes = [
-        (speech.say(f"books.outcome.{name}"), str(found.rows), render_sum(found.amount_minor, _CURRENCY))
-        for name, found in report.outcomes().items()
+        (
+            speech.say(f"books.kind.{line.kind}"),
+            speech.say(f"books.outcome.{line.name}"),
+            str(line.sides.theirs.rows),
+            render_sum(line.sides.theirs.amount_minor, line.currency),
+            str(line.sides.ours.rows),
+            render_sum(line.sides.ours.amount_minor, line.currency),
+        )
+        for line in report.tie_lines()
     ]
     return {
         "account": f"{run.account_name} ({run.channel})",
         "run": run.id,
         "lines": run.lines,
         "is_partial": run.is_partial,
+        "untied": report.tell_untied(),
+        "elsewhere": report.unresolved_elsewhere,
         "outcomes": outcomes,
         "rows": rows,
     }
@@ -121,7 +123,7 @@ def _difference(row: DiscrepancyRow, speech: Words) -> Sequence[str]:
         row.subject,
         "" if row.line_no is None else str(row.line_no),
         render_sum(row.their_minor, row.currency),
-        render_sum(row.our_minor, row.currency),
+        render_sum(row.our_minor, row.our_currency or row.currency),
         speech.say(f"books.state.{row.state}"),
         row.owner or "",
         speech.say("books.age", hours=f"{row.age_s / 3_600:.0f}"),
