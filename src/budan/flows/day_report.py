@@ -11,10 +11,9 @@ from budan.core.numbers import AccountId
 from budan.core.reconcile import AGREED, DAY_FEES, FeeBounds, RowKind, Sum, Verdict
 from budan.core.tie_out import Became, Part, Sides, TieOut, agreed_as, ended_as, tie_day
 from budan.store import reconcile as stored
-from budan.store import tie_out as kept
-from budan.store.database import Transaction
+from budan.store.database import Database, Transaction
 from budan.store.reconcile import DiscrepancyCount, RunRow
-from budan.store.tie_out import FindingCount, SideRow, TallyRow
+from budan.store.tie_out import FindingCount, SideRow, TallyRow, read_tie_out
 
 # What a report always names, also where it is nothing.
 ALWAYS_TOLD: Final = frozenset({Became.MATCHED, Became.REPAIRED, Became.OPEN})
@@ -307,16 +306,23 @@ def _major(amount_e5: int) -> str:
 
 async def read_report(transaction: Transaction, run: RunRow) -> DayReport:
     """The report of a run as its differences stand now."""
+    kept = await read_tie_out(transaction, run.id)
     return DayReport(
         run=run,
-        tallies=await kept.list_tallies(transaction, run.id),
-        sides=await kept.list_sides(transaction, run.id),
-        findings=await kept.count_findings(transaction, run.id),
+        tallies=kept.tallies,
+        sides=kept.sides,
+        findings=kept.findings,
         counts=await stored.count_discrepancies(transaction, AccountId(run.account_id), day=run.day),
     )
 
 
-async def count_untied(transaction: Transaction, *, since: datetime) -> int:
+async def count_untied(database: Database, *, since: datetime) -> int:
     """How many of the runs that ended since a moment do not tie out, of the newest `RUNS_CHECKED_MAX`."""
-    runs = await stored.list_runs(transaction, ended_since=since, rows_max=RUNS_CHECKED_MAX)
-    return sum([not (await read_report(transaction, run)).ties_out for run in runs])
+    async with database.reading_statement() as transaction:
+        runs = await stored.list_runs(transaction, ended_since=since, rows_max=RUNS_CHECKED_MAX)
+    untied = 0
+    for run in runs:
+        # Of their own: a thousand reports in one transaction would hold it open for long.
+        async with database.reading() as transaction:
+            untied += not (await read_report(transaction, run)).ties_out
+    return untied

@@ -138,8 +138,7 @@ class Nightly:
         lost_since, lost_until = day_span(day)
         losses = await self._losses.tally(since=lost_since, until=lost_until)
         books = await Housekeeping(database=self._database).count_books()
-        async with self._database.reading() as transaction:
-            untied = await count_untied(transaction, since=since)
+        untied = await count_untied(self._database, since=since)
         async with self._database.transaction() as transaction:
             runs = await stored.list_run_states(transaction, since=since, until=until)
             contents = Contents(

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
+from typing import Any
 
 from budan.core.numbers import AccountId
 from budan.store.database import Transaction, columns
@@ -12,9 +13,7 @@ _FORGET = query("tie_out_forget")
 _ADD_TALLIES = query("tie_out_add_tallies")
 _ADD_SIDES = query("tie_out_add_sides")
 _ADD_FINDINGS = query("tie_out_add_findings")
-_LIST_TALLIES = query("tie_out_list_tallies")
-_LIST_SIDES = query("tie_out_list_sides")
-_COUNT_FINDINGS = query("tie_out_count_findings")
+_READ = query("tie_out_read")
 
 # The findings of one statement: below a second, and below any array's limits.
 ROWS_PER_STATEMENT = 5_000
@@ -80,6 +79,31 @@ class FindingCount:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class KeptRow:
+    """A row of a run's tie-out; what `name` and the currencies are depends on its `part`: side, tally or finding."""
+
+    part: str
+    kind: str
+    their_currency: str | None
+    our_currency: str | None
+    name: str
+    rows_found: int
+    their_rows: int
+    their_minor: int
+    our_rows: int
+    our_minor: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeptTieOut:
+    """A run's tie-out as of one moment; one that was compared before sides were kept has none."""
+
+    tallies: Sequence[TallyRow]
+    sides: Sequence[SideRow]
+    findings: Sequence[FindingCount]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NewTieOut:
     """All of a run's tie-out."""
 
@@ -118,16 +142,35 @@ async def add_tie_out(
         await transaction.none(_ADD_FINDINGS, account_id, day, run_id, *columns(found, 7))
 
 
-async def list_tallies(transaction: Transaction, run_id: int) -> list[TallyRow]:
-    """What both sides have under each verdict."""
-    return [TallyRow(**dict(row)) for row in await transaction.many(_LIST_TALLIES, run_id)]
+async def read_tie_out(transaction: Transaction, run_id: int) -> KeptTieOut:
+    """What a run counted and found, and what became of its differences until now."""
+    rows = [KeptRow(**dict(row)) for row in await transaction.many(_READ, run_id)]
+    return KeptTieOut(
+        tallies=[
+            TallyRow(verdict=row.name, currency=row.their_currency or "", **_sums(row))
+            for row in rows
+            if row.part == "tally"
+        ],
+        sides=[SideRow(currency=row.their_currency or "", **_sums(row)) for row in rows if row.part == "side"],
+        findings=[
+            FindingCount(
+                their_currency=row.their_currency,
+                our_currency=row.our_currency,
+                resolution=row.name,
+                rows_found=row.rows_found,
+                **_sums(row),
+            )
+            for row in rows
+            if row.part == "finding"
+        ],
+    )
 
 
-async def list_sides(transaction: Transaction, run_id: int) -> list[SideRow]:
-    """What a run counted on each side; nothing of one that was compared before this was kept."""
-    return [SideRow(**dict(row)) for row in await transaction.many(_LIST_SIDES, run_id)]
-
-
-async def count_findings(transaction: Transaction, run_id: int) -> list[FindingCount]:
-    """What became of the differences that a run found."""
-    return [FindingCount(**dict(row)) for row in await transaction.many(_COUNT_FINDINGS, run_id)]
+def _sums(row: KeptRow) -> dict[str, Any]:
+    return {
+        "kind": row.kind,
+        "their_rows": row.their_rows,
+        "their_minor": row.their_minor,
+        "our_rows": row.our_rows,
+        "our_minor": row.our_minor,
+    }

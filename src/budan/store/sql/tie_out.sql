@@ -66,40 +66,44 @@ INNER JOIN
         d.account_id = $1 AND d.day = $2
         AND w.kind = d.kind AND w.subject = d.subject AND w.occurrence = d.occurrence;
 
--- name: tie_out_list_tallies :many
--- What both sides have under each verdict.
+-- name: tie_out_read :many
+-- What a run counted on each side, what it found under each verdict, and what became of the differences since (`part`):
+-- in one statement, for a run may be compared once more meanwhile, and halves of two times would not tie. A
+-- difference's kind never changes. Leans on the primary keys.
 SELECT
-    kind,
-    currency,
-    verdict,
-    their_rows,
-    their_minor,
-    our_rows,
-    our_minor
-FROM reconcile_tally
-WHERE run_id = $1
-ORDER BY kind, currency, verdict;
-
--- name: tie_out_list_sides :many
--- What was counted on each side.
+    'side' AS part,
+    s.kind,
+    s.currency AS their_currency,
+    s.currency AS our_currency,
+    '' AS name,
+    0::bigint AS rows_found,
+    s.their_rows,
+    s.their_minor,
+    s.our_rows,
+    s.our_minor
+FROM reconcile_side AS s
+WHERE s.run_id = $1
+UNION ALL
 SELECT
-    kind,
-    currency,
-    their_rows,
-    their_minor,
-    our_rows,
-    our_minor
-FROM reconcile_side
-WHERE run_id = $1
-ORDER BY kind, currency;
-
--- name: tie_out_count_findings :many
--- What became of the differences that a run found; a difference's kind never changes. Leans on the primary keys.
+    'tally' AS part,
+    t.kind,
+    t.currency AS their_currency,
+    t.currency AS our_currency,
+    t.verdict AS name,
+    0::bigint AS rows_found,
+    t.their_rows,
+    t.their_minor,
+    t.our_rows,
+    t.our_minor
+FROM reconcile_tally AS t
+WHERE t.run_id = $1
+UNION ALL
 SELECT
+    'finding' AS part,
     d.kind,
     f.their_currency,
     f.our_currency,
-    coalesce(d.resolution, '') AS resolution,
+    coalesce(d.resolution, '') AS name,
     count(*) AS rows_found,
     count(f.their_minor) AS their_rows,
     coalesce(sum(f.their_minor), 0)::bigint AS their_minor,
@@ -109,4 +113,4 @@ FROM reconcile_finding AS f
 INNER JOIN discrepancy AS d ON f.discrepancy_id = d.id
 WHERE f.run_id = $1
 GROUP BY d.kind, f.their_currency, f.our_currency, d.resolution
-ORDER BY d.kind, f.their_currency, f.our_currency, d.resolution;
+ORDER BY part, kind, their_currency, our_currency, name;
