@@ -40,6 +40,11 @@ QUERY_LADDER_B2C_S: tuple[float, ...] = (2, 3, 5, 5, 5, 5, 5, 10, 30, 60, 120, 3
 
 # A trade that ended unpaid is asked once more after 10 minutes and the next morning (I6).
 QUERY_LADDER_ENDED_S: tuple[float, ...] = (600, 43_200)
+# A question of these that brought no answer is not used up: it comes again after a share of the trade's age, so soon after
+# a short outage and rarely in a long one, for as long as nobody answers.
+ENDED_UNHEARD_S_MIN = 120.0
+ENDED_UNHEARD_S_MAX = 21_600.0
+UNHEARD_SHARE = 0.1
 
 # A refund is asked about sooner while somebody waits for it; WeChat's takes minutes, to a bank card days.
 REFUND_LADDER_S: tuple[float, ...] = (2, 5, 15, 60, 300, 1_800, 7_200, 21_600, 86_400)
@@ -76,6 +81,11 @@ def question_wait(
             assert_never(direction)
 
 
+def ended_unheard_wait(*, age: timedelta) -> timedelta:
+    """How long to wait after a question about a trade that ended, which is `age` old, brought no answer."""
+    return _share_of(age, s_min=ENDED_UNHEARD_S_MIN, s_max=ENDED_UNHEARD_S_MAX)
+
+
 def is_sampled(order_id: OrderId) -> bool:
     """Whether the order is one of those that are asked about young while notices come; the same answer everywhere."""
     # Ids count milliseconds and places: Fibonacci hashing spreads neighbours.
@@ -110,6 +120,10 @@ def question_needs_person(*, direction: Direction, attempts: int, open_too_long:
 def needs_person(ladder: Sequence[float], *, attempts: int) -> bool:
     """Whether the ladder is climbed: from here on it goes on slowly and is shown."""
     return attempts >= len(ladder)
+
+
+def _share_of(age: timedelta, *, s_min: float, s_max: float) -> timedelta:
+    return timedelta(seconds=min(max(age.total_seconds() * UNHEARD_SHARE, s_min), s_max))
 
 
 def _next_age_s(age_s: float, notices: NoticeHealth, *, is_sampled: bool) -> float:

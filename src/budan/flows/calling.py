@@ -112,7 +112,7 @@ class ChannelCalls:
     async def query(self, account_id: AccountId, ref: TradeRef) -> PayResult:
         """Ask a channel for a trade; the caller takes to the door what the answer says. Safe to repeat."""
         account = await self._accounts.find(account_id)
-        # An account that cannot be found climbs the ladder like one that cannot be reached: its trades stay due.
+        # An account that cannot be found is like one that cannot be reached: its trades stay due.
         if account is None:
             return _not_sent(ref.trade_no, ACCOUNT_UNKNOWN)
         result = await account.adapter.query(ref, call=self._call_of_question())

@@ -15,8 +15,10 @@ from budan.core.evidence import Evidence, Outcome, Source, evidence_digest
 from budan.core.health import NoticeHealth, Sighting, sight
 from budan.core.numbers import ORDINAL_MAX, Environment
 from budan.core.pace import (
+    ENDED_UNHEARD_S_MAX,
     QUERY_LADDER_ENDED_S,
     delay_after,
+    ended_unheard_wait,
     is_sampled,
     needs_person,
     question_needs_person,
@@ -104,6 +106,11 @@ class Heard:
     action: str | None = None
     asked_attempts: int | None = None
     actor: str | None = None
+
+    @property
+    def is_answer(self) -> bool:
+        """Whether the channel was asked and anything was learned of the trade."""
+        return self.evidence.sent and self.evidence.outcome is not Outcome.UNKNOWN
 
 
 def plan(subject: Subject, heard: Heard, writes: DoorWrites, *, environment: Environment) -> Planned:
@@ -379,7 +386,7 @@ def _plan_question(subject: Subject, heard: Heard, decision: Decision, writes: D
         case TradeState.SUCCEEDED:
             _ask(subject, None, attempts=0, writes=writes)
         case TradeState.FAILED | TradeState.CLOSED | TradeState.REVERSED:
-            _plan_ended_question(subject, after, attempts, writes)
+            _plan_ended_question(subject, heard, after, writes)
         case (
             TradeState.CREATED
             | TradeState.SUBMITTED
@@ -393,13 +400,20 @@ def _plan_question(subject: Subject, heard: Heard, decision: Decision, writes: D
             assert_never(after.state)
 
 
-def _plan_ended_question(subject: Subject, after: Trade, attempts: int | None, writes: DoorWrites) -> None:
-    """A trade that ended unpaid is asked about twice more; one whose payment came and went back has told all."""
-    now = subject.locked.now
+def _plan_ended_question(subject: Subject, heard: Heard, after: Trade, writes: DoorWrites) -> None:
+    """A trade that ended unpaid is asked about twice more; one whose payment came and went back has told all.
+
+    Only an answer counts as asked: nothing else would look for the second payment of an order that is paid.
+    """
+    now, attempts = subject.locked.now, heard.asked_attempts
     if after.paid_seen:
         _ask(subject, None, attempts=0, writes=writes)
     elif subject.trade.trade.is_open:
         _ask(subject, now + delay_after(QUERY_LADDER_ENDED_S, attempts=0), attempts=0, writes=writes)
+    elif attempts is not None and not heard.is_answer:
+        wait = ended_unheard_wait(age=subject.age)
+        is_slow = wait >= timedelta(seconds=ENDED_UNHEARD_S_MAX)
+        _ask(subject, now + wait, attempts=attempts, writes=writes, needs_person=is_slow)
     elif attempts is not None:
         climbed = attempts + 1
         last = needs_person(QUERY_LADDER_ENDED_S, attempts=climbed)
@@ -415,12 +429,11 @@ def _next_question(subject: Subject, heard: Heard, after: Trade, attempts: int) 
     left counts for nothing.
     """
     now, asked = subject.locked.now, attempts + heard.evidence.sent
-    is_answered = heard.evidence.sent and heard.evidence.outcome is not Outcome.UNKNOWN
     wait = question_wait(
         direction=after.direction,
         age=subject.age,
         attempts=asked,
-        notices=heard.notices if is_answered else NoticeHealth.UNKNOWN,
+        notices=heard.notices if heard.is_answer else NoticeHealth.UNKNOWN,
         is_sampled=is_sampled(subject.locked.order_id),
     )
     return NextQuestion(
@@ -451,7 +464,15 @@ def _sighting(subject: Subject, evidence: Evidence, decision: Decision) -> Sight
     )
 
 
-def _ask(subject: Subject, due_at: datetime | None, *, attempts: int, writes: DoorWrites) -> None:
+def _ask(
+    subject: Subject, due_at: datetime | None, *, attempts: int, writes: DoorWrites, needs_person: bool = False
+) -> None:
     writes.questions.append(
-        NextQuestion(key=subject.key, attempt=subject.trade.trade.attempt, due_at=due_at, attempts=attempts),
+        NextQuestion(
+            key=subject.key,
+            attempt=subject.trade.trade.attempt,
+            due_at=due_at,
+            attempts=attempts,
+            needs_person=needs_person,
+        ),
     )

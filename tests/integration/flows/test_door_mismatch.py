@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from budan.core.evidence import Source
+from budan.core.evidence import Outcome, Source
 from builders import ACCOUNT, AMOUNT_MINOR, OTHER_ACCOUNT, not_found, not_paid_yet, paid, refused, silence
 from integration.flows.standing import Standing, Till
 
@@ -198,6 +198,32 @@ async def test_a_trade_that_ended_unpaid_is_asked_once_more_and_next_morning(til
 
 async def _wait_s(till: Till) -> float | None:
     return await till.outside.fetchval("SELECT extract(epoch FROM due_at - clock_timestamp())::float FROM query_due")
+
+
+@pytest.mark.invariant("I6")
+@pytest.mark.parametrize(
+    "unheard",
+    [pytest.param({"sent": False}, id="never left"), pytest.param({"outcome": Outcome.UNKNOWN}, id="no answer")],
+)
+async def test_the_questions_after_an_unpaid_end_are_not_used_up_before_the_channel_answers(
+    till: Till, unheard: dict[str, Any]
+) -> None:
+    """No sweep looks at a paid order's other trades: a second payment whose notice was lost would stay with us for days."""
+    standing = await till.stand(age=timedelta(minutes=30))
+    await till.hear(refused(trade_no=standing.trade_no(), source=Source.REPLY))
+    for age, wait_s in (("30 minutes", 180), ("12 hours", 4_320), ("5 days", 21_600)):
+        await till.outside.execute("UPDATE trade SET created_at = clock_timestamp() - $1::text::interval", age)
+        for attempts in range(2):
+            unasked = not_paid_yet(trade_no=standing.trade_no(), source=Source.QUERY, **unheard)
+            await till.hear(unasked, asked_attempts=attempts)
+            assert round(await _wait_s(till) or 0, -1) == wait_s
+            # What lasts for days is shown to a person.
+            assert await till.rows("SELECT attempts, needs_person FROM query_due") == [(attempts, age == "5 days")]
+    # The first answer is the one that counts.
+    await till.hear(refused(trade_no=standing.trade_no()), asked_attempts=0)
+    assert await till.rows("SELECT attempts, needs_person FROM query_due") == [(1, False)]
+    await till.hear(refused(trade_no=standing.trade_no()), asked_attempts=1)
+    assert await till.count("query_due") == 0
 
 
 @pytest.mark.invariant("I6")
