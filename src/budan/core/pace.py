@@ -38,16 +38,22 @@ BETWEEN_S_MIN = 1.5
 # A B2C payer stands at the desk: WeChat wants 5 s, Alipay 3 to 6 s between questions (protocols, "Time rules").
 QUERY_LADDER_B2C_S: tuple[float, ...] = (2, 3, 5, 5, 5, 5, 5, 10, 30, 60, 120, 300, 600, 1_800)
 
+# Whatever brought no word comes again after this share of its age.
+UNHEARD_SHARE = 0.1
+
 # A trade that ended unpaid is asked once more after 10 minutes and the next morning (I6).
 QUERY_LADDER_ENDED_S: tuple[float, ...] = (600, 43_200)
 # A question of these that brought no answer is not used up: it comes again after a share of the trade's age, so soon after
 # a short outage and rarely in a long one, for as long as nobody answers.
 ENDED_UNHEARD_S_MIN = 120.0
 ENDED_UNHEARD_S_MAX = 21_600.0
-UNHEARD_SHARE = 0.1
 
 # A refund is asked about sooner while somebody waits for it; WeChat's takes minutes, to a bank card days.
 REFUND_LADDER_S: tuple[float, ...] = (2, 5, 15, 60, 300, 1_800, 7_200, 21_600, 86_400)
+# A step that could not leave keeps its rung, and comes again after a share of the refund's age: at once after a moment's
+# refusal, rarely while its account cannot be used, and soon once it can.
+REFUND_UNSENT_S_MIN = 2.0
+REFUND_UNSENT_S_MAX = 300.0
 # The rung of five minutes, at which one begins that follows a refund which its channel refused for good.
 REFUND_ANEW_ATTEMPTS = REFUND_LADDER_S.index(300)
 
@@ -84,6 +90,11 @@ def question_wait(
 def ended_unheard_wait(*, age: timedelta) -> timedelta:
     """How long to wait after a question about a trade that ended, which is `age` old, brought no answer."""
     return _share_of(age, s_min=ENDED_UNHEARD_S_MIN, s_max=ENDED_UNHEARD_S_MAX)
+
+
+def refund_unsent_wait(*, age: timedelta) -> timedelta:
+    """How long to wait at least after a step of a refund, which is `age` old, could not leave this machine."""
+    return _share_of(age, s_min=REFUND_UNSENT_S_MIN, s_max=REFUND_UNSENT_S_MAX)
 
 
 def is_sampled(order_id: OrderId) -> bool:

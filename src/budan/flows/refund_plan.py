@@ -9,7 +9,7 @@ from budan.core.fees import fee_to_give_back
 from budan.core.ledger import Entry, refund_entry, unwanted_refund_entry
 from budan.core.money import Money
 from budan.core.numbers import ORDINAL_MAX, AccountId, Environment
-from budan.core.pace import REFUND_ANEW_ATTEMPTS, REFUND_LADDER_S, delay_after
+from budan.core.pace import REFUND_ANEW_ATTEMPTS, REFUND_LADDER_S, delay_after, refund_unsent_wait
 from budan.core.refund import (
     OPEN_REFUND_STATES,
     Refund,
@@ -147,7 +147,8 @@ def plan_refund(
         writes.refunds.evidence.append(
             KeptRefundEvidence(key=subject.key, ordinal=row.ordinal, evidence=evidence, decision=planned.decision)
         )
-    _plan_step(subject, after, evidence, writes, attempts=attempts)
+    age = subject.locked.now - (row.send_after or row.created_at)
+    _plan_step(subject, after, evidence, writes, attempts=attempts, age=age)
     return planned
 
 
@@ -373,8 +374,12 @@ def _plan_step(
     writes: Writes,
     *,
     attempts: int | None,
+    age: timedelta,
 ) -> None:
-    """When to take the next step (I6). Only the answer to a due step climbs the ladder."""
+    """When to take the next step (I6). Only the answer to a due step climbs the ladder.
+
+    `age` is how long the refund could have been sent.
+    """
     now = subject.locked.now
 
     def due(due_at: datetime | None, climbed: int) -> None:
@@ -388,9 +393,10 @@ def _plan_step(
         if evidence.outcome is not RefundOutcome.UNKNOWN and after.state is not RefundState.ABNORMAL:
             due(now, 0)
     else:
-        # A question that never left keeps its rung; a first send is asked about from the ladder's beginning.
+        # What never left keeps its rung; a first send is asked about from the ladder's beginning.
         climbed = attempts + 1 if evidence.sent else attempts
-        due_at = now + delay_after(REFUND_LADDER_S, attempts=climbed - 1 if climbed else 0)
+        wait = delay_after(REFUND_LADDER_S, attempts=climbed - 1 if climbed else 0)
+        due_at = now + (wait if evidence.sent else max(wait, refund_unsent_wait(age=age)))
         if after.state is RefundState.ABNORMAL:
             due_at = now + delay_after(REFUND_LADDER_S, attempts=len(REFUND_LADDER_S))
         elif after.refused and after.send_until is not None:

@@ -150,7 +150,7 @@ class Refunding:
         refund_no = self._due_no(due, NumberKind.REFUND, due.ordinal)
         trade_no = self._due_no(due, NumberKind.ORDER, due.attempt)
         if account is None or not account.adapter.capabilities.refund:
-            # The step climbs its ladder like one whose channel is away: it is never given up (I6).
+            # The step is tried again ever more rarely, like one whose channel is away: it is never given up (I6).
             code = "account_unknown" if account is None else "refund_unsupported"
             result = RefundResult(
                 outcome=RefundOutcome.UNKNOWN, refund_no=refund_no, trade_no=trade_no, sent=False, code=code

@@ -1,4 +1,4 @@
-"""When a question's answer leaves its trade open, the next one is due by age, direction and the account's notices."""
+"""When an answer leaves a trade or a refund open, the next look is due by its age, what was heard, and the account's notices."""
 
 from datetime import timedelta
 
@@ -6,29 +6,47 @@ import pytest
 
 from budan.core.evidence import Outcome, Source
 from budan.core.health import NoticeHealth
-from budan.core.numbers import OrderId
+from budan.core.numbers import Environment, Lane, OrderId
 from budan.core.pace import COMING_AGES_S, MISSING_AGES_S, PERSON_AFTER, QUERY_LADDER_B2C_S, UNKNOWN_AGES_S
-from budan.core.refund import TradeRefunds
-from budan.core.trade import Direction
+from budan.core.refund import RefundEvidence, RefundOutcome, TradeRefunds
+from budan.core.trade import Direction, Trade, TradeState
 from budan.flows.door_plan import UNSENT_DELAY, Heard, Subject, _next_question
-from budan.store.door import LockedOrder, LockedTrade, NextQuestion
-from builders import CREATED_AT, EXPIRES_AT, a_trade, an_order, evidence
+from budan.flows.refund_plan import RefundSubject, Writes, plan_refund
+from budan.store.door import DoorWrites, LockedOrder, LockedTrade, NextQuestion
+from budan.store.refunds import RefundRow, RefundWrites
+from builders import CREATED_AT, EXPIRES_AT, TRADE_NO, a_trade, an_order, evidence
 
 # Not among those that are asked about young.
 PLAIN_ORDER = OrderId(2)
+UNSENT_REFUND = RefundRow(
+    lane=Lane(17),
+    order_id=PLAIN_ORDER,
+    ordinal=1,
+    attempt=1,
+    origin="merchant",
+    state="created",
+    amount_minor=280,
+    currency="CNY",
+    reason="",
+    created_at=CREATED_AT - timedelta(minutes=1),
+    intent=None,
+    to_send=True,
+    refused=False,
+    send_until=None,
+    # The channel takes refunds of one trade a minute apart; the wait for that is no failure.
+    send_after=CREATED_AT,
+    channel_reference=None,
+    refunded_at=None,
+    ended_at=None,
+    fee_given_back_minor=0,
+    code="",
+    message="",
+    by_total=False,
+)
 
 
-def ask_next(
-    *,
-    age_s: float,
-    attempts: int = 0,
-    notices: NoticeHealth = NoticeHealth.MISSING,
-    direction: Direction = Direction.C2B,
-    sent: bool = True,
-    outcome: Outcome = Outcome.UNPAID_OPEN,
-) -> NextQuestion:
-    trade = a_trade(direction=direction)
-    locked = LockedOrder(
+def locked(*, age_s: float) -> LockedOrder:
+    return LockedOrder(
         lane=17,
         order_id=PLAIN_ORDER,
         version=1,
@@ -41,21 +59,33 @@ def ask_next(
         refund_count=0,
         now=CREATED_AT + timedelta(seconds=age_s),
     )
-    subject = Subject(
-        locked=locked,
-        trade=LockedTrade(
-            trade=trade,
-            channel="wechat_v3",
-            method="native",
-            created_at=CREATED_AT,
-            paid_at=None,
-            channel_reference=None,
-            refunds=TradeRefunds(
-                paid_minor=0, reserved_minor=0, refunded_minor=0, elsewhere_minor=0, fee_given_back_minor=0
-            ),
+
+
+def locked_trade(trade: Trade) -> LockedTrade:
+    return LockedTrade(
+        trade=trade,
+        channel="wechat_v3",
+        method="native",
+        created_at=CREATED_AT,
+        paid_at=None,
+        channel_reference=None,
+        refunds=TradeRefunds(
+            paid_minor=0, reserved_minor=0, refunded_minor=0, elsewhere_minor=0, fee_given_back_minor=0
         ),
-        siblings=(),
     )
+
+
+def ask_next(
+    *,
+    age_s: float,
+    attempts: int = 0,
+    notices: NoticeHealth = NoticeHealth.MISSING,
+    direction: Direction = Direction.C2B,
+    sent: bool = True,
+    outcome: Outcome = Outcome.UNPAID_OPEN,
+) -> NextQuestion:
+    trade = a_trade(direction=direction)
+    subject = Subject(locked=locked(age_s=age_s), trade=locked_trade(trade), siblings=())
     answer = evidence(outcome=outcome, source=Source.QUERY, sent=sent)
     return _next_question(subject, Heard(evidence=answer, notices=notices, asked_attempts=attempts), trade, attempts)
 
@@ -108,3 +138,27 @@ def test_a_trade_that_nobody_can_pay_any_more_and_no_answer_ends_is_shown_and_as
     climbed = ask_next(age_s=5_000, attempts=len(QUERY_LADDER_B2C_S), direction=Direction.B2C)
     assert climbed.needs_person
     assert due_age_s(climbed) == 5_000 + QUERY_LADDER_B2C_S[-1]
+
+
+@pytest.mark.invariant("I6")
+@pytest.mark.parametrize(("age_s", "wait_s"), [(0, 2), (600, 60), (432_000, 300)])
+def test_a_refund_whose_account_cannot_be_used_is_tried_ever_more_rarely_and_soon_once_it_can(
+    age_s: float, wait_s: float
+) -> None:
+    """Each try is a transaction of the door: at two seconds for ever, a thousand refunds would be 500 of them a second."""
+    trade = a_trade(state=TradeState.SUCCEEDED)
+    subject = RefundSubject(locked=locked(age_s=age_s), trade=locked_trade(trade), refunds=())
+    unsent = RefundEvidence(
+        refund_no="R1",
+        trade_no=TRADE_NO,
+        account_id=trade.account_id,
+        outcome=RefundOutcome.UNKNOWN,
+        source=Source.REPLY,
+        learned_at=subject.locked.now,
+        sent=False,
+    )
+    writes = Writes(door=DoorWrites(), refunds=RefundWrites())
+    plan_refund(subject, UNSENT_REFUND, unsent, writes, attempts=0, environment=Environment.TEST)
+    (step,) = writes.refunds.steps
+    assert step.due_at
+    assert (step.attempts, (step.due_at - subject.locked.now).total_seconds()) == (0, wait_s)
