@@ -81,9 +81,10 @@ class BillRow:
 class OurRow:
     """Money that moved here: a payment that was seen, a refund that went back, or a charge taken back.
 
-    `has_moved` is false where the trade or refund is here but, as far as we know, moved nothing; `known_at` is since when
-    we know that it did. Where the channel told no moment `moved_at` is when we learned of it, and `begun_at` since when it
-    may have moved; else that is None. `settle_minor` is what the channel's answer said that it settles, None where it said
+    `has_moved` is false where the trade or refund is here but, as far as we know, moved nothing, and `has_failed` true
+    where it moves nothing any more; `known_at` is since when we know that it did. Where the channel told no moment
+    `moved_at` is when we learned of it. `begun_at` is since when it may have stood in a bill, of all refunds and where the
+    channel told no moment; else None. `settle_minor` is what the channel's answer said that it settles, None where it said
     nothing of its own. `rate_e6` is of a refund the contract's rate on its payment's day, `NO_RATE_E6` where there was
     none; None where it is the day's.
     """
@@ -95,6 +96,7 @@ class OurRow:
     moved_at: datetime | None
     currency: str
     amount_minor: int
+    has_failed: bool = False
     known_at: datetime | None = None
     begun_at: datetime | None = None
     settle_minor: int | None = None
@@ -159,13 +161,17 @@ def judge_pair(row: BillRow, ours: OurRow, terms: Terms) -> Verdict:
     """A row of the bill whose number is ours; the first difference that applies is its name."""
     if ours.account_id != terms.account_id:
         return Verdict.UNKNOWN_NUMBER
-    if not ours.has_moved:
-        # Not done there and not done here: both sides wait for the same thing.
-        return Verdict.THERE_ONLY if row.status == "succeeded" else Verdict.NEIGHBOUR_DAY
+    if not ours.has_moved and row.status == "succeeded":
+        # Of whatever amount: the channel is asked, and what it answers goes through the door.
+        return Verdict.THERE_ONLY
     if row.currency != ours.currency:
         return Verdict.CURRENCY_DIFFERS
     if row.amount_minor != ours.amount_minor:
         return Verdict.AMOUNT_DIFFERS
+    if not ours.has_moved:
+        # Not done there and not done here: both sides wait for the same thing, unless we have given it up.
+        is_given_up = ours.has_failed and row.status == "pending"
+        return Verdict.THERE_ONLY if is_given_up else Verdict.NEIGHBOUR_DAY
     return _judge_equal(row, ours, terms)
 
 
@@ -173,7 +179,7 @@ def _judge_equal(row: BillRow, ours: OurRow, terms: Terms) -> Verdict:
     is_elsewhere = ours.moved_at is not None and beijing_day(ours.moved_at) != terms.day
     if is_elsewhere and not is_neighbour(ours, terms.day):
         return Verdict.STATUS_DIFFERS
-    # A refund that the channel had taken on one day and done on the next agrees as well.
+    # A refund that the channel had taken on one day and done on another one since agrees as well.
     if row.status != "succeeded" and not (is_elsewhere and row.status == "pending"):
         return Verdict.STATUS_DIFFERS
     if settled_otherwise(row, ours) is not None:
@@ -288,10 +294,11 @@ def parse_rate(text: str) -> int:
 def is_neighbour(ours: OurRow, day: date) -> bool:
     """Whether a row of ours may stand in the bill of a day that is not its own: the one before or after.
 
-    Where the moment is ours alone, that is each from the day of its request to the day after we learned of it.
+    Of a refund, and where the moment is ours alone, that is each from the day of its request to the day after it was done
+    or we learned of it.
     """
     if ours.moved_at is None or beijing_day(ours.moved_at) == day:
         return False
     home = beijing_day(ours.moved_at)
-    first = home - NEIGHBOUR_MAX if ours.begun_at is None else beijing_day(ours.begun_at)
+    first = home - NEIGHBOUR_MAX if ours.begun_at is None else min(home - NEIGHBOUR_MAX, beijing_day(ours.begun_at))
     return first <= day <= home + NEIGHBOUR_MAX

@@ -146,6 +146,10 @@ def _discrepancy(judged: Judged, *, subject: str, occurrence: int) -> NewDiscrep
         # Both sides have the order's amount: what differs is what the channel settles of it.
         their_minor = settled_otherwise(row, ours)
     currency = row.currency if row is not None else ours.currency if ours is not None else ""
+    # Of what has not moved here only an amount that differs is told: that is what the difference is about.
+    is_told = ours is not None and (
+        ours.has_moved or judged.verdict in {Verdict.AMOUNT_DIFFERS, Verdict.CURRENCY_DIFFERS}
+    )
     return NewDiscrepancy(
         kind=judged.kind.value,
         subject=subject,
@@ -157,7 +161,7 @@ def _discrepancy(judged: Judged, *, subject: str, occurrence: int) -> NewDiscrep
         status=None if row is None else row.status,
         currency=currency,
         their_minor=their_minor,
-        our_minor=ours.amount_minor if ours is not None and ours.has_moved else None,
+        our_minor=ours.amount_minor if ours is not None and is_told else None,
         our_currency=ours.currency if ours is not None and ours.currency != currency else None,
         fee_e5=None if row is None else row.fee_e5,
         lane=None if number is None else number.lane,

@@ -20,6 +20,7 @@ from budan.core.reconcile import (
     judge_pair,
     judge_stranger,
 )
+from budan.core.refund import RefundState
 from budan.store.matching import UnequalRow
 from budan.store.reconcile import HomeRow, MovedRow, RowKey, Sighting, SightingKey
 
@@ -162,8 +163,7 @@ class Judge:
             if ours is None or ours.moved_at is None or line.bill.status != "succeeded":
                 continue
             back = moved.get((RowKind.REVERSAL, line.key)) if line.bill.kind is RowKind.PAYMENT else None
-            is_beside = judge_pair(line.bill, ours, self._terms) is Verdict.NEIGHBOUR_DAY
-            if is_beside and not (back is not None and back.has_moved):
+            if self._is_beside(ours) and not (back is not None and back.has_moved):
                 key = _sighting_key(ours)
                 wanted[key] = HomeRow(key=key, day=beijing_day(ours.moved_at), known_at=ours.known_at)
         if not wanted:
@@ -171,10 +171,15 @@ class Judge:
         sighted = await self._lookups.sightings(list(wanted))
         return await self._lookups.had(list(wanted.values())) | {key for key, seen in sighted.items() if seen.is_done}
 
+    def _is_beside(self, ours: OurRow) -> bool:
+        """Whether a row of ours that was looked up counts on another day than this, whose bill may have it all the same."""
+        return ours.has_moved and ours.account_id == self._terms.account_id and is_neighbour(ours, self._terms.day)
+
     def _judge_known(self, line: "_Line", ours: OurRow) -> None:
         kind = line.bill.kind
         verdict = judge_pair(line.bill, ours, self._terms)
-        if verdict is Verdict.NEIGHBOUR_DAY and _sighting_key(ours) in self._had:
+        is_beside = line.joined is None and self._is_beside(ours)
+        if is_beside and _sighting_key(ours) in self._had:
             self._add(line, Verdict.DOUBLE, ours=ours, counted=_NOTHING)
             return
         if line.joined is not None and line.bill.status == "succeeded" and _sighting_key(ours) in self._edges.beside:
@@ -191,15 +196,15 @@ class Judge:
             counted = here
             if line.is_returned:
                 self._taken_back.append(ours)
-        elif ours.has_moved and verdict not in {Verdict.NEIGHBOUR_DAY, Verdict.UNKNOWN_NUMBER}:
+        elif ours.has_moved and not is_beside and verdict is not Verdict.UNKNOWN_NUMBER:
             # It moved while the copy was taken, or its channel never said when.
             counted = here
             self._found.late[kind, ours.currency] += here
         else:
             counted = _NOTHING
-        # What moved here after this bill was made has its row here, whichever day its channel or we call its own.
-        is_beside = line.joined is None and verdict is Verdict.SETTLE_DIFFERS and is_neighbour(ours, self._terms.day)
-        if verdict in {Verdict.NEIGHBOUR_DAY, Verdict.THERE_ONLY} or is_beside:
+        # What moved here after this bill was made, or counts on another day, has its row here, whatever that differs by:
+        # else the other day would miss it as well.
+        if is_beside or (not ours.has_moved and verdict is not Verdict.UNKNOWN_NUMBER):
             seen, is_done = self._found.sightings, line.bill.status == "succeeded"
             seen[_sighting_key(ours)] = seen.get(_sighting_key(ours), False) or is_done
         state = "asked" if verdict is Verdict.THERE_ONLY else "open"
@@ -342,6 +347,7 @@ def our_row(row: MovedRow, kind: RowKind, terms: Terms) -> OurRow:
         ),
         account_id=row.account_id,
         has_moved=row.has_moved and (not is_reversal or row.state == "reversed"),
+        has_failed=kind is RowKind.REFUND and row.state == RefundState.FAILED.value,
         moved_at=None if is_reversal else row.moved_at,
         currency=row.currency,
         amount_minor=row.amount_minor,

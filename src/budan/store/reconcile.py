@@ -74,7 +74,8 @@ class MovedRow:
 
     `known_at` is since when we know that it moved; None where it did not, or of a payment beside the one that counts.
     `rate_e6` is of a refund: the contract's on its payment's day, -1 where there was none. `settle_minor` is what the channel said that it settles of a payment, where that is not its amount.
-    Where the channel told no moment `moved_at` is when we learned of it, and `begun_at` before when it cannot have moved.
+    Where the channel told no moment `moved_at` is when we learned of it. `begun_at` is before when no bill can have it, of
+    all refunds and where the channel told no moment.
     """
 
     lane: int

@@ -99,6 +99,69 @@ async def test_a_refund_of_the_bill_that_our_books_call_failed_is_asked_about_un
     assert states == [("resolved", "repaired"), ("open", None)]
 
 
+async def test_a_refund_that_takes_days_agrees_on_both_days_whenever_they_are_compared(
+    clerk: Clerk, rows: Rows
+) -> None:
+    """Its channel takes it on one day and does it two days later; a bill that came late called it wrong on both."""
+    order = await clerk.paid()
+    done_at = clerk.noon + timedelta(days=1)
+    taken_at = done_at - timedelta(days=2)
+    await add_refund(rows, order, at=taken_at, state="submitted")
+    taken = clerk.line(order, refund_no=clerk.refund_no(order), amount_minor=300, at=taken_at, status="PROCESSING")
+    report = await clerk.compare([taken], day=taken_at.date(), origin="channel")
+    assert verdicts(report, "refund") == {"neighbour_day": (1, 0)}
+    await rows.execute("UPDATE refund SET state = 'succeeded', refunded_at = $1, ended_at = $1", done_at)
+    for place in range(2):
+        # Other bills of the two days, as if each came late.
+        stranger = clerk.line(clerk.name(taken_at), at=taken_at, channel_no=f"{place}")
+        report = await clerk.compare([taken, stranger], day=taken_at.date(), origin="channel")
+        assert verdicts(report, "refund") == {"neighbour_day": (1, 0)}
+        stranger = clerk.line(clerk.name(done_at), at=done_at, channel_no=f"{place}")
+        report = await clerk.compare([stranger], day=done_at.date(), origin="channel")
+        assert verdicts(report, "refund") == {"neighbour_day": (0, 1)}
+
+
+async def test_what_waits_on_both_sides_must_be_of_the_same_amount_and_wanted_by_both(clerk: Clerk, rows: Rows) -> None:
+    """A refund under way was believed whatever its bill said of it, also one that our books have given up."""
+    same, other, given_up = [await clerk.paid() for _ in range(3)]
+    for order in (same, other, given_up):
+        await add_refund(rows, order, at=clerk.noon, state="failed" if order is given_up else "submitted")
+    lines = [clerk.line(order) for order in (same, other, given_up)]
+    for place, (order, minor) in enumerate([(same, 300), (other, 400), (given_up, 300)]):
+        refund = {"refund_no": clerk.refund_no(order), "amount_minor": minor, "status": "PROCESSING"}
+        lines.append(clerk.line(order, channel_no=f"{place}", **refund))
+    report = await clerk.compare(lines)
+    assert verdicts(report, "refund") == {"neighbour_day": (1, 0), "amount_differs": (1, 0), "there_only": (1, 0)}
+    found = await clerk.differences()
+    differs, asked = found[clerk.refund_no(other)], found[clerk.refund_no(given_up)]
+    assert (differs.state, differs.their_minor, differs.our_minor) == ("open", 400, 300)
+    assert asked.state == "asked"
+    assert await rows.fetchval("SELECT due_at <= now() FROM refund_due WHERE order_id = $1", given_up.order_id)
+
+
+@pytest.mark.parametrize("own_day_first", [True, False])
+async def test_a_row_in_the_bill_of_the_day_beside_that_differs_is_one_difference_and_counts_once(
+    clerk: Clerk, *, own_day_first: bool
+) -> None:
+    """It was missed by its own day as well, and its money was on both days' sides."""
+    await clerk.discrepancies.set_contract(clerk.account_id, rate_e6=6_000, effective_from=clerk.day, by="ann")
+    midnight = clerk.noon + timedelta(hours=12)
+    order, once = await clerk.paid(at=midnight - timedelta(seconds=30)), await clerk.paid()
+    next_day = clerk.day + timedelta(days=1)
+    days = [
+        (clerk.day, [clerk.line(once, fee="0.08000")]),
+        (next_day, [clerk.line(order, at=midnight + timedelta(seconds=30), fee="0.09000")]),
+    ]
+    reports = {}
+    for day, lines in days if own_day_first else reversed(days):
+        reports[day] = await clerk.compare(lines, day=day, origin="channel")
+    assert verdicts(reports[next_day], "payment") == {"fee_differs": (1, 0)}
+    missed = "here_only" if own_day_first else "neighbour_day"
+    assert verdicts(reports[clerk.day], "payment") == {"matched": (1, 1), missed: (0, 1)}
+    left = [row for row in (await clerk.differences(with_resolved=False)).values() if row.kind != DAY_FEES]
+    assert [(row.day, row.subject, row.verdict) for row in left] == [(next_day, order.trade_no, "fee_differs")]
+
+
 async def test_a_refund_that_our_books_have_lost_is_not_mended_by_another_one_of_the_same_amount(
     clerk: Clerk, rows: Rows
 ) -> None:

@@ -103,10 +103,21 @@ NEXT_DAY = day_begin(DAY + timedelta(days=1)) + timedelta(minutes=1)
         ({"fee_e5": -8_000, "kind": RowKind.REFUND}, {"kind": RowKind.REFUND}, Verdict.MATCHED),
         ({}, {"moved_at": NEXT_DAY}, Verdict.NEIGHBOUR_DAY),
         ({"status": "pending"}, {"moved_at": NEXT_DAY}, Verdict.NEIGHBOUR_DAY),
+        # A refund that took days stands as taken in the bill of its request's day, and is done in a later one.
+        ({"status": "pending"}, {"moved_at": NOON + timedelta(days=2), "begun_at": NOON}, Verdict.NEIGHBOUR_DAY),
+        ({}, {"moved_at": NOON - timedelta(days=1), "begun_at": NOON - timedelta(days=1)}, Verdict.NEIGHBOUR_DAY),
+        # Two clocks lie between, at midnight after its request as well.
+        ({}, {"moved_at": NEXT_DAY, "begun_at": NEXT_DAY}, Verdict.NEIGHBOUR_DAY),
         ({"status": "failed"}, {"moved_at": NEXT_DAY}, Verdict.STATUS_DIFFERS),
         ({}, {"moved_at": NEXT_DAY + timedelta(days=1)}, Verdict.STATUS_DIFFERS),
         ({}, {"has_moved": False}, Verdict.THERE_ONLY),
+        # Not done there and not done here: only what both sides wait for must be the same.
+        ({}, {"has_moved": False, "amount_minor": 1_279}, Verdict.THERE_ONLY),
         ({"status": "pending"}, {"has_moved": False}, Verdict.NEIGHBOUR_DAY),
+        ({"status": "pending"}, {"has_moved": False, "currency": "USD"}, Verdict.CURRENCY_DIFFERS),
+        ({"status": "pending"}, {"has_moved": False, "amount_minor": 1_279}, Verdict.AMOUNT_DIFFERS),
+        ({"status": "pending"}, {"has_moved": False, "has_failed": True}, Verdict.THERE_ONLY),
+        ({"status": "failed"}, {"has_moved": False, "has_failed": True}, Verdict.NEIGHBOUR_DAY),
         ({}, {"account_id": 8}, Verdict.UNKNOWN_NUMBER),
     ],
 )

@@ -102,11 +102,7 @@ SELECT
     r.state,
     r.state = 'succeeded' AS has_moved,
     coalesce(r.refunded_at, r.ended_at) AS moved_at,
-    CASE
-        WHEN r.refunded_at IS NOT NULL OR r.ended_at IS NULL THEN NULL
-        WHEN r.origin = 'external' THEN coalesce(t.paid_at, o.created_at)
-        ELSE r.created_at
-    END AS begun_at,
+    CASE WHEN r.origin = 'external' THEN coalesce(t.paid_at, o.created_at) ELSE r.created_at END AS begun_at,
     r.currency,
     r.amount_minor,
     NULL::bigint AS settle_minor,
