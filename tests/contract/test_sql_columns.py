@@ -29,6 +29,7 @@ from budan.store import (
     suspects,
     tie_out,
     timeline,
+    waiting,
     work,
 )
 from budan.store.queries import query
@@ -43,6 +44,7 @@ MADE_FROM_ROWS: dict[str, type] = {
     "close_list_due": closing.DueClose,
     "evidence_list_due": work.DueEvidence,
     "work_count_due": work.DueCount,
+    "waiting_count": waiting.WaitingCount,
     "rate_list": rates.RateRow,
     "cashback_list_payer": cashbacks.MovementRow,
     "ledger_list_wrong_cashback": ledger.WrongCashback,

@@ -1,6 +1,7 @@
 """The hot queries read by key, whatever the statistics say: on fresh tables, on full ones, and after ANALYZE."""
 
 import json
+import re
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -220,6 +221,32 @@ async def test_what_a_person_must_look_at_is_read_by_its_own_index(connection: C
     await connection.execute("PREPARE counting AS " + query("query_count_needing_person").sql)
     plan = await connection.fetchval("EXPLAIN (FORMAT JSON) EXECUTE counting (NULL, NULL)")
     assert '"Index Name": "query_due_needs_person"' in plan
+
+
+async def test_what_waits_for_a_person_is_read_by_indexes_that_have_little_else(connection: Connection) -> None:
+    """Asked each minute, of every order, posting and refund there ever was."""
+    await connection.execute("PREPARE waiting AS " + query("waiting_count").sql)
+    plan = await connection.fetchval("EXPLAIN (FORMAT JSON) EXECUTE waiting (NULL, NULL, NULL, NULL)")
+    assert set(re.findall(r'"Node Type": "([^"]*Scan)"', plan)) <= {
+        "Index Scan",
+        "Index Only Scan",
+        "Bitmap Heap Scan",
+        "Bitmap Index Scan",
+        "Subquery Scan",
+        "CTE Scan",
+    }
+    used = await connection.fetch(
+        "SELECT DISTINCT coalesce(i.inhparent, c.oid)::regclass::text AS name"
+        " FROM pg_class AS c LEFT JOIN pg_inherits AS i ON i.inhrelid = c.oid WHERE c.relname = any($1::text[])",
+        re.findall(r'"Index Name": "([^"]+)"', plan),
+    )
+    assert {row["name"] for row in used} == {
+        "orders_held",
+        "posting_suspense",
+        "refund_open",
+        "evidence_due_due_at",
+        "query_due_needs_person",
+    }
 
 
 async def test_a_page_of_waiting_questions_ends_at_its_bound(connection: Connection) -> None:

@@ -8,9 +8,11 @@ from typing import Final
 
 from budan.core.numbers import Lane
 from budan.flows.bill_days import OPEN_ROWS_MAX, bill_is_late
+from budan.flows.waiting import count_waiting
 from budan.store import bill_days, endpoints, notices, partitions, reconcile, work
 from budan.store.database import Database, RowsFailed
 from budan.store.reconcile import OpenAges
+from budan.store.waiting import WaitingCount
 from budan.store.work import DueCount
 
 # The continuous loops, by the work that they find due.
@@ -89,6 +91,10 @@ class Housekeeping:
         for bill in waited:
             late[bill.account_id] += bill_is_late(bill)
         return BooksCount(late_bills=late, ages=ages)
+
+    async def count_waiting(self) -> list[WaitingCount]:
+        """What only a person can end, in all lanes, by kind."""
+        return await count_waiting(self._database)
 
     async def count_due(self, *, lanes: Sequence[Lane]) -> list[DueCount]:
         """How much is due in the held lanes, by kind of work, counted up to a bound."""

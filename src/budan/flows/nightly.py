@@ -1,5 +1,6 @@
 """budan: each night looks through the orders of two days, makes due what is stuck, and writes and mails what it found."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -14,7 +15,8 @@ from budan.flows.job import JobPlan, RunningJob
 from budan.flows.keeping import Housekeeping
 from budan.flows.losses import Losses
 from budan.flows.mailing import Envelope
-from budan.flows.report import Contents, list_matters, render_html, render_subject, render_text
+from budan.flows.report import MEANINGS, Contents, list_matters, render_html, render_subject, render_text
+from budan.flows.waiting import count_waiting
 from budan.store import audit as stored
 from budan.store import door as gate
 from budan.store import jobs
@@ -38,21 +40,25 @@ AUDITED_FOR: Final = timedelta(days=2)
 AUDITED_FOR_MAX: Final = timedelta(days=31)
 # One statement reads one lane's orders of so long: at forty million orders a day some fifty thousand.
 PART: Final = timedelta(hours=2)
-FINDINGS_PER_PART_MAX: Final = 500
+# Of each kind in a part, so that many of one hide no other; what is mended is found no more by the next run.
+OF_KIND_PER_PART_MAX: Final = 500
+# Of each kind, of all orders that are older than the parts.
+OF_KIND_OLDER_MAX: Final = 5_000
 # A trade past its end is asked about on its ladder first, and a merchant's endpoint may be down for a while.
 ENDED_FOR: Final = timedelta(minutes=10)
 UNTOLD_FOR: Final = timedelta(hours=1)
-ROWS_SHOWN_MAX: Final = 200
+ROWS_SHOWN_OF_KIND_MAX: Final = 50
 
 # What asking the channel settles.
 ASKED: Final = frozenset({"paid_not_completed", "open_past_end", "question_missing"})
 
 
 class _Place(msgspec.Struct, frozen=True, kw_only=True):
-    """The cursor: this part, and the lanes before this one, are looked through."""
+    """The cursor: this part, and the lanes before this one, are looked through; `more` are kinds with more than is kept."""
 
     part: int
     lane: int
+    more: frozenset[str] = frozenset()
 
 
 class Nightly:
@@ -84,16 +90,21 @@ class Nightly:
         """See Job.run."""
         since, until = _span(running)
         parts = _parts(since, until)
-        place = _Place(part=0, lane=0) if running.cursor is None else _read(running.cursor)
+        if running.cursor is None:
+            more = await self._look_at_older(running, since)
+            place = _Place(part=0, lane=0, more=more)
+        else:
+            place = _read(running.cursor)
+            more = place.more
         for number, (first, past) in enumerate(parts):
             if number < place.part:
                 continue
             lanes = [Lane(lane) for lane in range(place.lane if number == place.part else 0, self._lanes)]
             for lane in await self._list_lanes(lanes, first, past):
-                await self._look_through(running, lane, first, past)
-                self._stand(running, _Place(part=number, lane=lane + 1), parts=len(parts))
-            self._stand(running, _Place(part=number + 1, lane=0), parts=len(parts))
-        await self._report(running, since, until)
+                more |= await self._look_through(running, lane, first, past)
+                self._stand(running, _Place(part=number, lane=lane + 1, more=more), parts=len(parts))
+            self._stand(running, _Place(part=number + 1, lane=0, more=more), parts=len(parts))
+        await self._report(running, since, until, more=more)
 
     def _stand(self, running: RunningJob, place: _Place, *, parts: int) -> None:
         progress = {"part": place.part, "parts": parts} | {
@@ -105,8 +116,32 @@ class Nightly:
         async with self._database.reading() as transaction:
             return await stored.list_lanes(transaction, lanes, since=id_floor(first), until=id_floor(past))
 
-    async def _look_through(self, running: RunningJob, lane: Lane, first: datetime, past: datetime) -> None:
-        """One lane's part: found, made due and kept in one transaction, so that a report says what was done."""
+    async def _look_at_older(self, running: RunningJob, since: datetime) -> frozenset[str]:
+        """Refunds and events of orders from before the parts; gives the kinds of which there are more. Safe to repeat.
+
+        Refunds and what is told of them belong to older orders as a rule. Nothing where a person asked for a time.
+        """
+        if running.arguments.since is not None or running.arguments.until is not None:
+            return frozenset()
+        async with self._database.reading() as transaction:
+            found = await stored.list_older(
+                transaction,
+                [Lane(lane) for lane in range(self._lanes)],
+                before=id_floor(since),
+                told_before=running.started_at - UNTOLD_FOR,
+                rows_max=OF_KIND_OLDER_MAX + 1,
+            )
+        for lane, findings in found.items():
+            async with self._database.transaction() as transaction:
+                await self._keep(transaction, running, lane, findings)
+        kinds = Counter(finding.kind for findings in found.values() for finding in findings)
+        return frozenset(kind for kind, count in kinds.items() if count > OF_KIND_OLDER_MAX)
+
+    async def _look_through(self, running: RunningJob, lane: Lane, first: datetime, past: datetime) -> frozenset[str]:
+        """One lane's part: found, made due and kept in one transaction, so that a report says what was done.
+
+        Gives the kinds of which there are more than are kept.
+        """
         async with self._database.transaction() as transaction:
             findings = await stored.list_findings(
                 transaction,
@@ -115,22 +150,28 @@ class Nightly:
                 until=id_floor(past),
                 ended_before=running.started_at - ENDED_FOR,
                 told_before=running.started_at - UNTOLD_FOR,
-                rows_max=FINDINGS_PER_PART_MAX,
+                rows_max=OF_KIND_PER_PART_MAX + 1,
             )
-            if not findings:
-                return
-            mended = await _mend(transaction, lane, findings)
-            rows = [(finding, mended.has(lane, finding)) for finding in findings]
-            await stored.add_rows(transaction, running.run_id, lane, rows)
+            kept, more = _cut(findings)
+            if kept:
+                await self._keep(transaction, running, lane, kept)
+        if more:
+            told = f"lane {lane} has more between {first:%F %R} and {past:%F %R} UTC than is kept"
+            await running.say("warning", f"{told}: {', '.join(sorted(more))}")
+        return more
+
+    async def _keep(
+        self, transaction: Transaction, running: RunningJob, lane: Lane, findings: Sequence[Finding]
+    ) -> None:
+        """Make due what can be, and keep each finding with whether it was."""
+        mended = await _mend(transaction, lane, findings)
+        rows = [(finding, mended.has(lane, finding)) for finding in findings]
+        await stored.add_rows(transaction, running.run_id, lane, rows)
         counts = running.progress
         counts["found"] = counts.get("found", 0) + len(rows)
         counts["mended"] = counts.get("mended", 0) + sum(is_mended for _, is_mended in rows)
-        if len(findings) == FINDINGS_PER_PART_MAX:
-            await running.say(
-                "warning", f"lane {lane} has more between {first:%F %R} and {past:%F %R} UTC than is kept"
-            )
 
-    async def _report(self, running: RunningJob, since: datetime, until: datetime) -> None:
+    async def _report(self, running: RunningJob, since: datetime, until: datetime, *, more: frozenset[str]) -> None:
         """The report and its mail are one transaction: a report that says it was mailed is on its way."""
         standings = await self._accounts.list_standings()
         # The last whole day of Beijing: each loss is told of once, on the morning after it was made whole.
@@ -139,14 +180,19 @@ class Nightly:
         losses = await self._losses.tally(since=lost_since, until=lost_until)
         books = await Housekeeping(database=self._database).count_books()
         untied = await count_untied(self._database, since=since)
+        waiting = await count_waiting(self._database)
         async with self._database.transaction() as transaction:
             runs = await stored.list_run_states(transaction, since=since, until=until)
             contents = Contents(
                 environment=self._environment,
                 since=since,
                 until=until,
-                kinds=await stored.count_rows(transaction, running.run_id),
-                rows=await stored.list_rows(transaction, running.run_id, rows_max=ROWS_SHOWN_MAX),
+                kinds=await stored.count_rows(transaction, running.run_id, kinds=list(MEANINGS)),
+                more=more,
+                rows=await stored.list_rows(
+                    transaction, running.run_id, kinds=list(MEANINGS), of_kind_max=ROWS_SHOWN_OF_KIND_MAX
+                ),
+                waiting=waiting,
                 runs=runs,
                 keys=[line for standing in standings for line in standing.list_key_warnings()],
                 matters=list_matters(
@@ -182,6 +228,7 @@ class Nightly:
                 await stored.add_mail(transaction, mail)
         running.progress = dict(running.progress) | {
             "found": contents.found,
+            "waiting": sum(count.rows_found for count in waiting),
             "mended": contents.mended,
             "lost": losses.lost,
             "unexplained": losses.unexplained,
@@ -213,6 +260,17 @@ class _Mended:
                 return finding.order_id in self.refunded
             case _:
                 return finding.kind in ASKED and (lane, finding.order_id, finding.attempt) in self.asked
+
+
+def _cut(findings: Sequence[Finding]) -> tuple[list[Finding], frozenset[str]]:
+    """What is kept of each kind, and the kinds of which there was more."""
+    counts = Counter[str]()
+    kept: list[Finding] = []
+    for finding in findings:
+        counts[finding.kind] += 1
+        if counts[finding.kind] <= OF_KIND_PER_PART_MAX:
+            kept.append(finding)
+    return kept, frozenset(kind for kind, count in counts.items() if count > OF_KIND_PER_PART_MAX)
 
 
 async def _mend(transaction: Transaction, lane: Lane, findings: Sequence[Finding]) -> _Mended:

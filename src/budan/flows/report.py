@@ -10,35 +10,45 @@ from budan.core.gap import Outage
 from budan.core.losses import LossCount, LossTally
 from budan.core.money import CURRENCY_EXPONENTS
 from budan.core.numbers import Environment, trade_number
+from budan.flows.waiting import tell_waiting
 from budan.store.audit import KindCount, ReportRow, RunsOfState
 from budan.store.reconcile import OpenAges
+from budan.store.waiting import WaitingCount
 
-# What each kind means to whoever reads it in the morning, and what they must do.
+# What each kind means to whoever reads it in the morning, and what they must do; the gravest first.
 MEANINGS: Final = {
-    "paid_not_completed": "the channel said paid and nothing followed; asked again",
-    "open_past_end": "past its end and nobody knows how it ended; asked again",
-    "question_missing": "open and nobody would have asked; asked again",
-    "look_missing": "not final and nobody would have looked at its end; looked at again",
-    "ending_missing": "to be closed or reversed and nobody would have done it; done again",
-    "refund_step_missing": "a refund without an end, and nobody would have gone on with it; gone on with",
     "unbooked": "paid and not in the books: a bug of ours, call an engineer",
     "unbalanced": "an entry does not sum to zero: a bug of ours, call an engineer",
+    "paid_not_completed": "the channel said paid and nothing followed; asked again",
+    "refund_step_missing": "a refund without an end, and nobody would have gone on with it; gone on with",
+    "ending_missing": "to be closed or reversed and nobody would have done it; done again",
+    "question_missing": "open and nobody would have asked; asked again",
+    "look_missing": "not final and nobody would have looked at its end; looked at again",
+    "open_past_end": "past its end and nobody knows how it ended; asked again",
     "webhook_untaken": "the merchant has not taken an event for an hour",
 }
+
+# Of these kinds the run kept and mended only the first; the next run goes on with what is left.
+MORE: Final = (
+    "There are more than are kept of what is marked so. Run it again once the first are seen to: budan jobs run budan"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contents:
-    """What a report tells; `rows` are the first of them, unmended ones first, `keys` which must be renewed.
+    """What a report tells; `rows` are the first of each kind, unmended ones first, `keys` which must be renewed.
 
-    `matters` are what a person must see of jobs and books, a line each; `losses` are those of a Beijing `day`.
+    Of the kinds in `more` more was there than the run kept. `waiting` is what only a person can end, `matters` are what
+    a person must see of jobs and books, a line each; `losses` are those of a Beijing `day`.
     """
 
     environment: Environment
     since: datetime
     until: datetime
     kinds: Sequence[KindCount]
+    more: frozenset[str]
     rows: Sequence[ReportRow]
+    waiting: Sequence[WaitingCount]
     runs: Sequence[RunsOfState]
     keys: Sequence[str]
     matters: Sequence[str]
@@ -61,12 +71,14 @@ def render_subject(contents: Contents) -> str:
     day = f"{contents.until:%F}"
     left = contents.found - contents.mended
     told = {
-        f"{contents.found} found, {contents.mended} asked again, {left} left": contents.found,
+        f"{contents.found}{' and more' if contents.more else ''} found, "
+        f"{contents.mended} asked again, {left} left": contents.found,
+        f"{sum(count.rows_found for count in contents.waiting)} for a person": len(contents.waiting),
         f"{len(contents.matters)} of jobs and books": len(contents.matters),
         f"{len(contents.keys)} keys to renew": len(contents.keys),
     }
     words = [text for text, count in told.items() if count]
-    if not contents.found and not contents.matters:
+    if not contents.found and not contents.matters and not contents.waiting:
         words.insert(0, "all well")
     return f"budan {contents.environment.value} {day}: {', '.join(words)}"
 
@@ -94,10 +106,14 @@ def render_text(contents: Contents) -> str:
     """The report as plain text."""
     lines = [render_subject(contents), "", _range(contents), ""]
     for kind in contents.kinds:
-        lines.append(f"{kind.kind}: {kind.found}, of which {kind.mended} made due again")
+        lines.append(f"{kind.kind}: {_found(kind, contents)}, of which {kind.mended} made due again")
         lines.append(f"  {MEANINGS[kind.kind]}")
     if not contents.kinds:
         lines.append("Every order is where it should be.")
+    if contents.more:
+        lines.append(MORE)
+    if contents.waiting:
+        lines += ["", "Waiting for a person:", *(f"  {tell_waiting(count)}" for count in contents.waiting)]
     if contents.matters:
         lines += ["", "Jobs and books:", *(f"  {matter}" for matter in contents.matters)]
     if contents.keys:
@@ -105,7 +121,7 @@ def render_text(contents: Contents) -> str:
     lines += ["", *losses_text(contents.losses, day=contents.day)]
     lines += ["", "Runs of the jobs in this time:", *(f"  {run.job}: {run.runs} {run.state}" for run in contents.runs)]
     if contents.rows:
-        lines += ["", f"Orders (the first {len(contents.rows)} of {contents.found}):"]
+        lines += ["", _rows_title(contents) + ":"]
         lines += ["  " + "  ".join(_cells(row, contents.environment)) for row in contents.rows]
     return "\n".join(lines) + "\n"
 
@@ -114,8 +130,11 @@ def render_html(contents: Contents) -> str:
     """The same as a page: no script, nothing loaded from elsewhere."""
     kinds = _table(
         ("what", "found", "made due again", "meaning"),
-        [(kind.kind, str(kind.found), str(kind.mended), MEANINGS[kind.kind]) for kind in contents.kinds],
+        [(kind.kind, _found(kind, contents), str(kind.mended), MEANINGS[kind.kind]) for kind in contents.kinds],
     )
+    more = f"<p>{escape(MORE)}</p>" if contents.more else ""
+    waits = [(tell_waiting(count),) for count in contents.waiting]
+    waiting = _table(("waiting for a person",), waits) if waits else ""
     runs = _table(("job", "runs", "state"), [(run.job, str(run.runs), run.state) for run in contents.runs])
     rows = _table(_COLUMNS, [_cells(row, contents.environment) for row in contents.rows])
     matters = _table(("jobs and books",), [(matter,) for matter in contents.matters]) if contents.matters else ""
@@ -123,9 +142,9 @@ def render_html(contents: Contents) -> str:
     title = escape(render_subject(contents))
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title></head>'
-        f"<body><h1>{title}</h1><p>{escape(_range(contents))}</p>{kinds}{matters}{keys}"
+        f"<body><h1>{title}</h1><p>{escape(_range(contents))}</p>{kinds}{more}{waiting}{matters}{keys}"
         f"{losses_html(contents.losses, day=contents.day)}"
-        f"<h2>Jobs</h2>{runs}<h2>Orders (the first {len(contents.rows)} of {contents.found})</h2>{rows}</body></html>"
+        f"<h2>Jobs</h2>{runs}<h2>{_rows_title(contents)}</h2>{rows}</body></html>"
     )
 
 
@@ -199,6 +218,15 @@ def _major(amount_minor: int, currency: str) -> str:
     """Never by way of a float: a report's cents are somebody's cents."""
     major, minor = divmod(amount_minor, 10 ** CURRENCY_EXPONENTS[currency])
     return f"{major}.{minor:0{CURRENCY_EXPONENTS[currency]}d}"
+
+
+def _found(kind: KindCount, contents: Contents) -> str:
+    return f"{kind.found} and more" if kind.kind in contents.more else str(kind.found)
+
+
+def _rows_title(contents: Contents) -> str:
+    of = f"{contents.found} and more" if contents.more else contents.found
+    return f"Orders (the first of each kind, {len(contents.rows)} of {of})"
 
 
 def _range(contents: Contents) -> str:

@@ -10,6 +10,7 @@ from budan.store.queries import query
 
 _AUDIT_LIST_LANES = query("audit_list_lanes")
 _AUDIT_LIST_FINDINGS = query("audit_list_findings")
+_AUDIT_LIST_OLDER = query("audit_list_older")
 _AUDIT_ASK_AGAIN = query("audit_ask_again")
 _AUDIT_DELIVER_AGAIN = query("audit_deliver_again")
 _AUDIT_LOOK_AGAIN = query("audit_look_again")
@@ -138,9 +139,20 @@ async def list_findings(
     told_before: datetime,
     rows_max: int,
 ) -> list[Finding]:
-    """What is wrong with the orders of one lane in a range of ids."""
+    """What is wrong with the orders of one lane in a range of ids; of each kind the first `rows_max` by number."""
     arguments = (lane, since, until, ended_before, told_before, rows_max)
     return [Finding(**dict(row)) for row in await transaction.many(_AUDIT_LIST_FINDINGS, *arguments)]
+
+
+async def list_older(
+    transaction: Transaction, lanes: Sequence[Lane], *, before: int, told_before: datetime, rows_max: int
+) -> dict[Lane, list[Finding]]:
+    """Refunds without a next step and untaken events of orders whose id is below `before`; `rows_max` of each kind."""
+    found = dict[Lane, list[Finding]]()
+    for row in await transaction.many(_AUDIT_LIST_OLDER, before, lanes, told_before, rows_max):
+        columns_of = dict(row)
+        found.setdefault(columns_of.pop("lane"), []).append(Finding(**columns_of))
+    return found
 
 
 async def ask_again(transaction: Transaction, trades: Sequence[TradeKey]) -> set[TradeKey]:
@@ -182,14 +194,16 @@ async def add_rows(transaction: Transaction, run_id: int, lane: Lane, rows: Sequ
     await transaction.none(_REPORT_ADD_ROWS, run_id, *arrays)
 
 
-async def count_rows(transaction: Transaction, run_id: int) -> list[KindCount]:
-    """How much of each kind a run found."""
-    return [KindCount(**dict(row)) for row in await transaction.many(_REPORT_COUNT_ROWS, run_id)]
+async def count_rows(transaction: Transaction, run_id: int, *, kinds: Sequence[str]) -> list[KindCount]:
+    """How much of each kind a run found, in the order of `kinds`."""
+    return [KindCount(**dict(row)) for row in await transaction.many(_REPORT_COUNT_ROWS, run_id, kinds)]
 
 
-async def list_rows(transaction: Transaction, run_id: int, *, rows_max: int) -> list[ReportRow]:
-    """The first rows of a run's report, unmended ones first."""
-    return [ReportRow(**dict(row)) for row in await transaction.many(_REPORT_LIST_ROWS, run_id, rows_max)]
+async def list_rows(
+    transaction: Transaction, run_id: int, *, kinds: Sequence[str], of_kind_max: int
+) -> list[ReportRow]:
+    """The first rows of each kind of a run's report, in the order of `kinds`, unmended ones first."""
+    return [ReportRow(**dict(row)) for row in await transaction.many(_REPORT_LIST_ROWS, run_id, kinds, of_kind_max)]
 
 
 async def list_run_states(transaction: Transaction, *, since: datetime, until: datetime) -> list[RunsOfState]:

@@ -78,6 +78,18 @@ PERSON_ROWS: Final = Gauge(
     "Trades in the held lanes that nobody can pay any more and whose channel does not say how they ended.",
     registry=REGISTRY,
 )
+WAITING: Final = Gauge(
+    "budan_waiting_for_person",
+    "What only a person can end, in all lanes, by kind; absent but at the worker that holds lane 0.",
+    ["what"],
+    registry=REGISTRY,
+)
+WAITING_OLDEST_SECONDS: Final = Gauge(
+    "budan_waiting_for_person_oldest_seconds",
+    "How long the oldest of it has waited; 0 where nothing does.",
+    ["what"],
+    registry=REGISTRY,
+)
 NOTICES: Final = Counter(
     "budan_notices", "Notices received, by channel and verdict.", ["channel", "verdict"], registry=REGISTRY
 )

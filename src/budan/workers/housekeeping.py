@@ -8,6 +8,7 @@ import structlog
 from budan.flows.failures import Failures
 from budan.flows.keeping import KINDS, Housekeeping
 from budan.flows.lanes import LaneKeeper
+from budan.flows.waiting import KINDS as WAITING_KINDS
 from budan.ports.clock import Clock
 from budan.telemetry import metrics
 from budan.workers.loop import attempt, stopped_within
@@ -18,6 +19,7 @@ PARTITIONS_EVERY_S: Final = 3_600.0
 PARTITIONS_AGAIN_S: Final = 60.0
 PRUNE_EVERY_S: Final = 3_600.0
 BOOKS_EVERY_S: Final = 60.0
+WAITING_EVERY_S: Final = 60.0
 
 _log = structlog.get_logger(__name__)
 
@@ -29,11 +31,13 @@ class HousekeepingTurns:
         self._housekeeping = housekeeping
         self._lanes = lanes
         self._clock = clock
-        self._failures = {work: Failures(work=work) for work in ("housekeeping", "partitions", "forgeries", "books")}
+        works = ("housekeeping", "partitions", "forgeries", "books", "waiting")
+        self._failures = {work: Failures(work=work) for work in works}
         self._partitions_at_s = float("-inf")
         self._partitions_rest_s = PARTITIONS_AGAIN_S
         self._prune_at_s = float("-inf")
         self._books_at_s = float("-inf")
+        self._waiting_at_s = float("-inf")
 
     async def run(self, stop: asyncio.Event) -> None:
         """Take turns until `stop`."""
@@ -47,6 +51,7 @@ class HousekeepingTurns:
         await attempt(self._count, self._failures["housekeeping"])
         await attempt(self._forget_forgeries, self._failures["forgeries"])
         await attempt(self._count_books, self._failures["books"])
+        await attempt(self._count_waiting, self._failures["waiting"])
 
     async def _count(self) -> None:
         held = list(self._lanes.held())
@@ -99,6 +104,20 @@ class HousekeepingTurns:
             for age, rows in (("day", count.ages.day), ("week", count.ages.week), ("older", count.ages.older)):
                 metrics.DISCREPANCIES_OPEN.labels(age).set(rows)
         self._books_at_s = self._clock.monotonic_s() + BOOKS_EVERY_S
+
+    async def _count_waiting(self) -> None:
+        if self._clock.monotonic_s() < self._waiting_at_s:
+            return
+        # As of the books: shown by the worker that holds lane 0, and by nobody who cannot look.
+        metrics.WAITING.clear()
+        metrics.WAITING_OLDEST_SECONDS.clear()
+        if 0 in self._lanes.held():
+            counts = {count.what: count for count in await self._housekeeping.count_waiting()}
+            for what in dict.fromkeys((*WAITING_KINDS, *counts)):
+                count = counts.get(what)
+                metrics.WAITING.labels(what).set(count.rows_found if count else 0)
+                metrics.WAITING_OLDEST_SECONDS.labels(what).set(count.oldest_s if count else 0.0)
+        self._waiting_at_s = self._clock.monotonic_s() + WAITING_EVERY_S
 
     async def _forget_forgeries(self) -> None:
         # One batch a turn, so that a month of forgeries holds nobody up.

@@ -92,6 +92,32 @@ async def test_a_morning_is_not_well_on_which_jobs_or_books_wait_for_somebody(st
 
 
 @pytest.mark.invariant("I6")
+async def test_a_morning_is_not_well_on_which_something_waits_for_a_person(stage: Stage, rows: Rows) -> None:
+    """Nothing goes on with these by itself: an order was held, and its payer's money was on its way back, for 20 days."""
+    paid = await stage.add_paid_order(await stage.add_merchant())
+    await rows.execute("UPDATE orders SET hold_reason = 'operator', hold_since = now() - interval '20 days'")
+    await rows.execute(
+        "INSERT INTO refund (lane, order_id, ordinal, attempt, origin, state, amount_minor, currency, reason, created_at)"
+        " SELECT $1, $2, n, 1, 'unwanted', state, 1, 'CNY', '', now() - interval '20 days'"
+        " FROM unnest(array['unknown', 'abnormal', 'submitted']) WITH ORDINALITY AS r (state, n)",
+        paid.lane,
+        paid.order_id,
+    )
+    await rows.execute(
+        "INSERT INTO refund_due (lane, order_id, ordinal, due_at) SELECT lane, order_id, ordinal, now() FROM refund"
+    )
+    async with job_worker(stage):
+        row = await run_nightly(stage)
+    report = await build_job_desk(stage.opened).get_report(None)
+    first = report.text.splitlines()[0]
+    assert ("all well" in first, "4 for a person" in first) == (False, True)
+    since = f"the oldest since {datetime.now(UTC) - timedelta(days=20):%F}"
+    for told in ("1 orders are on hold", "1 refunds cannot reach", "1 refunds are not taken", "1 refunds were taken"):
+        assert all(f"{told}" in text and since in text for text in (report.text, report.html)), told
+    assert counted(row)["waiting"] == 4
+
+
+@pytest.mark.invariant("I6")
 async def test_what_is_stuck_is_found_and_made_due(stage: Stage, rows: Rows) -> None:
     """Each of these orders is broken by hand in one way that must not happen, and would otherwise stay so."""
     merchant = await stage.add_merchant(webhook_url="http://127.0.0.1:9/nobody")
@@ -159,6 +185,27 @@ async def test_a_lost_due_row_of_any_kind_is_found_and_put_back(stage: Stage, ro
     assert [one["order_id"] for one in ends] == sorted([closing.order_id, reversing.order_id])
     steps = await rows.fetch("SELECT order_id, ordinal FROM refund_due WHERE due_at <= now()")
     assert [tuple(one) for one in steps] == [(refunded.order_id, 1)]
+
+
+@pytest.mark.invariant("I6")
+async def test_a_refund_and_an_event_of_an_old_order_are_found_by_their_own_state(stage: Stage, rows: Rows) -> None:
+    """Goods come back after days: an audit of two days of orders alone would see next to no refund."""
+    old = await stage.add_paid_order(await stage.add_merchant(webhook_url="http://127.0.0.1:9/nobody"))
+    a_month = timedelta(days=31) // timedelta(milliseconds=1) << 22
+    await rows.execute("UPDATE orders SET id = id - $1", a_month)
+    for table in ("webhook", "webhook_due"):
+        await rows.execute(f"UPDATE {table} SET order_id = order_id - $1", a_month)  # noqa: S608 - of the two above
+    await rows.execute("UPDATE webhook SET created_at = now() - interval '2 hours'")
+    await rows.execute(
+        "INSERT INTO refund (lane, order_id, ordinal, attempt, state, amount_minor, currency, reason, created_at)"
+        " VALUES ($1, $2, 1, 1, 'submitted', 1, 'CNY', '', now())",
+        old.lane,
+        old.order_id - a_month,
+    )
+    async with job_worker(stage):
+        await run_nightly(stage)
+    assert await kinds(rows) == {"refund_step_missing": (1, 1), "webhook_untaken": (1, 0)}
+    assert await rows.fetchval("SELECT order_id FROM refund_due") == old.order_id - a_month
 
 
 @pytest.mark.invariant("I3", "I10")
@@ -287,13 +334,24 @@ def test_mail_settings_that_make_no_sense_are_refused_at_the_start(
     assert "password" not in json.dumps(refused.value.detail) or refused.value.param == "smtp_url"
 
 
-async def test_more_broken_orders_than_a_part_may_have_are_told_to_be_more(stage: Stage, rows: Rows) -> None:
+async def test_many_of_one_kind_hide_no_graver_one_and_are_told_to_be_more(stage: Stage, rows: Rows) -> None:
+    """A bad morning is when the report is read: what is lost for good must stand above what is only many."""
     merchant = await stage.add_merchant()
+    unbooked = await stage.add_paid_order(merchant)
+    await rows.execute("DELETE FROM posting")
     await stage.add_orders([stage.name_order(merchant) for _ in range(501)])
     await rows.execute("DELETE FROM query_due")
     async with job_worker(stage):
         row = await run_nightly(stage)
-    assert counted(row)["found"] == 500
+    assert await kinds(rows) == {"question_missing": (500, 500), "unbooked": (1, 0)}
+    report = await build_job_desk(stage.opened).get_report(None)
+    first, *_, last = report.text.splitlines()
+    assert "501 and more found" in first
+    for told in (report.text, report.html):
+        assert all(words in told for words in ("500 and more", "more than are kept"))
+        assert told.index("unbooked") < told.index("question_missing")
+        assert unbooked.trade_no in told
+    assert last.lstrip().startswith("question_missing")
     _, lines = await build_job_desk(stage.opened).get_run(row.id)
     assert [line.level for line in lines if "has more" in line.line] == ["warning"]
 

@@ -7,6 +7,7 @@ from budan.core.numbers import Lane
 from budan.flows.fleet import Fleet, show
 from budan.flows.keeping import REJECTED_PRUNED_MAX, Housekeeping
 from budan.flows.lanes import LaneKeeper
+from budan.flows.waiting import KINDS
 from budan.store import work
 from budan.store.database import RowsFailed
 from budan.telemetry import metrics
@@ -104,6 +105,57 @@ async def test_what_is_due_is_counted_up_to_a_bound_and_its_oldest_is_true(stage
 
 def _failures(work_name: str) -> float:
     return metrics.REGISTRY.get_sample_value("budan_turn_failures_total", {"work": work_name}) or 0.0
+
+
+@pytest.mark.invariant("I6")
+async def test_what_only_a_person_can_end_is_counted_until_somebody_does(stage: Stage, rows: Rows) -> None:
+    """A log line of three weeks ago wakes nobody: a refund that the payer's account cannot take is shown all the time."""
+    lanes = keeper(stage)
+    await lanes.renew()
+    held, strange = [await stage.add_paid_order(await stage.add_merchant()) for _ in range(2)]
+    await rows.execute(
+        "UPDATE orders SET hold_reason = 'operator', hold_since = now() - interval '20 days' WHERE id = $1",
+        held.order_id,
+    )
+    await rows.execute(
+        "INSERT INTO posting (lane, order_id, entry_key, line, account, amount_minor, currency, booked_at)"
+        " VALUES ($1, $2, 'suspense:a', 1, 'suspense', -5, 'CNY', now() - interval '3 days'),"
+        " ($1, $3, 'suspense:b', 1, 'suspense', -5, 'CNY', now()), ($1, $3, 'adjustment:b', 1, 'suspense', 5, 'CNY', now())",
+        strange.lane,
+        strange.order_id,
+        held.order_id,
+    )
+    await rows.execute(
+        "INSERT INTO refund (lane, order_id, ordinal, attempt, state, amount_minor, currency, reason, created_at)"
+        " SELECT $1, $2, n, 1, state, 1, 'CNY', '', now() - age"
+        " FROM unnest(array['abnormal', 'unknown', 'unknown', 'submitted', 'submitted', 'succeeded'],"
+        "  array['1 min', '1 hour', '2 days', '6 days', '8 days', '9 days']::interval[])"
+        " WITH ORDINALITY AS r (state, age, n)",
+        held.lane,
+        held.order_id,
+    )
+    await rows.execute(
+        "INSERT INTO evidence_due (lane, trade_no, digest, due_at, reason, statement, kept_at)"
+        " VALUES (1, 'D1', 'd', now(), 'failed', '{}', now()), (1, 'D2', 'd', now(), 'unknown_trade', '{}', now() - interval '5 h')"
+    )
+    await rows.execute(
+        "INSERT INTO query_due (lane, order_id, attempt, due_at, needs_person) VALUES (1, 9, 1, now(), TRUE)"
+    )
+    housekeeping = Housekeeping(database=stage.database)
+    turns = HousekeepingTurns(housekeeping=housekeeping, lanes=lanes, clock=stage.opened.clock)
+    await turns.turn()
+
+    def value(name: str, what: str) -> float:
+        return metrics.REGISTRY.get_sample_value(name, {"what": what}) or 0.0
+
+    waiting = {what: value("budan_waiting_for_person", what) for what in KINDS}
+    assert waiting == dict.fromkeys(KINDS, 1) | dict.fromkeys(
+        ("evidence_failed", "evidence_unreadable", "evidence_foreign_environment"), 0
+    )
+    a_day_s = 86_400
+    assert 20 * a_day_s <= value("budan_waiting_for_person_oldest_seconds", "order_held") < 21 * a_day_s
+    assert 3 * a_day_s <= value("budan_waiting_for_person_oldest_seconds", "suspense") < 4 * a_day_s
+    assert value("budan_waiting_for_person_oldest_seconds", "evidence_failed") == 0
 
 
 async def test_a_worker_counts_what_is_due_and_orders_without_a_partition(stage: Stage, rows: Rows) -> None:

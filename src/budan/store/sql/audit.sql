@@ -6,144 +6,233 @@ WHERE EXISTS (SELECT 1 FROM orders AS o WHERE o.lane = w.lane AND o.id >= $2 AND
 ORDER BY w.lane;
 
 -- name: audit_list_findings :many
--- What is not as it should be with the orders of one lane and a range of ids, each thing once. Leans on primary keys:
--- the range is read in the order of the orders, and their children by the same range.
+-- What is not as it should be with the orders of one lane and a range of ids, each thing once; of each kind the first
+-- by number up to a bound, so that many of one kind hide no other. Leans on primary keys: the range is read in the
+-- order of the orders, and their children by the same range.
 -- First: a channel's word that money came, without any effect: no completion, no booking, no hold. A row of its bill is
 -- no such word: the channel is asked (I4).
-SELECT
-    'paid_not_completed' AS kind,
-    e.order_id,
-    e.attempt,
-    e.source AS detail
-FROM evidence AS e
-INNER JOIN orders AS o ON e.lane = o.lane AND e.order_id = o.id
-WHERE
-    e.lane = $1 AND e.order_id >= $2 AND e.order_id < $3
-    AND e.outcome = 'paid'
-    AND e.source <> 'bill'
-    AND o.state <> 'paid'
-    AND o.hold_reason IS NULL
-    AND NOT EXISTS (SELECT 1 FROM posting AS p WHERE p.lane = o.lane AND p.order_id = o.id)
-UNION
+(
+    SELECT
+        'paid_not_completed' AS kind,
+        e.order_id,
+        e.attempt,
+        min(e.source) AS detail
+    FROM evidence AS e
+    INNER JOIN orders AS o ON e.lane = o.lane AND e.order_id = o.id
+    WHERE
+        e.lane = $1 AND e.order_id >= $2 AND e.order_id < $3
+        AND e.outcome = 'paid'
+        AND e.source <> 'bill'
+        AND o.state <> 'paid'
+        AND o.hold_reason IS NULL
+        AND NOT EXISTS (SELECT 1 FROM posting AS p WHERE p.lane = o.lane AND p.order_id = o.id)
+    GROUP BY e.order_id, e.attempt
+    ORDER BY e.order_id, e.attempt
+    LIMIT $6
+)
+UNION ALL
 -- An attempt that nobody can pay any more, and whose end nobody knows.
-SELECT
-    'open_past_end' AS kind,
-    t.order_id,
-    t.attempt,
-    t.state AS detail
-FROM trade AS t
-WHERE
-    t.lane = $1 AND t.order_id >= $2 AND t.order_id < $3
-    AND t.state IN ('created', 'submitted', 'user_paying', 'unknown', 'reversing')
-    AND greatest(t.send_until, coalesce(t.expires_at, t.send_until)) < $4::timestamptz
-UNION
+(
+    SELECT
+        'open_past_end' AS kind,
+        t.order_id,
+        t.attempt,
+        t.state AS detail
+    FROM trade AS t
+    WHERE
+        t.lane = $1 AND t.order_id >= $2 AND t.order_id < $3
+        AND t.state IN ('created', 'submitted', 'user_paying', 'unknown', 'reversing')
+        AND greatest(t.send_until, coalesce(t.expires_at, t.send_until)) < $4::timestamptz
+    ORDER BY t.order_id, t.attempt
+    LIMIT $6
+)
+UNION ALL
 -- A trade that is not final has its question due, or nobody will ever ask (I6).
-SELECT
-    'question_missing' AS kind,
-    t.order_id,
-    t.attempt,
-    t.state AS detail
-FROM trade AS t
-WHERE
-    t.lane = $1 AND t.order_id >= $2 AND t.order_id < $3
-    AND t.state IN ('created', 'submitted', 'user_paying', 'unknown', 'reversing')
-    AND NOT EXISTS (
-        SELECT 1 FROM query_due AS q
-        WHERE q.lane = t.lane AND q.order_id = t.order_id AND q.attempt = t.attempt
-    )
-UNION
+(
+    SELECT
+        'question_missing' AS kind,
+        t.order_id,
+        t.attempt,
+        t.state AS detail
+    FROM trade AS t
+    WHERE
+        t.lane = $1 AND t.order_id >= $2 AND t.order_id < $3
+        AND t.state IN ('created', 'submitted', 'user_paying', 'unknown', 'reversing')
+        AND NOT EXISTS (
+            SELECT 1 FROM query_due AS q
+            WHERE q.lane = t.lane AND q.order_id = t.order_id AND q.attempt = t.attempt
+        )
+    ORDER BY t.order_id, t.attempt
+    LIMIT $6
+)
+UNION ALL
 -- An order that is not final is looked at one day, or it never ends (I6).
-SELECT
-    'look_missing' AS kind,
-    o.id AS order_id,
-    0::smallint AS attempt,
-    o.state AS detail
-FROM orders AS o
-WHERE
-    o.lane = $1 AND o.id >= $2 AND o.id < $3
-    AND o.state IN ('created', 'paying', 'closing')
-    AND NOT EXISTS (SELECT 1 FROM order_due AS d WHERE d.lane = o.lane AND d.order_id = o.id)
-UNION
+(
+    SELECT
+        'look_missing' AS kind,
+        o.id AS order_id,
+        0::smallint AS attempt,
+        o.state AS detail
+    FROM orders AS o
+    WHERE
+        o.lane = $1 AND o.id >= $2 AND o.id < $3
+        AND o.state IN ('created', 'paying', 'closing')
+        AND NOT EXISTS (SELECT 1 FROM order_due AS d WHERE d.lane = o.lane AND d.order_id = o.id)
+    ORDER BY o.id
+    LIMIT $6
+)
+UNION ALL
 -- A reverse that is under way, and an open attempt of an order that closes or is paid, is brought to its end (I6, I7).
-SELECT
-    'ending_missing' AS kind,
-    t.order_id,
-    t.attempt,
-    t.state AS detail
-FROM trade AS t
-INNER JOIN orders AS o ON t.lane = o.lane AND t.order_id = o.id
-WHERE
-    t.lane = $1 AND t.order_id >= $2 AND t.order_id < $3
-    AND o.hold_reason IS NULL
-    AND (
-        t.state = 'reversing'
-        OR (o.state IN ('closing', 'paid') AND t.state IN ('created', 'submitted', 'user_paying', 'unknown'))
-    )
-    AND NOT EXISTS (
-        SELECT 1 FROM close_due AS c
-        WHERE c.lane = t.lane AND c.order_id = t.order_id AND c.attempt = t.attempt
-    )
-UNION
+(
+    SELECT
+        'ending_missing' AS kind,
+        t.order_id,
+        t.attempt,
+        t.state AS detail
+    FROM trade AS t
+    INNER JOIN orders AS o ON t.lane = o.lane AND t.order_id = o.id
+    WHERE
+        t.lane = $1 AND t.order_id >= $2 AND t.order_id < $3
+        AND o.hold_reason IS NULL
+        AND (
+            t.state = 'reversing'
+            OR (o.state IN ('closing', 'paid') AND t.state IN ('created', 'submitted', 'user_paying', 'unknown'))
+        )
+        AND NOT EXISTS (
+            SELECT 1 FROM close_due AS c
+            WHERE c.lane = t.lane AND c.order_id = t.order_id AND c.attempt = t.attempt
+        )
+    ORDER BY t.order_id, t.attempt
+    LIMIT $6
+)
+UNION ALL
 -- A refund without an end has a next step, or nobody will ever send it or ask (I6, I9).
+(
+    SELECT
+        'refund_step_missing' AS kind,
+        f.order_id,
+        f.attempt,
+        min(f.state || ', refund ' || f.ordinal) AS detail
+    FROM refund AS f
+    WHERE
+        f.lane = $1 AND f.order_id >= $2 AND f.order_id < $3
+        AND f.state IN ('created', 'submitted', 'unknown', 'abnormal')
+        AND NOT EXISTS (
+            SELECT 1 FROM refund_due AS d
+            WHERE d.lane = f.lane AND d.order_id = f.order_id AND d.ordinal = f.ordinal
+        )
+    GROUP BY f.order_id, f.attempt
+    ORDER BY f.order_id, f.attempt
+    LIMIT $6
+)
+UNION ALL
+-- Paid and not in the books (I3).
+(
+    SELECT
+        'unbooked' AS kind,
+        o.id AS order_id,
+        o.paid_attempt AS attempt,
+        o.learned_source AS detail
+    FROM orders AS o
+    WHERE
+        o.lane = $1 AND o.id >= $2 AND o.id < $3
+        AND o.state = 'paid'
+        AND NOT EXISTS (SELECT 1 FROM posting AS p WHERE p.lane = o.lane AND p.order_id = o.id)
+    ORDER BY o.id, o.paid_attempt
+    LIMIT $6
+)
+UNION ALL
+-- Entries that do not sum to zero (I10).
+(
+    SELECT
+        'unbalanced' AS kind,
+        p.order_id,
+        0::smallint AS attempt,
+        min(p.entry_key || ' ' || p.currency) AS detail
+    FROM (
+        SELECT
+            b.order_id,
+            b.entry_key,
+            b.currency
+        FROM posting AS b
+        WHERE b.lane = $1 AND b.order_id >= $2 AND b.order_id < $3
+        GROUP BY b.order_id, b.entry_key, b.currency
+        HAVING sum(b.amount_minor) <> 0
+    ) AS p
+    GROUP BY p.order_id
+    ORDER BY p.order_id
+    LIMIT $6
+)
+UNION ALL
+-- What a merchant should know for longer than an hour and does not.
+(
+    SELECT
+        'webhook_untaken' AS kind,
+        w.order_id,
+        0::smallint AS attempt,
+        'endpoint ' || min(w.endpoint_id) AS detail
+    FROM webhook AS w
+    WHERE
+        w.lane = $1 AND w.order_id >= $2 AND w.order_id < $3
+        AND w.taken_at IS NULL
+        AND w.created_at < $5::timestamptz
+    GROUP BY w.order_id
+    ORDER BY w.order_id
+    LIMIT $6
+);
+
+-- name: audit_list_older :many
+-- What is under way for orders older than the range that is looked through, by its own state and not by the age of its
+-- order: a refund without a next step, and an event that its merchant has not taken, each up to a bound. Leans on
+-- refund_open, and on webhook_due and primary keys: of old orders only what is still due is known to be untaken.
+WITH waiting AS ( -- cut before it is joined: a merchant that takes nothing may have millions of them
+    SELECT DISTINCT
+        d.lane,
+        d.order_id
+    FROM webhook_due AS d
+    INNER JOIN webhook_endpoint AS e ON d.endpoint_id = e.id AND e.enabled
+    WHERE d.lane = any($2::smallint[]) AND d.order_id < $1::bigint
+    ORDER BY d.lane, d.order_id
+    LIMIT $4
+),
+
+stepless AS ( -- by trade, as its refunds are mended
+    SELECT
+        f.lane,
+        f.order_id,
+        f.attempt,
+        min(f.state || ', refund ' || f.ordinal) AS detail
+    FROM refund AS f
+    WHERE
+        f.state IN ('created', 'submitted', 'unknown', 'abnormal')
+        AND f.order_id < $1
+        AND NOT EXISTS (
+            SELECT 1 FROM refund_due AS d
+            WHERE d.lane = f.lane AND d.order_id = f.order_id AND d.ordinal = f.ordinal
+        )
+    GROUP BY f.lane, f.order_id, f.attempt
+    ORDER BY f.lane, f.order_id, f.attempt
+    LIMIT $4
+)
+
 SELECT
     'refund_step_missing' AS kind,
-    f.order_id,
-    f.attempt,
-    min(f.state || ', refund ' || f.ordinal) AS detail
-FROM refund AS f
-WHERE
-    f.lane = $1 AND f.order_id >= $2 AND f.order_id < $3
-    AND f.state IN ('created', 'submitted', 'unknown', 'abnormal')
-    AND NOT EXISTS (
-        SELECT 1 FROM refund_due AS d
-        WHERE d.lane = f.lane AND d.order_id = f.order_id AND d.ordinal = f.ordinal
-    )
-GROUP BY f.order_id, f.attempt
-UNION
--- Paid and not in the books (I3).
-SELECT
-    'unbooked' AS kind,
-    o.id AS order_id,
-    o.paid_attempt AS attempt,
-    o.learned_source AS detail
-FROM orders AS o
-WHERE
-    o.lane = $1 AND o.id >= $2 AND o.id < $3
-    AND o.state = 'paid'
-    AND NOT EXISTS (SELECT 1 FROM posting AS p WHERE p.lane = o.lane AND p.order_id = o.id)
-UNION
--- Entries that do not sum to zero (I10).
-SELECT
-    'unbalanced' AS kind,
-    p.order_id,
-    0::smallint AS attempt,
-    min(p.entry_key || ' ' || p.currency) AS detail
-FROM (
-    SELECT
-        b.order_id,
-        b.entry_key,
-        b.currency
-    FROM posting AS b
-    WHERE b.lane = $1 AND b.order_id >= $2 AND b.order_id < $3
-    GROUP BY b.order_id, b.entry_key, b.currency
-    HAVING sum(b.amount_minor) <> 0
-) AS p
-GROUP BY p.order_id
-UNION
--- What a merchant should know for longer than an hour and does not.
+    lane,
+    order_id,
+    attempt,
+    detail
+FROM stepless
+UNION ALL
 SELECT
     'webhook_untaken' AS kind,
+    w.lane,
     w.order_id,
     0::smallint AS attempt,
     'endpoint ' || min(w.endpoint_id) AS detail
-FROM webhook AS w
-WHERE
-    w.lane = $1 AND w.order_id >= $2 AND w.order_id < $3
-    AND w.taken_at IS NULL
-    AND w.created_at < $5::timestamptz
-GROUP BY w.order_id
-ORDER BY kind, order_id, attempt
-LIMIT $6;
+FROM waiting AS o
+INNER JOIN webhook AS w ON o.lane = w.lane AND o.order_id = w.order_id
+WHERE w.taken_at IS NULL AND w.created_at < $3::timestamptz
+GROUP BY w.lane, w.order_id;
 
 -- name: audit_ask_again :many
 -- The questions of these trades are due now, whether or not there was a row; the caller holds the orders. Leans on the
@@ -247,7 +336,7 @@ FROM
 ON CONFLICT (run_id, kind, lane, order_id, attempt) DO NOTHING;
 
 -- name: report_count_rows :many
--- How much of each kind a run found and mended.
+-- How much of each kind a run found and mended, gravest first: $2 has the kinds in that order.
 SELECT
     kind,
     count(*) AS found,
@@ -255,26 +344,39 @@ SELECT
 FROM report_row
 WHERE run_id = $1
 GROUP BY kind
-ORDER BY kind;
+ORDER BY array_position($2::text[], kind);
 
 -- name: report_list_rows :many
--- The first rows of a report, worst first: what could not be mended.
+-- The first rows of each kind of a report, gravest kinds first, and of one kind what could not be mended: $2 has the
+-- kinds in that order.
+WITH placed AS ( -- each row's place among those of its kind
+    SELECT
+        kind,
+        lane,
+        order_id,
+        attempt,
+        detail,
+        mended,
+        row_number() OVER (PARTITION BY kind ORDER BY mended, lane, order_id, attempt) AS place
+    FROM report_row
+    WHERE run_id = $1
+)
+
 SELECT
-    r.kind,
-    r.lane,
-    r.order_id,
-    r.attempt,
-    r.detail,
-    r.mended,
+    p.kind,
+    p.lane,
+    p.order_id,
+    p.attempt,
+    p.detail,
+    p.mended,
     o.merchant_id,
     o.reference,
     o.amount_minor,
     o.currency
-FROM report_row AS r
-INNER JOIN orders AS o ON r.lane = o.lane AND r.order_id = o.id
-WHERE r.run_id = $1
-ORDER BY r.mended, r.kind, r.lane, r.order_id, r.attempt
-LIMIT $2;
+FROM placed AS p
+INNER JOIN orders AS o ON p.lane = o.lane AND p.order_id = o.id
+WHERE p.place <= $3
+ORDER BY array_position($2::text[], p.kind), p.place;
 
 -- name: report_list_runs :many
 -- What became of the jobs' runs in a time.
