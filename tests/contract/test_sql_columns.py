@@ -13,6 +13,7 @@ import pytest
 
 from budan.store import (
     acts,
+    asked_refunds,
     audit,
     cashbacks,
     closing,
@@ -108,6 +109,7 @@ MADE_FROM_ROWS: dict[str, type] = {
     "tie_out_read": tie_out.KeptRow,
     "reconcile_list_runs": reconcile.RunRow,
     "contract_list": reconcile.ContractRow,
+    "asked_refund_list_due": asked_refunds.AskedRefund,
     "discrepancy_list": reconcile.DiscrepancyRow,
     "discrepancy_count": reconcile.DiscrepancyCount,
     "discrepancy_note_list": reconcile.NoteRow,

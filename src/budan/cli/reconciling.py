@@ -517,11 +517,19 @@ def _discrepancy_cells(row: DiscrepancyRow) -> tuple[str, ...]:
         safe_cell(row.line_no),
         _amount(row.their_minor, row.currency),
         _amount(row.our_minor, row.our_currency or row.currency),
-        row.state,
+        _tell_state(row),
         row.resolution or "",
         f"{row.age_s / 3_600:.1f}",
         safe_cell(row.owner),
     )
+
+
+def _tell_state(row: DiscrepancyRow) -> str:
+    """The state, and how long its channel was asked in vain about a refund."""
+    if row.state != "asked" or not row.ask_count:
+        return row.state
+    answer = "no final answer yet" if row.answered_at is None else f"denied at {row.answered_at:%Y-%m-%d %H:%M}"
+    return f"asked {row.ask_count} times, {answer}"
 
 
 def _show_discrepancy(view: DiscrepancyView, *, as_json: bool) -> None:
@@ -529,7 +537,7 @@ def _show_discrepancy(view: DiscrepancyView, *, as_json: bool) -> None:
         print_json(view)
         return
     row = view.discrepancy
-    OUT.print(f"{row.id}: {row.kind} {row.verdict}, {row.subject}, {row.day}, {row.state}", markup=False)
+    OUT.print(f"{row.id}: {row.kind} {row.verdict}, {row.subject}, {row.day}, {_tell_state(row)}", markup=False)
     here = _amount(row.our_minor, row.our_currency or row.currency)
     OUT.print(f"there {_amount(row.their_minor, row.currency)}, here {here}", markup=False)
     for note in view.notes:

@@ -57,6 +57,9 @@ REFUND_UNSENT_S_MAX = 300.0
 # The rung of five minutes, at which one begins that follows a refund which its channel refused for good.
 REFUND_ANEW_ATTEMPTS = REFUND_LADDER_S.index(300)
 
+# A refund that only a bill tells of: in each run of the job for an hour, then as one whose channel is away.
+BILL_REFUND_LADDER_S: tuple[float, ...] = (*[300.0] * 6, 1_800, 3_600, 7_200, 21_600, 86_400)
+
 # Standard Webhooks recommends a ladder over days; ours ends at one try a day until somebody looks.
 DELIVERY_LADDER_S: tuple[float, ...] = (5, 30, 120, 300, 1_800, 3_600, 7_200, 14_400, 36_000, 86_400)
 

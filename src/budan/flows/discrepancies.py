@@ -10,6 +10,7 @@ from budan.core.errors import Refused
 from budan.core.evidence import Evidence, Outcome, Source
 from budan.core.numbers import AccountId, BadNumber, Lane, NumberKind, OrderId, day_begin, parse_number
 from budan.core.reconcile import NEIGHBOUR_MAX, RowKind, Verdict
+from budan.core.refund import RefundState
 from budan.flows.acts import check_name
 from budan.flows.door import Door, DoorItem
 from budan.store import door as gate
@@ -174,7 +175,7 @@ class Discrepancies:
         return moves | await self._look_beside([row for row in rows if row.verdict == Verdict.HERE_ONLY.value])
 
     async def _look_at_portal(self, rows: Sequence[DiscrepancyRow]) -> dict[int, tuple[str, str | None]]:
-        """Refunds that were made past us: booked by now, or asked about for long enough."""
+        """Refunds that were made past us: booked by now, or answered otherwise for long enough."""
         if not rows:
             return {}
         async with self._database.reading() as transaction:
@@ -183,7 +184,7 @@ class Discrepancies:
         for row in rows:
             if booked.get(portal_key(row)) == row.their_minor:
                 moves[row.id] = ("resolved", "repaired")
-            elif row.state == "asked" and row.age_s >= ASKED_FOR.total_seconds():
+            elif row.state == "asked" and _is_answered(row):
                 moves[row.id] = ("open", None)
         repaired = [number for number, (state, _) in moves.items() if state == "resolved"]
         if repaired:
@@ -223,7 +224,8 @@ class Discrepancies:
             statements = [bill_evidence(row) for row in part if row.kind != RowKind.REFUND.value]
             planned = await asyncio.gather(*(self._door.record(DoorItem(evidence=said)) for said in statements))
             asked += sum(outcome.decision == "channel_is_asked" for outcome in planned)
-            refunds = sorted({_refund_key(row) for row in part if _is_own_refund(row)})
+            # At once and by their workers; whatever that leaves is asked about by the job (PortalRefunds).
+            refunds = sorted({_refund_key(row) for row in part if _is_own_refund(row) and row.ask_count == 0})
             if refunds:
                 async with self._database.transaction() as transaction:
                     await gate.lock_orders(transaction, sorted({(Lane(key[0]), OrderId(key[1])) for key in refunds}))
@@ -254,11 +256,16 @@ def is_portal_refund(row: DiscrepancyRow) -> bool:
     """Whether a refund of the bill was made past us: the row is then named by a payment of ours, the refund is not."""
     if row.kind != RowKind.REFUND.value or row.verdict != Verdict.THERE_ONLY.value:
         return False
+    return names_portal_refund(row.subject, order_id=row.order_id)
+
+
+def names_portal_refund(subject: str, *, order_id: int | None) -> bool:
+    """Whether a refund of this order has no number of ours."""
     try:
-        number = parse_number(row.subject)
+        number = parse_number(subject)
     except BadNumber:
         return True
-    return number.kind is not NumberKind.REFUND or number.order_id != row.order_id
+    return number.kind is not NumberKind.REFUND or number.order_id != order_id
 
 
 def portal_key(row: DiscrepancyRow) -> PortalKey:
@@ -275,12 +282,20 @@ def _is_repaired(row: DiscrepancyRow, moved: MovedRow) -> bool:
 def _is_denied(row: DiscrepancyRow, moved: MovedRow) -> bool:
     """Whether the channel has answered long after its bill, and its answer mended nothing.
 
-    Of a payment that we have not seen that is its answer's own moment: a silent channel is asked on. A refund, and what
-    the bill takes back or changes of a payment that we have seen, was asked about at each look for as long.
+    Of a payment that we have not seen, and of a refund that has ended here, that is its answer's own moment: a silent
+    channel is asked on. A refund under way is asked about until its end whatever this says, and what the bill takes back
+    or changes of a payment that we have seen was asked about at each look for as long.
     """
+    if row.kind == RowKind.REFUND.value and moved.state == RefundState.FAILED.value:
+        return _is_answered(row)
     if row.kind == RowKind.REFUND.value or moved.has_moved:
         return row.age_s >= ASKED_FOR.total_seconds()
     return moved.answered_at is not None and moved.answered_at >= row.found_at + ASKED_FOR
+
+
+def _is_answered(row: DiscrepancyRow) -> bool:
+    """Whether the channel's final answer about a refund came long after its bill."""
+    return row.answered_at is not None and row.answered_at >= row.found_at + ASKED_FOR
 
 
 def _day_beside(row: DiscrepancyRow) -> date:

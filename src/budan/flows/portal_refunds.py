@@ -1,32 +1,46 @@
-"""Refunds that were made past us, in a channel's portal: the bill names them, their channel's signed answer books them."""
+"""Refunds that only a bill tells of, made past us or ended here without moving money: their channel's signed answer books them."""
 
+import asyncio
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from secrets import token_hex
 from typing import Final
 
 from budan.core.evidence import Source
 from budan.core.numbers import AccountId, Environment, Lane, MerchantId, OrderId, trade_number
+from budan.core.pace import BILL_REFUND_LADDER_S, delay_after
+from budan.core.refund import RefundEffect, RefundEvidence, RefundOutcome, RefundState
 from budan.flows.calling import CALL_TIMEOUT_S
-from budan.flows.discrepancies import is_portal_refund
+from budan.flows.discrepancies import names_portal_refund
 from budan.flows.refund_door import RefundDoor, RefundItem
+from budan.flows.refund_plan import TOLD_TOO_EARLY, RefundPlanned
 from budan.flows.stamp import stamp_refund
-from budan.ports.channel import Call, ChannelAccounts, RefundRef
+from budan.ports.channel import Call, ChannelAccount, ChannelAccounts, RefundRef
 from budan.ports.clock import Clock
+from budan.store import asked_refunds
 from budan.store import reconcile as stored
-from budan.store.database import Database
-from budan.store.reconcile import DiscrepancyRow, MovedRow
+from budan.store.asked_refunds import AskedRefund
+from budan.store.database import Database, Transaction
+from budan.store.refunds import list_refunds
 
-# Nobody makes more by hand between two runs of the job; the next one asks about what is above it.
-ASKED_PER_RUN_MAX: Final = 500
-PAGE_ROWS: Final = 1_000
+# Of each account in one run of the job; the next run goes on with those that are due longest by then.
+ASKED_PER_ACCOUNT_MAX: Final = 500
+# A channel that answers nothing takes no more of a run than this, and no other account waits for it.
+ASKING_S_MAX: Final = 60.0
+ACCOUNTS_AT_ONCE: Final = 4
+_BOOKED: Final = frozenset({"external", RefundEffect.GIVE_BACK_FREED.value})
+# "Not done yet" is an answer, and no reason to stop asking.
+_NOT_FINAL: Final = frozenset({RefundOutcome.UNKNOWN, RefundOutcome.PENDING})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Asked:
-    """A difference, and the payment that its refund took from."""
+class _Question:
+    """A difference and what its channel is asked by; `ref` is None where the refund's own due row asks."""
 
-    row: DiscrepancyRow
-    payment: MovedRow
+    asked: AskedRefund
+    ref: RefundRef | None
 
 
 class PortalRefunds:
@@ -48,50 +62,95 @@ class PortalRefunds:
         self._clock = clock
 
     async def ask(self) -> int:
-        """Ask about each that waits for it, one after another; gives how many were booked. Safe to repeat and to race.
+        """Ask about each that is due, an account's one after another; gives how many were booked. Safe to repeat and to race.
 
-        What is booked holds its order for an inquiry, like a refund of which a notice tells. One that a total told to us
-        may hold already is not: its difference becomes a person's. Raises `Overloaded` or
-        `StoreUnavailable`; what was booked until then is.
+        A channel that does not answer is asked on, more slowly with time; what a final answer does not book is a
+        person's an hour after its bill (Discrepancies). What is booked holds its order for an inquiry, like a refund of
+        which a notice tells. One that a total told to us may hold already is not booked. Raises a group of `Overloaded`
+        or `StoreUnavailable`; what was booked until then is.
         """
-        return sum([await self._ask(asked) for asked in await self._list()])
+        by_account: defaultdict[int, list[_Question]] = defaultdict(list)
+        for question in await self._list():
+            by_account[question.asked.account_id].append(question)
+        room = asyncio.Semaphore(ACCOUNTS_AT_ONCE)
+        async with asyncio.TaskGroup() as tasks:
+            asking = [tasks.create_task(self._ask_account(questions, room)) for questions in by_account.values()]
+        return sum(task.result() for task in asking)
 
-    async def _list(self) -> list[_Asked]:
-        found: list[DiscrepancyRow] = []
-        after = 0
+    async def _list(self) -> list[_Question]:
         async with self._database.reading() as transaction:
-            while len(found) < ASKED_PER_RUN_MAX:
-                rows = await stored.list_followed(transaction, after=after, account_id=None, rows_max=PAGE_ROWS)
-                if not rows:
-                    break
-                after = rows[-1].id
-                found += [row for row in rows if row.state == "asked" and is_portal_refund(row)]
-            found = found[:ASKED_PER_RUN_MAX]
-            keys = {(row.lane or 0, row.order_id or 0, row.ordinal or 0) for row in found}
-            payments = await stored.list_trades(transaction, sorted(keys)) if keys else {}
-        return [_Asked(row=row, payment=payments[row.lane or 0, row.order_id or 0, row.ordinal or 0]) for row in found]
+            due = await asked_refunds.list_due(transaction, account_rows_max=ASKED_PER_ACCOUNT_MAX)
+            return await self._name(transaction, due) if due else []
 
-    async def _ask(self, asked: _Asked) -> bool:
-        row, payment = asked.row, asked.payment
-        account = await self._accounts.find(AccountId(row.account_id))
-        if account is None:
-            return False
-        trade_no = trade_number(
+    async def _name(self, transaction: Transaction, due: Sequence[AskedRefund]) -> list[_Question]:
+        """By what their channels know them."""
+        orders = {(Lane(asked.lane), OrderId(asked.order_id)) for asked in due}
+        refunds = await list_refunds(transaction, sorted(orders))
+        own = {(row.lane, row.order_id, row.ordinal): row for rows in refunds.values() for row in rows}
+        attempts: dict[int, int] = {}
+        for asked in due:
+            row = own.get((Lane(asked.lane), OrderId(asked.order_id), asked.ordinal))
+            if names_portal_refund(asked.subject, order_id=asked.order_id):
+                attempts[asked.id] = asked.ordinal
+            elif row is not None and row.state == RefundState.FAILED.value:
+                attempts[asked.id] = row.attempt
+        keys = {(asked.lane, asked.order_id, attempts[asked.id]) for asked in due if asked.id in attempts}
+        payments = await stored.list_trades(transaction, sorted(keys))
+        questions: list[_Question] = []
+        for asked in due:
+            payment = payments.get((asked.lane, asked.order_id, attempts.get(asked.id, 0)))
+            trade_no = None if payment is None else self._trade_no(payment.merchant_id, asked, attempts[asked.id])
+            ref = trade_no and RefundRef(refund_no=asked.subject, trade_no=trade_no, created_at=asked.created_at)
+            questions.append(_Question(asked=asked, ref=ref or None))
+        return questions
+
+    def _trade_no(self, merchant_id: int, asked: AskedRefund, attempt: int) -> str:
+        return trade_number(
             environment=self._environment,
-            lane=Lane(payment.lane),
-            merchant_id=MerchantId(payment.merchant_id),
-            order_id=OrderId(payment.order_id),
-            attempt=payment.ordinal,
+            lane=Lane(asked.lane),
+            merchant_id=MerchantId(merchant_id),
+            order_id=OrderId(asked.order_id),
+            attempt=attempt,
         )
+
+    async def _ask_account(self, questions: Sequence[_Question], room: asyncio.Semaphore) -> int:
+        booked = 0
+        async with room:
+            until_s = self._clock.monotonic_s() + ASKING_S_MAX
+            account = await self._accounts.find(AccountId(questions[0].asked.account_id))
+            for question in questions if account is not None else ():
+                assert account is not None
+                if self._clock.monotonic_s() > until_s:
+                    break
+                booked += await self._ask(question, account)
+        return booked
+
+    async def _ask(self, question: _Question, account: ChannelAccount) -> bool:
+        asked = question.asked
+        if question.ref is None:
+            await self._note(asked, has_left=False, is_final=False)
+            return False
         asked_at = self._clock.now()
-        ref = RefundRef(refund_no=row.subject, trade_no=trade_no, created_at=row.happened_at or row.found_at)
         call = Call(now=asked_at, nonce=token_hex(16), deadline_s=CALL_TIMEOUT_S)
         evidence = stamp_refund(
-            await account.adapter.query_refund(ref, call=call),
-            account_id=AccountId(row.account_id),
+            await account.adapter.query_refund(question.ref, call=call),
+            account_id=AccountId(asked.account_id),
             source=Source.QUERY,
             learned_at=self._clock.now(),
             asked_at=asked_at,
         )
         planned = await self._door.record(RefundItem(evidence=evidence))
-        return planned.decision == "external"
+        await self._note(asked, has_left=evidence.sent, is_final=_is_final(evidence, planned))
+        return planned.decision in _BOOKED
+
+    async def _note(self, asked: AskedRefund, *, has_left: bool, is_final: bool) -> None:
+        wait = timedelta(seconds=BILL_REFUND_LADDER_S[0])
+        if has_left:
+            wait = delay_after(BILL_REFUND_LADDER_S, attempts=asked.ask_count)
+        async with self._database.transaction() as transaction:
+            await asked_refunds.note_answer(transaction, asked.id, wait=wait, has_left=has_left, is_final=is_final)
+
+
+def _is_final(evidence: RefundEvidence, planned: RefundPlanned) -> bool:
+    """Whether an answer will hardly be another one later; what we could not book yet is asked about again."""
+    return evidence.outcome not in _NOT_FINAL and planned.decision not in TOLD_TOO_EARLY

@@ -212,7 +212,10 @@ _VALUES = attrgetter(*(field.name for field in fields(NewDiscrepancy)))
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DiscrepancyRow:
-    """A difference as it stands, its currencies as in `NewDiscrepancy`. Its age ends with it; `notes` is what was written to it, None where nothing was or is asked."""
+    """A difference as it stands, its currencies as in `NewDiscrepancy`.
+
+    Its age ends with it; `notes` is what was written to it, None where nothing was or is asked. Of a refund that is asked about, `ask_count` questions left, the next at `ask_at`; `answered_at` is the last final answer's.
+    """
 
     id: int
     account_id: int
@@ -239,6 +242,9 @@ class DiscrepancyRow:
     found_at: datetime
     resolved_at: datetime | None
     resolution: str | None
+    ask_at: datetime
+    ask_count: int
+    answered_at: datetime | None
     age_s: float
     notes: str | None
 

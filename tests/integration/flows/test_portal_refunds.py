@@ -7,7 +7,8 @@ import pytest
 from budan.core.numbers import parse_number
 from budan.flows.discrepancies import Discrepancies
 from budan.flows.portal_refunds import PortalRefunds
-from budan.flows.views import OrderView
+from budan.flows.views import OrderView, RefundView
+from budan.store import asked_refunds
 from budan.store.reconcile import DiscrepancyFilter, DiscrepancyRow
 from integration.flows.test_refunds import PAID_MINOR, Desk, desk
 
@@ -29,6 +30,12 @@ def asking(desk: Desk) -> PortalRefunds:
 
 def clerk(desk: Desk) -> Discrepancies:
     return Discrepancies(database=desk.house.opened.database, door=desk.house.flows.door)
+
+
+async def ask_all(desk: Desk) -> int:
+    """As if each question were due."""
+    await desk.rows.execute("UPDATE discrepancy SET ask_at = now() - interval '1 second'")
+    return await asking(desk).ask()
 
 
 async def refund_by_portal(desk: Desk, order: OrderView, *, channel: str) -> str:
@@ -78,6 +85,18 @@ async def find_in_bill(desk: Desk, order: OrderView, refund_no: str, *, channel:
     )
 
 
+async def fail_here(desk: Desk, order: OrderView) -> RefundView:
+    """A refund that its channel did and that ended here as one that it refused."""
+    refund = await desk.ask(order, GIVEN_MINOR)
+    await desk.faults(order, drop_notice=True, busy=True)
+    await desk.step()
+    await desk.rows.execute("DELETE FROM refund_due")
+    await desk.rows.execute("UPDATE refund SET state = 'failed', ended_at = now()")
+    await desk.rows.execute("UPDATE trade SET refund_reserved_minor = 0")
+    await desk.rows.execute("UPDATE orders SET refund_reserved_minor = 0")
+    return refund
+
+
 async def differences(desk: Desk) -> list[DiscrepancyRow]:
     return await clerk(desk).list_page(DiscrepancyFilter(with_resolved=True), rows_max=10)
 
@@ -92,7 +111,7 @@ async def test_a_refund_made_in_the_portal_is_booked_by_the_channels_answer(desk
     await clerk(desk).follow_up()
     assert await desk.balance("channel:%") == PAID_MINOR
     assert await asking(desk).ask() == 1
-    assert await asking(desk).ask() == 0, "asked again, it is known"
+    assert await ask_all(desk) == 0, "asked again, it is known"
     assert await desk.balance("channel:%") == PAID_MINOR - GIVEN_MINOR
     assert await desk.rows.fetchval("SELECT sum(amount_minor) FROM posting") == 0
     view = await desk.order(order)
@@ -113,7 +132,54 @@ async def test_a_refund_that_only_a_file_tells_of_books_nothing_and_is_left_to_a
     await desk.rows.execute("UPDATE discrepancy SET found_at = now() - interval '61 minutes'")
     await clerk(desk).follow_up()
     assert [row.state for row in await differences(desk)] == ["open", "open"]
-    assert await asking(desk).ask() == 0, "nobody asks for ever"
+    assert await ask_all(desk) == 0, "nobody asks for ever"
+
+
+@pytest.mark.parametrize("is_own", [False, True])
+async def test_a_refund_of_the_bill_is_asked_about_until_its_channel_answers_however_old_the_bill_is(
+    desk: Desk, *, is_own: bool
+) -> None:
+    """A channel that was away for the hour after its bill had it given up: its money was never booked."""
+    order = await desk.paid()
+    if is_own:
+        refund_no = (await fail_here(desk, order)).refund_no
+    else:
+        refund_no = await refund_by_portal(desk, order, channel="wechat_v3")
+    await find_in_bill(desk, order, refund_no, channel="wechat_v3", found_s_ago=7_200.0)
+    await desk.payer.admin("PUT", "/sandbox/weather", {"down": True})
+    for asked in (1, 2):
+        assert await ask_all(desk) == 0
+        await clerk(desk).follow_up()
+        (found,) = await differences(desk)
+        assert (found.state, found.ask_count, found.answered_at) == ("asked", asked, None)
+    assert await asking(desk).ask() == 0, "not due for minutes"
+    await desk.payer.admin("PUT", "/sandbox/weather", {})
+    assert await ask_all(desk) == 1
+    assert await desk.balance("channel:%") == PAID_MINOR - GIVEN_MINOR
+    assert (await clerk(desk).follow_up()).repaired == 1
+
+
+async def test_what_the_channel_denies_at_once_is_asked_about_for_an_hour(desk: Desk) -> None:
+    """Its bill and its answers are of two systems; after that hour it contradicts itself, which is a person's."""
+    order = await desk.paid()
+    await find_in_bill(desk, order, "PORTAL-NEVER-MADE", channel="wechat_v3", found_s_ago=3_500.0)
+    for found_s_more, state in ((0, "asked"), (200, "open")):
+        await desk.rows.execute("UPDATE discrepancy SET found_at = found_at - make_interval(secs => $1)", found_s_more)
+        await ask_all(desk)
+        await clerk(desk).follow_up()
+        assert [row.state for row in await differences(desk)] == [state]
+
+
+async def test_each_account_has_its_own_queue_of_refunds_to_ask_about_and_its_first_is_due_longest(desk: Desk) -> None:
+    """Of 5,000 in one bill those at the end were never asked about, and those of other accounts waited for them."""
+    wechat, alipay = await desk.paid(), await desk.paid("alipay")
+    for number in ("A", "B", "C"):
+        await find_in_bill(desk, wechat, number, channel="wechat_v3")
+    await find_in_bill(desk, alipay, "D", channel="alipay")
+    await desk.rows.execute("UPDATE discrepancy SET ask_at = now() - interval '1 hour' WHERE subject = 'C'")
+    async with desk.house.opened.database.reading() as transaction:
+        due = await asked_refunds.list_due(transaction, account_rows_max=2)
+    assert {row.subject for row in due} == {"C", "A", "D"}
 
 
 async def test_a_refund_of_another_order_is_no_news_of_this_one(desk: Desk) -> None:

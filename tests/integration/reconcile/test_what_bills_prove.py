@@ -92,6 +92,9 @@ async def test_a_refund_of_the_bill_that_our_books_call_failed_is_asked_about_un
     assert held == "refunded_after_failed"
     await rows.execute(AN_HOUR_LATER)
     await clerk.discrepancies.follow_up(clerk.account_id)
+    assert (await clerk.differences())[clerk.refund_no(denied)].state == "asked", "its job has not heard an answer"
+    await rows.execute("UPDATE discrepancy SET answered_at = now()")
+    await clerk.discrepancies.follow_up(clerk.account_id)
     found = await clerk.differences()
     states = [
         (found[clerk.refund_no(order)].state, found[clerk.refund_no(order)].resolution) for order in (done, denied)

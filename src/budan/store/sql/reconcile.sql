@@ -463,9 +463,9 @@ WHERE
     );
 
 -- name: discrepancy_write :none
--- Differences that a run found. One that is known keeps its age, owner and notes; one that was resolved and is found
--- again by another bill is open again. What a person has ended stays so while nothing of it changed, unless the
--- channel's own whole bill says it anew ($21).
+-- Differences that a run found. One that is known keeps its age, owner and notes, and is asked about anew; one that was
+-- resolved and is found again by another bill is open again. What a person has ended stays so while nothing of it
+-- changed, unless the channel's own whole bill says it anew ($21).
 INSERT INTO discrepancy AS k (
     account_id, day, kind, subject, occurrence, verdict, run_id, line_no, channel_no, happened_at, status, currency,
     their_minor, our_minor, our_currency, fee_e5, lane, order_id, ordinal, state
@@ -518,7 +518,10 @@ ON CONFLICT (account_id, day, kind, subject, occurrence) DO UPDATE
         ordinal = excluded.ordinal,
         state = excluded.state,
         resolved_at = NULL,
-        resolution = NULL
+        resolution = NULL,
+        ask_at = excluded.ask_at,
+        ask_count = 0,
+        answered_at = NULL
     WHERE
     $21::boolean
     OR coalesce(k.resolution, '') NOT IN ('accepted', 'corrected', 'refunded', 'claimed')
@@ -575,6 +578,9 @@ SELECT
     d.found_at,
     d.resolved_at,
     d.resolution,
+    d.ask_at,
+    d.ask_count,
+    d.answered_at,
     extract(EPOCH FROM coalesce(d.resolved_at, clock_timestamp()) - d.found_at)::double precision AS age_s,
     (
         SELECT string_agg(n.written_by || ': ' || n.note, '; ' ORDER BY n.number) FROM discrepancy_note AS n
@@ -620,6 +626,9 @@ SELECT
     d.found_at,
     d.resolved_at,
     d.resolution,
+    d.ask_at,
+    d.ask_count,
+    d.answered_at,
     extract(EPOCH FROM coalesce(d.resolved_at, clock_timestamp()) - d.found_at)::double precision AS age_s,
     NULL::text AS notes
 FROM discrepancy AS d
