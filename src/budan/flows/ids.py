@@ -15,6 +15,8 @@ from budan.telemetry import metrics
 
 LEASE_S = 60.0
 RENEW_EVERY_S = 10.0
+# While it fails: after a minute without the database the lease is over, and every order and notice waits for this.
+RETRY_EVERY_S = 1.0
 # Ids stop this long before the lease ends by the database's clock, so that a slow machine makes none in another's name.
 LEASE_MARGIN_S = 10.0
 
@@ -52,11 +54,13 @@ class IdSource:
     async def keep(self) -> None:
         """Renew the lease until cancelled; a lost one is replaced by another number."""
         failures = Failures(work="id_lease")
+        is_held: bool | None = True
         while True:
-            await asyncio.sleep(RENEW_EVERY_S)
-            await attempt(self._renew, failures)
+            await asyncio.sleep(RENEW_EVERY_S if is_held else RETRY_EVERY_S)
+            is_held = await attempt(self._renew, failures)
 
-    async def _renew(self) -> None:
+    async def _renew(self) -> bool:
+        """True once a number is held; raises what kept it from being held."""
         assert self._process_number is not None
         asked_s = self._clock.monotonic_s()
         async with self._database.transaction() as transaction:
@@ -70,6 +74,7 @@ class IdSource:
             self._good_until_s = asked_s + LEASE_S - LEASE_MARGIN_S
         else:
             await self.start()
+        return True
 
     def next(self) -> int:
         """A new id, above all that this process gave before; raises `StoreUnavailable` while no lease is held."""

@@ -15,6 +15,7 @@ from budan.store.database import Database
 from budan.telemetry import metrics
 from integration.cuttable import cuttable
 from integration.workers.watching import when
+from integration.workers.working import SteppedClock
 from stage import Stage
 
 AWAY_S = AWAY_FROM_S * 12
@@ -74,6 +75,43 @@ async def test_what_keeps_a_process_going_counts_and_survives_what_nobody_foresa
             for task in running:
                 task.cancel()
     assert {line["error"].split(":")[0] for line in lines} == {"UndefinedTableError"}
+
+
+async def test_ids_are_given_again_as_soon_as_the_database_is_back(
+    database_dsn: str, rows: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A minute without it ends the lease; no order and no notice is taken until the lease is renewed."""
+    monkeypatch.setattr(ids, "RENEW_EVERY_S", 0.02)
+    monkeypatch.setattr(ids, "RETRY_EVERY_S", 0.02)
+    clock = SteppedClock()
+    async with cuttable(database_dsn) as (line, dsn), asyncio.TaskGroup() as tasks:
+        database = await Database.connect(dsn)
+        source = ids.IdSource(database=database, clock=clock)
+        await source.start()
+        line.cut()
+        clock.monotonic += ids.LEASE_S
+        before = _failures("id_lease")
+        keeping = tasks.create_task(source.keep())
+        await asyncio.sleep(0)
+        # After the first renewal the usual time does not come again before the test is over.
+        monkeypatch.setattr(ids, "RENEW_EVERY_S", 600)
+        while _failures("id_lease") == before:
+            await rows.execute("SELECT 1")
+        with pytest.raises(StoreUnavailable):
+            source.next()
+        line.mend()
+        async with asyncio.timeout(10):
+            while not _gives_ids(source):
+                await rows.execute("SELECT 1")
+        keeping.cancel()
+        await database.close()
+
+
+def _gives_ids(source: ids.IdSource) -> bool:
+    try:
+        return source.next() > 0
+    except StoreUnavailable:
+        return False
 
 
 def _failures(work: str) -> float:
