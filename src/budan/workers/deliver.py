@@ -67,6 +67,9 @@ class DeliverWork:
             case Verdict.LET_THROUGH:
                 _log.info("endpoint_takes_again", endpoint_id=row.endpoint_id)
                 await self._deliveries.bring_forward(row, fence=fence)
+            case Verdict.FIRST_TAKEN:
+                # It may have been away for hours while another worker had its lane: what waits then stands on a late rung.
+                await self._deliveries.bring_forward(row, fence=fence)
             case Verdict.NOTHING_NEW:
                 return
             case _:

@@ -7,6 +7,8 @@ from typing import Protocol
 
 # Only groups with work in flight or failures are remembered; what is forgotten is learned again by failing.
 GROUPS_REMEMBERED_MAX = 10_000
+# Who takes rows is remembered too, some 100 bytes each; what is forgotten is only brought forward once more.
+TAKERS_REMEMBERED_MAX = 100_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +43,7 @@ class Verdict(Enum):
     NOTHING_NEW = "nothing_new"
     HELD_BACK = "held_back"  # it takes nothing: a pause begins
     LET_THROUGH = "let_through"  # it was held back and takes rows again
+    FIRST_TAKEN = "first_taken"  # it takes rows, and whether the lane's last holder held it back nobody knows any more
 
 
 @dataclass(slots=True)
@@ -75,6 +78,8 @@ class Gates:
         self._limits = limits
         self._shares = shares
         self._gates: dict[int, _Gate] = {}
+        # The fence under which each group last took a row, in the order in which they first did.
+        self._takers: dict[int, int] = {}
 
     def left_out(self, *, now_s: float) -> list[int]:
         """The groups that take nothing more now: their rows need not be listed."""
@@ -95,8 +100,11 @@ class Gates:
             gate.probe = key
         return True
 
-    def settle(self, group: int, key: Hashable, *, succeeded: bool | None, now_s: float) -> Verdict:
-        """End an admitted row; None where its end says nothing about the group."""
+    def settle(self, group: int, key: Hashable, *, succeeded: bool | None, fence: int, now_s: float) -> Verdict:
+        """End an admitted row; None where its end says nothing about the group.
+
+        `fence` is its lane's: until a row is taken under it, nobody here knows what the group did under the one before.
+        """
         gate = self._gates[group]
         del gate.in_flight[key]
         is_probe = gate.probe == key
@@ -104,12 +112,18 @@ class Gates:
             gate.probe = None
         verdict = Verdict.NOTHING_NEW
         if succeeded:
-            verdict = Verdict.NOTHING_NEW if gate.probe_at_s is None else Verdict.LET_THROUGH
+            is_first = self._is_first_taken(group, fence)
+            if gate.probe_at_s is not None:
+                verdict = Verdict.LET_THROUGH
+            elif is_first:
+                verdict = Verdict.FIRST_TAKEN
             gate.failures_in_row, gate.pause_s, gate.probe_at_s = 0, 0.0, None
         elif succeeded is False:
             verdict = self._count_failure(gate, is_probe=is_probe, now_s=now_s)
         if not gate.in_flight and (gate.failures_in_row == 0 or len(self._gates) > GROUPS_REMEMBERED_MAX):
             del self._gates[group]
+            if gate.failures_in_row:
+                self._takers.pop(group, None)
         return verdict
 
     @property
@@ -131,6 +145,15 @@ class Gates:
         if self._shares is not None:
             rows_max = self._shares.rows_max(group, of=rows_max)
         return rows_max - len(gate.in_flight)
+
+    def _is_first_taken(self, group: int, fence: int) -> bool:
+        """Whether the group takes its first row under this fence; it is remembered."""
+        if self._limits.pauses is None or self._takers.get(group) == fence:
+            return False
+        if group not in self._takers and len(self._takers) >= TAKERS_REMEMBERED_MAX:
+            del self._takers[next(iter(self._takers))]
+        self._takers[group] = fence
+        return True
 
     def _count_failure(self, gate: _Gate, *, is_probe: bool, now_s: float) -> Verdict:
         """Rows that left before the gate opened fail after it; only the probe's failure makes the pause longer."""

@@ -157,6 +157,7 @@ class Sweep(Generic[Row]):
         try:
             succeeded = await self._work.do(row, fence=fence)
         finally:
-            verdict = self._gates.settle(group, key, succeeded=succeeded, now_s=self._clock.monotonic_s())
+            now_s = self._clock.monotonic_s()
+            verdict = self._gates.settle(group, key, succeeded=succeeded, fence=fence, now_s=now_s)
         if verdict is not Verdict.NOTHING_NEW and self._follow is not None:
             await self._follow(row, verdict, fence=fence, pause_s=self._gates.pause_s(group))

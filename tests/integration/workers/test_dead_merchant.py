@@ -105,6 +105,20 @@ async def test_an_endpoint_that_refuses_is_tried_less_and_less_and_gets_everythi
     assert await rows.fetchval("SELECT count(*) FROM webhook WHERE taken_at IS NULL") == 0
 
 
+async def test_a_backlog_that_another_worker_left_is_delivered_as_soon_as_its_endpoint_is_back(
+    stage: Stage, rows: Rows
+) -> None:
+    """The worker that saw the endpoint die was redeployed: its successor knows of no outage, only of rows due in hours."""
+    async with receiving() as receiver:
+        merchant = await stage.add_merchant(webhook_url=receiver.url())
+        await pay_all(stage, [merchant] * 20)
+        await rows.execute("UPDATE webhook_due SET attempts = 7, due_at = clock_timestamp() + interval '4 hours'")
+        async with working(stage, allowed=[receiver.authority]):
+            await pay_all(stage, [merchant])
+            await when(rows, "SELECT count(*) = 0 FROM webhook_due")
+    assert len({came.order_no for came in receiver.received}) == len(receiver.received) == 21
+
+
 async def test_the_backlog_of_one_endpoint_hides_no_other(stage: Stage, rows: Rows) -> None:
     """A thousand older deliveries of one merchant, and one fresh one of another."""
     held = asyncio.Event()

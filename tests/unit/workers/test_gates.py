@@ -12,6 +12,7 @@ LIMITS = GateLimits(
     pauses=Pauses(failures_to_open=3, pause_s_first=1.0, pause_s_max=5.0),
 )
 GROUP = 7
+FENCE = 3
 
 
 def opened(*, at_s: float = 0.0) -> Gates:
@@ -19,7 +20,7 @@ def opened(*, at_s: float = 0.0) -> Gates:
     gates = Gates(LIMITS)
     for key in range(3):
         assert gates.admit(GROUP, key, now_s=at_s)
-        gates.settle(GROUP, key, succeeded=False, now_s=at_s)
+        gates.settle(GROUP, key, succeeded=False, fence=FENCE, now_s=at_s)
     return gates
 
 
@@ -27,7 +28,7 @@ def test_a_group_has_no_more_than_its_bound() -> None:
     gates = Gates(LIMITS)
     assert [gates.admit(GROUP, key, now_s=0) for key in range(5)] == [True] * 4 + [False]
     assert gates.left_out(now_s=0) == [GROUP]
-    gates.settle(GROUP, 0, succeeded=True, now_s=0)
+    gates.settle(GROUP, 0, succeeded=True, fence=FENCE, now_s=0)
     assert gates.left_out(now_s=0) == []
     assert gates.admit(GROUP, 5, now_s=0)
 
@@ -43,9 +44,9 @@ def test_a_slow_group_has_a_smaller_bound_while_its_oldest_row_waits() -> None:
     assert gates.admit(GROUP, "old", now_s=0)
     assert gates.admit(GROUP, "older than a second by then", now_s=0.5)
     assert not gates.admit(GROUP, "third", now_s=1.5)
-    gates.settle(GROUP, "old", succeeded=True, now_s=1.6)
+    gates.settle(GROUP, "old", succeeded=True, fence=FENCE, now_s=1.6)
     assert not gates.left_out(now_s=1.5)
-    gates.settle(GROUP, "older than a second by then", succeeded=True, now_s=1.6)
+    gates.settle(GROUP, "older than a second by then", succeeded=True, fence=FENCE, now_s=1.6)
     assert all(gates.admit(GROUP, key, now_s=1.6) for key in range(4))
 
 
@@ -65,13 +66,13 @@ def test_each_failed_probe_doubles_the_pause_up_to_its_bound() -> None:
         assert not gates.admit(GROUP, "probe", now_s=now_s + pause_s - 0.1)
         now_s += pause_s
         assert gates.admit(GROUP, "probe", now_s=now_s)
-        assert gates.settle(GROUP, "probe", succeeded=False, now_s=now_s) is Verdict.HELD_BACK
+        assert gates.settle(GROUP, "probe", succeeded=False, fence=FENCE, now_s=now_s) is Verdict.HELD_BACK
 
 
 def test_a_taken_probe_opens_the_way_for_all() -> None:
     gates = opened()
     assert gates.admit(GROUP, "probe", now_s=1.0)
-    assert gates.settle(GROUP, "probe", succeeded=True, now_s=1.0) is Verdict.LET_THROUGH
+    assert gates.settle(GROUP, "probe", succeeded=True, fence=FENCE, now_s=1.0) is Verdict.LET_THROUGH
     assert gates.pause_s(GROUP) == 0.0
     assert all(gates.admit(GROUP, key, now_s=1.0) for key in range(4))
 
@@ -79,14 +80,14 @@ def test_a_taken_probe_opens_the_way_for_all() -> None:
 def test_a_probe_without_a_verdict_may_be_followed_by_another_at_once() -> None:
     gates = opened()
     assert gates.admit(GROUP, "probe", now_s=1.0)
-    assert gates.settle(GROUP, "probe", succeeded=None, now_s=1.0) is Verdict.NOTHING_NEW
+    assert gates.settle(GROUP, "probe", succeeded=None, fence=FENCE, now_s=1.0) is Verdict.NOTHING_NEW
     assert gates.admit(GROUP, "another", now_s=1.0)
 
 
 def test_rows_that_left_before_the_pause_do_not_make_it_longer() -> None:
     gates = Gates(LIMITS)
     assert all(gates.admit(GROUP, key, now_s=0) for key in range(4))
-    verdicts = [gates.settle(GROUP, key, succeeded=False, now_s=0.0) for key in range(4)]
+    verdicts = [gates.settle(GROUP, key, succeeded=False, fence=FENCE, now_s=0.0) for key in range(4)]
     assert verdicts == [Verdict.NOTHING_NEW, Verdict.NOTHING_NEW, Verdict.HELD_BACK, Verdict.NOTHING_NEW]
     assert gates.admit(GROUP, "probe", now_s=1.0)
 
@@ -95,14 +96,44 @@ def test_a_success_between_failures_starts_the_count_anew() -> None:
     gates = Gates(LIMITS)
     for key, succeeded in enumerate([False, False, True, False, False]):
         assert gates.admit(GROUP, key, now_s=0)
-        assert gates.settle(GROUP, key, succeeded=succeeded, now_s=0) is Verdict.NOTHING_NEW
+        verdict = gates.settle(GROUP, key, succeeded=succeeded, fence=FENCE, now_s=0)
+        assert verdict is (Verdict.FIRST_TAKEN if succeeded else Verdict.NOTHING_NEW)
+
+
+def taken(gates: Gates, *, group: int = GROUP, fence: int = FENCE) -> Verdict:
+    """What is said of the group when one more of its rows was taken."""
+    assert gates.admit(group, "row", now_s=0)
+    return gates.settle(group, "row", succeeded=True, fence=fence, now_s=0)
+
+
+def test_the_first_row_that_is_taken_under_a_fence_is_told_and_no_other() -> None:
+    """Whether the group was held back before is known to the lane's last holder, who may be dead."""
+    gates = Gates(LIMITS)
+    assert [taken(gates) for _ in range(3)] == [Verdict.FIRST_TAKEN, Verdict.NOTHING_NEW, Verdict.NOTHING_NEW]
+    # The lane was another's and came back.
+    assert [taken(gates, fence=FENCE + 2) for _ in range(2)] == [Verdict.FIRST_TAKEN, Verdict.NOTHING_NEW]
+    assert taken(Gates(replace(LIMITS, pauses=None))) is Verdict.NOTHING_NEW
+
+
+def test_who_took_rows_is_remembered_up_to_a_bound_and_forgotten_with_its_failures(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("budan.workers.gates.TAKERS_REMEMBERED_MAX", 2)
+    gates = Gates(LIMITS)
+    assert [taken(gates, group=group) for group in (1, 2, 3)] == [Verdict.FIRST_TAKEN] * 3
+    assert taken(gates, group=3) is Verdict.NOTHING_NEW
+    assert taken(gates, group=1) is Verdict.FIRST_TAKEN
+    monkeypatch.setattr("budan.workers.gates.GROUPS_REMEMBERED_MAX", 0)
+    assert gates.admit(3, "row", now_s=0)
+    gates.settle(3, "row", succeeded=False, fence=FENCE, now_s=0)
+    assert taken(gates, group=3) is Verdict.FIRST_TAKEN
 
 
 def test_without_pauses_a_group_may_fail_as_often_as_it_likes() -> None:
     gates = Gates(replace(LIMITS, pauses=None))
     for key in range(100):
         assert gates.admit(GROUP, key, now_s=0)
-        assert gates.settle(GROUP, key, succeeded=False, now_s=0) is Verdict.NOTHING_NEW
+        assert gates.settle(GROUP, key, succeeded=False, fence=FENCE, now_s=0) is Verdict.NOTHING_NEW
     assert gates.groups == 0
 
 
@@ -110,12 +141,12 @@ def test_only_groups_with_work_or_failures_are_remembered(monkeypatch: pytest.Mo
     gates = Gates(LIMITS)
     for group in range(100):
         assert gates.admit(group, 0, now_s=0)
-        gates.settle(group, 0, succeeded=True, now_s=0)
+        gates.settle(group, 0, succeeded=True, fence=FENCE, now_s=0)
     assert gates.groups == 0
     monkeypatch.setattr("budan.workers.gates.GROUPS_REMEMBERED_MAX", 10)
     for group in range(100):
         assert gates.admit(group, 0, now_s=0)
-        gates.settle(group, 0, succeeded=False, now_s=0)
+        gates.settle(group, 0, succeeded=False, fence=FENCE, now_s=0)
     assert gates.groups == 10
 
 
