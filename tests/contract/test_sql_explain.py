@@ -17,7 +17,7 @@ ORDERS = 20_000
 
 REFUNDS = ("refund_find_many", "refund_write", "refund_prepare", "refund_claim_key", "refund_find_key")
 DOOR = ("door_lock_orders", "door_list_trades", "door_write", "door_write_rare", "evidence_keep", "evidence_release")
-INTAKE = ("intake_claim", "idempotency_list", "intake_release", "intake_add", "trade_open", "order_tell_unpaid")
+INTAKE = ("intake_claim", "idempotency_list", "intake_release", "intake_add", "trade_open")
 CLOSING = ("closing_list", "closing_write", "reverse_begin", "order_look_sooner")
 HOLDS = ("order_hold_if", "order_release_if")
 READING = tuple(name for name in all_queries() if name.startswith(("order_find", "order_list", "trade_list")))

@@ -54,7 +54,7 @@ def record_evidence(
                 normal = source is Source.NOTICE and trade_row.is_open
                 assert normal or follows.remedy is not None, "I3: completed otherwise, and no remedy"
             return Written(
-                order=ORDERS.number(_moved(order_row, at, decision)),
+                order=ORDERS.number(_moved(order_row, at, decision, tells_unpaid=follows.tells_unpaid)),
                 trade=TRADES.number(_forgetful(decision.trade)),
                 books=BOOKS.number(_booked(BOOKS.values[books], follows.entries)),
                 told_paid=follows.event == "order.paid",
@@ -77,13 +77,14 @@ def _forgetful(trade: Trade) -> Trade:
     return trade if trade.not_found_count else replace(trade, not_found_asked_at=None)
 
 
-def _moved(order: Order, at: int, decision: Transition) -> Order:
+def _moved(order: Order, at: int, decision: Transition, *, tells_unpaid: bool) -> Order:
     completes = decision.effect is Effect.COMPLETE
     return replace(
         order,
         state=decision.order_state,
         paid_attempt=at + 1 if completes else order.paid_attempt,
         hold_reason=order.hold_reason or decision.hold_reason,
+        told_unpaid=order.told_unpaid or tells_unpaid,
     )
 
 
@@ -116,6 +117,12 @@ def _check_transaction(order: Order, siblings: list[Trade], decision: Transition
         assert follows.refund_minor == decision.trade.amount_minor, "I9: no intent to refund"
         assert follows.entries, "I9: not booked"
         assert follows.remedy is not None, "I12: a correction without its mark"
+
+
+@cache
+def opening(order: int) -> int:
+    """The order after one more trade of it was begun: whoever asks hears "pending" again."""
+    return ORDERS.number(replace(ORDERS.values[order], told_unpaid=False))
 
 
 @cache

@@ -36,6 +36,7 @@ def check(world: World, state: State) -> None:
     _check_paid_once(state)
     if state.row.state is OrderState.EXPIRED and not world.breaks_word:
         assert not any(_is_payable(state, view) for view in state.views), "I7: expired, and it can still be paid"
+    _check_word(state)
     for view in state.views:
         if view.trade != ABSENT:
             _check_trade(view)
@@ -62,6 +63,15 @@ def _check_completion(state: State) -> None:
         if view.trade != ABSENT and view.row.is_open:
             ending = view.close_due or view.row.state is TradeState.REVERSING
             assert ending, "I3: paid, and another trade of it stays payable"
+
+
+def _check_word(state: State) -> None:
+    """Whoever asks of a charged order while no trade of it can be paid reads "not paid", without writing anything."""
+    rows = [view.row for view in state.views if view.trade != ABSENT]
+    has_ended = state.row.state in {OrderState.EXPIRED, OrderState.CLOSED} or not any(row.is_open for row in rows)
+    says_unpaid = state.row.state is not OrderState.PAID and has_ended
+    if says_unpaid and any(row.direction is Direction.B2C for row in rows):
+        assert state.row.told_unpaid, "I1: a shop may read that its charge is not paid, and nothing of it is committed"
 
 
 def _check_paid_once(state: State) -> None:

@@ -97,11 +97,16 @@ def _in_flight(state: State) -> int:
 
 def _second_trades(world: World, state: State, at: int) -> Iterator[Move]:
     order = state.row
-    if order.state not in WAITING_STATES or order.told_unpaid or order.hold_reason:
+    if order.state not in WAITING_STATES or order.hold_reason:
         return
-    if world.directions[at] is Direction.B2C and any(v.trade != ABSENT and v.row.is_open for v in state.views):
+    is_one_open = any(v.trade != ABSENT and v.row.is_open for v in state.views)
+    if is_one_open and (order.told_unpaid or world.directions[at] is Direction.B2C):
         return
-    yield f"{at}: begin", seen(state, at, begun(world, at))
+    # What went back while the order was told unpaid stands at its channel still, and pays nothing: the law that paid is
+    # what the truth says would have to remember it.
+    if any(v.refund for v in state.views):
+        return
+    yield f"{at}: begin", seen(state._replace(order=door.opening(state.order)), at, begun(world, at))
 
 
 def _first_calls(world: World, state: State, at: int) -> Iterator[Move]:

@@ -64,6 +64,15 @@ WORLDS = [
         reversible=False,
         refunds=True,
     ),
+    World(
+        name="a charge that is paid after its end, then a code",
+        directions=(B2C, C2B),
+        in_flight_max=1,
+        notices=0,
+        begins_placed=True,
+        breaks_word=True,
+        reversible=False,
+    ),
     World(name="two codes", directions=(C2B, C2B), in_flight_max=1, notices=1, refunds=True),
     World(
         name="two codes that wait for payers", directions=(C2B, C2B), in_flight_max=2, begins_placed=True, refunds=True

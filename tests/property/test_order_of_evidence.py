@@ -53,7 +53,12 @@ def hear_all(order: Order, trades: list[Trade], heard: list[Heard]) -> End:
         siblings = [row for n, row in enumerate(rows) if n != at]
         follows = consequences(order, rows[at], siblings, decision)
         completes = decision.effect is Effect.COMPLETE
-        order = replace(order, state=decision.order_state, paid_attempt=at + 1 if completes else order.paid_attempt)
+        order = replace(
+            order,
+            state=decision.order_state,
+            paid_attempt=at + 1 if completes else order.paid_attempt,
+            told_unpaid=order.told_unpaid or follows.tells_unpaid,
+        )
         rows[at] = decision.trade
         entries += follows.entries
         refunds += [at] if follows.refund_minor is not None else []

@@ -9,7 +9,7 @@ from typing import assert_never
 from budan.core.decide import unpayable_after
 from budan.core.errors import Refused
 from budan.core.order import Order, OrderState
-from budan.core.trade import UNPAID_END_STATES, Direction, Trade, TradeState
+from budan.core.trade import UNPAID_END_STATES, Direction, Trade, TradeState, is_charged
 
 # How long a charge may wait for its payer before it is reversed: WeChat says 30 to 45 s, Alipay 30 to 60 s
 # (docs/protocols, "Time rules").
@@ -119,11 +119,12 @@ def expire(
 ) -> Order:
     """Our own expiry is done: `expired`, from `closing`. Nobody was told anything, so a late payment completes.
 
-    With `returns_late` the merchant takes the news of the expiry for "not paid", and a late payment goes back. Takes and
-    refuses what `end_close` does.
+    With `returns_late` the merchant takes the news of the expiry for "not paid", and a late payment goes back; so it
+    does where a charge was among the trades, for its shop was told. Takes and refuses what `end_close` does.
     """
     _refuse_payable(order, trades, unpaid_asked_at)
-    return replace(order, state=OrderState.EXPIRED, told_unpaid=order.told_unpaid or returns_late)
+    told_unpaid = order.told_unpaid or returns_late or is_charged(trades)
+    return replace(order, state=OrderState.EXPIRED, told_unpaid=told_unpaid)
 
 
 def begin_reverse(order: Order, trade: Trade) -> tuple[Order, Trade]:

@@ -10,7 +10,7 @@ from budan.core.fees import fee
 from budan.core.ledger import Entry, payment_entry, returned_entry, suspense_entry, unwanted_payment_entry
 from budan.core.money import CURRENCY_EXPONENTS, Money
 from budan.core.order import Order, OrderState
-from budan.core.trade import Trade
+from budan.core.trade import Trade, is_charged
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,6 +19,7 @@ class Consequences:
 
     `event` names the webhook; `refund_minor` is the intent to give the whole payment back; `close_attempts` are the
     order's other open trades, which must be closed at their channels because the order is paid or ended here.
+    `tells_unpaid`: from this commit on a shop that asks reads "not paid" of its charge, so what comes later goes back.
     """
 
     entries: tuple[Entry, ...] = ()
@@ -27,6 +28,7 @@ class Consequences:
     refund_minor: int | None = None
     close_attempts: tuple[int, ...] = ()
     fee_minor: int = 0
+    tells_unpaid: bool = False
 
 
 NOTHING = Consequences()
@@ -37,6 +39,21 @@ _DIGEST_SHOWN = 32
 
 def consequences(order: Order, trade: Trade, siblings: Sequence[Trade], decision: Transition) -> Consequences:
     """What follows a transition of `trade`; `siblings` are the order's other trades."""
+    follows = _of_effect(order, trade, siblings, decision)
+    return replace(follows, tells_unpaid=True) if _tells_unpaid((decision.trade, *siblings), decision) else follows
+
+
+def _tells_unpaid(trades: Sequence[Trade], decision: Transition) -> bool:
+    """Whether all readers say "not paid" after it of an order that was charged: nobody can pay any trade of it.
+
+    It is one mark for whoever asks, by whatever way, and whether anybody does: a reader that had to write first would
+    be a promise that one forgotten reader breaks.
+    """
+    is_unpaid = decision.order_state is not OrderState.PAID
+    return is_unpaid and is_charged(trades) and not any(trade.is_open for trade in trades)
+
+
+def _of_effect(order: Order, trade: Trade, siblings: Sequence[Trade], decision: Transition) -> Consequences:
     paid = Money(amount_minor=trade.amount_minor, currency=trade.currency)
     match decision.effect:
         case Effect.NOTHING:

@@ -1,5 +1,6 @@
 """One attempt to pay an order on one channel account."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
@@ -76,3 +77,8 @@ class Trade:
     def is_open(self) -> bool:
         """Whether the channel may still take money for it."""
         return self.state in OPEN_STATES
+
+
+def is_charged(trades: Iterable[Trade]) -> bool:
+    """Whether a payer's code was charged among these trades of an order: its shop waits for the answer."""
+    return any(trade.direction is Direction.B2C for trade in trades)

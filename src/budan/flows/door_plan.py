@@ -178,7 +178,11 @@ def _order_change(locked: LockedOrder, evidence: Evidence, decision: Transition,
     refunds_made = int(follows.refund_minor is not None and locked.refund_count < ORDINAL_MAX)
     if decision.effect is not Effect.COMPLETE:
         return OrderChange(
-            locked=locked, state=decision.order_state, hold_reason=hold_reason, refunds_made=refunds_made
+            locked=locked,
+            state=decision.order_state,
+            hold_reason=hold_reason,
+            refunds_made=refunds_made,
+            tells_unpaid=follows.tells_unpaid,
         )
     return OrderChange(
         locked=locked,

@@ -320,30 +320,10 @@ class Payments:
         await attempt(lambda: self._calls.charge(sending, auth_code), self._failures)
 
     async def _answer(self, caller: Caller, order_no: str, *, wait_s: float) -> OrderView:
-        """Paid, pending or unpaid; "unpaid" only after it is committed that the shop was told so."""
-        view = await self._wait(caller, order_no, wait_s=wait_s)
-        if view.payment_status is not PaymentStatus.UNPAID:
-            return view
-        number = own_number(caller, order_no, environment=self._environment)
-        key = (number.lane, number.order_id)
-        try:
-            async with self._database.transaction() as transaction:
-                locked = await lock_named(transaction, number)
-                siblings = (await gate.list_trades(transaction, [key])).get(key, [])
-                if not locked.order.told_unpaid and not any(sibling.trade.is_open for sibling in siblings):
-                    await stored.tell_unpaid(
-                        transaction,
-                        lane=number.lane,
-                        order_id=number.order_id,
-                        version=locked.version,
-                    )
-        except RowsFailed as failed:
-            raise StoreUnavailable(str(failed)) from failed
-        # Paid or charged anew in between: the present state is the answer.
-        return await self._reading.get_order(caller, order_no)
+        """Paid, pending or unpaid: asks on the B2C ladder until the trade is decided or the caller's time is over.
 
-    async def _wait(self, caller: Caller, order_no: str, *, wait_s: float) -> OrderView:
-        """Ask on the B2C ladder until the trade is decided or the caller's time is over."""
+        "Unpaid" needs nothing written here: the door commits that it is told with the end that is read (I1).
+        """
         number = own_number(caller, order_no, environment=self._environment)
         until_s = self._clock.monotonic_s() + min(wait_s, WAIT_S_MAX)
         for pause_s in QUERY_LADDER_B2C_S:

@@ -81,7 +81,8 @@ class Reading:
     async def get_rows(self, number: Number) -> tuple[OrderRow, list[TradeRow]]:
         """The rows behind a view; raises `Refused` with `order_not_found`."""
         key = (number.lane, number.order_id)
-        async with self._database.reading() as transaction:
+        # Of one moment: an order from before its completion beside a trade from after it would read as "unpaid".
+        async with self._database.snapshot() as transaction:
             rows = await stored.find_orders(transaction, [key])
             trades = await stored.list_trades(transaction, [key])
         row = rows.get(key)
@@ -112,7 +113,7 @@ class Reading:
             raise Refused("state_unknown", param="state")
         before = self._cursor(caller, cursor)
         bound: OrderId | None = None
-        async with self._database.reading() as transaction:
+        async with self._database.snapshot() as transaction:
             if reference is not None:
                 found = await stored.find_reference(
                     transaction,

@@ -79,7 +79,7 @@ class ChargeOrder(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PaymentStatus(Enum):
-    """The three answers that a shop needs."""
+    """The three answers that a shop needs. `unpaid` after a charge is kept: what is paid later goes back to the payer."""
 
     PAID = "paid"
     UNPAID = "unpaid"

@@ -177,7 +177,9 @@ class Till:
         """The order as it is now."""
         path = f"/v1/orders/{order['order_no']}"
         answer = await self._ask(lambda: self._api.get(path, headers=shop.headers, timeout_s=ANSWER_S_MAX), wanted=_OK)
-        return answer.json()
+        seen: dict[str, Any] = answer.json()
+        self.answers.append(Answer(order_no=seen["order_no"], payment_status=word_of(seen)))
+        return seen
 
     def _body(self, wish: Wish, *, shop: Shop) -> dict[str, Any]:
         return {
@@ -193,10 +195,7 @@ class Till:
             lambda: self._api.post(path, body, headers=headers, timeout_s=ANSWER_S_MAX), wanted=wanted
         )
         order: dict[str, Any] = answer.json()
-        # Of an order that its payer may still pay "unpaid" is no promise; of a charge it is.
-        is_word = path == _CHARGES or order["payment_status"] == "paid"
-        said = order["payment_status"] if is_word else "pending"
-        self.answers.append(Answer(order_no=order["order_no"], payment_status=said))
+        self.answers.append(Answer(order_no=order["order_no"], payment_status=word_of(order)))
         return order
 
     async def _tell_sandbox(self, path: str, body: object) -> HttpAnswer:
@@ -227,3 +226,13 @@ class Till:
 def code_of(order: dict[str, Any]) -> str | None:
     """The newest code text that the order can be paid by."""
     return next((trade["qr_text"] for trade in reversed(order["trades"]) if trade.get("qr_text")), None)
+
+
+def word_of(order: dict[str, Any]) -> str:
+    """What budan promised by an answer, whichever way it was asked: "paid", and "unpaid" of an order that was charged.
+
+    Of an order that its payer may still pay "unpaid" is no promise.
+    """
+    said: str = order["payment_status"]
+    is_charged = any(trade["method"] == "code" for trade in order["trades"])
+    return said if said == "paid" or is_charged else "pending"

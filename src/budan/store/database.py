@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import asyncpg
+from asyncpg.transaction import Transaction as Begun
 
 from budan.core.errors import StoreUnavailable
 from budan.store.queries import Query, Rows, query
@@ -187,15 +188,8 @@ class Database:
         Raises `RowsFailed` where halving or a later try can help, `StoreUnavailable` where PostgreSQL is away. A
         cancelled caller waits for a commit that is under way: its outcome must be known (I1).
         """
-        async with self._connected() as connection:
-            transaction = connection.transaction()
-            await transaction.start()
-            try:
-                yield Transaction(connection)
-            except BaseException:
-                await _uncancelled(transaction.rollback())
-                raise
-            await _uncancelled(transaction.commit())
+        async with self._connected() as connection, _committed(connection, connection.transaction()) as transaction:
+            yield transaction
 
     @asynccontextmanager
     async def statement(self) -> AsyncGenerator[Transaction]:
@@ -212,6 +206,15 @@ class Database:
         with _unhalved():
             async with self.transaction() as transaction:
                 yield transaction
+
+    @asynccontextmanager
+    async def snapshot(self) -> AsyncGenerator[Transaction]:
+        """As `reading`, where all statements see one moment: rows of several tables fit together, and none is locked."""
+        with _unhalved():
+            async with self._connected() as connection:
+                begun = connection.transaction(isolation="repeatable_read", readonly=True)
+                async with _committed(connection, begun) as transaction:
+                    yield transaction
 
     @asynccontextmanager
     async def reading_statement(self) -> AsyncGenerator[Transaction]:
@@ -243,6 +246,18 @@ class Database:
                 return await self._pool.acquire()
         except (*_AWAY_ERRORS, asyncpg.PostgresError) as error:
             raise StoreUnavailable(f"{type(error).__name__}: {error}") from error
+
+
+@asynccontextmanager
+async def _committed(connection: "asyncpg.Connection[Record]", begun: Begun) -> AsyncGenerator[Transaction]:
+    """Begin, and commit at the end of the block or roll back; a cancelled caller waits for either."""
+    await begun.start()
+    try:
+        yield Transaction(connection)
+    except BaseException:
+        await _uncancelled(begun.rollback())
+        raise
+    await _uncancelled(begun.commit())
 
 
 @contextmanager

@@ -65,6 +65,7 @@ class OrderChange:
 
     `refunds_made` takes so many of its refund numbers; the two amounts are added to what refunds of the payment that
     completed it promise and have given back. `raises` is how many versions the change takes: one for each event of it.
+    `tells_unpaid` sets the order's mark that it is told "not paid"; nothing here takes it back.
     """
 
     locked: LockedOrder
@@ -80,6 +81,7 @@ class OrderChange:
     refund_reserved_minor: int = 0
     refunded_minor: int = 0
     raises: int = 1
+    tells_unpaid: bool = False
 
     def __post_init__(self) -> None:
         assert self.raises >= 1, "a change that raises nothing could be taken for none"
@@ -414,7 +416,7 @@ def _order_rows(writes: DoorWrites) -> list[tuple[object, ...]]:
             change.locked.order_id,
             change.locked.version,
             change.state.value,
-            change.locked.order.told_unpaid,
+            change.locked.order.told_unpaid or change.tells_unpaid,
             change.hold_reason,
             change.paid_at,
             change.paid_attempt,

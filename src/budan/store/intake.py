@@ -13,7 +13,6 @@ _INTAKE_RELEASE = query("intake_release")
 _INTAKE_ADD = query("intake_add")
 _IDEMPOTENCY_LIST = query("idempotency_list")
 _TRADE_OPEN = query("trade_open")
-_ORDER_TELL_UNPAID = query("order_tell_unpaid")
 
 IdempotencyKey = tuple[Lane, MerchantId, str]
 
@@ -110,8 +109,3 @@ async def open_trade(transaction: Transaction, *, lane: Lane, order_id: OrderId,
     """Count one more trade on a locked order and give its attempt; None when the order changed or takes none."""
     row = await transaction.maybe(_TRADE_OPEN, lane, order_id, version)
     return None if row is None else cast("int", row["trade_count"])
-
-
-async def tell_unpaid(transaction: Transaction, *, lane: Lane, order_id: OrderId, version: int) -> None:
-    """Note that somebody is told "not paid" of a locked order; nothing changes where it is paid."""
-    await transaction.none(_ORDER_TELL_UNPAID, lane, order_id, version)

@@ -61,7 +61,10 @@ def test_an_order_ends_when_no_trade_of_it_can_be_paid(
     closes = an_order(state=OrderState.CLOSING)
     if not trade.is_open or over:
         assert end_close(closes, [trade], unpaid_asked_at=asked) == an_order(state=OrderState.CLOSED, told_unpaid=True)
-        assert expire(closes, [trade], unpaid_asked_at=asked) == an_order(state=OrderState.EXPIRED)
+        # A shop that charged was told; nobody was of a code that expired.
+        told = direction is Direction.B2C
+        expired = an_order(state=OrderState.EXPIRED, told_unpaid=told)
+        assert expire(closes, [trade], unpaid_asked_at=asked) == expired
     else:
         for end in (end_close, expire):
             with pytest.raises(Refused, match=r"^trade_still_open$"):
@@ -119,6 +122,13 @@ def test_a_trade_that_ended_is_not_reversed(trade: Trade, code: str) -> None:
 def test_a_merchant_that_returns_what_comes_late_takes_its_expiry_for_not_paid() -> None:
     order = closing.expire(an_order(state=OrderState.CLOSING), [], unpaid_asked_at={}, returns_late=True)
     assert order == an_order(state=OrderState.EXPIRED, told_unpaid=True)
+
+
+def test_a_code_that_expires_after_a_failed_charge_leaves_the_shop_told_unpaid() -> None:
+    """The new code took the word back while it could be paid; without it a late success of the charge would complete."""
+    trades = [a_trade(direction=Direction.B2C, state=TradeState.FAILED), a_trade(attempt=2)]
+    expired = expire(an_order(state=OrderState.CLOSING), trades, unpaid_asked_at={2: AFTER})
+    assert expired == an_order(state=OrderState.EXPIRED, told_unpaid=True)
 
 
 NOW = CREATED_AT + timedelta(minutes=1)

@@ -7,8 +7,8 @@ from budan.core.completion import NOTHING, Consequences, consequences, contradic
 from budan.core.decide import Contradiction, Decision, RemedyCause, Transition, decide
 from budan.core.evidence import Evidence, Source
 from budan.core.order import Order, OrderState
-from budan.core.trade import OPEN_STATES, Trade, TradeState
-from builders import a_trade, an_order, not_paid_yet, paid, refused, returned, reversed_empty
+from budan.core.trade import OPEN_STATES, Direction, Trade, TradeState
+from builders import a_trade, an_order, not_paid_yet, paid, refused, returned, reversed_empty, silence
 
 
 def follow(order: Order, trade: Trade, evidence: Evidence, *siblings: Trade) -> Consequences:
@@ -59,6 +59,41 @@ def test_a_payment_after_we_told_unpaid_goes_back_and_the_merchant_hears_of_it()
     assert followed.refund_minor == 1_000
     assert followed.event == "order.payment_returning"
     assert followed.remedy is RemedyCause.LATE_PAYMENT
+
+
+A_CHARGE = a_trade(direction=Direction.B2C, state=TradeState.USER_PAYING)
+CHARGED_BEFORE = a_trade(attempt=2, direction=Direction.B2C, state=TradeState.FAILED)
+
+
+@pytest.mark.invariant("I1")
+@pytest.mark.parametrize(
+    ("order", "trade", "word", "siblings", "tells"),
+    [
+        (an_order(), A_CHARGE, refused(), (), True),
+        (an_order(), A_CHARGE, reversed_empty(), (), True),
+        (an_order(), a_trade(), refused(), (CHARGED_BEFORE,), True),
+        (an_order(), A_CHARGE, refused(), (a_trade(attempt=2),), False),
+        (an_order(), A_CHARGE, silence(), (), False),
+        (an_order(), a_trade(), refused(), (), False),
+        (an_order(), A_CHARGE, paid(), (), False),
+        (an_order(state=OrderState.PAID, paid_attempt=3), A_CHARGE, refused(), (), False),
+    ],
+    ids=[
+        "a charge that was refused",
+        "a charge that was revoked",
+        "a code after a charge that failed",
+        "a code is still open",
+        "nothing is certain",
+        "a code alone",
+        "the charge was paid",
+        "the order is paid by another",
+    ],
+)
+def test_the_end_of_the_last_trade_tells_a_shop_that_charged_not_paid(
+    order: Order, trade: Trade, word: Evidence, siblings: tuple[Trade, ...], *, tells: bool
+) -> None:
+    """From this commit on any reader may say so: the desk's page and a look by API write nothing themselves."""
+    assert follow(order, trade, word, *siblings).tells_unpaid is tells
 
 
 def test_a_reversed_payment_is_booked_in_and_out_without_fee_or_refund() -> None:

@@ -185,7 +185,9 @@ FROM
         AS w (lane, order_id, attempt, due_at);
 
 -- name: trade_open :maybe
--- Counts a further trade on the order row, which the caller holds by the gate.
+-- Counts a further trade on the order row, which the caller holds by the gate. While it is open everybody reads
+-- "pending", so what any trade of the order brings completes it; its end says "not paid" again (docs/design.md section
+-- 5).
 UPDATE orders
 SET
     state = 'paying',
@@ -194,12 +196,3 @@ SET
     version = version + 1
 WHERE lane = $1 AND id = $2 AND version = $3 AND state IN ('created', 'paying')
 RETURNING trade_count;
-
--- name: order_tell_unpaid :none
--- The shop is about to be told "not paid": committed first, so that a payment that arrives later goes back
--- (docs/design.md section 5). Nothing where the order was paid meanwhile. The caller holds the order by the gate.
-UPDATE orders
-SET
-    told_unpaid = TRUE,
-    version = version + 1
-WHERE lane = $1 AND id = $2 AND version = $3 AND state <> 'paid';
