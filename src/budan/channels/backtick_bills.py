@@ -13,14 +13,11 @@ SEPARATOR: Final = ",`"
 MOMENT: Final = "%Y-%m-%d %H:%M:%S"
 
 # What values look like, in a syntax that RE2 and Python read alike.
-MOMENT_PATTERN: Final = r"[0-9]{4}-[0-9]{2}-[0-9]{2} (?:[01][0-9]|2[0-3]):[0-9]{2}:[0-9]{2}"
 # Visible ASCII but for the backtick: orders made past us may have numbers that we would not give.
 NUMBER_PATTERN: Final = r"[!-_a-~]{1,64}"
 NUMBER_OR_NONE_PATTERN: Final = r"[!-_a-~]{0,64}"
 WORD_PATTERN: Final = r"[0-9A-Za-z_.-]{1,64}"
 WORD_OR_NONE_PATTERN: Final = r"[0-9A-Za-z_.-]{0,64}"
-YUAN_PATTERN: Final = r"-?[0-9]{1,12}\.[0-9]{2}"
-FEE_PATTERN: Final = r"-?[0-9]{1,9}\.[0-9]{2,5}"
 RATE_PATTERN: Final = r"[0-9.]*%?"
 CURRENCY_PATTERN: Final = r"[A-Z]{3}"
 

@@ -1,7 +1,7 @@
 """Any channel's bill into the table `bill_line`: DuckDB reads the rows, and nothing stays of a bill that is not right."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import date, datetime, time, timedelta
 from enum import Enum
@@ -13,7 +13,8 @@ from typing import Final
 from budan.channels.bill_tables import bill_sql
 from budan.channels.bill_texts import RowParts
 from budan.channels.bill_unpacking import Layout, Unpacked, unpack
-from budan.channels.bill_usual import usual_values
+from budan.channels.bill_usual import first_rows, look_usually_like, usual_values
+from budan.channels.bill_values import PRINTED
 from budan.channels.settings import read_optional_text
 from budan.core.numbers import BEIJING
 from budan.ports.bill import BillRefused, BillRemark, BillTables, BillTotals, FetchedBill, ReadBill
@@ -23,6 +24,9 @@ ROWS_FILE: Final = "bill.rows"
 # Where a row with too many values has the next; NULL in every row that is right.
 BEYOND: Final = "beyond"
 ANYTHING: Final = ".*"
+# Of a bill that names none.
+DEFAULT_CURRENCY: Final = "CNY"
+MACROS: Final = ("bill_make_yuan", "bill_make_minor")
 # Between the values that one pattern looks at; no bill has it, for it is a control character.
 JOINER: Final = "\x01"
 
@@ -87,7 +91,8 @@ class BillForm:
 
     `patterns` gives what the values of a column look like; one without a pattern, which nobody reads, may hold anything
     but the separator. `texts` are columns that strangers write into, which may hold that too; they stand side by side.
-    Of the visible ASCII of which the numbers of payments consist, `number_bar` alone is in none. `mark` stands before a row's first value. `kinds` and `statuses` turn the channel's words into ours. A fee is
+    Of the visible ASCII of which the numbers of payments consist, `number_bar` alone is in none. `mark` stands before a row's first value. `kinds` and `statuses` turn the channel's words into ours.
+    Amounts are written in minor units where they are `in_minor`, else in the major one with two places. A fee is
     `fee_unit_e5` hundred-thousandths of the major unit times the factor.
     """
 
@@ -102,6 +107,7 @@ class BillForm:
     kinds: Mapping[str, str]
     statuses: Mapping[str, str]
     moment: str
+    in_minor: bool
     fee_unit_e5: int
     fee_factor: int
     refund_fee_factor: int
@@ -159,35 +165,59 @@ class _Found:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Shape:
-    """A form with the header that this bill has, and by their places the right values that nearly all of its rows have."""
+    """A form with the header that this bill has, and what nearly all of its rows are like.
+
+    `usual` are right values that they have alike, by their places; `printed` the places of what SQL prints as it was read.
+    """
 
     form: BillForm
     columns: tuple[str, ...]
     parts: RowParts
     usual: Mapping[int, str]
+    printed: frozenset[int]
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The columns under names that SQL knows: it looks at the values of those that are called fields."""
-        return tuple(f"{self._class_of(place)}_{place + 1}" for place in range(len(self.columns)))
+        """The columns under names that SQL knows: place, how their values are looked at, and what they are read as."""
+        return tuple(
+            " ".join([str(place + 1), self._class_of(place), *self._words_of(place)])
+            for place in range(len(self.columns))
+        )
+
+    @property
+    def beyond(self) -> str:
+        """The name of what is NULL in every row that is right: it has the words that no column of the header has."""
+        return " ".join([BEYOND, *self._words_of(None)])
+
+    def _words_of(self, place: int | None) -> list[str]:
+        return [field.name for field in fields(self.form.fields) if self.place_of(field.name) == place]
+
+    def place_of(self, word: str) -> int | None:
+        """From which column one of our words is read: the first of its own that the header has."""
+        names = getattr(self.form.fields, word)
+        return next((self.columns.index(name) for name in names if name in self.columns), None)
 
     def _class_of(self, place: int) -> str:
-        """How a row's value is looked at: with those that are usual, as a number, by its own pattern, or not at all."""
+        """How a value is looked at: with the usual ones, as a number, by what it prints or by its pattern, or not at all."""
         if self.columns[place] not in self.form.patterns and place < len(self.columns) - 1:
             return "other"
-        if place in {self._place_of(self.form.fields.trade_no), self._place_of(self.form.fields.channel_no)}:
-            return "field_number"
+        if place in {self.place_of("trade_no"), self.place_of("channel_no")}:
+            return "field number"
         # One has its own pattern in every bill.
-        is_usual = place in self.usual and place != self._place_of(self.form.fields.happened_at)
-        return "field_usual" if is_usual else "field_own"
+        if place in self.usual and place != self.place_of("happened_at"):
+            return "field usual"
+        return "field printed" if place in self.printed else "field own"
 
-    def _place_of(self, columns: tuple[str, ...]) -> int | None:
-        return next((self.columns.index(column) for column in columns if column in self.columns), None)
+    def prints(self, word: str) -> bool:
+        """Whether what this is read from is known to be right by what its value prints."""
+        place = self.place_of(word)
+        return place is not None and self._class_of(place) == "field printed"
 
-    def name_of(self, columns: tuple[str, ...]) -> str:
-        """The name of the first of these that the header has, or of what is NULL in every row."""
-        place = self._place_of(columns)
-        return BEYOND if place is None else self.names[place]
+    @property
+    def usual_method(self) -> str | None:
+        """The method that nearly all rows have."""
+        place = self.place_of("method")
+        return None if place is None else self.usual.get(place)
 
     @property
     def row(self) -> str:
@@ -197,16 +227,16 @@ class _Shape:
     @property
     def own_row(self) -> str:
         """Likewise of those fields alone that nothing else tells of."""
-        return self._pattern_of("field_own")
+        return self._pattern_of("field own")
 
     @property
-    def usual_row(self) -> str:
-        """What a row has where it is like nearly all others, each value after the other."""
-        names = self.names
-        return JOINER.join(self.usual[place] for place in range(len(names)) if names[place].startswith("field_usual"))
+    def usual_row(self) -> Mapping[str, str | None]:
+        """What a row has where it is like nearly all others, by its column's name; nothing beyond them."""
+        names = {name: self.usual[place] for place, name in enumerate(self.names) if "field usual" in name}
+        return {**names, BEYOND: None}
 
-    def _pattern_of(self, names: str) -> str:
-        return JOINER.join(self.pattern_at(place) for place, name in enumerate(self.names) if name.startswith(names))
+    def _pattern_of(self, look: str) -> str:
+        return JOINER.join(self.pattern_at(place) for place, name in enumerate(self.names) if look in name)
 
     def pattern_at(self, place: int) -> str:
         """What the value of a column looks like; the mark stands before the first."""
@@ -214,10 +244,9 @@ class _Shape:
         return f"{mark}(?:{self.form.patterns.get(self.columns[place], ANYTHING)})"
 
     @property
-    def moment_from(self) -> int:
-        """1-based position at which the time starts in its column; a row's first column begins with the form's mark."""
-        is_first = self.name_of(self.form.fields.happened_at) == self.names[0]
-        return 1 + len(self.form.mark) if is_first else 1
+    def moment_mark(self) -> str:
+        """What stands before the time in its column: a row's first column begins with the form's mark."""
+        return self.form.mark if self.place_of("happened_at") == 0 else ""
 
 
 def _columns_of(form: BillForm, header: str) -> tuple[str, ...] | None:
@@ -245,10 +274,23 @@ def _shape_of(form: BillForm, unpacked: Unpacked) -> _Shape:
         raise BillRefused(
             "header", line_no=len(unpacked.head), detail="is none that this channel's bills are known to have"
         )
-    shape = _Shape(form=form, columns=columns, parts=parts, usual={})
-    found = usual_values(unpacked.rows_path, separator=form.separator, columns=len(columns))
-    usual = {place: value for place, value in found.items() if re.fullmatch(shape.pattern_at(place), value, re.ASCII)}
-    return replace(shape, usual=usual)
+    shape = _Shape(form=form, columns=columns, parts=parts, usual={}, printed=frozenset())
+    rows = first_rows(unpacked.rows_path, separator=form.separator, columns=len(columns))
+    found = usual_values(rows).items()
+    usual = {place: value for place, value in found if re.fullmatch(shape.pattern_at(place), value, re.ASCII)}
+    return replace(shape, usual=usual, printed=_printed(shape, rows))
+
+
+def _printed(shape: _Shape, rows: Sequence[Sequence[str]]) -> frozenset[int]:
+    """The places of values that SQL prints as they were read, in nearly all of these rows."""
+    places = set[int]()
+    for word, printed in PRINTED.items():
+        place = shape.place_of(word)
+        if place is None or shape.form.patterns.get(shape.columns[place]) not in printed.patterns:
+            continue
+        if look_usually_like([row[place].removeprefix(shape.form.mark) for row in rows], printed.looks):
+            places.add(place)
+    return frozenset(places)
 
 
 def _read_rows(
@@ -262,8 +304,12 @@ def _read_rows(
 ) -> ReadBill:
     lines_before = len(unpacked.head)
     tables.execute(bill_sql("bill_text_create"))
-    tables.execute(bill_sql("bill_text_begin"), {"lines_before": lines_before, "account_no": expected.account_no})
+    kept_without = {"default_currency": DEFAULT_CURRENCY, "usual_method": shape.usual_method}
+    begin = {"lines_before": lines_before, "account_no": expected.account_no, **kept_without}
+    tables.execute(bill_sql("bill_text_begin"), begin)
     tables.execute(bill_sql("bill_line_show"))
+    for macro in MACROS:
+        tables.execute(bill_sql(macro))
     tables.execute(bill_sql("bill_text_read"), _read_parameters(unpacked, shape=shape, form=form, expected=expected))
     day_from = datetime.combine(expected.day, time(), tzinfo=BEIJING)
     cursor = tables.execute(
@@ -285,18 +331,22 @@ def _read_rows(
 
 
 def _read_parameters(unpacked: Unpacked, *, shape: _Shape, form: BillForm, expected: ExpectedBill) -> dict[str, object]:
-    names = {field.name: shape.name_of(getattr(form.fields, field.name)) for field in fields(form.fields)}
     return {
-        **names,
         "path": str(unpacked.rows_path),
         "separator": form.separator,
-        "columns": dict.fromkeys([*shape.names, BEYOND], "VARCHAR"),
+        "columns": dict.fromkeys([*shape.names, shape.beyond], "VARCHAR"),
         "row": shape.row,
         "own_row": shape.own_row,
         "usual_row": shape.usual_row,
+        "usual_method": shape.usual_method,
         "number_bar": form.number_bar,
         "moment": form.moment,
-        "moment_from": shape.moment_from,
+        "moment_mark": shape.moment_mark,
+        "prints_moment": shape.prints("happened_at"),
+        "prints_order": shape.prints("order_minor"),
+        "prints_settle": shape.prints("settle_minor"),
+        "prints_fee": shape.prints("fee"),
+        "in_minor": form.in_minor,
         "kind_words": list(form.kinds),
         "kinds": list(form.kinds.values()),
         "status_words": list(form.statuses),
@@ -304,7 +354,7 @@ def _read_parameters(unpacked: Unpacked, *, shape: _Shape, form: BillForm, expec
         "fee_unit_e5": form.fee_unit_e5,
         "fee_factor": form.fee_factor,
         "refund_fee_factor": form.refund_fee_factor,
-        "default_currency": "CNY",
+        "default_currency": DEFAULT_CURRENCY,
         # Where no row names the account, the head has.
         "expected_account_no": expected.account_no,
     }

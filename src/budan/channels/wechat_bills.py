@@ -8,6 +8,7 @@ from typing import Final
 from budan.channels import backtick_bills as backtick
 from budan.channels.bill_reading import BillFields, BillForm, Total, read_bill_counts
 from budan.channels.bill_unpacking import Layout
+from budan.channels.bill_values import FEE_PATTERN, MOMENT_PATTERN, YUAN_PATTERN
 from budan.channels.settings import read_optional_text
 
 _HOW_PAID: Final = "交易时间,公众账号ID,商户号,特约商户号,设备号,微信订单号,商户订单号,用户标识,交易类型,交易状态"
@@ -33,7 +34,7 @@ _STATUSES: Final = {
 }
 
 _PATTERNS: Final = {
-    "交易时间": backtick.MOMENT_PATTERN,
+    "交易时间": MOMENT_PATTERN,
     "公众账号ID": backtick.WORD_OR_NONE_PATTERN,
     "商户号": r"[0-9]{1,32}",
     "特约商户号": r"[0-9]{0,32}",
@@ -43,24 +44,24 @@ _PATTERNS: Final = {
     "交易类型": backtick.WORD_PATTERN,
     "交易状态": "|".join(_KINDS),
     "货币种类": backtick.CURRENCY_PATTERN,
-    "应结订单金额": backtick.YUAN_PATTERN,
-    "代金券金额": backtick.YUAN_PATTERN,
-    "退款申请时间": backtick.MOMENT_PATTERN,
-    "退款成功时间": f"(?:{backtick.MOMENT_PATTERN})?",
+    "应结订单金额": YUAN_PATTERN,
+    "代金券金额": YUAN_PATTERN,
+    "退款申请时间": MOMENT_PATTERN,
+    "退款成功时间": f"(?:{MOMENT_PATTERN})?",
     "微信退款单号": backtick.NUMBER_OR_NONE_PATTERN,
     "商户退款单号": backtick.NUMBER_OR_NONE_PATTERN,
-    "退款金额": backtick.YUAN_PATTERN,
-    "充值券退款金额": backtick.YUAN_PATTERN,
+    "退款金额": YUAN_PATTERN,
+    "充值券退款金额": YUAN_PATTERN,
     "退款类型": backtick.WORD_OR_NONE_PATTERN,
     "退款状态": "|".join(_STATUSES),
-    "手续费": backtick.FEE_PATTERN,
+    "手续费": FEE_PATTERN,
     "费率": backtick.RATE_PATTERN,
-    "订单金额": backtick.YUAN_PATTERN,
-    "申请退款金额": backtick.YUAN_PATTERN,
+    "订单金额": YUAN_PATTERN,
+    "申请退款金额": YUAN_PATTERN,
     # Of the older form, which wechat_v2 may still serve.
-    "总金额": backtick.YUAN_PATTERN,
-    "企业红包金额": backtick.YUAN_PATTERN,
-    "企业红包退款金额": backtick.YUAN_PATTERN,
+    "总金额": YUAN_PATTERN,
+    "企业红包金额": YUAN_PATTERN,
+    "企业红包退款金额": YUAN_PATTERN,
 }
 
 _FIELDS: Final = BillFields(
@@ -134,6 +135,7 @@ def wechat_bill_form(facts: WechatBillFacts, *, headers: tuple[str, ...]) -> Bil
         kinds=_KINDS,
         statuses=_STATUSES,
         moment=backtick.MOMENT,
+        in_minor=False,
         fee_unit_e5=100_000,
         fee_factor=1,
         refund_fee_factor=facts.refund_fee_factor,

@@ -8,11 +8,12 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from budan.channels.bill_reading import ANYTHING, ExpectedBill, _parts_of, _read_parameters, _shape_of
+from budan.channels.bill_reading import ANYTHING, MACROS, BillForm, ExpectedBill, _parts_of, _read_parameters, _shape_of
 from budan.channels.bill_tables import bill_sql
 from budan.channels.bill_texts import RowParts
 from budan.channels.bill_unpacking import unpack
-from budan.channels.bill_usual import usual_values
+from budan.channels.bill_usual import first_rows, usual_values
+from budan.channels.bill_values import FEE_PATTERN, YUAN_OR_NONE_PATTERN, YUAN_PATTERN
 from budan.ports.bill import FetchedBill
 from unit.channels.bill_samples import SAMPLES, Sample
 
@@ -39,7 +40,17 @@ VALUES = (
         "\uff11\uff12",
     ),
     *("2026-01-01 23:59:59", "2026-01-01 24:00:00", "2026-01-01T10:00:00", "20260101100000", "2026-01-01 10:00:0 "),
+    *("2026-01-01  1:00:00", "10000-01-01 10:00:00", "0044-03-15 (BC) 10:00:00", "-infinity", "2026-01-01 10:00:00.5"),
+    *("0.48114", "-123456789.12345", "1234567890.12345", "0.123456", "999999999999.99", "1000000000000.00", "-0.00"),
+    *("00.10", "+1.00", " 1.00", "1_0.00", "1e2", ".10", "12.8"),
 )
+
+
+def _other_amounts(form: BillForm, row: list[str], nth: int) -> list[str]:
+    """A row whose amounts are its own, so that they are no usual values."""
+    amounts = {YUAN_PATTERN: f"{nth}.{nth % 100:02}", YUAN_OR_NONE_PATTERN: f"-{nth}.00", FEE_PATTERN: f"0.{nth:05}"}
+    columns = next(columns for columns in form.headers if len(columns) == len(row))
+    return [amounts.get(form.patterns.get(column, ""), value) for column, value in zip(columns, row, strict=True)]
 
 
 @pytest.mark.parametrize(
@@ -62,17 +73,23 @@ def test_a_row_is_read_if_and_only_if_every_field_is_what_its_pattern_says(bill:
         for value in VALUES
         if form.separator not in value
     ]
-    rows = [like_most] * LIKE_MOST + changed
-    unpacked.rows_path.write_text("".join(f"{form.mark}{form.separator.join(row)}\n" for row in rows), "utf-8")
+    rows = [_other_amounts(form, like_most, nth) for nth in range(LIKE_MOST)] + changed
+    lines = [f"{form.mark}{form.separator.join(row)}\n" for row in rows]
+    # Without its mark a row is none; what stands in the mark's place is no part of a value.
+    lines += [lines[0].replace(form.mark, "x", 1)] if form.mark else []
+    unpacked.rows_path.write_text("".join(lines), "utf-8")
     shape = _shape_of(form, unpacked)
     assert shape.usual, "the short look is not taken at all"
+    assert shape.printed or form.in_minor, "no value is held against what it prints"
     expected = ExpectedBill(day=date(2026, 1, 1), account_no="1")
     with duckdb.connect(":memory:") as tables:
-        tables.execute(bill_sql("bill_text_create"))
+        for statement in ("bill_text_create", *MACROS):
+            tables.execute(bill_sql(statement))
         parameters = _read_parameters(unpacked, shape=shape, form=form, expected=expected)
         tables.execute(bill_sql("bill_text_read"), parameters)
         read = [kind is not None for (kind,) in tables.execute("SELECT kind FROM bill_text ORDER BY rowid").fetchall()]
-    assert len(read) == len(rows)
+    assert len(read) == len(lines)
+    assert not form.mark or not read.pop()
     patterns = [re.compile(form.patterns.get(column, ANYTHING), re.ASCII) for column in shape.columns]
     for row, is_read in zip(rows, read, strict=True):
         fits = all(pattern.fullmatch(value) for pattern, value in zip(patterns, row, strict=True))
@@ -82,9 +99,9 @@ def test_a_row_is_read_if_and_only_if_every_field_is_what_its_pattern_says(bill:
 def test_what_most_rows_have_is_found_and_a_row_of_another_length_tells_nothing(tmp_path: Path) -> None:
     path = tmp_path / "rows"
     path.write_text("".join(f"CNY,{nth},{'a' if nth % 5 else 'b'}\n" for nth in range(100)) + "USD,1\n" * 50)
-    assert usual_values(path, separator=",", columns=3) == {0: "CNY"}
+    assert usual_values(first_rows(path, separator=",", columns=3)) == {0: "CNY"}
     path.write_text("")
-    assert usual_values(path, separator=",", columns=3) == {}
+    assert usual_values(first_rows(path, separator=",", columns=3)) == {}
 
 
 @pytest.mark.parametrize("end", [b"\n", b"\r\n"])

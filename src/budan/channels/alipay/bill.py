@@ -9,6 +9,7 @@ from typing import Final
 
 from budan.channels.bill_reading import BillFields, BillForm, ExpectedBill, Total
 from budan.channels.bill_unpacking import Layout, Unpacked
+from budan.channels.bill_values import FEE_PATTERN, MOMENT_PATTERN, YUAN_PATTERN
 from budan.channels.settings import read_optional_text
 from budan.ports.bill import BillRefused
 
@@ -22,18 +23,15 @@ _SUMMARY_ENDS: Final = "业务明细(汇总).csv"
 _SUMMARY_HEADER: Final = "门店编号,门店名称,交易订单总笔数,退款订单总笔数"
 
 _KINDS: Final = {"交易": "payment", "退款": "refund"}
-_MOMENT_PATTERN: Final = r"[0-9]{4}-[0-9]{2}-[0-9]{2} (?:[01][0-9]|2[0-3]):[0-9]{2}:[0-9]{2}"
 _NUMBER_PATTERN: Final = r"[!-+\--~]{1,64}"  # visible ASCII but for the comma
-_YUAN_PATTERN: Final = r"-?[0-9]{1,12}\.[0-9]{2}"
-_FEE_PATTERN: Final = r"-?[0-9]{1,9}\.[0-9]{2,5}"
 _PATTERNS: Final = {
-    **{name: _YUAN_PATTERN for name in HEADER.split(",") if name.endswith("（元）")},
+    **{name: YUAN_PATTERN for name in HEADER.split(",") if name.endswith("（元）")},
     "支付宝交易号": _NUMBER_PATTERN,
     "商户订单号": _NUMBER_PATTERN,
     "业务类型": "|".join(_KINDS),
-    "创建时间": _MOMENT_PATTERN,
-    "完成时间": _MOMENT_PATTERN,
-    "服务费（元）": _FEE_PATTERN,
+    "创建时间": MOMENT_PATTERN,
+    "完成时间": MOMENT_PATTERN,
+    "服务费（元）": FEE_PATTERN,
 }
 
 _FIELDS: Final = BillFields(
@@ -102,6 +100,7 @@ def bill_form(facts: AlipayBillFacts) -> BillForm:
         # A refund is in the bill once it is done, and the row has no word for it.
         statuses={"": "succeeded"},
         moment="%Y-%m-%d %H:%M:%S",
+        in_minor=False,
         fee_unit_e5=100_000,
         fee_factor=facts.fee_factor,
         refund_fee_factor=facts.fee_factor,

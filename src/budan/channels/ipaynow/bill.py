@@ -58,6 +58,7 @@ def bill_form() -> BillForm:
         kinds={"PAY": "payment", "REFUND": "refund"},
         statuses={"A001": "succeeded"},
         moment="%Y%m%d%H%M%S",
+        in_minor=True,
         fee_unit_e5=1_000,
         fee_factor=1,
         refund_fee_factor=1,

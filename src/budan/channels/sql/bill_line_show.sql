@@ -11,13 +11,13 @@ SELECT
     t.refund_no,
     t.channel_refund_no,
     t.status,
-    t.currency,
+    coalesce(t.other_currency, b.default_currency) AS currency,
     t.order_minor,
     t.settle_minor,
     t.coupon_minor,
     t.refund_minor,
     t.fee_e5,
-    t.method,
+    coalesce(t.other_method, b.usual_method) AS method,
     b.account_no
 FROM bill_text AS t
 CROSS JOIN bill_begin AS b

@@ -1,14 +1,34 @@
 -- name: bill_text_read :none
--- One pass over the rows' file, by all threads. A row that is not right in every field gets no kind, and is looked for
--- afterwards. Nothing ends a value but the separator: no quote, no escape, and what is empty is no NULL. A row with too
--- few values has NULLs at its end; of one with too many, the next is in `beyond`, from which is also read what the
--- header does not have.
+-- One pass over the rows' file, by all threads. The name of a column says its place, how its values are looked at, and
+-- as which of our words they are read; what nobody names here never leaves the file. A row that is not right in every
+-- field gets no kind, and is looked for afterwards. Nothing ends a value but the separator: no quote, no escape, and
+-- what is empty is no NULL. A row with too few values has NULLs at its end; of one with too many, the next is in
+-- `beyond`, from which is also read what the header does not have.
 INSERT INTO bill_text
-WITH parted AS ( -- what is the same in nearly every row, and what is not
+WITH parted AS (
     SELECT
         *,
-        concat_ws(chr(1), unpack(COLUMNS('^(field_usual_|beyond)'))) AS usual,
-        concat_ws(chr(1), unpack(COLUMNS('^field_own_'))) AS own
+        COLUMNS('\bhappened_at\b') AS marked_moment,
+        substr(marked_moment, 1 + strlen($moment_mark)) AS moment_text,
+        COLUMNS('\bkind\b') AS kind_word,
+        COLUMNS('\btrade_no\b') AS trade_no,
+        COLUMNS('\bchannel_no\b') AS channel_no,
+        COLUMNS('\border_minor\b') AS order_text,
+        COLUMNS('\bsettle_minor\b') AS settle_text,
+        COLUMNS('\bcoupon_minor\b') AS coupon_text,
+        COLUMNS('\brefund_no\b') AS refund_no,
+        COLUMNS('\bchannel_refund_no\b') AS channel_refund_no,
+        COLUMNS('\brefund_minor\b') AS refund_text,
+        COLUMNS('\brefund_settle_minor\b') AS refund_settle_text,
+        COLUMNS('\brefund_coupon_minor\b') AS refund_coupon_text,
+        COLUMNS('\bstatus\b') AS status_word,
+        COLUMNS('\bfee\b') AS fee_text,
+        COLUMNS('\bmethod\b') AS method,
+        coalesce(COLUMNS('\bcurrency\b'), $default_currency) AS currency,
+        COLUMNS('\baccount_no\b') AS account_no,
+        -- What nearly all rows have alike, NULL being like NULL within a row of values.
+        row(unpack(COLUMNS('\b(usual|beyond)\b'))) = $usual_row AS is_usual,
+        concat_ws(chr(1), unpack(COLUMNS('\b(own|beyond)\b'))) AS own
     FROM read_csv(
         $path,
         delim = $separator,
@@ -24,84 +44,100 @@ WITH parted AS ( -- what is the same in nearly every row, and what is not
     )
 ),
 
-held AS (
+typed AS (
     SELECT
-        r.*,
-        coalesce(
-            r.beyond IS NULL
-            AND r.usual = $usual_row
-            AND strlen(struct_extract(r, $trade_no)) BETWEEN 1 AND 64
-            AND strlen(struct_extract(r, $channel_no)) BETWEEN 1 AND 64
-            -- Where each sign is one byte, all are ASCII; no control character has come so far but TAB.
-            AND strlen(struct_extract(r, $trade_no)) = length(struct_extract(r, $trade_no))
-            AND strlen(struct_extract(r, $channel_no)) = length(struct_extract(r, $channel_no))
-            AND NOT contains(struct_extract(r, $trade_no), ' ')
-            AND NOT contains(struct_extract(r, $channel_no), ' ')
-            AND NOT contains(struct_extract(r, $trade_no), chr(9))
-            AND NOT contains(struct_extract(r, $channel_no), chr(9))
-            AND NOT contains(struct_extract(r, $trade_no), $number_bar)
-            AND NOT contains(struct_extract(r, $channel_no), $number_bar),
-            FALSE
-        ) AS is_like_most
-    FROM parted AS r
+        *,
+        yuan_of(order_text) AS order_yuan,
+        yuan_of(settle_text) AS settle_yuan,
+        try_cast(fee_text AS decimal(15, 5)) AS fee_value,
+        CASE
+            WHEN $moment = '%Y-%m-%d %H:%M:%S' THEN try_cast(moment_text AS timestamp)
+            ELSE try_strptime(moment_text, $moment)
+        END AS moment
+    FROM parted
 ),
 
-judged AS ( -- One pattern for all fields costs more than all the rest: a row that is like most meets none.
+held AS (
+    SELECT
+        *,
+        coalesce(
+            is_usual
+            AND strlen(trade_no) BETWEEN 1 AND 64
+            AND strlen(channel_no) BETWEEN 1 AND 64
+            -- Where each sign is one byte, all are ASCII; no control character has come so far but TAB.
+            AND strlen(trade_no) = length(trade_no)
+            AND strlen(channel_no) = length(channel_no)
+            AND NOT contains(trade_no, ' ')
+            AND NOT contains(channel_no, ' ')
+            AND NOT contains(trade_no, chr(9))
+            AND NOT contains(channel_no, chr(9))
+            AND NOT contains(trade_no, $number_bar)
+            AND NOT contains(channel_no, $number_bar)
+            -- What is printed as it was read is as its pattern says; years of four digits are.
+            AND (
+                NOT $prints_moment
+                OR (
+                    starts_with(marked_moment, $moment_mark)
+                    AND strlen(moment_text) = 19
+                    AND moment::varchar = moment_text
+                )
+            )
+            AND (NOT $prints_order OR order_yuan::varchar = order_text)
+            AND (NOT $prints_settle OR settle_yuan::varchar = settle_text)
+            AND (NOT $prints_fee OR (strlen(fee_text) <= 15 AND fee_value::varchar = fee_text)),
+            FALSE
+        ) AS is_like_most
+    FROM typed
+),
+
+judged AS ( -- One pattern for all fields costs more than all the rest: a row that is like most meets that of few.
     SELECT
         *,
         CASE
-            WHEN is_like_most THEN regexp_full_match(own, $own_row)
-            ELSE regexp_full_match(concat_ws(chr(1), unpack(COLUMNS('^(field_|beyond)'))), $row)
+            WHEN is_like_most THEN $own_row = '' OR regexp_full_match(own, $own_row)
+            ELSE regexp_full_match(concat_ws(chr(1), unpack(COLUMNS('\b(field|beyond)\b'))), $row)
         END AS is_right
     FROM held
 ),
 
 known AS (
     SELECT
-        r.*,
-        CASE -- A cast takes a third of the time, and the row's pattern has seen to it that each digit is in its place.
-            WHEN $moment = '%Y-%m-%d %H:%M:%S'
-                THEN try_cast(substr(struct_extract(r, $happened_at), $moment_from) AS timestamp)
-            ELSE try_strptime(substr(struct_extract(r, $happened_at), $moment_from), $moment)
-        END AS moment,
+        *,
         CASE
-            WHEN r.is_right
-                THEN map($kind_words, $kinds::enum('payment', 'refund', 'reversal')[])[struct_extract(r, $kind)]
+            WHEN is_right AND moment IS NOT NULL
+                THEN map($kind_words, $kinds::enum('payment', 'refund', 'reversal')[])[kind_word]
         END AS kind
-    FROM judged AS r
+    FROM judged
 )
 
 SELECT
-    CASE WHEN r.moment IS NOT NULL THEN r.kind END AS kind,
+    kind,
     -- Beijing has no summer time; only whole seconds are told.
-    to_timestamp(epoch(r.moment)::bigint - 28800) AS happened_at,
-    struct_extract(r, $trade_no) AS trade_no,
-    nullif(struct_extract(r, $channel_no), '') AS channel_no,
-    CASE WHEN r.kind != 'payment' THEN nullif(struct_extract(r, $refund_no), '') END AS refund_no,
-    CASE WHEN r.kind != 'payment' THEN nullif(struct_extract(r, $channel_refund_no), '') END AS channel_refund_no,
+    to_timestamp(epoch(moment)::bigint - 28800) AS happened_at,
+    trade_no,
+    nullif(channel_no, '') AS channel_no,
+    CASE WHEN kind != 'payment' THEN nullif(refund_no, '') END AS refund_no,
+    CASE WHEN kind != 'payment' THEN nullif(channel_refund_no, '') END AS channel_refund_no,
     CASE
-        WHEN r.kind = 'payment' THEN 'succeeded'::enum('succeeded', 'pending', 'failed')
-        ELSE map($status_words, $statuses::enum('succeeded', 'pending', 'failed')[])[
-            coalesce(struct_extract(r, $status), '')
-        ]
+        WHEN kind = 'payment' THEN 'succeeded'::enum('succeeded', 'pending', 'failed')
+        ELSE map($status_words, $statuses::enum('succeeded', 'pending', 'failed')[])[coalesce(status_word, '')]
     END AS status,
-    coalesce(struct_extract(r, $currency), $default_currency) AS currency,
+    nullif(currency, $default_currency) AS other_currency,
+    CASE WHEN kind = 'payment' THEN minor_of(order_yuan, order_text, $in_minor) END AS order_minor,
     CASE
-        WHEN r.kind = 'payment' THEN abs(try_cast(replace(struct_extract(r, $order_minor), '.', '') AS bigint))
-    END AS order_minor,
-    CASE
-        WHEN r.kind = 'payment' THEN abs(try_cast(replace(struct_extract(r, $settle_minor), '.', '') AS bigint))
-        ELSE -abs(try_cast(replace(struct_extract(r, $refund_settle_minor), '.', '') AS bigint))
+        WHEN kind = 'payment' THEN minor_of(settle_yuan, settle_text, $in_minor)
+        ELSE -minor_of(yuan_of(refund_settle_text), refund_settle_text, $in_minor)
     END AS settle_minor,
     CASE
-        WHEN r.kind = 'payment' THEN abs(try_cast(replace(struct_extract(r, $coupon_minor), '.', '') AS bigint))
-        ELSE -abs(try_cast(replace(struct_extract(r, $refund_coupon_minor), '.', '') AS bigint))
+        WHEN kind = 'payment' THEN minor_of(yuan_of(coupon_text), coupon_text, $in_minor)
+        ELSE -minor_of(yuan_of(refund_coupon_text), refund_coupon_text, $in_minor)
     END AS coupon_minor,
     CASE
-        WHEN r.kind != 'payment' THEN abs(try_cast(replace(struct_extract(r, $refund_minor), '.', '') AS bigint))
+        WHEN kind != 'payment' THEN minor_of(yuan_of(refund_text), refund_text, $in_minor)
     END AS refund_minor,
-    CASE WHEN r.kind = 'payment' THEN $fee_factor ELSE $refund_fee_factor END
-    * try_cast(try_cast(struct_extract(r, $fee) AS decimal(15, 5)) * $fee_unit_e5 AS bigint) AS fee_e5,
-    struct_extract(r, $method) AS method,
-    coalesce(struct_extract(r, $account_no) != $expected_account_no, FALSE) AS is_foreign
-FROM known AS r
+    -- A double is near enough to any fifteen digits to round to them; a decimal would be too short, or slow.
+    CASE WHEN kind = 'payment' THEN $fee_factor ELSE $refund_fee_factor END
+    * (fee_value::double * $fee_unit_e5)::bigint AS fee_e5,
+    nullif(method, $usual_method) AS other_method,
+    coalesce(account_no != $expected_account_no, FALSE) AS is_foreign
+FROM known

@@ -8,6 +8,7 @@ from typing import Final
 from budan.channels import backtick_bills as backtick
 from budan.channels.bill_reading import BillFields, BillForm, Total, read_bill_counts
 from budan.channels.bill_unpacking import Layout
+from budan.channels.bill_values import FEE_PATTERN, MOMENT_PATTERN, YUAN_OR_NONE_PATTERN, YUAN_PATTERN
 from budan.channels.settings import read_optional_text
 
 HEADER: Final = (
@@ -30,7 +31,6 @@ _STATUSES: Final = {
     "": "pending",
     "退款失败": "failed",
 }
-_YUAN_OR_NONE: Final = rf"(?:{backtick.YUAN_PATTERN})?"
 _NUMBERS: Final = ("平台订单号", "威富通订单号", "商户订单号")
 _NUMBERS_OR_NONE: Final = ("第三方订单号", "平台退款单号", "威富通退款单号", "商户退款单号")
 _AMOUNTS_OR_NONE: Final = ("企业红包金额", "退款金额", "企业红包退款金额", "免充值券金额", "实收金额", "结算金额")
@@ -91,6 +91,7 @@ def bill_form(facts: SwiftpassBillFacts) -> BillForm:
         kinds=kinds,
         statuses=_STATUSES,
         moment=backtick.MOMENT,
+        in_minor=False,
         fee_unit_e5=100_000,
         fee_factor=1,
         refund_fee_factor=1,
@@ -103,12 +104,12 @@ def _patterns(kinds: Mapping[str, str]) -> Mapping[str, str]:
     return {
         **dict.fromkeys(_NUMBERS, backtick.NUMBER_PATTERN),
         **dict.fromkeys(_NUMBERS_OR_NONE, backtick.NUMBER_OR_NONE_PATTERN),
-        **dict.fromkeys(_AMOUNTS_OR_NONE, _YUAN_OR_NONE),
-        "交易时间": backtick.MOMENT_PATTERN,
+        **dict.fromkeys(_AMOUNTS_OR_NONE, YUAN_OR_NONE_PATTERN),
+        "交易时间": MOMENT_PATTERN,
         "交易类型": backtick.WORD_PATTERN,
         "交易状态": "|".join(kinds),
         "退款状态": "|".join(_STATUSES),
         "货币种类": backtick.CURRENCY_PATTERN,
-        "总金额": backtick.YUAN_PATTERN,
-        "手续费": backtick.FEE_PATTERN,
+        "总金额": YUAN_PATTERN,
+        "手续费": FEE_PATTERN,
     }
