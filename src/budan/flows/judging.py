@@ -6,6 +6,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Final
 
+import msgspec
+
 from budan.core.numbers import Lane, MerchantId, Number, NumberKind, OrderId, beijing_day, day_begin, render_number
 from budan.core.reconcile import (
     BillRow,
@@ -34,8 +36,7 @@ KindCurrency = tuple[RowKind, str]
 _NOTHING: Final = Sum()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Judged:
+class Judged(msgspec.Struct, frozen=True, kw_only=True):
     """One row with its verdict. `ours` is what it is about here, whether or not that moved; `state` is a difference's.
 
     `theirs` and `counted_here` are what it counts as on each side, in the currency of `row` and of `ours`.
@@ -320,8 +321,7 @@ class Judge:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Line:
+class _Line(msgspec.Struct, frozen=True, kw_only=True):
     """A row of the bill; `joined` is our copied row that has its number, `trade_no` the number of its payment."""
 
     bill: BillRow

@@ -55,7 +55,7 @@ _MERCHANTS_ADD: Final = query("reconcile_merchants_add")
 _ORDERS_ADD: Final = query("reconcile_orders_add")
 _BARE_COPY: Final = query("reconcile_bare_copy")
 _FOUND: Final = query("reconcile_found")
-_CLEAN: Final = query("preload_clean")
+_CLEAN: Final = query("reconcile_clean")
 _CHECKPOINT: Final = "CHECKPOINT"
 
 

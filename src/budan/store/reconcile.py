@@ -1,10 +1,12 @@
 """Comparing bills with our books: our side copied out, runs with their tie-out, and the differences they found."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import date, datetime
 from operator import attrgetter
 from pathlib import Path
+
+import msgspec
 
 from budan.core.numbers import AccountId, Lane, day_span
 from budan.store.database import Record, Transaction, columns
@@ -181,8 +183,7 @@ class RunRow:
     ended_at: datetime
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NewDiscrepancy:
+class NewDiscrepancy(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A difference about to be written, in the order of the statement's arrays.
 
     `currency` is of the bill's row where there is one, `our_currency` of ours where that is another one.
@@ -207,7 +208,7 @@ class NewDiscrepancy:
     state: str
 
 
-_VALUES = attrgetter(*(field.name for field in fields(NewDiscrepancy)))
+_VALUES = attrgetter(*NewDiscrepancy.__struct_fields__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
