@@ -97,8 +97,9 @@ FROM placed AS p;
 -- noqa: enable=AL08
 
 -- name: reconcile_clean :none
--- What autovacuum would do some minutes after the day was sold: its work must not fall into a measurement. Not of tables
--- that nobody has written to, which it never comes to: a vacuumed one is believed to be empty until it comes again.
+-- What autovacuum would do some minutes after the day was sold: its work must not fall into a measurement. It never
+-- comes to tables that nobody has written to, and one that was vacuumed while it was empty is believed to be so for
+-- some time.
 VACUUM (ANALYZE) orders, trade, refund, merchant, channel_account;
 
 -- name: reconcile_bare_copy :many
