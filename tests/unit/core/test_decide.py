@@ -106,6 +106,8 @@ ENDINGS: list[Row] = [
     (TOLD, b2c(T.REVERSING), returned(), CLOSED, T.REVERSED, RETURNED, None),
     # Alipay's way to tell of a cancel that paid back.
     (TOLD, b2c(T.REVERSING), paid(refunded_hint=True), CLOSED, T.REVERSED, RETURNED, None),
+    # … whose answer was lost, so that it was tried again until it was out of time: the money is back all the same.
+    (TOLD, b2c(T.REVERSING), paid(refunded_hint=True, irreversible=True), CLOSED, T.REVERSED, RETURNED, None),
     # A plain no ends it too, but it is no word of a return: a payment after it is a late one.
     (order(CLOSING, told=True), c2b(T.REVERSING), refused(), CLOSED, T.CLOSED, NOTHING, None),
     (TOLD, b2c(T.REVERSING), refused(), CLOSED, T.FAILED, NOTHING, None),
