@@ -106,6 +106,7 @@ MADE_FROM_ROWS: dict[str, type] = {
     "settlement_list_astray": settlement.AstrayEntry,
     "reconcile_list_trades": reconcile.MovedRow,
     "reconcile_list_refunds": reconcile.MovedRow,
+    "reconcile_list_portal_refunds": reconcile.PortalRefund,
     "tie_out_read": tie_out.KeptRow,
     "reconcile_list_runs": reconcile.RunRow,
     "contract_list": reconcile.ContractRow,

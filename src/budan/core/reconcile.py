@@ -1,6 +1,7 @@
 """Comparing one day of a channel's bill with ours: what each difference is called, and whether the day ties out."""
 
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal, InvalidOperation
@@ -75,6 +76,28 @@ class BillRow:
     amount_minor: int
     fee_e5: int | None
     settle_minor: int | None = None
+
+    @property
+    def name(self) -> str | None:
+        """What the channel knows it by: the number that was given to it, else the channel's own."""
+        return self.number or self.channel_no
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PortalRefund:
+    """A refund of ours that somebody made past us, as its channel told of it.
+
+    `reference` is the channel's number of it. One that is `by_total` was told by its payment's sum alone: it may be
+    several, and its reference is the last one's or none at all.
+    """
+
+    lane: int
+    order_id: int
+    ordinal: int
+    attempt: int
+    reference: str | None
+    by_total: bool
+    amount_minor: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -223,6 +246,38 @@ def find_number(row: BillRow, terms: Terms) -> Number | None:
     wanted = NumberKind.REFUND if row.kind is RowKind.REFUND else NumberKind.ORDER
     is_ours = number.environment is terms.environment and number.kind is wanted and number.ordinal > 0
     return number if is_ours else None
+
+
+def meet_portal_refunds(
+    rows: Sequence[tuple[BillRow, Number]], ours: Sequence[PortalRefund]
+) -> dict[int, PortalRefund]:
+    """Which of our refunds that were made past us a bill's rows are, by line; each row is given with its payment.
+
+    A row is the refund of that payment that has its name, whatever else they differ by. Only one that a total told is
+    met by its amount, for then nobody knows its name: two refunds of the same amount are no reason to take one for the
+    other.
+    """
+    left = defaultdict[tuple[int, int, int], list[PortalRefund]](list)
+    for one in ours:
+        left[one.lane, one.order_id, one.attempt].append(one)
+    met: dict[int, PortalRefund] = {}
+    is_same: Callable[[PortalRefund, BillRow], bool]
+    for is_same in (_has_name, _has_amount):
+        for row, payment in rows:
+            of_payment = left[payment.lane, payment.order_id, payment.ordinal]
+            found = None if row.line_no in met else next((one for one in of_payment if is_same(one, row)), None)
+            if found is not None:
+                of_payment.remove(found)
+                met[row.line_no] = found
+    return met
+
+
+def _has_name(ours: PortalRefund, row: BillRow) -> bool:
+    return row.name is not None and row.name == ours.reference
+
+
+def _has_amount(ours: PortalRefund, row: BillRow) -> bool:
+    return ours.by_total and ours.amount_minor == row.amount_minor
 
 
 def is_fee_right(row: BillRow, terms: Terms) -> bool:

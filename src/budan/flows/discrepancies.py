@@ -179,7 +179,8 @@ class Discrepancies:
         if not rows:
             return {}
         async with self._database.reading() as transaction:
-            booked = await stored.list_portal_refunds(transaction, sorted({portal_key(row) for row in rows}))
+            made = await stored.list_portal_refunds(transaction, sorted({portal_key(row)[:2] for row in rows}))
+        booked = {(one.lane, one.order_id, one.reference): one.amount_minor for one in made}
         moves: dict[int, tuple[str, str | None]] = {}
         for row in rows:
             if booked.get(portal_key(row)) == row.their_minor:

@@ -12,6 +12,7 @@ from budan.core.numbers import Lane, MerchantId, Number, NumberKind, OrderId, be
 from budan.core.reconcile import (
     BillRow,
     OurRow,
+    PortalRefund,
     RowKind,
     Sum,
     Tally,
@@ -21,10 +22,11 @@ from budan.core.reconcile import (
     is_neighbour,
     judge_pair,
     judge_stranger,
+    meet_portal_refunds,
 )
 from budan.core.refund import RefundState
 from budan.store.matching import UnequalRow
-from budan.store.reconcile import HomeRow, MovedRow, RowKey, Sighting, SightingKey
+from budan.store.reconcile import HomeRow, MovedRow, OrderKey, RowKey, Sighting, SightingKey
 
 KINDS: Final = (RowKind.PAYMENT, RowKind.REFUND, RowKind.REVERSAL)
 # What is so near to midnight may stand in the bill of the day beside it: two clocks and a slow channel lie between.
@@ -82,10 +84,11 @@ class Judgement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lookups:
-    """Where the judge asks: trades and refunds by key, sightings, and what other days' own bills have had."""
+    """Where the judge asks: trades and refunds by key, orders' refunds made past us, sightings, what other bills have had."""
 
     trades: Callable[[Sequence[RowKey]], Awaitable[dict[RowKey, MovedRow]]]
     refunds: Callable[[Sequence[RowKey]], Awaitable[dict[RowKey, MovedRow]]]
+    portal_refunds: Callable[[Sequence[OrderKey]], Awaitable[list[PortalRefund]]]
     sightings: Callable[[Sequence[SightingKey]], Awaitable[dict[SightingKey, Sighting]]]
     had: Callable[[Sequence[HomeRow]], Awaitable[set[SightingKey]]]
 
@@ -134,9 +137,9 @@ class Judge:
             if ours is None:
                 strangers.append(line)
             else:
-                self._judge_known(line, ours)
-        met = await self._judge_strangers(strangers, _alone(rows, lines))
-        await self._judge_alone(met)
+                self._judge_known(line, ours, is_copied=line.joined is not None)
+        left = await self._judge_strangers(strangers, _alone(rows, lines))
+        await self._judge_alone(left)
         return self._found
 
     async def _look_up(self, lines: "Sequence[_Line]") -> dict[tuple[RowKind, RowKey | None], OurRow]:
@@ -176,14 +179,15 @@ class Judge:
         """Whether a row of ours that was looked up counts on another day than this, whose bill may have it all the same."""
         return ours.has_moved and ours.account_id == self._terms.account_id and is_neighbour(ours, self._terms.day)
 
-    def _judge_known(self, line: "_Line", ours: OurRow) -> None:
+    def _judge_known(self, line: "_Line", ours: OurRow, *, is_copied: bool) -> None:
+        """A row and ours of the same number. `is_copied`: on our side of the day, where it is counted already."""
         kind = line.bill.kind
         verdict = judge_pair(line.bill, ours, self._terms)
-        is_beside = line.joined is None and self._is_beside(ours)
+        is_beside = not is_copied and self._is_beside(ours)
         if is_beside and _sighting_key(ours) in self._had:
             self._add(line, Verdict.DOUBLE, ours=ours, counted=_NOTHING)
             return
-        if line.joined is not None and line.bill.status == "succeeded" and _sighting_key(ours) in self._edges.beside:
+        if is_copied and line.bill.status == "succeeded" and _sighting_key(ours) in self._edges.beside:
             # The bill of the day beside had ours first.
             self._add(line, Verdict.DOUBLE, ours=ours, counted=_NOTHING)
             self._add_alone(ours, Verdict.NEIGHBOUR_DAY)
@@ -193,7 +197,7 @@ class Judge:
         here = Sum(rows=1, amount_minor=ours.amount_minor)
         if kind is RowKind.REVERSAL and line.key is not None:
             self._returned.add(line.key)
-        if line.joined is not None:
+        if is_copied:
             counted = here
             if line.is_returned:
                 self._taken_back.append(ours)
@@ -214,32 +218,42 @@ class Judge:
     async def _judge_strangers(self, strangers: "Sequence[_Line]", alone: Sequence[UnequalRow]) -> list[UnequalRow]:
         """Numbers that name nothing here; gives what is left of our rows that the bill does not have.
 
-        A refund that was made past us has a number of ours on neither side: it is met by its payment and its amount.
+        A refund that was made past us has a number of ours on neither side: it is met by its payment and its name there.
         """
-        payments = {line.bill.line_no: self._payment_key(line) for line in strangers}
-        trades = await self._lookups.trades(sorted({key for key in payments.values() if key is not None}))
+        payments = {line.bill.line_no: self._payment(line) for line in strangers}
+        trades = await self._lookups.trades(sorted({_number_key(one) for one in payments.values() if one is not None}))
         left = {_row_key(row): row for row in alone}
-        refunds = defaultdict[tuple[int, int, int, str], list[UnequalRow]](list)
-        for row in alone:
-            if KINDS[row.kind] is RowKind.REFUND:
-                refunds[row.lane or 0, row.order_id or 0, row.our_minor or 0, row.our_currency or ""].append(row)
+        met = await self._meet_portal_refunds(strangers, payments, alone)
         for line in strangers:
-            key = payments[line.bill.line_no]
-            of_order = refunds[(*key[:2], line.bill.amount_minor, line.bill.currency)] if key else []
-            if of_order:
-                del left[_row_key(of_order.pop(0))]
-                counted = Sum(rows=1, amount_minor=line.bill.amount_minor)
-                self._add(line, Verdict.MATCHED, ours=None, counted=counted)
-            else:
-                self._judge_stranger(line, trades.get(key) if key else None)
+            payment, row = payments[line.bill.line_no], met.get(line.bill.line_no)
+            if payment is None or row is None:
+                self._judge_stranger(line, None if payment is None else trades.get(_number_key(payment)))
+                continue
+            del left[_row_key(row)]
+            number = replace(payment, kind=NumberKind.REFUND, ordinal=row.ordinal or 0)
+            self._judge_known(line, _copied(row, number, RowKind.REFUND, self._terms), is_copied=True)
         return list(left.values())
 
-    def _payment_key(self, line: "_Line") -> RowKey | None:
+    async def _meet_portal_refunds(
+        self, strangers: "Sequence[_Line]", payments: Mapping[int, Number | None], alone: Sequence[UnequalRow]
+    ) -> dict[int, UnequalRow]:
+        """Our rows of refunds that were made past us and that the bill has, by its line."""
+        refunds = {_lane_key(row): row for row in alone if KINDS[row.kind] is RowKind.REFUND}
+        paid = [(line.bill, payments[line.bill.line_no]) for line in strangers]
+        named = [(bill, payment) for bill, payment in paid if payment is not None]
+        orders = {(payment.lane, payment.order_id) for _, payment in named} & {key[:2] for key in refunds}
+        if not orders:
+            return {}
+        made = await self._lookups.portal_refunds(sorted(orders))
+        here = [one for one in made if (one.lane, one.order_id, one.ordinal) in refunds]
+        met = meet_portal_refunds(named, here)
+        return {line_no: refunds[one.lane, one.order_id, one.ordinal] for line_no, one in met.items()}
+
+    def _payment(self, line: "_Line") -> Number | None:
+        """The payment of ours that a refund of the bill names."""
         if line.bill.kind is not RowKind.REFUND:
             return None
-        paid = replace(line.bill, kind=RowKind.PAYMENT, number=line.trade_no)
-        number = find_number(paid, self._terms)
-        return None if number is None else (number.lane, number.order_id, number.ordinal)
+        return find_number(replace(line.bill, kind=RowKind.PAYMENT, number=line.trade_no), self._terms)
 
     def _judge_stranger(self, line: "_Line", payment: MovedRow | None) -> None:
         if payment is not None and payment.account_id == self._terms.account_id:
@@ -252,7 +266,7 @@ class Judge:
 
     async def _judge_alone(self, rows: Sequence[UnequalRow]) -> None:
         """Our rows that the bill does not have: looked for in the bills of the days beside before they are missed."""
-        keys = {(KINDS[row.kind], (row.lane or 0, row.order_id or 0, row.ordinal or 0)): row for row in rows}
+        keys = {(KINDS[row.kind], _lane_key(row)): row for row in rows}
         trades = await self._lookups.trades(sorted(key for kind, key in keys if kind is RowKind.PAYMENT))
         refunds = await self._lookups.refunds(sorted(key for kind, key in keys if kind is RowKind.REFUND))
         wanted = [(key[1], key[2], kind.value) for kind, key in keys]
@@ -299,7 +313,7 @@ class Judge:
                 verdict=verdict,
                 row=bill,
                 ours=ours,
-                subject=bill.number or bill.channel_no or f"line {bill.line_no}",
+                subject=bill.name or f"line {bill.line_no}",
                 theirs=Sum(rows=1, amount_minor=bill.amount_minor),
                 counted_here=counted,
                 state=state,
@@ -363,7 +377,15 @@ def _sighting_key(ours: OurRow) -> SightingKey:
 
 
 def _key(ours: OurRow) -> RowKey:
-    return ours.number.lane, ours.number.order_id, ours.number.ordinal
+    return _number_key(ours.number)
+
+
+def _number_key(number: Number) -> RowKey:
+    return number.lane, number.order_id, number.ordinal
+
+
+def _lane_key(row: UnequalRow) -> RowKey:
+    return row.lane or 0, row.order_id or 0, row.ordinal or 0
 
 
 def _doubles(lines: Sequence[_Line]) -> set[int]:
@@ -400,7 +422,7 @@ def _line(row: UnequalRow, terms: Terms) -> _Line:
         bill=bill,
         trade_no=row.trade_no,
         is_twice=row.is_twice,
-        key=None if number is None else (number.lane, number.order_id, number.ordinal),
+        key=None if number is None else _number_key(number),
         joined=_joined(row, number, bill.kind, terms),
         is_returned=bool(row.is_returned),
     )
@@ -430,6 +452,11 @@ def _joined(row: UnequalRow, number: Number | None, kind: RowKind, terms: Terms)
     """Our copied row of the same id and ordinal, if the number's other parts are right as well."""
     if row.order_id is None or number is None or row.lane != number.lane:
         return None
+    return _copied(row, number, kind, terms)
+
+
+def _copied(row: UnequalRow, number: Number, kind: RowKind, terms: Terms) -> OurRow:
+    """Our side of a row as it was copied out."""
     assert row.our_minor is not None
     assert row.our_currency is not None
     return OurRow(

@@ -14,7 +14,7 @@ from typing import Final, NoReturn, Protocol, TypeVar
 from budan.core.bill_days import NOTHING_MOVED
 from budan.core.errors import Refused
 from budan.core.numbers import AccountId, Environment, Lane, NumberKind, day_begin, day_span, id_floor, number_lead
-from budan.core.reconcile import NEIGHBOUR_MAX, Terms
+from budan.core.reconcile import NEIGHBOUR_MAX, PortalRefund, Terms
 from budan.flows.blocking import run_to_end, until_done
 from budan.flows.day_report import DayReport, read_report
 from budan.flows.findings import FEE_CURRENCY, DayFees, Findings, bound_day_fees, list_findings, tie_sides
@@ -30,6 +30,7 @@ from budan.store.reconcile import (
     KnownRun,
     MovedRow,
     NewRun,
+    OrderKey,
     RowKey,
     RunRow,
     Sighting,
@@ -302,6 +303,13 @@ class Reconciliation:
         async def refunds(keys: Sequence[RowKey]) -> dict[RowKey, MovedRow]:
             return await self._look_up(stored.list_refunds, keys)
 
+        async def portal_refunds(orders: Sequence[OrderKey]) -> list[PortalRefund]:
+            made: list[PortalRefund] = []
+            for part in _parts(orders):
+                async with self._database.reading() as transaction:
+                    made += await stored.list_portal_refunds(transaction, part)
+            return made
+
         async def sightings(wanted: Sequence[SightingKey]) -> dict[SightingKey, Sighting]:
             found: dict[SightingKey, Sighting] = {}
             for part in _parts(wanted):
@@ -321,7 +329,7 @@ class Reconciliation:
                     )
             return found
 
-        return Lookups(trades=trades, refunds=refunds, sightings=sightings, had=had)
+        return Lookups(trades=trades, refunds=refunds, portal_refunds=portal_refunds, sightings=sightings, had=had)
 
     async def _look_up(
         self,

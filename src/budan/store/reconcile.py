@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 
 from budan.core.numbers import AccountId, Lane, day_span
+from budan.core.reconcile import PortalRefund
 from budan.store.database import Record, Transaction, columns
 from budan.store.queries import query
 
@@ -48,6 +49,8 @@ _NOTE_LIST = query("discrepancy_note_list")
 
 # Of a trade or refund: lane, order, and attempt or ordinal.
 RowKey = tuple[int, int, int]
+# Lane and order.
+OrderKey = tuple[int, int]
 SightingKey = tuple[int, int, str]
 # Of a refund that was made past us: lane, order, and its number at the channel.
 PortalKey = tuple[int, int, str]
@@ -331,10 +334,10 @@ async def list_refunds(transaction: Transaction, keys: Sequence[RowKey]) -> dict
     return _by_key(await transaction.many(_LIST_REFUNDS, *columns(sorted(keys), 3)))
 
 
-async def list_portal_refunds(transaction: Transaction, keys: Sequence[PortalKey]) -> dict[PortalKey, int]:
-    """What was booked of these refunds, in minor units; those that are."""
-    rows = await transaction.many(_LIST_PORTAL_REFUNDS, *columns(sorted(keys), 3))
-    return {(row["lane"], row["order_id"], row["channel_reference"]): row["amount_minor"] for row in rows}
+async def list_portal_refunds(transaction: Transaction, orders: Sequence[OrderKey]) -> list[PortalRefund]:
+    """The refunds of these orders that were made past us, those that are booked."""
+    rows = await transaction.many(_LIST_PORTAL_REFUNDS, *columns(sorted(orders), 2))
+    return [PortalRefund(**dict(row)) for row in rows]
 
 
 def _by_key(rows: Sequence[Record]) -> dict[RowKey, MovedRow]:

@@ -12,11 +12,15 @@ import pytest
 from budan.cli.reconciling import sheet_cells
 from budan.cli.sheets import open_sheet
 from budan.core.errors import Refused
+from budan.core.evidence import Source
 from budan.core.numbers import Environment
+from budan.core.refund import RefundEvidence, RefundOutcome
 from budan.flows.day_page import render_page
 from budan.flows.door import DoorItem
 from budan.flows.reconciling import BillWish
+from budan.flows.refund_door import RefundItem
 from budan.ports.bill import BillTables, FetchedBill, Packing, ReadBill
+from budan.store.reconcile import DiscrepancyFilter
 from integration.cli.commands import Typist
 from integration.reconcile.bills import Line, write_bill
 from integration.reconcile.clerk import Clerk, add_refund, verdicts
@@ -241,13 +245,57 @@ async def test_a_charge_that_was_taken_back_wants_its_reversal(clerk: Clerk, row
     assert (await clerk.differences())[unreturned.trade_no].kind == "reversal"
 
 
-async def test_a_refund_made_past_us_is_met_by_its_payment_and_amount(clerk: Clerk, rows: Rows) -> None:
-    order = await clerk.paid()
-    await add_refund(rows, order, at=clerk.noon, origin="external")
-    lines = [clerk.line(order), clerk.line(order, refund_no="PORTAL7", amount_minor=300, channel_no="5")]
+async def test_a_refund_made_past_us_is_met_by_its_name_and_one_that_a_total_told_by_its_amount(
+    clerk: Clerk, rows: Rows
+) -> None:
+    named, nameless, other = [await clerk.paid() for _ in range(3)]
+    for order in (named, other):
+        await add_refund(rows, order, at=clerk.noon, origin="external", channel_reference="PORTAL7")
+    total = RefundEvidence(
+        refund_no="",
+        trade_no=nameless.trade_no,
+        account_id=clerk.account_id,
+        outcome=RefundOutcome.SUCCEEDED,
+        source=Source.NOTICE,
+        learned_at=clerk.stage.opened.clock.now(),
+        refunded_total_minor=300,
+        refunded_at=clerk.noon,
+    )
+    await clerk.stage.flows.refund_door.record(RefundItem(evidence=total))
+    lines = [clerk.line(order) for order in (named, nameless, other)]
+    for place, (order, minor) in enumerate([(named, 300), (nameless, 300), (other, 299)], start=7):
+        refund_no = "PORTAL7" if order is other else f"PORTAL{place}"
+        lines.append(clerk.line(order, refund_no=refund_no, amount_minor=minor, channel_no=f"{place}"))
     report = await clerk.compare(lines)
-    assert verdicts(report, "refund") == {"matched": (1, 1)}
-    assert await clerk.differences() == {}
+    assert verdicts(report, "refund") == {"matched": (2, 2), "amount_differs": (1, 1)}
+    (found,) = await clerk.discrepancies.list_page(DiscrepancyFilter(), rows_max=10)
+    assert (found.order_id, found.their_minor, found.our_minor) == (other.order_id, 299, 300)
+
+
+async def test_no_refund_of_ours_is_taken_for_one_of_the_same_amount_that_was_made_past_us(
+    clerk: Clerk, rows: Rows
+) -> None:
+    """Its channel has paid out twice, or not what we asked for; both looked like one refund that agrees."""
+    twice, lost = await clerk.paid(), await clerk.paid()
+    before = clerk.noon - timedelta(days=1)
+    await add_refund(rows, twice, at=before, state="submitted")
+    taken = clerk.line(twice, refund_no=clerk.refund_no(twice), at=before, amount_minor=300, status="PROCESSING")
+    await clerk.compare([taken], day=before.date())
+    await rows.execute("UPDATE refund SET state = 'succeeded', refunded_at = $1, ended_at = $1", clerk.noon)
+    await add_refund(rows, lost, at=clerk.noon)
+    lines = [clerk.line(order) for order in (twice, lost)]
+    lines += [
+        clerk.line(order, refund_no=f"PORTAL{order.order_id}", amount_minor=300, channel_no=f"{place}")
+        for place, order in enumerate((twice, lost), start=6)
+    ]
+    report = await clerk.compare(lines)
+    assert verdicts(report, "refund") == {"neighbour_day": (0, 1), "there_only": (2, 0), "here_only": (0, 1)}
+    found = {row.subject: (row.verdict, row.state) for row in (await clerk.differences()).values()}
+    assert found == {
+        f"PORTAL{twice.order_id}": ("there_only", "asked"),
+        f"PORTAL{lost.order_id}": ("there_only", "asked"),
+        clerk.refund_no(lost): ("here_only", "open"),
+    }
 
 
 async def test_a_refund_made_past_us_that_is_not_here_is_asked_about_by_its_number(clerk: Clerk) -> None:

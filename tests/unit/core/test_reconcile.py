@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
+from itertools import product
 from typing import Any
 
 import pytest
@@ -21,6 +22,7 @@ from budan.core.numbers import (
 from budan.core.reconcile import (
     BillRow,
     OurRow,
+    PortalRefund,
     RowKind,
     Sum,
     Tally,
@@ -30,6 +32,7 @@ from budan.core.reconcile import (
     find_number,
     judge_pair,
     judge_stranger,
+    meet_portal_refunds,
     parse_rate,
     tie_out,
 )
@@ -125,6 +128,42 @@ def test_a_row_with_our_number_has_the_first_difference_that_applies(
     row: dict[str, Any], ours: dict[str, Any], verdict: Verdict
 ) -> None:
     assert judge_pair(replace(ROW, **row), replace(OURS, **ours), TERMS) is verdict
+
+
+def test_a_refund_made_past_us_is_met_by_its_name_or_where_a_total_told_it_by_its_amount() -> None:
+    """Every two rows and every two refunds of a small world: nothing is paired for its amount that has a name of its own."""
+    rows = [
+        (replace(ROW, kind=RowKind.REFUND, number=name, channel_no=None, amount_minor=minor), NUMBER)
+        for name, minor in product(("A", "B", None), (1, 2))
+    ]
+    made = [
+        PortalRefund(
+            lane=NUMBER.lane,
+            order_id=NUMBER.order_id,
+            ordinal=2,
+            attempt=attempt,
+            reference=reference,
+            by_total=by_total,
+            amount_minor=minor,
+        )
+        for attempt, reference, by_total, minor in product((1, 2), ("A", "total:2"), (True, False), (1, 2))
+    ]
+    for two_rows in product(rows, repeat=2):
+        lines = {line_no: (replace(row, line_no=line_no), paid) for line_no, (row, paid) in enumerate(two_rows)}
+        for first, second in product(made, repeat=2):
+            ours = (first, replace(second, ordinal=3))
+            met = meet_portal_refunds(list(lines.values()), ours)
+            assert len({one.ordinal for one in met.values()}) == len(met), "one refund is one row"
+            for line_no, (row, _) in lines.items():
+                of_payment = [one for one in ours if one.attempt == NUMBER.ordinal]
+                named = [one for one in of_payment if one.reference == row.name]
+                fits = [one for one in of_payment if one.by_total and one.amount_minor == row.amount_minor]
+                if line_no in met:
+                    assert met[line_no] in named + fits
+                    free = [one for one in named if one not in met.values()]
+                    assert met[line_no] in named or not free, "its name comes first"
+                else:
+                    assert all(one in met.values() for one in named + fits)
 
 
 def test_a_sum_of_fees_is_bounded_by_how_each_may_be_rounded() -> None:

@@ -125,16 +125,23 @@ INNER JOIN trade AS t ON r.lane = t.lane AND r.order_id = t.order_id AND r.attem
 INNER JOIN orders AS o ON r.lane = o.lane AND r.order_id = o.id;
 
 -- name: reconcile_list_portal_refunds :many
--- What was booked of some orders' refunds that were made past us, by the number that their channel has for them. Leans
--- on the primary key of refund.
+-- The refunds of some orders that were made past us and are booked, by the number that their channel has for them, and
+-- whether one was told by its payment's total. Leans on the primary keys of refund and refund_evidence.
 SELECT
     r.lane,
     r.order_id,
-    r.channel_reference,
+    r.ordinal,
+    r.attempt,
+    r.channel_reference AS reference,
+    r.origin = 'external' AND EXISTS (
+        SELECT FROM refund_evidence AS e
+        WHERE
+            e.lane = r.lane AND e.order_id = r.order_id AND e.ordinal = r.ordinal
+            AND e.decision = 'external' AND e.amount_minor IS NULL
+    ) AS by_total,
     r.amount_minor
-FROM unnest($1::smallint[], $2::bigint[], $3::text[]) AS w (lane, order_id, channel_reference)
-INNER JOIN refund AS r
-    ON w.lane = r.lane AND w.order_id = r.order_id AND w.channel_reference = r.channel_reference
+FROM unnest($1::smallint[], $2::bigint[]) AS w (lane, order_id)
+INNER JOIN refund AS r ON w.lane = r.lane AND w.order_id = r.order_id
 WHERE r.lane = any($1) AND r.origin = 'external' AND r.state = 'succeeded';
 
 -- name: reconcile_ask_refunds :many
