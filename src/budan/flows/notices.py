@@ -84,7 +84,7 @@ class Notices:
             return account.adapter.acknowledge(accepted=False)
         metrics.labelled(metrics.NOTICES, channel, "verified").inc()
         arrived = await self.arrive(raw, received_at=self._clock.now(), tells_refund=notice.refund is not None)
-        _, refund = await self._record(account.account_id, notice, arrived=arrived)
+        _, refund = await self.hear(account.account_id, notice, arrived=arrived, dry=False)
         if refund is not None and refund.decision in TOLD_TOO_EARLY:
             raise StoreUnavailable(f"{refund.decision}: the channel must tell this refund again")
         return account.adapter.acknowledge(accepted=True)
@@ -109,22 +109,19 @@ class Notices:
             tells_refund=tells_refund,
         )
 
-    async def hear(self, account_id: AccountId, notice: Notice, *, arrived: ArrivedNotice | None, dry: bool) -> Planned:
+    async def hear(
+        self, account_id: AccountId, notice: Notice, *, arrived: ArrivedNotice | None, dry: bool
+    ) -> tuple[Planned, RefundPlanned | None]:
         """A notice goes through the door; one of a refund proves its payment, and tells the door of refunds besides.
 
-        `arrived` stores it; a notice that is heard again has been stored. `dry` says what would be decided, and writes
-        nothing. Safe to repeat.
+        What both decided. `arrived` stores it; a notice that is heard again has been stored. `dry` says what would be
+        decided now, and writes nothing: of a refund that is the first news, its payment is not there yet. Safe to repeat.
         """
-        if dry:
-            return await self._door.judge(self._stamp(account_id, notice))
-        planned, _ = await self._record(account_id, notice, arrived=arrived)
-        return planned
-
-    async def _record(
-        self, account_id: AccountId, notice: Notice, *, arrived: ArrivedNotice | None
-    ) -> tuple[Planned, RefundPlanned | None]:
         evidence = self._stamp(account_id, notice)
-        planned = await self._door.record(DoorItem(evidence=evidence, notice=arrived))
+        if dry:
+            planned = await self._door.judge(evidence)
+        else:
+            planned = await self._door.record(DoorItem(evidence=evidence, notice=arrived))
         if notice.refund is None:
             return planned, None
         # After the payment's own evidence: a refund that is the first news finds its payment booked. Between the two a
@@ -136,6 +133,8 @@ class Notices:
             learned_at=evidence.learned_at,
             asked_at=None,
         )
+        if dry:
+            return planned, await self._refunds.judge(told)
         return planned, await self._refunds.record(RefundItem(evidence=told))
 
     def _stamp(self, account_id: AccountId, notice: Notice) -> Evidence:

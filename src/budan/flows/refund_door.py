@@ -22,7 +22,7 @@ from budan.flows.strangers import UNRELATED_ACCOUNT, spare_strangers
 from budan.store import acts
 from budan.store import door as gate
 from budan.store import refunds as stored
-from budan.store.database import Database, RowsFailed
+from budan.store.database import Database, RowsFailed, Transaction
 from budan.store.door import DoorWrites, Key, LockedOrder, LockedTrade
 from budan.store.refunds import NextStep, RefundRow, RefundWrites
 from budan.telemetry import metrics
@@ -83,9 +83,7 @@ class RefundDoor:
         Safe to repeat. Raises `Overloaded` before anything is promised, `StoreUnavailable` when nothing was written: a
         channel tells again, and a due step stays due.
         """
-        evidence = item.evidence
-        refund = self._own(evidence.refund_no, NumberKind.REFUND)
-        arrival = _Arrival(item=item, refund=refund, trade=self._own(evidence.trade_no, NumberKind.ORDER))
+        arrival = self._enter(item)
         if arrival.key is None:
             unknown = RefundPlanned(decision=UNKNOWN_REFUND, state="")
             _tell([arrival], [unknown], DoorWrites())
@@ -95,6 +93,20 @@ class RefundDoor:
         except RowsFailed as failed:
             await self._put_off(arrival)
             raise StoreUnavailable(str(failed)) from failed
+
+    async def judge(self, evidence: RefundEvidence) -> RefundPlanned:
+        """What this evidence would do now; nothing is written. Raises `StoreUnavailable`."""
+        arrival = self._enter(RefundItem(evidence=evidence))
+        if arrival.key is None:
+            return RefundPlanned(decision=UNKNOWN_REFUND, state="")
+        async with self._database.reading() as transaction:
+            (planned,), _, _ = await self._decide(transaction, [arrival])
+        return planned
+
+    def _enter(self, item: RefundItem) -> _Arrival:
+        evidence = item.evidence
+        refund = self._own(evidence.refund_no, NumberKind.REFUND)
+        return _Arrival(item=item, refund=refund, trade=self._own(evidence.trade_no, NumberKind.ORDER))
 
     async def _put_off(self, arrival: _Arrival) -> None:
         """The step's next rung: a row that goes on failing must not let its channel be asked as fast as we can."""
@@ -118,27 +130,8 @@ class RefundDoor:
 
     async def _run(self, arrivals: Sequence[_Arrival]) -> Sequence[RefundPlanned]:
         """One transaction: lock, read, decide, write."""
-        keys = sorted({key for arrival in arrivals if (key := arrival.key) is not None})
         async with self._database.transaction() as transaction:
-            locked = await gate.lock_orders(transaction, keys)
-            trades = await gate.list_trades(transaction, sorted(locked)) if locked else {}
-            refunds = await stored.list_refunds(transaction, sorted(locked)) if locked else {}
-            writes = Writes(door=DoorWrites(), refunds=RefundWrites())
-            cashbacks = await read_cashbacks(transaction, locked, trades, writes.door)
-            planned = [
-                self._plan(arrival, locked, trades, refunds, writes, cashbacks=cashbacks) for arrival in arrivals
-            ]
-            if writes.door.contradictions:
-                settled = await acts.find_settled(transaction, statements_of(writes.door.contradictions))
-                spare_settled(writes.door, settled)
-                speakers = {
-                    arrival.key: arrival.item.evidence.account_id for arrival in arrivals if arrival.key is not None
-                }
-                strangers = await spare_strangers(transaction, writes.door, speakers, locked, trades)
-                planned = [
-                    replace(one, decision=UNRELATED_ACCOUNT) if arrival.key in strangers else one
-                    for arrival, one in zip(arrivals, planned, strict=True)
-                ]
+            planned, writes, locked = await self._decide(transaction, arrivals)
             if locked:
                 now = next(iter(locked.values())).now
                 tell_held(writes.door, environment=self._environment)
@@ -149,6 +142,36 @@ class RefundDoor:
                 await stored.write_refunds(transaction, writes.refunds, now=now)
         _tell(arrivals, planned, writes.door)
         return planned
+
+    async def _decide(
+        self, transaction: Transaction, arrivals: Sequence[_Arrival]
+    ) -> tuple[list[RefundPlanned], Writes, dict[Key, LockedOrder]]:
+        """What the items do, what is to be written for it, and the orders, which are locked from here on."""
+        keys = sorted({key for arrival in arrivals if (key := arrival.key) is not None})
+        locked = await gate.lock_orders(transaction, keys)
+        trades = await gate.list_trades(transaction, sorted(locked)) if locked else {}
+        refunds = await stored.list_refunds(transaction, sorted(locked)) if locked else {}
+        writes = Writes(door=DoorWrites(), refunds=RefundWrites())
+        cashbacks = await read_cashbacks(transaction, locked, trades, writes.door)
+        planned = [self._plan(arrival, locked, trades, refunds, writes, cashbacks=cashbacks) for arrival in arrivals]
+        strangers = frozenset[Key]()
+        if writes.door.contradictions:
+            settled = await acts.find_settled(transaction, statements_of(writes.door.contradictions))
+            spare_settled(writes.door, settled)
+            speakers = {
+                arrival.key: arrival.item.evidence.account_id for arrival in arrivals if arrival.key is not None
+            }
+            strangers = await spare_strangers(transaction, writes.door, speakers, locked, trades)
+        changed = _changed(writes)
+        judged = [
+            replace(
+                one,
+                decision=UNRELATED_ACCOUNT if arrival.key in strangers else one.decision,
+                changed=arrival.key in changed,
+            )
+            for arrival, one in zip(arrivals, planned, strict=True)
+        ]
+        return judged, writes, locked
 
     def _plan(
         self,
@@ -178,6 +201,16 @@ class RefundDoor:
         return plan_refund(
             subject, row, evidence, writes, attempts=arrival.item.attempts, environment=self._environment
         )
+
+
+def _changed(writes: Writes) -> set[Key]:
+    """The orders of which a refund moved or came, or which are held because of what was said."""
+    held = {
+        (change.locked.lane, change.locked.order_id)
+        for change in writes.door.orders
+        if change.hold_reason is not None and change.locked.order.hold_reason is None
+    }
+    return held | {one.key for one in writes.refunds.changes} | {one.key for one in writes.refunds.made}
 
 
 def _tell(arrivals: Sequence[_Arrival], planned: Sequence[RefundPlanned], writes: DoorWrites) -> None:

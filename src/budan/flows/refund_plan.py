@@ -74,10 +74,11 @@ class RefundSubject:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RefundPlanned:
-    """What was decided, in a word, and what the refund is after it."""
+    """What was decided, in a word, what the refund is after it, and whether this news changed anything."""
 
     decision: str
     state: str
+    changed: bool = False
 
 
 @dataclass(slots=True, kw_only=True)

@@ -12,6 +12,7 @@ from budan.core.numbers import AccountId, Environment, Lane, OrderId, id_floor
 from budan.flows.door import NO_ORDER
 from budan.flows.door_plan import Planned
 from budan.flows.notices import Notices
+from budan.flows.refund_plan import RefundPlanned
 from budan.flows.timelines import parse_order_no
 from budan.ports.channel import RawNotice
 from budan.store import notices as stored
@@ -72,7 +73,8 @@ class RejectedLine:
 class Replayed:
     """What today's code says of a stored notice: the decision of then and of now, and whether anything changed.
 
-    `decision` is `rejected` with its `reason` where the notice does not verify today.
+    `decision` is `rejected` with its `reason` where the notice does not verify today. `refund_decision` and
+    `refund_state` are what the door of refunds says where the notice tells of a refund, else empty.
     """
 
     notice: str
@@ -82,6 +84,8 @@ class Replayed:
     reason: str
     changed: bool
     order_state: str
+    refund_decision: str = ""
+    refund_state: str = ""
 
 
 class Replays:
@@ -174,8 +178,8 @@ class Replays:
         read = await self._notices.read_again(row.account_id, raw, received_at=row.received_at)
         if isinstance(read, str):
             return _unreadable(_name(key), trade_no=row.trade_no, was=row.decision, reason=read)
-        planned = await self._notices.hear(row.account_id, read, arrived=None, dry=dry)
-        return _replayed(_name(key), read.result.trade_no, row.decision, planned)
+        planned, refund = await self._notices.hear(row.account_id, read, arrived=None, dry=dry)
+        return _replayed(_name(key), read.result.trade_no, row.decision, planned, refund)
 
     async def _replay_rejected(self, key: "_Rejected", *, dry: bool) -> Replayed:
         """It is stored as verified now, with the moment at which it came."""
@@ -193,8 +197,8 @@ class Replays:
         if not dry:
             tells_refund = read.refund is not None
             arrived = await self._notices.arrive(raw, received_at=row.received_at, tells_refund=tells_refund)
-        planned = await self._notices.hear(row.account_id, read, arrived=arrived, dry=dry)
-        return _replayed(key.name, read.result.trade_no, REJECTED, planned)
+        planned, refund = await self._notices.hear(row.account_id, read, arrived=arrived, dry=dry)
+        return _replayed(key.name, read.result.trade_no, REJECTED, planned, refund)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -244,15 +248,17 @@ def _rejected_line(row: RejectedNotice) -> RejectedLine:
     )
 
 
-def _replayed(name: str, trade_no: str, was: str, planned: Planned) -> Replayed:
+def _replayed(name: str, trade_no: str, was: str, planned: Planned, refund: RefundPlanned | None) -> Replayed:
     return Replayed(
         notice=name,
         trade_no=trade_no,
         was=was,
         decision=planned.decision,
         reason="",
-        changed=planned.changed,
+        changed=planned.changed or (refund is not None and refund.changed),
         order_state=planned.order_state,
+        refund_decision="" if refund is None else refund.decision,
+        refund_state="" if refund is None else refund.state,
     )
 
 

@@ -10,7 +10,7 @@ from budan.core.errors import Refused
 from budan.core.numbers import Environment
 from budan.flows.replaying import NoticeFilter, Replays
 from integration.flows.ears import IDS, Ear, is_yes, open_ear
-from integration.flows.platform_side import OURS, TELLERS, by_alipay, by_wechat
+from integration.flows.platform_side import OURS, TELLERS, by_alipay, by_wechat, refund_by_wechat
 from integration.flows.standing import LANES, Standing, Till
 
 CHANNELS = pytest.mark.parametrize("channel", sorted(TELLERS))
@@ -78,6 +78,26 @@ async def test_a_replay_is_safe_to_repeat_and_stores_nothing_twice(ear: Ear) -> 
         assert [(one.decision, one.changed) for one in done] == [("already_succeeded", False)] * 3
     assert await state(ear) == before
     assert await ear.till.count("notice") == 3
+
+
+async def test_a_replayed_refund_notice_says_what_the_door_of_refunds_decides(ear: Ear) -> None:
+    """What it says of the payment is old news; whether the money that went back is booked is what somebody replays it for."""
+    standing = await ear.stand("wechat_v3")
+    assert is_yes(await ear.receive(by_wechat(standing.trade_no())))
+    assert is_yes(await ear.receive(refund_by_wechat(standing.trade_no())))
+    await ear.till.outside.execute(
+        "DELETE FROM refund; DELETE FROM refund_evidence; DELETE FROM posting WHERE entry_key LIKE 'refund:%';"
+        " UPDATE trade SET refunded_elsewhere_minor = 0, fee_given_back_minor = 0; UPDATE orders SET refund_count = 0"
+    )
+    wanted = found(ear, decision="returned_elsewhere")
+    (would,) = await replays(ear).replay_found(wanted, dry=True)
+    assert (would.refund_decision, would.refund_state, would.changed) == ("external", "succeeded", True)
+    assert await ear.till.count("refund") == 0
+    (did,) = await replays(ear).replay_found(wanted, dry=False)
+    assert (did.refund_decision, did.refund_state, did.changed) == ("external", "succeeded", True)
+    assert await ear.till.rows("SELECT sum(amount_minor) FROM posting WHERE entry_key LIKE 'refund:%'") == [(0,)]
+    (again,) = await replays(ear).replay_found(wanted, dry=False)
+    assert (again.refund_decision, again.changed) == ("already_known", False)
 
 
 async def test_notices_are_listed_by_order_account_and_decision(ear: Ear) -> None:
