@@ -49,6 +49,8 @@ MADE_FROM_ROWS: dict[str, type] = {
     "rate_list": rates.RateRow,
     "cashback_list_payer": cashbacks.MovementRow,
     "ledger_list_wrong_cashback": ledger.WrongCashback,
+    "ledger_list_wrong_budgets": ledger.WrongBudget,
+    "ledger_balance_list_moved": ledger.Balance,
     "api_key_list": directory.ApiKeyRow,
     "merchant_list_terms": directory.TermsRow,
     "refund_find_many": refunds.RefundRow,

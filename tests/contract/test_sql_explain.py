@@ -9,7 +9,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from budan.store.database import _SESSION_SETTINGS
+from budan.store.database import _BULK_SETTINGS, _SESSION_SETTINGS
 from budan.store.queries import all_queries, query
 
 Connection = asyncpg.Connection
@@ -257,6 +257,34 @@ async def test_a_page_of_waiting_questions_ends_at_its_bound(connection: Connect
     text = json.dumps(plan)
     assert text.count('"Node Type": "Limit"') == 1
     assert '"Index Name": "query_due_due_at"' in text
+
+
+BALANCES = """
+INSERT INTO ledger_balance (lane, account, currency, day, debit_minor, credit_minor, balance_minor)
+SELECT a % 64, 'merchant:' || a, 'CNY', '2026-01-01'::date + d, 1, 0, d
+FROM generate_series(0, 199) AS d, generate_series(1, 50) AS a
+"""
+
+
+def rows_read(node: dict[str, Any], table: str) -> float:
+    own = node["Actual Rows"] * node["Actual Loops"] if node.get("Relation Name") == table else 0.0
+    return own + sum(rows_read(child, table) for child in node.get("Plans", []))
+
+
+@pytest.mark.parametrize("known", [False, True])
+async def test_the_books_read_a_balance_of_each_account_however_many_days_are_closed(
+    database_dsn: str, *, known: bool
+) -> None:
+    """A year of days was read for each day that was checked: with 30,000 accounts no trial balance came to an end."""
+    connection = await asyncpg.connect(database_dsn, server_settings=_BULK_SETTINGS)
+    await connection.execute(BALANCES)
+    if known:
+        await connection.execute("ANALYZE ledger_balance")
+    for name, rows_max in (("ledger_balance_list", 3 * 50), ("ledger_balance_list_moved", 50)):
+        await connection.execute(f"PREPARE {name} AS {query(name).sql}")
+        plan = await connection.fetchval(f"EXPLAIN (ANALYZE, FORMAT JSON) EXECUTE {name} ('2026-06-30')")
+        assert rows_read(json.loads(plan)[0]["Plan"], "ledger_balance") <= rows_max, name
+    await connection.close()
 
 
 def test_the_hot_queries_are_all_there() -> None:

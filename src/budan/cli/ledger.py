@@ -196,7 +196,13 @@ def _list_faults(found: LedgerCheck) -> Iterator[str]:
         yield (
             f"CASHBACK NOT BOOKED AS GRANTED: order {cashback.order_id}, lane {cashback.lane}: "
             f"{given(cashback.booked_minor)} granted, {given(cashback.posted_minor)} booked, "
-            f"{given(cashback.moved_minor)} in the payer's history"
+            f"{given(cashback.funded_minor)} of it on who pays for it, {given(cashback.moved_minor)} in the payer's history"
+        )
+    for budget in found.wrong_budgets:
+        granted = partial(render_money, currency=budget.currency)
+        yield (
+            f"BUDGET NOT AS GRANTED: cashback plan {budget.plan_id}, lane {budget.lane}: "
+            f"{granted(budget.given_minor)} given, {granted(budget.standing_minor)} granted to orders"
         )
     for fee in found.wrong_fees:
         back = partial(render_money, currency=fee.currency)

@@ -31,6 +31,7 @@ from budan.store.ledger import (
     Stretch,
     Unbalanced,
     Unbooked,
+    WrongBudget,
     WrongCashback,
     WrongFee,
     WrongMove,
@@ -82,6 +83,7 @@ class LedgerCheck:
     untied_batches: list[UntiedBatch] = field(default_factory=list[UntiedBatch])
     astray_entries: list[AstrayEntry] = field(default_factory=list[AstrayEntry])
     wrong_cashbacks: list[WrongCashback] = field(default_factory=list[WrongCashback])
+    wrong_budgets: list[WrongBudget] = field(default_factory=list[WrongBudget])
     wrong_fees: list[WrongFee] = field(default_factory=list[WrongFee])
     strays: list[Stray] = field(default_factory=list[Stray])
     wrong_carries: list[WrongBalance] = field(default_factory=list[WrongBalance])
@@ -97,6 +99,7 @@ class LedgerCheck:
             or self.untied_batches
             or self.astray_entries
             or self.wrong_cashbacks
+            or self.wrong_budgets
             or self.wrong_fees
             or self.strays
             or self.wrong_carries
@@ -148,15 +151,27 @@ class Books:
             await self._check_stretch(found, first_id=id_floor(_begin(day)), past_id=id_floor(_end(day)))
         progress("entries of orders to come")
         await self._check_stretch(found, first_id=id_floor(_end(beijing_day(first.now))), past_id=ID_MAX)
+        await self._check_budgets(found)
         carried: dict[BalanceKey, int] = {}
         for closed in days:
             progress(f"closed day {closed.day}")
             await self._compare_day(found, closed.day, carried)
         return found
 
+    def _lane_groups(self) -> list[list[Lane]]:
+        return [
+            [Lane(lane) for lane in range(first, min(first + LANES_AT_ONCE, self._lanes))]
+            for first in range(0, self._lanes, LANES_AT_ONCE)
+        ]
+
+    async def _check_budgets(self, found: LedgerCheck) -> None:
+        for lanes in self._lane_groups():
+            async with self._database.reading() as transaction:
+                found.wrong_budgets += await stored.list_wrong_budgets(transaction, lanes, rows_max=EXAMPLES_MAX)
+        del found.wrong_budgets[EXAMPLES_MAX:]
+
     async def _check_stretch(self, found: LedgerCheck, *, first_id: int, past_id: int) -> None:
-        for first_lane in range(0, self._lanes, LANES_AT_ONCE):
-            lanes = [Lane(lane) for lane in range(first_lane, min(first_lane + LANES_AT_ONCE, self._lanes))]
+        for lanes in self._lane_groups():
             stretch = Stretch(lanes=lanes, first_id=first_id, past_id=past_id)
             async with self._database.reading() as transaction:
                 count = await stored.count_entries(transaction, stretch)
@@ -192,8 +207,8 @@ class Books:
         """A day's sums against its postings, and its balances against those of the days before, which `carried` keeps."""
         moved = {(one.lane, one.account, one.currency): one for one in await self._sum_day(day)}
         async with self._database.reading() as transaction:
-            balances = await stored.list_balances(transaction, day=day)
-        closed = {(one.lane, one.account, one.currency): one for one in balances if one.day == day}
+            balances = await stored.list_moved_balances(transaction, day=day)
+        closed = {(one.lane, one.account, one.currency): one for one in balances}
         for key in sorted(moved.keys() | closed.keys()):
             kept, booked = _movement(closed.get(key)), _movement(moved.get(key))
             if kept != booked and len(found.wrong_balances) < EXAMPLES_MAX:

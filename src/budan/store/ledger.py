@@ -13,6 +13,7 @@ _LEDGER_LIST_UNBALANCED = query("ledger_list_unbalanced")
 _LEDGER_LIST_UNBOOKED = query("ledger_list_unbooked")
 _LEDGER_LIST_WRONG_MOVES = query("ledger_list_wrong_moves")
 _LEDGER_LIST_WRONG_CASHBACK = query("ledger_list_wrong_cashback")
+_LEDGER_LIST_WRONG_BUDGETS = query("ledger_list_wrong_budgets")
 _LEDGER_LIST_WRONG_FEES = query("ledger_list_wrong_fees")
 _LEDGER_LIST_STRAYS = query("ledger_list_strays")
 _LEDGER_LIST_MOVED = query("ledger_list_moved")
@@ -21,6 +22,7 @@ _LEDGER_DAY_NEXT = query("ledger_day_next")
 _LEDGER_DAY_CLOSE = query("ledger_day_close")
 _LEDGER_BALANCE_ADD = query("ledger_balance_add")
 _LEDGER_BALANCE_LIST = query("ledger_balance_list")
+_LEDGER_BALANCE_LIST_MOVED = query("ledger_balance_list_moved")
 _LEDGER_BALANCE_FIND = query("ledger_balance_find")
 _LEDGER_LIST_LINES = query("ledger_list_lines")
 _LEDGER_LIST_STATEMENT = query("ledger_list_statement")
@@ -88,14 +90,29 @@ class WrongMove:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WrongCashback:
-    """What an order's payer has by its grant, by the books, and by its movements."""
+    """What an order's payer has by its grant, by the books, and by its movements.
+
+    `funded_minor` is what the books have of it on the account of whoever pays for it by the grant.
+    """
 
     lane: Lane
     order_id: OrderId
     currency: str
     booked_minor: int
     posted_minor: int
+    funded_minor: int
     moved_minor: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WrongBudget:
+    """What a plan has given in a lane by its budget, and what stands granted to its orders."""
+
+    lane: Lane
+    plan_id: int
+    currency: str
+    given_minor: int
+    standing_minor: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -201,6 +218,12 @@ async def list_wrong_cashback(transaction: Transaction, stretch: Stretch, *, row
     return [WrongCashback(**dict(row)) for row in rows]
 
 
+async def list_wrong_budgets(transaction: Transaction, lanes: Sequence[Lane], *, rows_max: int) -> list[WrongBudget]:
+    """Plans whose budgets in these lanes are not what their orders were granted."""
+    rows = await transaction.many(_LEDGER_LIST_WRONG_BUDGETS, lanes, rows_max)
+    return [WrongBudget(**dict(row)) for row in rows]
+
+
 async def list_unbalanced(transaction: Transaction, stretch: Stretch, *, rows_max: int) -> list[Unbalanced]:
     """Entries of a stretch that do not sum to zero."""
     rows = await transaction.many(_LEDGER_LIST_UNBALANCED, stretch.lanes, stretch.first_id, stretch.past_id, rows_max)
@@ -256,6 +279,11 @@ async def close_day(transaction: Transaction, day: date, moved: Sequence[Moved])
 async def list_balances(transaction: Transaction, *, day: date) -> list[Balance]:
     """Every account as it stood at the end of a closed day."""
     return [Balance(**dict(row)) for row in await transaction.many(_LEDGER_BALANCE_LIST, day)]
+
+
+async def list_moved_balances(transaction: Transaction, *, day: date) -> list[Balance]:
+    """Every account that moved on a closed day, as it stood at its end."""
+    return [Balance(**dict(row)) for row in await transaction.many(_LEDGER_BALANCE_LIST_MOVED, day)]
 
 
 async def find_balances(

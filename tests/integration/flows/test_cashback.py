@@ -108,6 +108,12 @@ async def two_processes(dsn: str, folder: Path) -> AsyncIterator[tuple[Stage, St
         yield one, other
 
 
+# Whoever pays for the cashback, and whose it is.
+BOOKED_TO = """
+SELECT account, sum(amount_minor)::bigint FROM posting WHERE entry_key LIKE 'cashback:%' GROUP BY account ORDER BY account
+"""
+
+
 @pytest.mark.invariant("I8", "I10")
 async def test_a_tenth_of_a_payment_is_the_payers_until_it_is_refunded(desk: Desk) -> None:
     house = desk.house
@@ -119,6 +125,7 @@ async def test_a_tenth_of_a_payment_is_the_payers_until_it_is_refunded(desk: Des
     assert given is not None
     assert (given.decision, given.booked_minor, given.funded_by) == ("granted", PAID_MINOR // 10, "merchant")
     assert given.payer_id is not None
+    assert await desk.rows.fetch(BOOKED_TO) == [("cashback_payable", -128), (f"merchant:{merchant_id}", 128)]
     # Taken back when the refund is promised, given again when it comes to nothing.
     await desk.faults(order, refund_refused=True)
     await desk.ask(order, PAID_MINOR // 2)
@@ -167,6 +174,18 @@ async def test_a_payment_that_no_plan_fits_says_why(desk: Desk) -> None:
         await plans.end(added.plan_id, by="Ann")
 
 
+# What somebody writes, balanced and all, and what undoes it: another sum, somebody else who pays, another funder.
+WRONG_GRANTS = {
+    "UPDATE cashback SET booked_minor = booked_minor - 1 WHERE decision = 'granted'": (
+        "UPDATE cashback SET booked_minor = booked_minor + 1 WHERE decision = 'granted'"
+    ),
+    "UPDATE posting SET account = 'merchant:1' WHERE account = 'cashback_expense'": (
+        "UPDATE posting SET account = 'cashback_expense' WHERE entry_key LIKE 'cashback:%' AND account = 'merchant:1'"
+    ),
+    "UPDATE cashback SET funded_by = 'merchant'": "UPDATE cashback SET funded_by = 'platform'",
+}
+
+
 @pytest.mark.invariant("I3", "I10")
 async def test_a_budget_is_never_exceeded_by_completions_of_two_processes_at_once(
     database_dsn: str, tmp_path: Path, rows: "asyncpg.Connection[asyncpg.Record]"
@@ -186,9 +205,15 @@ async def test_a_budget_is_never_exceeded_by_completions_of_two_processes_at_onc
         assert await rows.fetchval(booked, "cashback_payable") == -GRANTED * GIVEN_MINOR
         assert await rows.fetchval(booked, "cashback_expense") == GRANTED * GIVEN_MINOR
         assert (await check_books(database_dsn, one)).holds
-        await rows.execute("UPDATE cashback SET booked_minor = booked_minor - 1 WHERE booked_minor > 0")
+        for wrong, right in WRONG_GRANTS.items():
+            await rows.execute(wrong)
+            found = await check_books(database_dsn, one)
+            assert (found.holds, len(found.wrong_cashbacks), found.wrong_budgets) == (False, GRANTED, []), wrong
+            await rows.execute(right)
+        await rows.execute("DELETE FROM cashback")
         found = await check_books(database_dsn, one)
-        assert (found.holds, len(found.wrong_cashbacks)) == (False, GRANTED)
+        assert len(found.wrong_cashbacks) == GRANTED
+        assert [(one.given_minor, one.standing_minor) for one in found.wrong_budgets] == [(GRANTED * GIVEN_MINOR, 0)]
 
 
 @pytest.mark.invariant("I8")

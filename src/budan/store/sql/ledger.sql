@@ -134,35 +134,113 @@ ORDER BY lane, order_id, what, ordinal
 LIMIT $4;
 
 -- name: ledger_list_wrong_cashback :many
--- Orders whose payers have another cashback by the books, or by its movements, than by what the order was granted.
--- Leans on the primary keys of cashback, posting and cashback_movement.
+-- Orders whose payers have another cashback by the books, or by its movements, than by what the order was granted, or
+-- whose cashback somebody else pays for than was said; and entries of cashback of orders that were granted none.
+-- Leans on the primary keys of cashback, orders, posting and cashback_movement.
+WITH granted AS ( -- with the account that pays for it
+    SELECT
+        c.lane,
+        c.order_id,
+        c.currency,
+        c.booked_minor,
+        CASE WHEN c.funded_by = 'merchant' THEN 'merchant:' || o.merchant_id ELSE 'cashback_expense' END AS funder
+    FROM cashback AS c
+    INNER JOIN orders AS o ON c.lane = o.lane AND c.order_id = o.id
+    WHERE c.lane = any($1::smallint[]) AND c.order_id >= $2 AND c.order_id < $3
+),
+
+told AS ( -- by grants, by the books, by movements
+    SELECT
+        lane,
+        order_id,
+        currency,
+        booked_minor,
+        0 AS posted_minor,
+        0 AS funded_minor,
+        0 AS moved_minor
+    FROM granted
+    UNION ALL
+    SELECT
+        p.lane,
+        p.order_id,
+        p.currency,
+        0 AS booked_minor,
+        CASE WHEN p.account = 'cashback_payable' THEN -p.amount_minor ELSE 0 END AS posted_minor,
+        CASE WHEN p.account = g.funder THEN p.amount_minor ELSE 0 END AS funded_minor,
+        0 AS moved_minor
+    FROM posting AS p
+    LEFT JOIN granted AS g ON p.lane = g.lane AND p.order_id = g.order_id AND p.currency = g.currency
+    WHERE
+        p.lane = any($1)
+        AND p.order_id >= $2
+        AND p.order_id < $3
+        AND (p.entry_key LIKE 'cashback:%' OR p.account IN ('cashback_payable', 'cashback_expense'))
+    UNION ALL
+    SELECT
+        lane,
+        order_id,
+        currency,
+        0 AS booked_minor,
+        0 AS posted_minor,
+        0 AS funded_minor,
+        amount_minor AS moved_minor
+    FROM cashback_movement
+    WHERE lane = any($1) AND order_id >= $2 AND order_id < $3
+)
+
 SELECT
-    c.lane,
-    c.order_id,
-    c.currency,
-    c.booked_minor,
-    p.posted_minor,
-    m.moved_minor
-FROM cashback AS c
-CROSS JOIN
-    LATERAL (
-        SELECT coalesce(-sum(b.amount_minor), 0)::bigint AS posted_minor
-        FROM posting AS b
-        WHERE b.lane = c.lane AND b.order_id = c.order_id AND b.account = 'cashback_payable'
-    ) AS p
-CROSS JOIN
-    LATERAL (
-        SELECT coalesce(sum(v.amount_minor), 0)::bigint AS moved_minor
-        FROM cashback_movement AS v
-        WHERE v.lane = c.lane AND v.order_id = c.order_id
-    ) AS m
-WHERE
-    c.lane = any($1::smallint[])
-    AND c.order_id >= $2
-    AND c.order_id < $3
-    AND (p.posted_minor <> c.booked_minor OR m.moved_minor <> c.booked_minor)
-ORDER BY c.lane, c.order_id
+    t.lane,
+    t.order_id,
+    t.currency,
+    sum(t.booked_minor)::bigint AS booked_minor,
+    sum(t.posted_minor)::bigint AS posted_minor,
+    sum(t.funded_minor)::bigint AS funded_minor,
+    sum(t.moved_minor)::bigint AS moved_minor
+FROM told AS t
+LEFT JOIN granted AS g ON t.lane = g.lane AND t.order_id = g.order_id AND t.currency = g.currency
+GROUP BY t.lane, t.order_id, t.currency
+HAVING
+    count(g.order_id) = 0
+    OR sum(t.posted_minor) <> sum(t.booked_minor)
+    OR sum(t.funded_minor) <> sum(t.booked_minor)
+    OR sum(t.moved_minor) <> sum(t.booked_minor)
+ORDER BY t.lane, t.order_id
 LIMIT $4;
+
+-- name: ledger_list_wrong_budgets :many
+-- Plans that have given another sum in a lane, by their budgets, than stands granted to its orders. One statement, for
+-- payments go on meanwhile. Leans on the primary keys of cashback and cashback_budget.
+WITH standing AS ( -- what refunds leave of each plan's grants
+    SELECT
+        lane,
+        plan_id,
+        sum(standing_minor)::bigint AS standing_minor
+    FROM cashback
+    WHERE lane = any($1::smallint[])
+    GROUP BY lane, plan_id
+),
+
+budget AS ( -- what it has given
+    SELECT
+        lane,
+        plan_id,
+        granted_minor
+    FROM cashback_budget
+    WHERE lane = any($1)
+)
+
+SELECT
+    coalesce(b.lane, s.lane) AS lane,
+    coalesce(b.plan_id, s.plan_id) AS plan_id,
+    coalesce(p.currency, 'CNY') AS currency,
+    coalesce(b.granted_minor, 0)::bigint AS given_minor,
+    coalesce(s.standing_minor, 0)::bigint AS standing_minor
+FROM budget AS b
+FULL JOIN standing AS s ON b.lane = s.lane AND b.plan_id = s.plan_id
+LEFT JOIN cashback_plan AS p ON coalesce(b.plan_id, s.plan_id) = p.id
+WHERE coalesce(b.granted_minor, 0) <> coalesce(s.standing_minor, 0)
+ORDER BY plan_id, lane
+LIMIT $2;
 
 -- name: ledger_list_wrong_fees :many
 -- Refunds whose entry gives back another part of the fee than they say, and trades that say another sum than their
@@ -367,8 +445,66 @@ FROM
 ORDER BY w.lane, w.account, w.currency;
 
 -- name: ledger_balance_list :many
--- Where each account stood at the end of a closed day.
-SELECT DISTINCT ON (lane, account, currency)
+-- Where each account stood at the end of a closed day: its last row, by one step of the index for the account and one
+-- for the row, however many days there are. Leans on the primary key of ledger_balance.
+WITH RECURSIVE known AS ( -- each account once
+    (
+        SELECT
+            lane,
+            account,
+            currency
+        FROM ledger_balance
+        ORDER BY lane, account, currency
+        LIMIT 1
+    )
+    UNION ALL
+    SELECT
+        n.lane,
+        n.account,
+        n.currency
+    FROM known AS k
+    CROSS JOIN
+        LATERAL (
+            SELECT
+                b.lane,
+                b.account,
+                b.currency
+            FROM ledger_balance AS b
+            WHERE (b.lane, b.account, b.currency) > (k.lane, k.account, k.currency)
+            ORDER BY b.lane, b.account, b.currency
+            LIMIT 1
+        ) AS n
+)
+
+SELECT
+    l.lane,
+    l.account,
+    l.currency,
+    l.day,
+    l.debit_minor,
+    l.credit_minor,
+    l.balance_minor
+FROM known AS k
+CROSS JOIN
+    LATERAL (
+        SELECT
+            b.lane,
+            b.account,
+            b.currency,
+            b.day,
+            b.debit_minor,
+            b.credit_minor,
+            b.balance_minor
+        FROM ledger_balance AS b
+        WHERE b.lane = k.lane AND b.account = k.account AND b.currency = k.currency AND b.day <= $1
+        ORDER BY b.day DESC
+        LIMIT 1
+    ) AS l
+ORDER BY l.lane, l.account, l.currency;
+
+-- name: ledger_balance_list_moved :many
+-- The accounts that moved on a closed day, as they stood at its end. Leans on ledger_balance_day.
+SELECT
     lane,
     account,
     currency,
@@ -377,8 +513,7 @@ SELECT DISTINCT ON (lane, account, currency)
     credit_minor,
     balance_minor
 FROM ledger_balance
-WHERE day <= $1
-ORDER BY lane ASC, account ASC, currency ASC, day DESC;
+WHERE day = $1;
 
 -- name: ledger_list_lines :many
 -- The lines of a stretch of time, entry by entry, for a journal. An entry belongs to an order or to a settlement batch.
