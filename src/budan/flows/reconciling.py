@@ -383,7 +383,7 @@ class Reconciliation:
                     wish.account_id,
                     day=wish.day,
                     run_id=run_id,
-                    says_anew=wish.origin == "channel" and not wish.is_partial,
+                    says_anew=_says_anew(wish, known),
                     rows=compared.found.rows,
                 )
                 await add_tie_out(transaction, wish.account_id, day=wish.day, run_id=run_id, tie_out=compared.tie_out)
@@ -423,6 +423,11 @@ async def _mark_compared(transaction: Transaction, wish: BillWish, run_id: int) 
     """A part of a day is not the bill that is waited for."""
     if not wish.is_partial:
         await bill_days.mark_compared(transaction, wish.account_id, day=wish.day, run_id=run_id, origin=wish.origin)
+
+
+def _says_anew(wish: BillWish, known: KnownRun | None) -> bool:
+    """Whether a bill may undo what persons have decided: the channel's own whole one, unless its last one was the same."""
+    return wish.origin == "channel" and not wish.is_partial and (known is None or known.is_news)
 
 
 def _refuse_unbelieved(ours: Sequence[SideSum]) -> NoReturn:

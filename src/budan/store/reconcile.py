@@ -34,6 +34,8 @@ _SIGHTING_ADD_PORTAL = query("sighting_add_portal")
 _SIGHTING_LIST = query("sighting_list")
 _SIGHTING_LIST_BESIDE = query("sighting_list_beside")
 _SIGHTING_LIST_HAD = query("sighting_list_had")
+_DISCREPANCY_LIST_ENDED = query("discrepancy_list_ended")
+_DISCREPANCY_NOTE_REOPENED = query("discrepancy_note_reopened")
 _DISCREPANCY_WRITE = query("discrepancy_write")
 _DISCREPANCY_REOPEN_BESIDE = query("discrepancy_reopen_beside")
 _DISCREPANCY_RESOLVE_GONE = query("discrepancy_resolve_gone")
@@ -137,10 +139,12 @@ class ContractRow:
 class KnownRun:
     """A run of the same bytes; outdated where another whole bill of its day was compared since, or a file became the channel's.
 
-    Also where we learned since that money moved that day of which it has no row.
+    Also where we learned since that money moved that day of which it has no row. They are news of the channel's where its
+    last whole bill was another one.
     """
 
     id: int
+    is_news: bool
     is_outdated: bool
 
 
@@ -497,11 +501,17 @@ async def write_discrepancies(
 ) -> None:
     """Write the differences of a run; what is known keeps its age, owner and notes.
 
-    What a person has ended and is unchanged stays so, unless this bill `says_anew` what there is.
+    What a person has ended and is unchanged stays so, unless this bill `says_anew` what there is. What is opened again
+    has a note of how it had ended.
     """
+    ended = await transaction.many(_DISCREPANCY_LIST_ENDED, account_id, day)
     for first in range(0, len(rows), ROWS_PER_STATEMENT):
         values = [_VALUES(row) for row in rows[first : first + ROWS_PER_STATEMENT]]
         await transaction.none(_DISCREPANCY_WRITE, account_id, day, run_id, *columns(values, 17), says_anew)
+    if ended:
+        await transaction.none(
+            _DISCREPANCY_NOTE_REOPENED, *columns([(row["id"], row["resolution"]) for row in ended], 2)
+        )
 
 
 async def resolve_gone(transaction: Transaction, account_id: AccountId, *, day: date, run_id: int) -> int:

@@ -265,6 +265,24 @@ async def test_what_a_person_has_ended_stays_so_while_parts_and_files_say_the_sa
     assert (await clerk.differences())[lost.trade_no].state == "open"
 
 
+async def test_the_same_bill_compared_anew_undoes_no_decision_and_another_one_tells_what_it_was(clerk: Clerk) -> None:
+    """A day is compared anew for news of any of its rows: what a person had claimed of another row was open again."""
+    lost, strangers = await clerk.paid(), [clerk.line(clerk.name(clerk.noon)) for _ in range(2)]
+    await clerk.compare(strangers[:1], origin="channel")
+    number = (await clerk.differences())[lost.trade_no].id
+    await clerk.discrepancies.resolve(number, resolution="claimed", by="ann", note="told WeChat")
+    await clerk.compare(strangers)
+    await clerk.compare(strangers[:1], origin="channel")
+    assert (await clerk.differences())[lost.trade_no].resolution == "claimed", "a file came between, not the channel"
+    await clerk.compare(strangers, origin="channel")
+    view = await clerk.discrepancies.get(number)
+    assert (view.discrepancy.state, view.discrepancy.resolution) == ("open", None)
+    assert [note.note for note in view.notes] == [
+        "told WeChat",
+        "open again by a newer bill: it was resolved as claimed",
+    ]
+
+
 async def test_a_fee_a_fen_too_high_is_a_difference_and_the_sum_of_fees_is_judged_with_rows_that_are_not_ours(
     clerk: Clerk,
 ) -> None:

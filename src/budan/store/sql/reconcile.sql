@@ -250,12 +250,19 @@ ORDER BY r.id DESC
 LIMIT $5;
 
 -- name: reconcile_find_run :maybe
--- The run that compared these bytes as a part or as all of their day, and whether its words are out of date: another
+-- The run that compared these bytes as a part or as all of their day, whether they are news of the channel's, which has
+-- brought another whole bill since it brought these, or before it does, and whether its words are out of date: another
 -- whole bill of the day was compared since, what a person's file was believed is now the channel's own, it was compared
 -- before both sides' counts were kept, or we learned of money of the day ($6 to $7) that it has no row of. Leans on the
 -- unique key, remedy_completed_at, refund_moved_at and discrepancy_order.
 SELECT
     r.id,
+    (
+        SELECT count(*) FROM reconcile_run AS c
+        WHERE
+            c.account_id = r.account_id AND c.day = r.day AND NOT c.is_partial AND c.id <> r.id
+            AND c.origin = 'channel' AND (r.origin = 'file' OR c.ended_at > r.ended_at)
+    ) > 0 AS is_news,
     (r.origin = 'file' AND $5::text = 'channel') OR (
         SELECT count(*) FROM reconcile_run AS n
         WHERE
@@ -468,6 +475,29 @@ WHERE
                 )
             )
     );
+
+-- name: discrepancy_list_ended :many
+-- What persons have ended of an account's day, held until the end of the transaction: a run about to be kept may open
+-- it again. Leans on the unique key of discrepancy.
+SELECT
+    id,
+    resolution
+FROM discrepancy
+WHERE account_id = $1 AND day = $2 AND resolution IN ('accepted', 'corrected', 'refunded', 'claimed')
+ORDER BY id
+FOR UPDATE;
+
+-- name: discrepancy_note_reopened :none
+-- How a person had ended each of these, where it is open again. Leans on the primary key.
+INSERT INTO discrepancy_note (discrepancy_id, number, written_by, note)
+SELECT
+    d.id,
+    1 + (SELECT coalesce(max(n.number), 0) FROM discrepancy_note AS n WHERE n.discrepancy_id = d.id),
+    'budan',
+    'open again by a newer bill: it was resolved as ' || w.resolution
+FROM unnest($1::bigint[], $2::text[]) AS w (id, resolution)
+INNER JOIN discrepancy AS d ON w.id = d.id
+WHERE d.state <> 'resolved';
 
 -- name: discrepancy_write :none
 -- Differences that a run found. One that is known keeps its age, owner and notes, and is asked about anew; one that was
