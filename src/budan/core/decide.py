@@ -100,6 +100,18 @@ def decide(order: Order, trade: Trade, evidence: Evidence) -> Decision:
             assert_never(evidence.outcome)
 
 
+def decide_settled(order: Order, trade: Trade, evidence: Evidence, found: Contradiction) -> Transition | Contradiction:
+    """What `evidence` does that `found` did not fit and that a release has settled; pure, total, safe to repeat.
+
+    It holds nothing again. Where the trade's own channel, asked since, still says so, that is its last word: persons have
+    said what becomes of the money, and nobody can pay this trade any more. It ends as unpaid, or its order would be asked
+    about and kept open for ever; a payment that fits and comes all the same is a late one. A repeated notice ends
+    nothing: it may be from before the release, of a code that a payer has before him.
+    """
+    is_last_word = evidence.source is Source.QUERY and found.mismatch is not Mismatch.WRONG_ACCOUNT
+    return _end_unpaid(order, trade) if trade.is_open and is_last_word else found
+
+
 def _mismatch(trade: Trade, evidence: Evidence) -> Mismatch | None:
     """Only a statement that could end or complete a trade must fit it; silence and "not yet" change no money."""
     if evidence.outcome not in {Outcome.PAID, Outcome.UNPAID_FINAL} and not evidence.not_found:

@@ -1,6 +1,7 @@
 """The one door: everything that tells whether money moved enters here, in batches, one transaction each."""
 
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from types import TracebackType
@@ -27,12 +28,13 @@ from budan.core.numbers import (
 from budan.core.pace import LEFTOVER_LADDER_S, QUERY_LADDER_B2C_S, delay_after, weight_of_miss
 from budan.flows.cashback_plan import budget_key
 from budan.flows.coalesce import Coalescer
-from budan.flows.door_plan import Heard, Planned, Subject, plan, spare_settled, statements_of
+from budan.flows.door_plan import Heard, Planned, Subject, plan, statements_of
 from budan.flows.events import tell_held
 from budan.flows.healths import AccountHealths
 from budan.flows.strangers import UNRELATED_ACCOUNT, spare_strangers
 from budan.store import acts
 from budan.store import door as stored
+from budan.store.acts import StatementKey
 from budan.store.cashbacks import find_cashbacks, lock_budgets
 from budan.store.database import Database, RowsFailed, Transaction
 from budan.store.door import DoorWrites, KeptEvidence, Key, LockedOrder, LockedTrade, NewNotice, NextQuestion
@@ -146,8 +148,11 @@ class Door:
             now = await transaction.clock()
             writes = DoorWrites()
             planned = self._plan_arrival(arrival, locked, trades, writes, [], cashbacks={}, now=now)
-            if writes.contradictions and await acts.find_settled(transaction, statements_of(writes.contradictions)):
-                return replace(planned, changed=False)
+            if writes.contradictions:
+                settled = await acts.find_settled(transaction, statements_of(writes.contradictions))
+                if settled:
+                    anew = DoorWrites()
+                    return self._plan_arrival(arrival, locked, trades, anew, [], cashbacks={}, now=now, settled=settled)
             speakers = dict.fromkeys(keys, evidence.account_id)
             if await spare_strangers(transaction, writes, speakers, locked, trades):
                 return replace(planned, decision=UNRELATED_ACCOUNT, changed=False)
@@ -182,13 +187,22 @@ class Door:
             now = next(iter(locked.values())).now if locked else await transaction.clock()
             writes, kept = DoorWrites(), list[KeptEvidence]()
             cashbacks = await _read_cashbacks(transaction, arrivals, locked, trades, writes)
+            budgets = dict(writes.budgets)
             planned = [
                 self._plan_arrival(arrival, locked, trades, writes, kept, cashbacks=cashbacks, now=now)
                 for arrival in arrivals
             ]
             if writes.contradictions:
                 settled = await acts.find_settled(transaction, statements_of(writes.contradictions))
-                spare_settled(writes, settled)
+                if settled:
+                    # Planned anew as a whole: what persons have settled ends its trade instead of contradicting.
+                    writes, kept = DoorWrites(budgets=budgets), list[KeptEvidence]()
+                    planned = [
+                        self._plan_arrival(
+                            arrival, locked, trades, writes, kept, cashbacks=cashbacks, now=now, settled=settled
+                        )
+                        for arrival in arrivals
+                    ]
                 speakers = {
                     arrival.key: arrival.item.evidence.account_id for arrival in arrivals if arrival.key is not None
                 }
@@ -225,6 +239,7 @@ class Door:
         *,
         cashbacks: dict[Key, Cashback],
         now: datetime,
+        settled: AbstractSet[StatementKey] = frozenset(),
     ) -> Planned:
         item, subject = arrival.item, _find_subject(arrival, locked, trades, cashbacks)
         if subject is None:
@@ -236,6 +251,7 @@ class Door:
                 action=item.action,
                 asked_attempts=item.asked_attempts,
                 actor=item.actor,
+                is_settled=bool(settled) and _statement_key(subject, item.evidence) in settled,
             )
             planned = plan(subject, heard, writes, environment=self._environment)
         if item.notice is not None:
@@ -311,6 +327,10 @@ def _count(arrivals: Sequence[_Arrival], planned: Sequence[Planned], *, now: dat
 def _order_key(arrival: _Arrival) -> Key | str:
     """One evidence per order in a batch: two in one statement would silently lose one."""
     return arrival.key or arrival.item.evidence.trade_no
+
+
+def _statement_key(subject: Subject, evidence: Evidence) -> StatementKey:
+    return (*subject.key, subject.trade.trade.attempt, evidence_digest(evidence))
 
 
 def _find_subject(

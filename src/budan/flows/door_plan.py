@@ -10,7 +10,7 @@ import msgspec
 
 from budan.core.cashback import Cashback, CashbackCause
 from budan.core.completion import Consequences, consequences, contradiction_entries
-from budan.core.decide import Contradiction, Decision, Effect, Transition, Unchanged, decide
+from budan.core.decide import Contradiction, Decision, Effect, Transition, Unchanged, decide, decide_settled
 from budan.core.evidence import Evidence, Outcome, Source, evidence_digest
 from budan.core.health import NoticeHealth, Sighting, sight
 from budan.core.numbers import ORDINAL_MAX, Environment
@@ -98,7 +98,8 @@ class Heard:
     """An evidence with what came along.
 
     The payer's action of a placement, the question's place on its ladder, and the persons whose word it is. `notices` is
-    what may be expected of the account's notices: it decides when to ask again.
+    what may be expected of the account's notices: it decides when to ask again. `is_settled`: a release has settled this
+    very statement, so that it is no news if it does not fit.
     """
 
     evidence: Evidence
@@ -106,6 +107,7 @@ class Heard:
     action: str | None = None
     asked_attempts: int | None = None
     actor: str | None = None
+    is_settled: bool = False
 
     @property
     def is_answer(self) -> bool:
@@ -117,15 +119,22 @@ def plan(subject: Subject, heard: Heard, writes: DoorWrites, *, environment: Env
     """Decide on one evidence and add its rows to `writes`; the caller holds the order."""
     evidence = heard.evidence
     decision = decide(subject.locked.order, subject.trade.trade, evidence)
+    unfit = decision.mismatch.value if isinstance(decision, Contradiction) else None
+    if isinstance(decision, Contradiction) and heard.is_settled:
+        decision = decide_settled(subject.locked.order, subject.trade.trade, evidence, decision)
     match decision:
         case Transition():
-            planned = _plan_transition(subject, heard, decision, writes, environment=environment)
+            kept = heard if unfit is None else _factless(heard)
+            planned = _plan_transition(subject, kept, decision, writes, environment=environment)
         case Unchanged():
             planned = _plan_unchanged(subject, heard, decision, writes)
         case Contradiction():
             planned = _plan_contradiction(subject, heard, decision, writes)
         case _:
             assert_never(decision)
+    if unfit is not None:
+        # Whatever it ends, it is no payment that fits: a release asks by this word.
+        planned = replace(planned, decision=unfit)
     if evidence.outcome in {Outcome.PAID, Outcome.UNPAID_FINAL}:
         writes.evidence.append(
             NewEvidence(
@@ -136,7 +145,9 @@ def plan(subject: Subject, heard: Heard, writes: DoorWrites, *, environment: Env
             ),
         )
     _plan_question(subject, heard, decision, writes)
-    return replace(planned, sighting=_sighting(subject, evidence, decision), age=subject.age)
+    if unfit is None:
+        planned = replace(planned, sighting=_sighting(subject, evidence, decision))
+    return replace(planned, age=subject.age)
 
 
 def _plan_transition(
@@ -312,8 +323,9 @@ def _plan_payer_known(subject: Subject, evidence: Evidence, writes: DoorWrites) 
 def _plan_contradiction(subject: Subject, heard: Heard, decision: Contradiction, writes: DoorWrites) -> Planned:
     """Recorded, the order held, and money that came booked to suspense; no pay state moves."""
     trade, evidence = subject.trade.trade, heard.evidence
+    hold_reason = None if heard.is_settled else decision.mismatch.value
     writes.orders.append(
-        OrderChange(locked=subject.locked, state=subject.locked.order.state, hold_reason=decision.mismatch.value),
+        OrderChange(locked=subject.locked, state=subject.locked.order.state, hold_reason=hold_reason),
     )
     # What another account says is no word of the trade's channel, which persons may stand for while it is silent.
     if evidence.is_channels_word and evidence.account_id == trade.account_id:
@@ -333,7 +345,7 @@ def _plan_contradiction(subject: Subject, heard: Heard, decision: Contradiction,
         order_state=subject.locked.order.state.value,
         trade_state=trade.state.value,
         version=subject.locked.version + 1,
-        changed=subject.locked.order.hold_reason is None,
+        changed=subject.locked.order.hold_reason is None and not heard.is_settled,
     )
 
 
@@ -362,8 +374,13 @@ def _trade_change(subject: Subject, heard: Heard, after: Trade) -> TradeChange:
 
 
 def _answer_alone(subject: Subject, heard: Heard) -> TradeChange:
-    """That the channel was heard, without the facts that it named: they may not fit the trade."""
-    factless = replace(
+    """That the channel was heard, without the facts that it named."""
+    return _trade_change(subject, _factless(heard), subject.trade.trade)
+
+
+def _factless(heard: Heard) -> Heard:
+    """What was heard without the facts that it names: they may not fit the trade."""
+    evidence = replace(
         heard.evidence,
         channel_reference=None,
         wallet_reference=None,
@@ -373,7 +390,7 @@ def _answer_alone(subject: Subject, heard: Heard) -> TradeChange:
         settle_minor=None,
         paid_at=None,
     )
-    return _trade_change(subject, replace(heard, evidence=factless, action=None), subject.trade.trade)
+    return replace(heard, evidence=evidence, action=None)
 
 
 def _plan_question(subject: Subject, heard: Heard, decision: Decision, writes: DoorWrites) -> None:
@@ -455,8 +472,6 @@ def _next_question(subject: Subject, heard: Heard, after: Trade, attempts: int) 
 
 def _sighting(subject: Subject, evidence: Evidence, decision: Decision) -> Sighting | None:
     """What a payment that fits says of its account's notices."""
-    if isinstance(decision, Contradiction):
-        return None
     trade = subject.trade.trade
     is_news = isinstance(decision, Transition) and decision.trade.paid_seen and not trade.paid_seen
     return sight(

@@ -80,9 +80,14 @@ async def test_a_query_that_answers_with_another_amount_completes_nothing(house:
     released = await release(house, order, accept=True, resolution=Resolution.RETURNED)
     assert [one.mismatch for one in released.accepted] == ["wrong_amount"]
     assert await rows(house, "SELECT sum(amount_minor) FROM posting WHERE account = 'suspense'") == [(0,)]
-    # The ladder goes on, hears the same once more, and holds nothing again.
+    # The ladder goes on and hears the same once more: that holds nothing again, and ends the trade, or its order would be
+    # asked about and stay open for ever.
     assert await ask(house, order) == "paying"
     assert await rows(house, "SELECT hold_reason FROM orders") == [(None,)]
+    assert await rows(house, "SELECT state, paid_at, payer_minor FROM trade") == [("closed", None, None)]
+    assert await rows(house, "SELECT attempts, needs_person FROM query_due") == [(0, False)]
+    closed = await house.flows.withdrawals.close_order(house.caller, order.order_no)
+    assert (closed.state, await rows(house, "SELECT count(*) FROM order_due")) == ("closed", [(0,)])
 
 
 @pytest.mark.invariant("I4", "I5")

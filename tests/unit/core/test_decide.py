@@ -13,6 +13,7 @@ from budan.core.decide import (
     Transition,
     Unchanged,
     decide,
+    decide_settled,
 )
 from budan.core.evidence import Evidence, Source
 from budan.core.order import Order, OrderState
@@ -226,6 +227,29 @@ def test_what_does_not_fit_is_a_contradiction(
 ) -> None:
     decision: Decision = decide(an_order(state=PAID, paid_attempt=1), trade, evidence_)
     assert decision == Contradiction(mismatch=mismatch, to_suspense=to_suspense)
+
+
+@pytest.mark.invariant("I4", "I6")
+@pytest.mark.parametrize("state", sorted(T, key=str))
+@pytest.mark.parametrize("source", sorted(Source, key=str))
+def test_what_persons_have_settled_and_the_channel_says_again_ends_an_open_trade(state: T, source: Source) -> None:
+    """Else it stays open, and its order with it: the channel will never say anything that fits."""
+    found = Contradiction(mismatch=Mismatch.WRONG_AMOUNT, to_suspense=True)
+    said = paid(order_minor=999, source=source)
+    decision = decide_settled(an_order(), c2b(state), said, found)
+    if source is QUERY and c2b(state).is_open:
+        assert isinstance(decision, Transition)
+        assert (decision.trade.state, decision.effect) == (T.CLOSED, NOTHING)
+        assert decide_settled(an_order(state=decision.order_state), decision.trade, said, found) is found
+    else:
+        assert decision is found
+
+
+@pytest.mark.invariant("I4")
+def test_what_another_account_says_ends_no_trade_though_persons_have_settled_it() -> None:
+    """The trade's own channel may take its payer's money still."""
+    found = Contradiction(mismatch=Mismatch.WRONG_ACCOUNT, to_suspense=True)
+    assert decide_settled(an_order(), a_trade(), paid(account_id=OTHER_ACCOUNT, source=QUERY), found) is found
 
 
 def test_our_own_refund_of_a_second_payment_is_no_contradiction() -> None:
