@@ -63,7 +63,8 @@ NO_RATE_E6: Final = -1
 class BillRow:
     """A row of a bill that needs a judgement. `number` is ours at the channel: a refund's where it is a refund.
 
-    `settle_minor` is what the channel settles of a payment before its fee, None where its bill tells none or of a refund.
+    `settle_minor` is what the channel settles of a payment before its fee, or takes back of that where money goes back;
+    None where its bill tells none.
     """
 
     line_no: int
@@ -283,24 +284,30 @@ def _has_amount(ours: PortalRefund, row: BillRow) -> bool:
 def is_fee_right(row: BillRow, terms: Terms) -> bool:
     """Whether a fee is what the contract says, as channels round; what is given back may be off by a minor unit.
 
-    The same rule as `fee_is_right` of store/bill_sql/matching.sql, which all rows go through.
+    It is of the amount, or of what is settled of it where a coupon of the merchant's lies between. The same rule as
+    `fee_is_right` of store/bill_sql/matching.sql, which all rows go through by their amount.
     """
     if terms.rate_e6 is None or row.fee_e5 is None:
         return True
-    # Thousandths of `fee_e5`, which an amount times a rate comes to: nothing is rounded here.
-    over = abs(row.fee_e5) * 1_000 - row.amount_minor * terms.rate_e6
+    minors = {row.amount_minor, row.amount_minor if row.settle_minor is None else row.settle_minor}
+    return any(_is_fee_of(row.kind, row.fee_e5, amount_e8=minor * terms.rate_e6) for minor in minors)
+
+
+def _is_fee_of(kind: RowKind, fee_e5: int, *, amount_e8: int) -> bool:
+    """Whether rounding brings a fee there. Thousandths of `fee_e5`, an amount times a rate, are rounded nowhere."""
+    over = abs(fee_e5) * 1_000 - amount_e8
     step, whole = 1_000, MINOR_E5 * 1_000
-    if row.kind is not RowKind.PAYMENT:
+    if kind is not RowKind.PAYMENT:
         return abs(over) <= whole
     is_exact = -step < over <= step // 2
-    return is_exact or (row.fee_e5 % MINOR_E5 == 0 and -whole < over <= whole // 2)
+    return is_exact or (fee_e5 % MINOR_E5 == 0 and -whole < over <= whole // 2)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FeeBounds:
-    """What a day's fees come to by the contract, less those given back, and between what rounding each may bring them.
+    """What a day's fees come to by the contract, less those given back, and between what they may be.
 
-    In 100,000ths of the major unit.
+    Each may be rounded, and of what is settled, as `wanted_e5` is, or of the whole amount. In 100,000ths of the major unit.
     """
 
     wanted_e5: int
@@ -312,17 +319,43 @@ class FeeBounds:
         return self.least_e5 <= fee_e5 <= self.most_e5
 
 
-def bound_fees(paid: Sum, back: Sum, *, rate_e6: int, back_more_e5: int) -> FeeBounds:
-    """The bounds of the fees of these payments and of these rows of money that went back, each rounded by itself.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeeBase:
+    """What fees are taken of: so many rows, and the least and the most that they may be of.
 
-    `back_more_e5` is what comes back beyond this rate, of payments that were made under another one.
+    That is what is settled and the whole amount: where the merchant pays for coupons they differ.
     """
-    back_e5 = fee_e5(back.amount_minor, rate_e6=rate_e6) + back_more_e5
-    wanted_e5 = fee_e5(paid.amount_minor, rate_e6=rate_e6) - back_e5
+
+    rows: int = 0
+    least_minor: int = 0
+    most_minor: int = 0
+
+    def __add__(self, other: "FeeBase") -> "FeeBase":
+        return FeeBase(
+            rows=self.rows + other.rows,
+            least_minor=self.least_minor + other.least_minor,
+            most_minor=self.most_minor + other.most_minor,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeesBack:
+    """What comes back beyond the day's rate, of payments under another one: of the least and of the most it may be of."""
+
+    least_e5: int = 0
+    most_e5: int = 0
+
+
+def bound_fees(paid: FeeBase, back: FeeBase, *, rate_e6: int, beyond: FeesBack) -> FeeBounds:
+    """The bounds of the fees of these payments and of these rows of money that went back, each rounded by itself."""
+    back_least_e5 = fee_e5(back.least_minor, rate_e6=rate_e6) + beyond.least_e5
+    back_most_e5 = fee_e5(back.most_minor, rate_e6=rate_e6) + beyond.most_e5
+    paid_least_e5 = fee_e5(paid.least_minor, rate_e6=rate_e6)
+    paid_most_e5 = fee_e5(paid.most_minor, rate_e6=rate_e6)
     return FeeBounds(
-        wanted_e5=wanted_e5,
-        least_e5=wanted_e5 - MINOR_E5 * (paid.rows + back.rows),
-        most_e5=wanted_e5 + MINOR_E5 // 2 * paid.rows + MINOR_E5 * back.rows,
+        wanted_e5=paid_least_e5 - back_least_e5,
+        least_e5=paid_least_e5 - back_most_e5 - MINOR_E5 * (paid.rows + back.rows),
+        most_e5=paid_most_e5 - back_least_e5 + MINOR_E5 // 2 * paid.rows + MINOR_E5 * back.rows,
     )
 
 

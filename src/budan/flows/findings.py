@@ -8,7 +8,9 @@ from budan.core.reconcile import (
     AGREED,
     DAY_FEES,
     MINOR_E5,
+    FeeBase,
     FeeBounds,
+    FeesBack,
     RowKind,
     Sum,
     Tally,
@@ -66,24 +68,24 @@ def tie_sides(
     return [_tally_row(tally) for tally in tallies if tally.theirs.rows or tally.ours.rows], sides
 
 
-def bound_day_fees(theirs: Sequence[SideSum], *, rate_e6: int | None, back_more_e5: int) -> DayFees:
+def bound_day_fees(theirs: Sequence[SideSum], *, rate_e6: int | None, beyond: FeesBack) -> DayFees:
     """Judged is a bill that tells fees, of an account with a contract. What goes back of another rate's payment is of that.
 
     A contract's rate says nothing of an amount in another currency: the fees of such rows are taken as they are told.
     """
     told_e5 = sum(side.fee_e5 for side in theirs)
     judged = [side for side in theirs if side.currency == FEE_CURRENCY]
-    if rate_e6 is None or not any(side.fee_rows for side in judged):
+    if rate_e6 is None or not any(side.fee_base.rows for side in judged):
         return DayFees(fee_e5=told_e5, bounds=None)
-    paid, back = Sum(), Sum()
-    for side in judged:
-        told = Sum(rows=side.fee_rows, amount_minor=side.fee_minor)
-        if KINDS[side.kind] is RowKind.PAYMENT:
-            paid += told
-        else:
-            back += told
+    paid = [side.fee_base for side in judged if KINDS[side.kind] is RowKind.PAYMENT]
+    back = [side.fee_base for side in judged if KINDS[side.kind] is not RowKind.PAYMENT]
     foreign_e5 = told_e5 - sum(side.fee_e5 for side in judged)
-    bounds = bound_fees(paid, back, rate_e6=rate_e6, back_more_e5=back_more_e5 - foreign_e5)
+    bounds = bound_fees(
+        sum(paid, FeeBase()),
+        sum(back, FeeBase()),
+        rate_e6=rate_e6,
+        beyond=FeesBack(least_e5=beyond.least_e5 - foreign_e5, most_e5=beyond.most_e5 - foreign_e5),
+    )
     return DayFees(fee_e5=told_e5, bounds=bounds)
 
 

@@ -14,7 +14,7 @@ from typing import Final, NoReturn, Protocol, TypeVar
 from budan.core.bill_days import NOTHING_MOVED
 from budan.core.errors import Refused
 from budan.core.numbers import AccountId, Environment, Lane, NumberKind, day_begin, day_span, id_floor, number_lead
-from budan.core.reconcile import NEIGHBOUR_MAX, PortalRefund, Terms
+from budan.core.reconcile import NEIGHBOUR_MAX, FeesBack, PortalRefund, Terms
 from budan.flows.blocking import run_to_end, until_done
 from budan.flows.day_report import DayReport, read_report
 from budan.flows.findings import FEE_CURRENCY, DayFees, Findings, bound_day_fees, list_findings, tie_sides
@@ -256,10 +256,10 @@ class Reconciliation:
         unequal = await run_to_end(finding, interrupt=matching.interrupt)
         theirs = await run_to_end(matching.sum_theirs, interrupt=matching.interrupt)
         ours = await run_to_end(matching.sum_ours, interrupt=matching.interrupt)
-        back_more_e5 = 0
+        beyond = FeesBack()
         if terms.rate_e6 is not None:
             summing = partial(matching.sum_other_rates, rate_e6=terms.rate_e6, currency=FEE_CURRENCY)
-            back_more_e5 = await run_to_end(summing, interrupt=matching.interrupt)
+            beyond = await run_to_end(summing, interrupt=matching.interrupt)
         # All that differs is rows of Python now, and needs the memory that the tables had.
         await run_to_end(matching.close)
         last_at = max((side.last_at for side in theirs if side.last_at is not None), default=None)
@@ -273,7 +273,7 @@ class Reconciliation:
         judge = Judge(terms=terms, lookups=self._lookups(terms, by_channel=by_channel), edges=edges)
         judgement = await judge.judge(unequal)
         tallies, sides = tie_sides(theirs, ours, judgement)
-        fees = bound_day_fees(theirs, rate_e6=terms.rate_e6, back_more_e5=back_more_e5)
+        fees = bound_day_fees(theirs, rate_e6=terms.rate_e6, beyond=beyond)
         found = list_findings(judgement.rows, fees)
         return _Compared(
             lines=sum(side.rows for side in theirs),

@@ -10,6 +10,7 @@ from typing import Any, Final, cast
 import duckdb
 import msgspec
 
+from budan.core.reconcile import FeeBase, FeesBack
 from budan.ports.bill import room_on_disk
 from budan.store.queries import Query, Rows, queries_of
 
@@ -17,6 +18,7 @@ from budan.store.queries import Query, Rows, queries_of
 MEMORY_MB: Final = 500
 ROWS_AT_ONCE: Final = 2_000
 
+_NO_FEES: Final = FeeBase()
 _QUERIES = queries_of("bill_sql")
 _MACROS: Final = (
     "match_make_ascii_bits",
@@ -45,7 +47,7 @@ _MAKE_NO_BILL = _QUERIES["match_make_no_bill"]
 class SideSum:
     """What one side's rows of one kind in one currency come to: 0 payments, 1 refunds, 2 reversals.
 
-    `fee_rows` and `fee_minor` are how many of the bill's rows tell a fee and are not undone, and their amounts.
+    `fee_base` is of the bill's rows that tell a fee and are not undone.
     """
 
     kind: int
@@ -53,8 +55,7 @@ class SideSum:
     rows: int
     amount_minor: int
     fee_e5: int = 0
-    fee_rows: int = 0
-    fee_minor: int = 0
+    fee_base: FeeBase = _NO_FEES
     last_at: datetime | None = None
 
 
@@ -148,8 +149,9 @@ class Matching:
                 rows=row["rows_found"],
                 amount_minor=row["amount_minor"],
                 fee_e5=row["fee_e5"],
-                fee_rows=row["fee_rows"],
-                fee_minor=row["fee_minor"],
+                fee_base=FeeBase(
+                    rows=row["fee_rows"], least_minor=row["fee_least_minor"], most_minor=row["fee_most_minor"]
+                ),
                 last_at=_utc(row["last_at"]),
             )
             for row in self._many(_SUM_THEIRS)
@@ -164,13 +166,10 @@ class Matching:
             for row in self._many(_SUM_OURS)
         ]
 
-    def sum_other_rates(self, *, rate_e6: int, currency: str) -> int:
-        """What refunds in a currency, of payments under another rate, give back beyond this one.
-
-        In 100,000ths of the major unit.
-        """
+    def sum_other_rates(self, *, rate_e6: int, currency: str) -> FeesBack:
+        """What refunds in a currency, of payments under another rate, give back beyond this one."""
         (row,) = self._many(_SUM_OTHER_RATES, {"rate_e6": rate_e6, "currency": currency})
-        return cast("int", row["more_e8"]) // 1_000
+        return FeesBack(least_e5=cast("int", row["least_e8"]) // 1_000, most_e5=cast("int", row["most_e8"]) // 1_000)
 
     def compare(self, *, rate_e6: int | None, beside: Sequence[tuple[int, int, int]]) -> int:
         """Find what needs a judgement; gives how many rows that is.

@@ -38,11 +38,11 @@ def _row(line: Line) -> str:
     kind = line.kind or ("SUCCESS" if line.refund_no is None else "REFUND")
     amount = _yuan(line.amount_minor)
     paid, back = (amount, "0.00") if kind == "SUCCESS" else ("0.00", amount)
-    settled = paid if line.settle_minor is None else _yuan(line.settle_minor)
+    settled = _yuan(_settled(line)) if kind == "SUCCESS" else "0.00"
     refund = ("0", "0", "0.00", "0.00", "", "")
     if kind != "SUCCESS":
         refund_no = line.trade_no if line.refund_no is None else line.refund_no
-        refund = (f"5030{line.channel_no}", refund_no, back, "0.00", "ORIGINAL", line.status)
+        refund = (f"5030{line.channel_no}", refund_no, _yuan(_settled(line)), "0.00", "ORIGINAL", line.status)
     values = [
         f"{line.at.astimezone(BEIJING):%Y-%m-%d %H:%M:%S}",
         *("wx0000000000000001", MCHID, "0", "", line.channel_no, line.trade_no),
@@ -54,12 +54,16 @@ def _row(line: Line) -> str:
 
 
 def _summary(lines: Sequence[Line]) -> str:
-    paid = sum(line.amount_minor for line in lines if line.refund_no is None and line.kind in {None, "SUCCESS"})
-    back = sum(line.amount_minor for line in lines) - paid
+    paid = [line for line in lines if line.refund_no is None and line.kind in {None, "SUCCESS"}]
+    back = [line for line in lines if line not in paid]
     fees = sum((Decimal(line.fee) for line in lines), Decimal(0))
-    short = sum(line.amount_minor - line.settle_minor for line in lines if line.settle_minor is not None)
-    values = [str(len(lines)), _yuan(paid - short), _yuan(back), "0.00", f"{fees:.5f}", _yuan(paid), _yuan(back)]
-    return ",".join(f"`{value}" for value in values)
+    sums = [_yuan(sum(line.amount_minor for line in part)) for part in (paid, back)]
+    settled = [_yuan(sum(_settled(line) for line in part)) for part in (paid, back)]
+    return ",".join(f"`{value}" for value in (str(len(lines)), *settled, "0.00", f"{fees:.5f}", *sums))
+
+
+def _settled(line: Line) -> int:
+    return line.amount_minor if line.settle_minor is None else line.settle_minor
 
 
 def _yuan(amount_minor: int) -> str:

@@ -326,6 +326,28 @@ async def test_a_payment_that_the_channel_settles_otherwise_is_a_difference_with
     assert "SETTLED OTHERWISE than ordered by 1.80" in render_page(report, [])
 
 
+async def test_fees_of_what_is_settled_are_no_alarm_and_less_than_that_is_one(clerk: Clerk, rows: Rows) -> None:
+    """Where the merchant pays for coupons each day's sum of fees, and each refund's, was a false difference."""
+    for days, rate_e6 in ((3, 3_000), (0, 6_000)):
+        day = clerk.day - timedelta(days=days)
+        await clerk.discrepancies.set_contract(clerk.account_id, rate_e6=rate_e6, effective_from=day, by="ann")
+    older, orders = await clerk.paid(at=clerk.noon - timedelta(days=1)), [await clerk.paid() for _ in range(5)]
+    await add_refund(rows, older, at=clerk.noon, amount_minor=AMOUNT_MINOR)
+    settle_minor = AMOUNT_MINOR - 400
+    refund_no = clerk.refund_no(older)
+    back = clerk.line(older, refund_no=refund_no, channel_no="5", settle_minor=settle_minor, fee="-0.02640")
+    report = await clerk.compare(
+        [*(clerk.line(order, settle_minor=settle_minor, fee="0.05280") for order in orders), back]
+    )
+    assert verdicts(report, "payment") == {"settle_differs": (5, 5)}
+    assert verdicts(report, "refund") == {"matched": (1, 1)}
+    assert (report.run.fee_wanted_e5, report.fees_fit) == (5 * 5_280 - 2_640, True)
+    report = await clerk.compare(
+        [*(clerk.line(order, settle_minor=settle_minor, fee="0.03000") for order in orders), back]
+    )
+    assert report.fees_fit is False
+
+
 async def test_what_goes_back_of_a_fee_is_judged_by_the_rate_on_its_payments_day(clerk: Clerk, rows: Rows) -> None:
     """After a new rate each refund of an older payment was a difference, and one that gave back too little was none."""
     earlier = clerk.noon - timedelta(days=1)

@@ -21,6 +21,8 @@ from budan.core.numbers import (
 )
 from budan.core.reconcile import (
     BillRow,
+    FeeBase,
+    FeesBack,
     OurRow,
     PortalRefund,
     RowKind,
@@ -91,7 +93,16 @@ NEXT_DAY = day_begin(DAY + timedelta(days=1)) + timedelta(minutes=1)
         ({"settle_minor": 1_280}, {}, Verdict.MATCHED),
         ({"settle_minor": 1_180, "fee_e5": 7_000}, {}, Verdict.SETTLE_DIFFERS),
         ({}, {"settle_minor": 1_180}, Verdict.SETTLE_DIFFERS),
-        ({"settle_minor": -1_180, "kind": RowKind.REFUND}, {"kind": RowKind.REFUND}, Verdict.MATCHED),
+        ({"settle_minor": 1_180, "kind": RowKind.REFUND}, {"kind": RowKind.REFUND}, Verdict.MATCHED),
+        # What goes back of a fee is of what goes back of the settled amount, or of all: not of what lies between.
+        ({"settle_minor": 880, "fee_e5": -5_280, "kind": RowKind.REFUND}, {"kind": RowKind.REFUND}, Verdict.MATCHED),
+        ({"settle_minor": 880, "fee_e5": -6_280, "kind": RowKind.REFUND}, {"kind": RowKind.REFUND}, Verdict.MATCHED),
+        (
+            {"settle_minor": 880, "fee_e5": -6_281, "kind": RowKind.REFUND},
+            {"kind": RowKind.REFUND},
+            Verdict.FEE_DIFFERS,
+        ),
+        ({"settle_minor": 880, "fee_e5": -7_680, "kind": RowKind.REFUND}, {"kind": RowKind.REFUND}, Verdict.MATCHED),
         # Exactly 7,680: written so, cut off to a fen, or rounded to one half up.
         ({"fee_e5": 7_680}, {}, Verdict.MATCHED),
         ({"fee_e5": 7_000}, {}, Verdict.MATCHED),
@@ -168,10 +179,21 @@ def test_a_refund_made_past_us_is_met_by_its_name_or_where_a_total_told_it_by_it
 
 def test_a_sum_of_fees_is_bounded_by_how_each_may_be_rounded() -> None:
     """Half up adds half a fen at most, cutting off takes a whole one; of what goes back both ends are rounded."""
-    bounds = bound_fees(
-        Sum(rows=10, amount_minor=18_540), Sum(rows=2, amount_minor=1_000), rate_e6=6_000, back_more_e5=0
-    )
+    paid = FeeBase(rows=10, least_minor=18_540, most_minor=18_540)
+    back = FeeBase(rows=2, least_minor=1_000, most_minor=1_000)
+    bounds = bound_fees(paid, back, rate_e6=6_000, beyond=FeesBack())
     assert (bounds.least_e5, bounds.wanted_e5, bounds.most_e5) == (93_240, 105_240, 112_240)
+
+
+def test_a_sum_of_fees_may_be_of_what_is_settled_or_of_the_whole_amounts() -> None:
+    """Which of both a channel takes where the merchant pays for coupons its contract says; the refunds' half likewise."""
+    paid = FeeBase(rows=5, least_minor=4_400, most_minor=6_400)
+    back = FeeBase(rows=1, least_minor=880, most_minor=1_280)
+    bounds = bound_fees(paid, back, rate_e6=6_000, beyond=FeesBack(least_e5=-2_640, most_e5=-3_840))
+    assert bounds.wanted_e5 == 26_400 - 2_640
+    assert bounds.least_e5 == 26_400 - 3_840 - 6_000
+    assert bounds.most_e5 == 38_400 - 2_640 + 2_500 + 1_000
+    assert [bounds.has(fee_e5) for fee_e5 in (16_559, 16_560, 39_260, 39_261)] == [False, True, True, False]
 
 
 def test_without_a_contract_no_fee_is_wrong() -> None:

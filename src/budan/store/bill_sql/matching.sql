@@ -125,23 +125,33 @@ FROM read_csv(
 );
 
 -- name: match_sum_theirs :many
--- What the bill comes to by kind and currency, counted apart from all comparing.
+-- What the bill comes to by kind and currency, counted apart from all comparing. A fee may be of the amount, or of what
+-- is settled of it.
+WITH told AS ( -- each row's two amounts
+    SELECT
+        CASE kind WHEN 'payment' THEN 0 WHEN 'refund' THEN 1 ELSE 2 END AS kind,
+        currency,
+        CASE WHEN kind = 'payment' THEN order_minor ELSE refund_minor END AS amount_minor,
+        coalesce(abs(settle_minor), amount_minor) AS settle_minor,
+        fee_e5,
+        fee_e5 IS NOT NULL AND status <> 'failed' AS has_fee,
+        happened_at
+    FROM bill_line
+)
+
 SELECT
-    CASE kind WHEN 'payment' THEN 0 WHEN 'refund' THEN 1 ELSE 2 END AS kind,
+    kind,
     currency,
     count(*) AS rows_found,
-    coalesce(sum(CASE WHEN kind = 'payment' THEN order_minor ELSE refund_minor END), 0)::bigint AS amount_minor,
+    coalesce(sum(amount_minor), 0)::bigint AS amount_minor,
     coalesce(sum(fee_e5), 0)::bigint AS fee_e5,
-    count(fee_e5) FILTER (status <> 'failed') AS fee_rows,
-    coalesce(
-        sum(CASE WHEN kind = 'payment' THEN order_minor ELSE refund_minor END)
-        FILTER (fee_e5 IS NOT NULL AND status <> 'failed'),
-        0
-    )::bigint AS fee_minor,
+    count(*) FILTER (has_fee) AS fee_rows,
+    coalesce(sum(least(amount_minor, settle_minor)) FILTER (has_fee), 0)::bigint AS fee_least_minor,
+    coalesce(sum(greatest(amount_minor, settle_minor)) FILTER (has_fee), 0)::bigint AS fee_most_minor,
     max(happened_at) AS last_at
-FROM bill_line
-GROUP BY ALL
-ORDER BY ALL;
+FROM told
+GROUP BY kind, currency
+ORDER BY kind, currency;
 
 -- name: match_sum_ours :many
 -- What our side comes to, likewise.
@@ -155,16 +165,35 @@ GROUP BY ALL
 ORDER BY ALL;
 
 -- name: match_sum_other_rates :one
--- What the refunds in a currency that both sides have give back beyond the day's rate, in thousandths of `fee_e5`.
+-- What the refunds in a currency that both sides have give back beyond the day's rate, in thousandths of `fee_e5`: of
+-- what is settled of each, and of its amount.
 WITH terms AS ( -- what fees are judged by, and what they are taken in
     SELECT
         $rate_e6::bigint AS rate_e6,
         $currency::varchar AS currency
+),
+
+settled AS ( -- few: refunds of which the channel takes back another amount than goes back
+    SELECT
+        b.head,
+        b.tail,
+        min(abs(l.settle_minor)) AS settle_minor
+    FROM bill_line AS l
+    INNER JOIN bill_row AS b ON l.line_no = b.line_no
+    WHERE l.kind = 'refund' AND abs(l.settle_minor) <> l.refund_minor
+    GROUP BY b.head, b.tail
 )
 
-SELECT coalesce(sum(o.amount_minor * (o.rate_e6 - terms.rate_e6)), 0)::bigint AS more_e8
+SELECT
+    coalesce(
+        sum(least(o.amount_minor, coalesce(s.settle_minor, o.amount_minor)) * (o.rate_e6 - terms.rate_e6)), 0
+    )::bigint AS least_e8,
+    coalesce(
+        sum(greatest(o.amount_minor, coalesce(s.settle_minor, o.amount_minor)) * (o.rate_e6 - terms.rate_e6)), 0
+    )::bigint AS most_e8
 FROM our_row AS o
 CROSS JOIN terms
+LEFT JOIN settled AS s ON o.head = s.head AND o.tail = s.tail AND o.kind = 1
 WHERE
     o.rate_e6 >= 0
     AND o.currency = terms.currency
@@ -343,7 +372,7 @@ SELECT
     b.currency,
     CASE WHEN u.kind = 0 THEN b.order_minor ELSE b.refund_minor END AS amount_minor,
     b.fee_e5,
-    CASE WHEN u.kind = 0 THEN b.settle_minor END AS settle_minor,
+    abs(b.settle_minor) AS settle_minor,
     CASE WHEN u.kind = 1 THEN b.refund_no ELSE b.trade_no END AS number,
     b.trade_no,
     CASE WHEN u.kind = 0 THEN b.channel_no ELSE coalesce(b.channel_refund_no, b.channel_no) END AS channel_no,
