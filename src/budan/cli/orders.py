@@ -276,14 +276,15 @@ def _print_told(found: object, told: Iterable[str], *, as_json: bool) -> None:
 @orders.command("refund")
 @click.argument("order_no")
 @click.option("--amount", "amount_minor", type=int, required=True, help="Minor units, fen for CNY.")
-@click.option("--reason", default="", help="Shown to the payer by some wallets; at most 80 bytes.")
+@click.option("--reason", required=True, help="Why; some wallets show it to the payer. At most 80 bytes.")
 @click.option("--key", "idempotency_key", required=True, help="Makes a repeat safe: one key is one refund.")
+@_BY
 @with_settings(*STORE_SETTINGS)
 @json_option
 def orders_refund(
-    *, order_no: str, amount_minor: int, reason: str, idempotency_key: str, settings: Settings, as_json: bool
+    *, order_no: str, amount_minor: int, reason: str, idempotency_key: str, by: str, settings: Settings, as_json: bool
 ) -> None:
-    """Give back what was paid for an order, in part or all; a worker sends it.
+    """Give back what was paid for an order, in part or all; a worker sends it. Its merchant sees that you asked for it.
 
     Bounded by what is left of the payment; refused for an order on hold.
     """
@@ -299,6 +300,7 @@ def orders_refund(
                 reason=reason,
                 request_digest=sha256(f"cli refund {amount_minor} {reason}".encode()).digest(),
                 idempotency_key=idempotency_key,
+                by=by,
             )
             return await flows.refunding.request(wish)
 

@@ -44,6 +44,7 @@ class RefundOrigin(Enum):
     """Who wanted it."""
 
     MERCHANT = "merchant"
+    OPERATOR = "operator"  # a person of the house, by name
     UNWANTED = "unwanted"  # a second or late payment goes back (I9)
     EXTERNAL = "external"  # somebody at the channel, past us
 

@@ -170,8 +170,12 @@ def _of_delivery(row: DeliveryRow) -> Moment:
     )
 
 
+# What a person does alone; everything else another one confirms.
+_ACTS_OF_ONE = {"hold": "held_by_hand", "fee": "fee_corrected_by_hand", "refund": "refunded_by_hand"}
+
+
 def _of_act(row: ActRow) -> Iterator[Moment]:
-    what = "held_by_hand" if row.kind == "hold" else f"{row.kind}_proposed"
+    what = _ACTS_OF_ONE.get(row.kind, f"{row.kind}_proposed")
     yield Moment(at=row.acted_at, what=what, detail=f"act {row.ordinal} by {row.acted_by}: {row.reason}")
     if row.confirmed_by is not None and row.confirmed_at is not None:
         detail = f"act {row.ordinal} by {row.confirmed_by}"

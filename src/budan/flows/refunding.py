@@ -23,6 +23,7 @@ from budan.core.numbers import (
 )
 from budan.core.order import OrderState
 from budan.core.refund import RefundOrigin, RefundOutcome, RefundState
+from budan.flows.acts import check_name, check_reason
 from budan.flows.calling import CALL_TIMEOUT_S
 from budan.flows.cashback_plan import plan_settled, read_cashbacks
 from budan.flows.intake import check_idempotency_key
@@ -44,6 +45,7 @@ from budan.ports.channel import (
 from budan.ports.clock import Clock
 from budan.store import door as gate
 from budan.store import refunds as stored
+from budan.store.acts import add_act
 from budan.store.database import Database, RowsFailed, Transaction
 from budan.store.door import DoorWrites, LockedOrder, LockedTrade, OrderChange
 from budan.store.refunds import DueRefund, NextStep, RefundMade, RefundRow, RefundWrites, SumsChange
@@ -54,6 +56,7 @@ REFUNDS_BY_API_MAX = 20
 REASON_BYTES_MAX = 80
 # If nobody lives to hear the answer, the refund is asked about after this.
 ORPHAN_ASK_S = 10.0
+_WANTED = frozenset({RefundOrigin.MERCHANT.value, RefundOrigin.OPERATOR.value})
 _REASON = re.compile(r"[^\x00-\x1f\x7f]*")
 _ENCODER = msgspec.json.Encoder()
 _DECODER = msgspec.json.Decoder(RefundIntent)
@@ -63,7 +66,8 @@ _DECODER = msgspec.json.Decoder(RefundIntent)
 class RefundOrder:
     """A wish to give back what was paid for an order, in part or all; `request_digest` is of what was asked.
 
-    Without a key nothing would tell a repeat from a second refund, so there is none without.
+    Without a key nothing would tell a repeat from a second refund, so there is none without. `by` is who of the house
+    asks for it, None where its merchant does.
     """
 
     caller: Caller
@@ -72,6 +76,12 @@ class RefundOrder:
     reason: str
     request_digest: bytes
     idempotency_key: str
+    by: str | None = None
+
+    @property
+    def origin(self) -> RefundOrigin:
+        """Whose wish it is."""
+        return RefundOrigin.MERCHANT if self.by is None else RefundOrigin.OPERATOR
 
 
 class Refunding:
@@ -99,8 +109,8 @@ class Refunding:
     async def request(self, wish: RefundOrder) -> RefundView:
         """Promise a refund: the amount is reserved behind the gate, and a worker sends it.
 
-        Safe to repeat under one idempotency key. Raises `Refused` with the codes of `own_number`,
-        `amount_not_positive`, `amount_too_large`, `reason_malformed`, `idempotency_key_malformed`,
+        Safe to repeat under one idempotency key. One by our staff is written down as their act, with its reason. Raises
+        `Refused` with the codes of `own_number`, `name_malformed`, `amount_not_positive`, `amount_too_large`, `reason_malformed`, `idempotency_key_malformed`,
         `idempotency_key_reused`, `order_not_paid`, `order_on_hold`, `refund_unsupported`, `refund_too_late`,
         `refund_exceeds_paid`, `too_many_refunds`, in this order; `StoreUnavailable`.
         """
@@ -275,6 +285,8 @@ class Refunding:
         await stored.write_refunds(
             transaction, _promise(wish, locked, trade, ordinal=ordinal, due_at=due_at), now=locked.now
         )
+        if wish.by is not None:
+            await _write_down(transaction, wish, locked, by=wish.by, ordinal=ordinal)
         return ordinal
 
     def _refund_no(self, number: Number, ordinal: int) -> str:
@@ -294,6 +306,9 @@ class Refunding:
 
 
 def _check(wish: RefundOrder) -> None:
+    if wish.by is not None:
+        check_name(wish.by)
+        check_reason(wish.reason)
     if wish.amount_minor <= 0:
         raise Refused("amount_not_positive", param="amount_minor")
     if wish.amount_minor > AMOUNT_MINOR_MAX:
@@ -341,8 +356,8 @@ def _refuse_refund(
     if wish.amount_minor > trade.refunds.left_minor:
         left = max(0, trade.refunds.left_minor)
         raise Refused("refund_exceeds_paid", param="amount_minor", detail=f"{left} is left to refund")
-    by_api = sum(row.origin == RefundOrigin.MERCHANT.value for row in refunds)
-    if by_api >= REFUNDS_BY_API_MAX or locked.refund_count >= ORDINAL_MAX:
+    wanted = sum(row.origin in _WANTED for row in refunds)
+    if wanted >= REFUNDS_BY_API_MAX or locked.refund_count >= ORDINAL_MAX:
         raise Refused("too_many_refunds", param="order_no", detail=f"at most {REFUNDS_BY_API_MAX}")
     return trade
 
@@ -376,7 +391,7 @@ def _promise(
                 key=key,
                 ordinal=ordinal,
                 attempt=trade.trade.attempt,
-                origin=RefundOrigin.MERCHANT.value,
+                origin=wish.origin.value,
                 state=RefundState.CREATED.value,
                 amount_minor=wish.amount_minor,
                 currency=trade.trade.currency,
@@ -411,6 +426,22 @@ async def _take_back_and_reserve(
             more_promised_minor=wish.amount_minor,
         )
     await _write_order(transaction, locked, writes)
+
+
+async def _write_down(
+    transaction: Transaction, wish: RefundOrder, locked: LockedOrder, *, by: str, ordinal: int
+) -> None:
+    """Who of the house asked for this refund, and why."""
+    told = {"ordinal": ordinal, "amount_minor": wish.amount_minor}
+    await add_act(
+        transaction,
+        (locked.lane, locked.order_id),
+        kind="refund",
+        acted_by=check_name(by),
+        reason=check_reason(wish.reason),
+        acted_at=locked.now,
+        wish=_ENCODER.encode(told).decode(),
+    )
 
 
 async def _raise_version(transaction: Transaction, locked: LockedOrder) -> None:

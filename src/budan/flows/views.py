@@ -103,7 +103,7 @@ class TradeView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RefundView(msgspec.Struct, frozen=True, kw_only=True):
-    """One refund, as merchants see it. `origin`: merchant, unwanted (a payment that goes back), external."""
+    """One refund, as merchants see it. `origin`: merchant, operator (our staff), unwanted (a payment that goes back), external."""
 
     refund_no: str
     state: str

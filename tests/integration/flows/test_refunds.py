@@ -577,18 +577,24 @@ async def _second_payment(desk: Desk, order: OrderView, *, account_id: AccountId
 
 
 async def test_an_operator_refunds_by_command_and_is_refused_clearly(desk: Desk, command_line: CommandLine) -> None:
+    """Money that a person gives out has that person's name; its merchant did not ask for it."""
     order = await desk.paid()
     typist = Typist(dsn=desk.house.dsn, folder=Path(desk.house.settings.text("folder")), line=command_line)
-    words = ("orders", "refund", order.trades[0].trade_no, "--amount", "280", "--reason", "damaged", "--key", "k1")
+    named = ("--reason", "damaged", "--by", "Ann")
+    words = ("orders", "refund", order.trades[0].trade_no, "--amount", "280", "--key", "k1", *named)
     made = await typist.json(*words)
-    assert (made["state"], made["amount_minor"], made["origin"]) == ("created", 280, "merchant")
-    assert (await typist.json(*words))["refund_no"] == made["refund_no"]
-    ended = await typist.type("orders", "refund", order.order_no, "--amount", "1001", "--key", "k2")
-    assert ended.code == 2
-    assert "refund_exceeds_paid" in ended.err
-    unkeyed = await typist.type("orders", "refund", order.order_no, "--amount", "280")
-    assert (unkeyed.code, "--key" in unkeyed.err) == (2, True)
-    blank = await typist.type("orders", "refund", order.order_no, "--amount", "280", "--key", "")
+    assert (made["state"], made["amount_minor"], made["origin"]) == ("created", 280, "operator")
+    assert (await typist.json(*words[:-1], "Bob"))["refund_no"] == made["refund_no"]
+    acts = await desk.rows.fetch("SELECT kind, acted_by, reason, wish ->> 'ordinal' FROM operator_act")
+    assert acts == [("refund", "Ann", "damaged", "1")], "whoever repeats it gives nothing more"
+    assert "refunded_by_hand" in {moment.what for moment in (await desk.timeline(order)).moments}
+    ended = await typist.type("orders", "refund", order.order_no, "--amount", "1001", "--key", "k2", *named)
+    assert (ended.code, "refund_exceeds_paid" in ended.err) == (2, True)
+    for option in ("--key", "--reason", "--by"):
+        place = words.index(option)
+        unsaid = await typist.type(*words[:place], *words[place + 2 :])
+        assert (unsaid.code, option in unsaid.err) == (2, True)
+    blank = await typist.type("orders", "refund", order.order_no, "--amount", "280", "--key", "", *named)
     assert (blank.code, "idempotency_key_malformed" in blank.err) == (2, True)
     await desk.settle()
     assert await desk.sums() == (0, 280, 0)
