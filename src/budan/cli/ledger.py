@@ -7,6 +7,8 @@ from contextlib import aclosing, asynccontextmanager
 from dataclasses import asdict
 from datetime import date, datetime
 from functools import partial
+from shutil import copyfileobj
+from tempfile import TemporaryFile
 
 import click
 from rich.table import Table
@@ -146,13 +148,20 @@ def ledger_export(*, first_day: date, last_day: date, form: str, settings: Setti
     """Print the entries of some days as a journal for hledger or beancount."""
 
     async def write() -> None:
-        async with _open_books(settings) as books:
-            accounts, currencies = await books.accounts(first_day=first_day, last_day=last_day)
-            entries = books.journal(first_day=first_day, last_day=last_day)
-            sys.stdout.write(render_header(accounts, sorted(currencies), day=first_day, form=JournalFormat(form)))
-            async with aclosing(entries):
+        accounts, currencies = set[str](), set[str]()
+        # Read once: of the day that goes on, a second look would have accounts that the first one has not.
+        with TemporaryFile("w+", encoding="utf-8") as text:
+            async with (
+                _open_books(settings) as books,
+                aclosing(books.journal(first_day=first_day, last_day=last_day)) as entries,
+            ):
                 async for entry in entries:
-                    sys.stdout.writelines(render_entries([entry], form=JournalFormat(form)))
+                    accounts |= {line.account for line in entry.lines}
+                    currencies |= {line.currency for line in entry.lines}
+                    text.writelines(render_entries([entry], form=JournalFormat(form)))
+            sys.stdout.write(render_header(accounts, sorted(currencies), day=first_day, form=JournalFormat(form)))
+            text.seek(0)
+            copyfileobj(text, sys.stdout)
 
     run_async(write())
 

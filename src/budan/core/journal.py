@@ -31,7 +31,7 @@ class JournalLine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JournalEntry:
-    """One entry with its Beijing day; `order_no` is empty for opening balances."""
+    """One entry with its Beijing day; `order_no` is empty for opening balances. A title may hold a channel's own words."""
 
     day: date
     title: str
@@ -99,7 +99,9 @@ def render_entries(entries: Iterable[JournalEntry], *, form: JournalFormat) -> I
 
 def _hledger(entry: JournalEntry) -> str:
     tag = f"  ; order:{entry.order_no}" if entry.order_no else ""
-    lines = [f"{entry.day.isoformat()} * {entry.title}{tag}"]
+    # It has no way to say a semicolon, after which all is a comment, nor the bar after which a note begins.
+    title = re.sub(r"[;|\x00-\x1f\x7f]", "-", entry.title)
+    lines = [f"{entry.day.isoformat()} * {title}{tag}"]
     lines += [
         f"    {journal_account(line.account)}  {line.currency} "
         f"{render_amount(line.amount_minor, currency=line.currency)}"
@@ -109,7 +111,8 @@ def _hledger(entry: JournalEntry) -> str:
 
 
 def _beancount(entry: JournalEntry) -> str:
-    lines = [f'{entry.day.isoformat()} * "{entry.title}"']
+    title = re.sub(r"[\x00-\x1f\x7f]", "-", entry.title).replace("\\", "\\\\").replace('"', '\\"')
+    lines = [f'{entry.day.isoformat()} * "{title}"']
     if entry.order_no:
         lines.append(f'  order: "{entry.order_no}"')
     lines += [

@@ -346,15 +346,6 @@ class Books:
                 return
             after = lines[-1].place
 
-    async def accounts(self, *, first_day: date, last_day: date) -> tuple[set[str], set[str]]:
-        """Every account and currency that a journal of these days names; raises `Refused` as `journal` does."""
-        async with self._database.reading() as transaction:
-            first = await _journal_begin(transaction, first_day=first_day, last_day=last_day)
-            balances = await stored.list_balances(transaction, day=min(last_day, first.day - timedelta(days=1)))
-        moved = await self._sum(since=_begin(first.day), until=min(_end(last_day), first.now))
-        rows = [*balances, *moved]
-        return {row.account for row in rows}, {row.currency for row in rows}
-
     async def journal(self, *, first_day: date, last_day: date) -> AsyncGenerator[JournalEntry]:
         """The entries of some days in the order of booking, after one that opens with what stood before.
 

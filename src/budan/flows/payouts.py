@@ -137,18 +137,18 @@ class Payouts:
         """Keep that these batches, as they were read, are in a file for the bank; all of them or none.
 
         Not safe to repeat: a second file is a second transfer. Raises `Refused` with `name_malformed`, or with
-        `batch_changed` where one was sent, paid out or taken back since it was read.
+        `batch_changed` where one was sent, paid out or taken back since it was read, or an order of it put on hold.
         """
         by, read = check_name(by), {batch.row.key: batch for batch in batches}
         async with self._database.transaction() as transaction:
-            for batch in (locked := await stored.lock_batches(transaction, list(read))):
-                before = read[batch.lane, batch.batch_id]
-                if (batch.state, batch.payouts, batch.files) != (
-                    before.row.state,
-                    before.row.payouts,
-                    before.row.files,
-                ):
-                    detail = f"{before.batch_no} was sent or told of meanwhile: write the file again"
+            locked = await stored.lock_batches(transaction, list(read))
+            held = await stored.list_held(transaction, [batch.batch_id for batch in locked])
+            for batch in locked:
+                key = (batch.lane, batch.batch_id)
+                row = read[key].row
+                is_same = (batch.state, batch.payouts, batch.files) == (row.state, row.payouts, row.files)
+                if not is_same or key in held:
+                    detail = f"{read[key].batch_no} was sent, told of or put on hold meanwhile: write the file again"
                     raise Refused("batch_changed", param="batch", detail=detail)
             now = await transaction.clock()
             await stored.add_sent(transaction, locked, file_sha256=file_sha256, by=by, at=now)

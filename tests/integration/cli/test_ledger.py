@@ -273,6 +273,9 @@ async def test_the_journal_is_one_that_a_real_beancount_reads_and_sums_alike(
     await pass_days(rows, 1)
     await typist.type("ledger", "close")
     await sell(stage, merchant, orders=1)
+    await rows.execute(
+        "UPDATE posting SET entry_key = 'suspense:1:1:a\"b\\c' WHERE booked_at > now() - interval '1 hour'"
+    )
     day = str(await today(rows))
     ended = await typist.type("ledger", "export", "--from", day, "--to", day, "--format", "beancount")
     assert ended.code == 0, ended.err

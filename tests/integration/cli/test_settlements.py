@@ -492,6 +492,10 @@ async def test_what_a_payout_file_has_is_not_in_the_next_one(
         return await typist.json("ledger", "payout", "file", str(tmp_path / name), "--by", "Ann", *words)
 
     assert (await write("lines.csv", "--lines"))["batches"] == 1, "lines pay nobody, so they send nothing"
+    await rows.execute("UPDATE orders SET hold_reason = 'operator', hold_since = now()")
+    with pytest.raises(Refused, match="batch_changed"):
+        await payouts.send([batch], by="Ann", file_sha256="0" * 64)
+    await rows.execute("UPDATE orders SET hold_reason = NULL, hold_since = NULL")
     first = await write("1.csv")
     (sent,) = await list_batches(payouts)
     assert (first["batches"], sent.row.file_sha256, sent.row.sent_by) == (1, first["sha256"], "Ann")

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from datetime import date
 
 import pytest
@@ -53,6 +54,19 @@ def test_money_names_its_currency_and_one_of_unknown_places_its_unit() -> None:
 )
 def test_each_account_has_a_name_that_both_grammars_take(account: str, name: str) -> None:
     assert journal_account(account) == name
+
+
+@pytest.mark.parametrize(
+    ("form", "head"),
+    [
+        (JournalFormat.HLEDGER, '2026-11-25 * suspense:a"b\\c-d-e-f  ; order:D26112517'),
+        (JournalFormat.BEANCOUNT, '2026-11-25 * "suspense:a\\"b\\\\c;d|e-f"'),
+    ],
+)
+def test_a_title_ends_at_no_word_of_a_channel(form: JournalFormat, head: str) -> None:
+    """A quote in a number that somebody's file brought made the whole export unreadable."""
+    entry = replace(ENTRY, title='suspense:a"b\\c;d|e\nf')
+    assert "".join(render_entries([entry], form=form)).splitlines()[0] == head
 
 
 def test_an_entry_reads_as_hledger_wants_it() -> None:
