@@ -54,6 +54,7 @@ LARGE = (
     "settled_contradiction",
     "operator_act",
     "remedy",
+    "late_money",
     "refund",
     "refund_evidence",
     "webhook",

@@ -25,6 +25,7 @@ PER_ORDER_TABLES = {
     "settled_contradiction",
     "operator_act",
     "remedy",
+    "late_money",
     "refund",
     "refund_evidence",
     "webhook",

@@ -9,7 +9,16 @@ from enum import Enum
 from typing import Final
 
 from budan.core.errors import Refused
-from budan.core.numbers import BadNumber, Environment, Number, NumberKind, beijing_day, parse_number
+from budan.core.numbers import (
+    BadNumber,
+    Environment,
+    Number,
+    NumberKind,
+    beijing_day,
+    day_span,
+    id_floor,
+    parse_number,
+)
 
 
 class RowKind(Enum):
@@ -50,6 +59,9 @@ DAY_FEES: Final = "fees"
 # What needs nobody: both sides have it and agree.
 AGREED: Final = frozenset({Verdict.MATCHED, Verdict.NEIGHBOUR_DAY, Verdict.RETURNED})
 NEIGHBOUR_MAX: Final = timedelta(days=1)
+# Orders live for two hours at most by default, and rarely for a day: a day's payments are looked for among the orders of
+# that day and of the one before; what is paid later is written down (`late_day`).
+ORDER_AGE_MAX: Final = timedelta(days=1)
 # Channels round a payment's fee to a minor unit, or to its thousandth, by cutting off or half up: none that we know of
 # rounds up what is less than a half. What goes back of a fee is what is left of it, so both of its ends are rounded.
 MINOR_E5: Final = 1_000
@@ -390,3 +402,15 @@ def is_neighbour(ours: OurRow, day: date) -> bool:
     home = beijing_day(ours.moved_at)
     first = home - NEIGHBOUR_MAX if ours.begun_at is None else min(home - NEIGHBOUR_MAX, beijing_day(ours.begun_at))
     return first <= day <= home + NEIGHBOUR_MAX
+
+
+def late_day(moved_at: datetime, *, now: datetime, order_id: int | None) -> date | None:
+    """The Beijing day on which money moved, where its comparison with the bill might not hear of it; else None.
+
+    We learn of it `now`, on another day, so that day may be compared already; or `order_id` is none of those among which
+    that day's payments are looked for. None of what is found by its moment, whatever its order.
+    """
+    day = beijing_day(moved_at)
+    since, until = day_span(day)
+    is_met = order_id is None or id_floor(since - ORDER_AGE_MAX) <= order_id < id_floor(until)
+    return None if is_met and day == beijing_day(now) else day

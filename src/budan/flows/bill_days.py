@@ -54,9 +54,7 @@ class BillDays:
             refund_days = FIRST_DAYS + (0 if last_begun_at is None else max(0, (now - last_begun_at).days))
             days: list[NewBillDay] = []
             anew: list[NewBillDay] = []
-            outdated = await stored.list_outdated(
-                transaction, since=(last_begun_at or now) - NEWS_OVERLAP, refund_days=FIRST_DAYS
-            )
+            outdated = await stored.list_outdated(transaction, since=(last_begun_at or now) - NEWS_OVERLAP)
             for account in await stored.list_accounts(transaction, refund_days=refund_days):
                 terms = self._terms.get(account.channel)
                 if terms is None:

@@ -15,8 +15,9 @@ from budan.flows.acts import check_name
 from budan.flows.door import Door, DoorItem
 from budan.store import door as gate
 from budan.store import reconcile as stored
+from budan.store.contracts import ContractRow, list_contracts, set_contract
 from budan.store.database import Database, Transaction
-from budan.store.reconcile import ContractRow, DiscrepancyFilter, DiscrepancyRow, MovedRow, NoteRow, PortalKey, RowKey
+from budan.store.reconcile import DiscrepancyFilter, DiscrepancyRow, Move, MovedRow, NoteRow, PortalKey, RowKey
 
 PAGE_ROWS: Final = 1_000
 # Orders locked at a time: as many as the door takes.
@@ -25,6 +26,8 @@ ASKED_AT_ONCE: Final = 200
 ASKED_FOR: Final = timedelta(hours=1)
 LIST_ROWS_MAX: Final = 1_000
 NOTE_LENGTH_MAX: Final = 500
+# How it ends where the bill of another day has its row.
+MET_BESIDE: Final = "neighbour_day"
 # How a person may end a difference; the program itself says repaired, neighbour_day or gone.
 RESOLUTIONS: Final = ("accepted", "corrected", "refunded", "claimed")
 
@@ -75,12 +78,10 @@ class Discrepancies:
                 return done
             after = rows[-1].id
             moves = await self._look_again(rows)
-            if moves:
-                async with self._database.transaction() as transaction:
-                    await stored.settle_discrepancies(transaction, moves)
+            settled = await self._settle(list(moves.values())) if moves else []
             done += FollowedUp(
-                repaired=sum(resolution == "repaired" for _, resolution in moves.values()),
-                neighbours=sum(resolution == "neighbour_day" for _, resolution in moves.values()),
+                repaired=sum(move.resolution == "repaired" for move in settled),
+                neighbours=sum(move.resolution == MET_BESIDE for move in settled),
                 asked=await self._ask([row for row in rows if row.state == "asked" and row.id not in moves]),
             )
 
@@ -120,7 +121,8 @@ class Discrepancies:
         by, note = check_name(by), _check_note(note)
         async with self._database.transaction() as transaction:
             await _lock_unresolved(transaction, discrepancy_id)
-            await stored.settle_discrepancies(transaction, {discrepancy_id: ("resolved", resolution)})
+            row = (await _view(transaction, discrepancy_id)).discrepancy
+            await stored.settle_discrepancies(transaction, [Move(row=row, state="resolved", resolution=resolution)])
             await stored.add_note(transaction, discrepancy_id, written_by=by, note=note)
             return await _view(transaction, discrepancy_id)
 
@@ -140,17 +142,15 @@ class Discrepancies:
         """What the channel takes of an account's payments from a day on. Raises `Refused` with `name_malformed`."""
         by = check_name(by)
         async with self._database.transaction() as transaction:
-            await stored.set_contract(
-                transaction, account_id, effective_from=effective_from, rate_e6=rate_e6, set_by=by
-            )
+            await set_contract(transaction, account_id, effective_from=effective_from, rate_e6=rate_e6, set_by=by)
 
     async def list_contracts(self, account_id: AccountId) -> list[ContractRow]:
         """The rates of an account's contract, oldest first."""
         async with self._database.reading() as transaction:
-            return await stored.list_contracts(transaction, account_id)
+            return await list_contracts(transaction, account_id)
 
-    async def _look_again(self, rows: Sequence[DiscrepancyRow]) -> dict[int, tuple[str, str | None]]:
-        """What ended or changed without a person: by difference, its new state and how it was resolved."""
+    async def _look_again(self, rows: Sequence[DiscrepancyRow]) -> dict[int, Move]:
+        """What ended or changed without a person, by difference."""
         there_only = [row for row in rows if row.verdict == Verdict.THERE_ONLY.value]
         portal = [row for row in there_only if is_portal_refund(row)]
         refunds = {row.id: _refund_key(row) for row in there_only if _is_own_refund(row)}
@@ -162,57 +162,52 @@ class Discrepancies:
             found_refunds = await stored.list_refunds(transaction, sorted(set(refunds.values())))
         here = {number: found_trades.get(key) for number, key in trades.items()}
         here |= {number: found_refunds.get(key) for number, key in refunds.items()}
-        moves: dict[int, tuple[str, str | None]] = {}
+        moves: dict[int, Move] = {}
         for row in there_only:
             moved = here.get(row.id)
             if moved is None:
                 continue
             if _is_repaired(row, moved):
-                moves[row.id] = ("resolved", "repaired")
+                moves[row.id] = Move(row=row, state="resolved", resolution="repaired")
             elif row.state == "asked" and _is_denied(row, moved):
-                moves[row.id] = ("open", None)
+                moves[row.id] = Move(row=row, state="open")
         moves |= await self._look_at_portal(portal)
-        return moves | await self._look_beside([row for row in rows if row.verdict == Verdict.HERE_ONLY.value])
+        async with self._database.reading() as transaction:
+            here_only = [row for row in rows if row.verdict == Verdict.HERE_ONLY.value]
+            return moves | await _look_beside(transaction, here_only)
 
-    async def _look_at_portal(self, rows: Sequence[DiscrepancyRow]) -> dict[int, tuple[str, str | None]]:
+    async def _look_at_portal(self, rows: Sequence[DiscrepancyRow]) -> dict[int, Move]:
         """Refunds that were made past us: booked by now, or answered otherwise for long enough."""
         if not rows:
             return {}
         async with self._database.reading() as transaction:
             made = await stored.list_portal_refunds(transaction, sorted({portal_key(row)[:2] for row in rows}))
         booked = {(one.lane, one.order_id, one.reference): one.amount_minor for one in made}
-        moves: dict[int, tuple[str, str | None]] = {}
+        moves: dict[int, Move] = {}
         for row in rows:
             if booked.get(portal_key(row)) == row.their_minor:
-                moves[row.id] = ("resolved", "repaired")
+                moves[row.id] = Move(row=row, state="resolved", resolution="repaired")
             elif row.state == "asked" and _is_answered(row):
-                moves[row.id] = ("open", None)
-        repaired = [number for number, (state, _) in moves.items() if state == "resolved"]
-        if repaired:
-            async with self._database.transaction() as transaction:
-                await stored.add_portal_sightings(transaction, repaired)
+                moves[row.id] = Move(row=row, state="open")
         return moves
 
-    async def _look_beside(self, rows: Sequence[DiscrepancyRow]) -> dict[int, tuple[str, str | None]]:
-        """Ours that the bill did not have: whether another day's bill has it by now, or has been read without it."""
-        moves: dict[int, tuple[str, str | None]] = {}
-        for account_id in {row.account_id for row in rows}:
-            of_account = [row for row in rows if row.account_id == account_id]
-            days = [row.day for row in of_account]
-            wanted = {(row.order_id or 0, row.ordinal or 0, row.kind) for row in of_account}
-            async with self._database.reading() as transaction:
-                sighted = await stored.list_sightings(transaction, AccountId(account_id), sorted(wanted))
-                read = await stored.list_days(
-                    transaction, AccountId(account_id), first=min(days) - NEIGHBOUR_MAX, last=max(days) + NEIGHBOUR_MAX
-                )
-            for row in of_account:
-                seen = sighted.get((row.order_id or 0, row.ordinal or 0, row.kind))
-                # What the channel's own bill misses no person's file ends.
-                if seen is not None and (seen.by_channel or not read.get(row.day, False)):
-                    moves[row.id] = ("resolved", "neighbour_day")
-                elif row.state == "awaited" and _day_beside(row) in read:
-                    moves[row.id] = ("open", None)
-        return moves
+    async def _settle(self, moves: Sequence[Move]) -> list[Move]:
+        """Write these moves; gives those that changed anything.
+
+        A run that is being kept changes what its bill has of other days, and opens again what that had ended: ended in
+        the same moment by what was read before, a difference would stay so. Its account is left to a later look, and
+        what another day's bill ends is looked up once more under the lock.
+        """
+        async with self._database.transaction() as transaction:
+            free = await stored.lock_free_accounts(transaction, {move.row.account_id for move in moves})
+            kept = [move for move in moves if move.row.account_id in free]
+            beside = await _look_beside(transaction, [move.row for move in kept if move.resolution == MET_BESIDE])
+            kept = [move for move in kept if move.resolution != MET_BESIDE or beside.get(move.row.id) == move]
+            portal = [move.row.id for move in kept if move.state == "resolved" and is_portal_refund(move.row)]
+            if portal:
+                await stored.add_portal_sightings(transaction, portal)
+            changed = await stored.settle_discrepancies(transaction, kept)
+        return [move for move in kept if move.row.id in changed]
 
     async def _ask(self, rows: Sequence[DiscrepancyRow]) -> int:
         """Make due what these are about, a few orders at a time under their locks; gives how many it was.
@@ -232,6 +227,27 @@ class Discrepancies:
                     await gate.lock_orders(transaction, sorted({(Lane(key[0]), OrderId(key[1])) for key in refunds}))
                     asked += len(await stored.ask_refunds(transaction, refunds))
         return asked
+
+
+async def _look_beside(transaction: Transaction, rows: Sequence[DiscrepancyRow]) -> dict[int, Move]:
+    """Ours that the bill did not have: whether another day's bill has it by now, or has been read without it."""
+    moves: dict[int, Move] = {}
+    for account_id in {row.account_id for row in rows}:
+        of_account = [row for row in rows if row.account_id == account_id]
+        days = [row.day for row in of_account]
+        wanted = {(row.order_id or 0, row.ordinal or 0, row.kind) for row in of_account}
+        sighted = await stored.list_sightings(transaction, AccountId(account_id), sorted(wanted))
+        read = await stored.list_days(
+            transaction, AccountId(account_id), first=min(days) - NEIGHBOUR_MAX, last=max(days) + NEIGHBOUR_MAX
+        )
+        for row in of_account:
+            seen = sighted.get((row.order_id or 0, row.ordinal or 0, row.kind))
+            # What the channel's own bill misses no person's file ends.
+            if seen is not None and (seen.by_channel or not read.get(row.day, False)):
+                moves[row.id] = Move(row=row, state="resolved", resolution=MET_BESIDE)
+            elif row.state == "awaited" and _day_beside(row) in read:
+                moves[row.id] = Move(row=row, state="open")
+    return moves
 
 
 def bill_evidence(row: DiscrepancyRow, *, source: Source = Source.BILL) -> Evidence:

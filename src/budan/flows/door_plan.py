@@ -27,6 +27,7 @@ from budan.core.pace import (
 from budan.core.trade import UNPAID_END_STATES, Trade, TradeState
 from budan.flows.cashback_plan import plan_granted, plan_settled, view_written_cashback
 from budan.flows.events import OrderEvent, OrderEventOrder, render_event, render_trade_no
+from budan.flows.late_money import plan_late_payment
 from budan.flows.views import CashbackView
 from budan.store.acts import StatementKey
 from budan.store.door import (
@@ -161,7 +162,7 @@ def _plan_transition(
     evidence, locked = heard.evidence, subject.locked
     follows = consequences(locked.order, subject.trade.trade, subject.siblings, decision)
     completes = decision.effect is Effect.COMPLETE
-    writes.trades.append(_trade_change(subject, heard, decision.trade))
+    _plan_trade(subject, heard, decision.trade, writes, is_booked=bool(follows.entries))
     writes.orders.append(_order_change(locked, evidence, decision, follows))
     booked = writes.completions if completes else writes.entries
     booked.extend((subject.key, entry) for entry in follows.entries)
@@ -289,7 +290,7 @@ def _plan_unchanged(subject: Subject, heard: Heard, decision: Unchanged, writes:
     trade = subject.trade.trade
     version = subject.locked.version + _plan_payer_known(subject, heard.evidence, writes)
     if heard.action is not None or heard.asked_attempts is not None:
-        writes.trades.append(_trade_change(subject, heard, trade))
+        _plan_trade(subject, heard, trade, writes, is_booked=False)
     elif heard.evidence.is_channels_word and trade.state in _TESTIFIED_STATES:
         writes.trades.append(_answer_alone(subject, heard))
     return Planned(
@@ -361,6 +362,13 @@ def spare_settled(writes: DoorWrites, settled: AbstractSet[StatementKey]) -> Non
         replace(change, hold_reason=None) if (change.locked.lane, change.locked.order_id) in judged else change
         for change in writes.orders
     ]
+
+
+def _plan_trade(subject: Subject, heard: Heard, after: Trade, writes: DoorWrites, *, is_booked: bool) -> None:
+    """The trade after this evidence with the facts that it names, and what of them its day's comparison might not hear."""
+    writes.trades.append(_trade_change(subject, heard, after))
+    told_at = heard.evidence.paid_at
+    plan_late_payment(subject.locked, subject.trade, after, writes, told_at=told_at, is_booked=is_booked)
 
 
 def _trade_change(subject: Subject, heard: Heard, after: Trade) -> TradeChange:

@@ -14,7 +14,7 @@ from typing import Final, NoReturn, Protocol, TypeVar
 from budan.core.bill_days import NOTHING_MOVED
 from budan.core.errors import Refused
 from budan.core.numbers import AccountId, Environment, Lane, NumberKind, day_begin, day_span, id_floor, number_lead
-from budan.core.reconcile import NEIGHBOUR_MAX, FeesBack, PortalRefund, Terms
+from budan.core.reconcile import NEIGHBOUR_MAX, ORDER_AGE_MAX, FeesBack, PortalRefund, Terms
 from budan.flows.blocking import run_to_end, until_done
 from budan.flows.day_report import DayReport, read_report
 from budan.flows.findings import FEE_CURRENCY, DayFees, Findings, bound_day_fees, list_findings, tie_sides
@@ -22,6 +22,7 @@ from budan.flows.judging import KINDS, Edges, Judge, Lookups
 from budan.ports.bill import BILL_FAULTS, BillRefused, BillTables, FetchedBill, ReadBill
 from budan.store import bill_days
 from budan.store import reconcile as stored
+from budan.store.contracts import find_rate_e6
 from budan.store.database import Database, Transaction
 from budan.store.matching import Matching, SideSum, UnequalRow
 from budan.store.reconcile import (
@@ -39,8 +40,6 @@ from budan.store.reconcile import (
 from budan.store.tie_out import NewTieOut, add_tie_out, forget_tie_out
 
 Progress = Callable[[str], None]
-# Orders live for two hours at most by default, and rarely for a day: one that was paid later is met by its number.
-ORDER_AGE_MAX: Final = timedelta(days=1)
 # The clocks of our processes may be behind the channel's.
 CLOCK_SKEW_MAX: Final = timedelta(minutes=10)
 # One statement copies so much, and so many run beside each other.
@@ -112,7 +111,7 @@ class Reconciliation:
         """
         async with self._database.reading() as transaction:
             begun_at = await transaction.clock()
-            rate_e6 = await stored.find_rate_e6(transaction, wish.account_id, wish.day)
+            rate_e6 = await find_rate_e6(transaction, wish.account_id, wish.day)
         if not wish.is_partial and begun_at < day_begin(wish.day + timedelta(days=1)):
             raise Refused("day_not_over", param="day", detail="until then a bill is a part: --partial")
         terms = Terms(environment=self._environment, account_id=wish.account_id, day=wish.day, rate_e6=rate_e6)
@@ -200,23 +199,28 @@ class Reconciliation:
         return digest
 
     async def _copy(self, wish: BillWish, folder: Path, *, rate_e6: int | None, progress: Progress) -> list[Path]:
-        """Our side of the day as files, in ranges of ids, so that no snapshot lives for long."""
+        """Our side of the day as files, in ranges of ids, so that no snapshot lives for long.
+
+        Payments of orders that none of these ranges holds are written down by the door (`late_day`).
+        """
         since, until = day_span(wish.day)
         begins = since - ORDER_AGE_MAX
-        slices = iter(range((until + CLOCK_SKEW_MAX - begins) // SLICE + 1))
+        count = (until + CLOCK_SKEW_MAX - begins) // SLICE + 1
+        whole = CopyRange(
+            lanes=self._lanes,
+            first_id=id_floor(begins),
+            past_id=id_floor(begins + count * SLICE),
+            account_id=wish.account_id,
+            since=since,
+            until=until,
+        )
+        slices = iter(range(count))
         paths: list[Path] = []
 
         async def copy_slices() -> None:
             for number in slices:
                 first = begins + number * SLICE
-                wanted = CopyRange(
-                    lanes=self._lanes,
-                    first_id=id_floor(first),
-                    past_id=id_floor(first + SLICE),
-                    account_id=wish.account_id,
-                    since=since,
-                    until=until,
-                )
+                wanted = replace(whole, first_id=id_floor(first), past_id=id_floor(first + SLICE))
                 path = folder / f"payments-{number}.csv"
                 async with self._bulk.reading() as transaction:
                     await stored.copy_payments(transaction, wanted, path=path)
@@ -226,12 +230,13 @@ class Reconciliation:
         async with asyncio.TaskGroup() as readers:
             for _ in range(READERS):
                 readers.create_task(copy_slices())
-        path = folder / "refunds.csv"
+        late, refunds = folder / "late.csv", folder / "refunds.csv"
         async with self._bulk.reading() as transaction:
+            await stored.copy_late(transaction, whole, day=wish.day, path=late)
             await stored.copy_refunds(
-                transaction, wish.account_id, since=since, until=until, rate_e6=rate_e6, path=path
+                transaction, wish.account_id, since=since, until=until, rate_e6=rate_e6, path=refunds
             )
-        return [*paths, path]
+        return [*paths, late, refunds]
 
     async def _find_run(self, wish: BillWish, digest: bytes) -> KnownRun | None:
         async with self._database.reading() as transaction:
@@ -370,6 +375,7 @@ class Reconciliation:
             begun_at=begun_at,
         )
         async with self._bulk.transaction() as transaction:
+            await stored.lock_account(transaction, wish.account_id)
             if known is None:
                 run_id = await stored.add_run(transaction, run)
             else:

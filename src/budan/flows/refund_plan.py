@@ -31,6 +31,7 @@ from budan.core.refund import (
 from budan.core.trade import TradeState
 from budan.flows.cashback_plan import plan_settled, view_written_cashback
 from budan.flows.events import RefundEvent, RefundEventRefund, render_event, render_refund_no, render_trade_no
+from budan.flows.late_money import plan_late_refund
 from budan.store.door import DoorWrites, Key, LockedOrder, LockedTrade, NewContradiction, NewWebhook, OrderChange
 from budan.store.refunds import (
     KeptRefundEvidence,
@@ -227,6 +228,7 @@ def _plan_made_elsewhere(
         refunded_at=evidence.refunded_at,
         fee_minor=fee_minor,
     )
+    plan_late_refund(subject.locked, subject.trade, ordinal, writes.door, refunded_at=evidence.refunded_at)
     _change_order(subject, writes, hold_reason=REFUNDED_ELSEWHERE)
     _tell(subject, facts, "refund.succeeded", writes, environment=environment)
     return RefundPlanned(decision="external", state=RefundState.SUCCEEDED.value)
@@ -248,6 +250,8 @@ def _plan_transition(
         case RefundEffect.GIVE_BACK | RefundEffect.GIVE_BACK_FREED:
             freed = decision.effect is RefundEffect.GIVE_BACK_FREED
             fee_minor = _give_back(subject, row, freed=freed, writes=writes)
+            refunded_at = row.refunded_at or evidence.refunded_at
+            plan_late_refund(subject.locked, subject.trade, row.ordinal, writes.door, refunded_at=refunded_at)
             # The merchant was told that the amount is free again, and may have refunded it anew.
             hold_reason = "refunded_after_failed" if freed else None
             event = "refund.succeeded"

@@ -18,6 +18,9 @@ _BEGIN = query("bill_day_begin")
 _PUT_OFF = query("bill_day_put_off")
 _COMPARED = query("bill_day_compared")
 
+# What was learned so shortly before a comparison began may have been committed after it had read our side.
+COMMIT_MAX = timedelta(minutes=1)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BillAccount:
@@ -84,12 +87,9 @@ async def want_again(transaction: Transaction, days: Sequence[NewBillDay]) -> in
     return len(await transaction.many(_WANT, *_columns(days)))
 
 
-async def list_outdated(transaction: Transaction, *, since: datetime, refund_days: int) -> set[tuple[int, date]]:
-    """The accounts and compared days of which we learned since a moment that money moved which their run could not know.
-
-    Refunds of so many days before that moment are looked at.
-    """
-    rows = await transaction.many(_LIST_OUTDATED, since, refund_days)
+async def list_outdated(transaction: Transaction, *, since: datetime) -> set[tuple[int, date]]:
+    """The accounts and compared days of which we learned since a moment that money moved which their run could not know."""
+    rows = await transaction.many(_LIST_OUTDATED, since, COMMIT_MAX.total_seconds())
     return {(row["account_id"], row["day"]) for row in rows}
 
 
@@ -118,7 +118,10 @@ async def put_off(
 async def mark_compared(
     transaction: Transaction, account_id: AccountId, *, day: date, run_id: int, origin: str
 ) -> None:
-    """A day's whole bill was compared. Safe to repeat; nothing where nobody waits for it, or for a file in its stead."""
+    """A day's whole bill was compared. Safe to repeat; nothing where nobody waits for it, or for a file in its stead.
+
+    A wish that came while the channel's own was fetched or compared waits on.
+    """
     await transaction.none(_COMPARED, account_id, day, run_id, origin)
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 
 from budan.core.evidence import Evidence, evidence_digest
 from budan.core.fees import FeeTerms
@@ -183,6 +183,17 @@ class NewRefund:
     reason: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LateMoney:
+    """Money of a day whose comparison might not hear of it (core/reconcile.py); `ordinal` is an attempt's or a refund's."""
+
+    key: Key
+    kind: str
+    ordinal: int
+    day: date
+    account_id: AccountId
+
+
 @dataclass(slots=True, kw_only=True)
 class DoorWrites:
     """Everything that one door transaction writes, collected by table.
@@ -201,6 +212,7 @@ class DoorWrites:
     questions: list[NextQuestion] = field(default_factory=list[NextQuestion])
     contradictions: list[NewContradiction] = field(default_factory=list[NewContradiction])
     remedies: list[NewRemedy] = field(default_factory=list[NewRemedy])
+    late: list[LateMoney] = field(default_factory=list[LateMoney])
     refunds: list[NewRefund] = field(default_factory=list[NewRefund])
     closes: list[tuple[Key, int]] = field(default_factory=list[tuple[Key, int]])
     cashbacks: list[CashbackChange] = field(default_factory=list[CashbackChange])
@@ -323,7 +335,8 @@ async def write(transaction: Transaction, writes: DoorWrites, *, now: datetime) 
         *orders[15:],
         *id_bounds([*(one.locked.order_id for one in writes.orders), *(one.key[1] for one in writes.trades)]),
     )
-    if writes.contradictions or writes.entries or writes.remedies or writes.refunds or writes.closes:
+    rare = (writes.contradictions, writes.entries, writes.remedies, writes.refunds, writes.closes, writes.late)
+    if any(rare):
         await _write_rare(transaction, writes, now=now)
     if writes.cashbacks:
         await write_cashbacks(transaction, writes.cashbacks, now=now)
@@ -352,6 +365,7 @@ async def _write_rare(transaction: Transaction, writes: DoorWrites, *, now: date
         for item in writes.refunds
     )
     closes = sorted((*key, attempt) for key, attempt in writes.closes)
+    late = sorted((*item.key, item.kind, item.ordinal, item.day, item.account_id) for item in writes.late)
     await transaction.none(
         _DOOR_WRITE_RARE,
         now,
@@ -361,6 +375,7 @@ async def _write_rare(transaction: Transaction, writes: DoorWrites, *, now: date
         *sparse_columns(closes, 3),
         *contradictions[5:],
         *sparse_columns(_posting_rows(writes.entries), 7),
+        *sparse_columns(late, 6),
     )
 
 

@@ -22,6 +22,7 @@ PARTITIONED = (
     "settled_contradiction",
     "operator_act",
     "remedy",
+    "late_money",
     "refund",
     "refund_evidence",
     "webhook",

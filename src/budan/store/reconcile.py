@@ -1,6 +1,6 @@
 """Comparing bills with our books: our side copied out, runs with their tie-out, and the differences they found."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from operator import attrgetter
@@ -8,20 +8,19 @@ from pathlib import Path
 
 import msgspec
 
-from budan.core.numbers import AccountId, Lane, day_span
+from budan.core.numbers import AccountId, Lane
 from budan.core.reconcile import PortalRefund
+from budan.store.bill_days import COMMIT_MAX
 from budan.store.database import Record, Transaction, columns
 from budan.store.queries import query
 
 _COPY_PAYMENTS = query("reconcile_copy_payments")
+_COPY_LATE = query("reconcile_copy_late")
 _COPY_REFUNDS = query("reconcile_copy_refunds")
 _LIST_TRADES = query("reconcile_list_trades")
 _LIST_REFUNDS = query("reconcile_list_refunds")
 _LIST_PORTAL_REFUNDS = query("reconcile_list_portal_refunds")
 _ASK_REFUNDS = query("reconcile_ask_refunds")
-_CONTRACT_SET = query("contract_set")
-_CONTRACT_LIST = query("contract_list")
-_CONTRACT_FIND = query("contract_find")
 _ADD_RUN = query("reconcile_add_run")
 _TAKE_RUN = query("reconcile_take_run")
 _RENEW_RUN = query("reconcile_renew_run")
@@ -45,6 +44,8 @@ _DISCREPANCY_COUNT = query("discrepancy_count")
 _DISCREPANCY_COUNT_AGES = query("discrepancy_count_ages")
 _DISCREPANCY_SETTLE = query("discrepancy_settle")
 _DISCREPANCY_ASSIGN = query("discrepancy_assign")
+_LOCK_ACCOUNTS = query("reconcile_lock_accounts")
+_LOCK_ACCOUNT = query("reconcile_lock_account")
 _DISCREPANCY_LOCK = query("discrepancy_lock")
 _NOTE_ADD = query("discrepancy_note_add")
 _NOTE_LIST = query("discrepancy_note_list")
@@ -58,9 +59,9 @@ SightingKey = tuple[int, int, str]
 PortalKey = tuple[int, int, str]
 # The differences of one statement: below a second, and below any array's limits.
 ROWS_PER_STATEMENT = 5_000
-# A refund whose channel tells no moment may stand in any bill from its request to the day after we learned that it was
-# done; an abnormal one waits for a person for weeks.
-REFUND_DAYS_MAX = 31
+# Money whose channel tells no moment may stand in any bill from its request to the day after we learned that it moved;
+# an abnormal refund waits for a person for weeks.
+UNTOLD_DAYS_MAX = 31
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +80,7 @@ class CopyRange:
 class MovedRow:
     """A trade or a refund as it is here now; of a trade also when its channel last answered.
 
-    `known_at` is since when we know that it moved; None where it did not, or of a payment beside the one that counts.
+    `known_at` is since when it is booked or, of a refund, over; None where it is not.
     `rate_e6` is of a refund: the contract's on its payment's day, -1 where there was none. `settle_minor` is what the channel said that it settles of a payment, where that is not its amount.
     Where the channel told no moment `moved_at` is when we learned of it. `begun_at` is before when no bill can have it, of
     all refunds and where the channel told no moment.
@@ -122,17 +123,6 @@ class Sighting:
 
     by_channel: bool
     is_done: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ContractRow:
-    """What a channel takes of an account's payments from a day on, in millionths."""
-
-    account_id: int
-    effective_from: date
-    rate_e6: int
-    set_by: str
-    set_at: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -258,6 +248,15 @@ class DiscrepancyRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Move:
+    """What becomes of a difference as it was read; `resolution` is None where it goes on."""
+
+    row: DiscrepancyRow
+    state: str
+    resolution: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DiscrepancyCount:
     """How many differences of a day are where; `resolution` is "" where there is none."""
 
@@ -315,6 +314,13 @@ async def copy_payments(transaction: Transaction, wanted: CopyRange, *, path: Pa
     )
 
 
+async def copy_late(transaction: Transaction, copied: CopyRange, *, day: date, path: Path) -> None:
+    """Write the payments of a day that are not in what was copied of it to a file of comma-separated values."""
+    await transaction.copy_out(
+        _COPY_LATE, path, copied.account_id, day, copied.first_id, copied.past_id, copied.since, copied.until
+    )
+
+
 async def copy_refunds(
     transaction: Transaction,
     account_id: AccountId,
@@ -353,24 +359,6 @@ async def ask_refunds(transaction: Transaction, keys: Sequence[RowKey]) -> set[R
     """Make the next step of these refunds due, where they have not gone back; the caller holds their orders."""
     rows = await transaction.many(_ASK_REFUNDS, *columns(sorted(keys), 3))
     return {(row["lane"], row["order_id"], row["ordinal"]) for row in rows}
-
-
-async def set_contract(
-    transaction: Transaction, account_id: AccountId, *, effective_from: date, rate_e6: int, set_by: str
-) -> None:
-    """The rate of an account's contract from a day on. Safe to repeat."""
-    await transaction.none(_CONTRACT_SET, account_id, effective_from, rate_e6, set_by)
-
-
-async def list_contracts(transaction: Transaction, account_id: AccountId | None) -> list[ContractRow]:
-    """The rates of an account's contract, or of all accounts'."""
-    return [ContractRow(**dict(row)) for row in await transaction.many(_CONTRACT_LIST, account_id)]
-
-
-async def find_rate_e6(transaction: Transaction, account_id: AccountId, day: date) -> int | None:
-    """The contract's rate that counts on a day."""
-    row = await transaction.maybe(_CONTRACT_FIND, account_id, day)
-    return None if row is None else row["rate_e6"]
 
 
 async def add_run(transaction: Transaction, run: NewRun) -> int | None:
@@ -423,7 +411,7 @@ async def find_run(
     transaction: Transaction, account_id: AccountId, *, day: date, digest: bytes, is_partial: bool, origin: str
 ) -> KnownRun | None:
     """The earlier run over the same bytes and `is_partial`; `origin` says who brings them now."""
-    row = await transaction.maybe(_FIND_RUN, account_id, day, digest, is_partial, origin, *day_span(day))
+    row = await transaction.maybe(_FIND_RUN, account_id, day, digest, is_partial, origin, COMMIT_MAX.total_seconds())
     return None if row is None else KnownRun(**dict(row))
 
 
@@ -473,7 +461,7 @@ async def list_beside(
     transaction: Transaction, account_id: AccountId, *, day: date, by_channel: bool
 ) -> set[SightingKey]:
     """What the bills beside had done of other days; `by_channel`: only those that the channel brought."""
-    found = await transaction.many(_SIGHTING_LIST_BESIDE, account_id, day, by_channel, REFUND_DAYS_MAX)
+    found = await transaction.many(_SIGHTING_LIST_BESIDE, account_id, day, by_channel, UNTOLD_DAYS_MAX)
     return {_sighting_key(row) for row in found}
 
 
@@ -521,7 +509,7 @@ async def resolve_gone(transaction: Transaction, account_id: AccountId, *, day: 
 
 async def reopen_beside(transaction: Transaction, account_id: AccountId, *, bill_day: date) -> None:
     """Open again what ended as another day's row that the bill of `bill_day` has no more. Safe to repeat."""
-    await transaction.none(_DISCREPANCY_REOPEN_BESIDE, account_id, bill_day, REFUND_DAYS_MAX)
+    await transaction.none(_DISCREPANCY_REOPEN_BESIDE, account_id, bill_day, UNTOLD_DAYS_MAX)
 
 
 async def list_discrepancies(
@@ -559,10 +547,26 @@ async def count_ages(transaction: Transaction) -> OpenAges:
     return OpenAges(**dict(await transaction.one(_DISCREPANCY_COUNT_AGES)))
 
 
-async def settle_discrepancies(transaction: Transaction, moves: Mapping[int, tuple[str, str | None]]) -> set[int]:
-    """Set the state, and where it is resolved how, of some differences; gives those that changed."""
-    rows = [(key, state, resolution) for key, (state, resolution) in sorted(moves.items())]
-    return {row["id"] for row in await transaction.many(_DISCREPANCY_SETTLE, *columns(rows, 3))}
+async def settle_discrepancies(transaction: Transaction, moves: Sequence[Move]) -> set[int]:
+    """Set the state, and where it is resolved how, of some differences; gives those that changed.
+
+    What is resolved stays so, and what another run has written anew since it was read stays as that run says.
+    """
+    rows = [
+        (move.row.id, move.row.run_id, move.row.verdict, move.state, move.resolution)
+        for move in sorted(moves, key=lambda move: move.row.id)
+    ]
+    return {row["id"] for row in await transaction.many(_DISCREPANCY_SETTLE, *columns(rows, 5))}
+
+
+async def lock_free_accounts(transaction: Transaction, account_ids: Collection[int]) -> set[int]:
+    """Those of the accounts of which no run is being kept, until the transaction ends; waits for none."""
+    return {row["id"] for row in await transaction.many(_LOCK_ACCOUNTS, sorted(account_ids))}
+
+
+async def lock_account(transaction: Transaction, account_id: AccountId) -> None:
+    """Nobody else changes the account's differences until the transaction ends."""
+    await transaction.one(_LOCK_ACCOUNT, account_id)
 
 
 async def assign_discrepancy(transaction: Transaction, discrepancy_id: int, *, owner: str | None) -> bool:

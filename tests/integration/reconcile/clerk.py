@@ -3,7 +3,7 @@
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from itertools import count
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any
 import asyncpg
 
 from budan.cli.wiring import KINDS
+from budan.core.evidence import Source
 from budan.core.numbers import (
     BEIJING,
     AccountId,
@@ -23,13 +24,15 @@ from budan.core.numbers import (
     render_number,
     trade_number,
 )
+from budan.core.refund import RefundEvidence, RefundOutcome
 from budan.flows.day_report import DayReport
 from budan.flows.discrepancies import Discrepancies
 from budan.flows.door import DoorItem
 from budan.flows.reconciling import BillReader, BillWish, Reconciliation
+from budan.flows.refund_door import RefundItem
 from budan.ports.bill import FetchedBill, Packing
 from budan.ports.channel import AccountConfig
-from budan.store.reconcile import DiscrepancyFilter, DiscrepancyRow
+from budan.store.reconcile import DiscrepancyFilter, DiscrepancyRow, RunRow
 from integration.reconcile.bills import MCHID, Line, write_bill
 from stage import AMOUNT_MINOR, Stage, StagedMerchant, StagedOrder
 
@@ -43,6 +46,7 @@ class Clerk:
     reconciliation: Reconciliation
     discrepancies: Discrepancies
     folder: Path
+    rows: asyncpg.Connection
     day: date
     channel: str = "wechat_v3"
     settings: dict[str, str] = field(default_factory=lambda: {"mchid": MCHID})
@@ -65,11 +69,54 @@ class Clerk:
         return order
 
     async def paid(self, *, at: datetime | None = None) -> StagedOrder:
-        """An order that was paid at a time of the day."""
+        """An order that was paid at a time of the day, of which we learned at once."""
         at = at or self.noon
         order = await self.order(at=at)
-        await self.stage.flows.door.record(DoorItem(evidence=self.stage.payment(order, paid_at=at)))
+        await self.hear(order, paid_at=at)
+        await self.rows.execute("DELETE FROM late_money WHERE order_id = $1", order.order_id)
         return order
+
+    async def hear(self, order: StagedOrder, **said: Any) -> None:
+        """The channel's word on an order, paid unless it says otherwise, is heard now."""
+        await self.stage.flows.door.record(DoorItem(evidence=self.stage.payment(order, **said)))
+
+    async def hear_of_portal_refund(self, order: StagedOrder, *, refund_no: str, at: datetime) -> None:
+        """The channel's word on a refund of 300 that was made past us is heard now."""
+        said = RefundEvidence(
+            refund_no=refund_no,
+            trade_no=order.trade_no,
+            account_id=self.account_id,
+            outcome=RefundOutcome.SUCCEEDED,
+            source=Source.NOTICE,
+            learned_at=self.stage.opened.clock.now(),
+            amount_minor=300,
+            currency="CNY",
+            channel_reference=refund_no,
+            refunded_at=at,
+        )
+        await self.stage.flows.refund_door.record(RefundItem(evidence=said))
+
+    async def attempt_again(self, order: StagedOrder) -> StagedOrder:
+        """The order with a second trade, under whose number it goes on."""
+        await self.rows.execute(
+            """
+            INSERT INTO trade (lane, order_id, attempt, account_id, channel, method, state, amount_minor, currency,
+                               fee_rate_bp, created_at, send_until, expires_at, intent)
+            SELECT lane, order_id, 2, account_id, channel, method, 'submitted', amount_minor, currency,
+                   fee_rate_bp, created_at, send_until, expires_at, intent
+            FROM trade WHERE lane = $1 AND order_id = $2
+            """,
+            order.lane,
+            order.order_id,
+        )
+        number = trade_number(
+            environment=self.stage.settings.environment,
+            lane=order.lane,
+            merchant_id=self.merchant.merchant_id,
+            order_id=order.order_id,
+            attempt=2,
+        )
+        return replace(order, trade_no=number)
 
     def name(self, at: datetime, *, environment: Environment | None = None) -> StagedOrder:
         """The numbers of an order of then, whether or not it is written."""
@@ -130,6 +177,20 @@ class Clerk:
         origin: str = "file",
     ) -> DayReport:
         """The same with a file as it is."""
+        run = await self.keep(content, day=day, is_partial=is_partial, packing=packing, origin=origin)
+        await self.discrepancies.follow_up(self.account_id)
+        return await self.reconciliation.get_report(run.id)
+
+    async def keep(
+        self,
+        content: bytes,
+        *,
+        day: date | None = None,
+        is_partial: bool = False,
+        packing: Packing = Packing.PLAIN,
+        origin: str = "file",
+    ) -> RunRow:
+        """Compare a bill, and look after nothing."""
         path = self.folder / "bill.csv"
         path.write_bytes(content)
         wish = BillWish(
@@ -140,9 +201,7 @@ class Clerk:
             loaded_by="ann" if origin == "file" else "",
             is_partial=is_partial,
         )
-        run = await self.reconciliation.compare(wish, reader=self.reader(), progress=lambda _: None)
-        await self.discrepancies.follow_up(self.account_id)
-        return await self.reconciliation.get_report(run.id)
+        return await self.reconciliation.compare(wish, reader=self.reader(), progress=lambda _: None)
 
     @asynccontextmanager
     async def open_reconciliation(self) -> AsyncIterator[Reconciliation]:
@@ -151,8 +210,12 @@ class Clerk:
 
     async def differences(self, **wanted: Any) -> dict[str, DiscrepancyRow]:
         """What differs, by subject; a test that has two rows of a subject looks at the last one."""
+        return {row.subject: row for row in await self.list_differences(**wanted)}
+
+    async def list_differences(self, **wanted: Any) -> list[DiscrepancyRow]:
+        """What differs."""
         wish = DiscrepancyFilter(**({"with_resolved": True} | wanted))
-        return {row.subject: row for row in await self.discrepancies.list_page(wish, rows_max=100)}
+        return await self.discrepancies.list_page(wish, rows_max=100)
 
     def reader(self) -> BillReader:
         """Who reads the account's bills."""

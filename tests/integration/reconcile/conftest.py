@@ -24,7 +24,7 @@ async def stage(database_dsn: str, tmp_path: Path) -> AsyncIterator[Stage]:
 
 
 @pytest.fixture
-async def clerk(stage: Stage, database_dsn: str, tmp_path: Path) -> AsyncIterator[Clerk]:
+async def clerk(stage: Stage, rows: asyncpg.Connection, database_dsn: str, tmp_path: Path) -> AsyncIterator[Clerk]:
     bulk = await Database.connect(database_dsn, workload=Workload.BULK)
     account_id = await stage.administration.add_account(
         channel="wechat_v3", name="main", settings={"mchid": MCHID}, account_secrets={}
@@ -42,6 +42,7 @@ async def clerk(stage: Stage, database_dsn: str, tmp_path: Path) -> AsyncIterato
         ),
         discrepancies=Discrepancies(database=stage.database, door=stage.flows.door),
         folder=tmp_path,
+        rows=rows,
         day=beijing_day(datetime.now(UTC)) - timedelta(days=2),
     )
     await bulk.close()

@@ -8,7 +8,7 @@ import asyncpg
 import pytest
 
 from budan.core.bill_days import FIRST_DAYS
-from budan.core.evidence import Source
+from budan.core.evidence import Outcome, Source
 from budan.core.numbers import day_begin
 from budan.flows.door import DoorItem
 from budan.flows.remedies import RemedyFilter
@@ -21,6 +21,10 @@ from integration.reconcile.counter import BillCounter
 
 Rows = asyncpg.Connection
 NO_BILL = NoBill(code="NO_STATEMENT_EXIST")
+COMPARED_LONG_SINCE = """
+UPDATE late_money SET known_at = now() - interval '1 hour';
+UPDATE bill_day SET state = 'compared', run_id = r.id FROM reconcile_run AS r WHERE r.day = bill_day.day
+"""
 
 
 @pytest.fixture
@@ -58,21 +62,53 @@ async def test_each_days_bill_is_fetched_and_compared_once(clerk: Clerk, counter
 async def test_what_we_learn_of_a_day_after_its_comparison_is_held_against_its_bill(
     clerk: Clerk, counter: BillCounter, rows: Rows
 ) -> None:
-    """Else what the channel told a day late is believed though its bill never had it; once is enough."""
-    known, late, asked_for = await clerk.paid(), await clerk.order(), await clerk.order()
-    counter.answers[clerk.day] = write_bill([clerk.line(known), clerk.line(asked_for)])
+    """Else what the channel told a day late is believed though its bill never had it, however it told; once is enough."""
+    known, asked, told, back, moved, by_bill = await clerk.paid(), *[await clerk.order() for _ in range(5)]
+    second = await clerk.attempt_again(known)
+    await clerk.hear(moved, paid_at=None)
+    counter.answers[clerk.day] = write_bill([clerk.line(known), clerk.line(by_bill)])
     await counter.run()
-    for order in (late, asked_for):
-        told = clerk.stage.payment(order, paid_at=clerk.noon, source=Source.QUERY)
-        await clerk.stage.flows.door.record(DoorItem(evidence=told))
-    await add_refund(rows, known, at=clerk.noon)
-    await rows.execute("UPDATE refund SET ended_at = clock_timestamp()")
+    reversed_word = {"outcome": Outcome.UNPAID_FINAL, "reversed_here": True, "money_returned": True}
+    moment = clerk.stage.payment(moved, paid_at=clerk.noon, source=Source.QUERY)
+    news = {
+        "by the question of its row": (clerk.hear(by_bill, paid_at=clerk.noon, source=Source.QUERY), 0),
+        "by a question": (clerk.hear(asked, paid_at=clerk.noon, source=Source.QUERY), 1),
+        "by a late notice": (clerk.hear(told, paid_at=clerk.noon), 1),
+        "of a second payment": (clerk.hear(second, paid_at=clerk.noon, channel_reference="42018"), 1),
+        "of a charge and its reverse": (clerk.hear(back, paid_at=clerk.noon, source=Source.REPLY, **reversed_word), 1),
+        "of a moment": (clerk.stage.flows.door.record(DoorItem(evidence=moment, asked_attempts=0)), 1),
+        "of the portal": (clerk.hear_of_portal_refund(known, refund_no="PORTAL9", at=clerk.noon), 1),
+    }
+    for name, (word, days) in news.items():
+        await word
+        assert (name, await counter.bills.plan()) == (name, days)
+        await rows.execute(COMPARED_LONG_SINCE)
+    await rows.execute("UPDATE late_money SET known_at = clock_timestamp()")
     for _ in range(2):
         counts = await counter.run()
         assert counter.asked[clerk.day] == 2
     assert counts["compared"] == 0
-    found = {key: (row.verdict, row.state) for key, row in (await clerk.differences(state="open")).items()}
-    assert found == {late.trade_no: ("here_only", "open"), clerk.refund_no(known): ("here_only", "open")}
+    found = {(row.kind, row.subject) for row in await clerk.list_differences(state="open")}
+    assert found == {
+        *(("payment", order.trade_no) for order in (asked, told, second, back, moved)),
+        ("reversal", back.trade_no),
+        ("refund", clerk.refund_no(known, ordinal=2)),
+    }
+
+
+async def test_a_wish_for_a_bill_that_comes_while_it_is_compared_is_not_ended_by_that_comparison(
+    clerk: Clerk, counter: BillCounter, rows: Rows
+) -> None:
+    """The bill that was wanted anew may be another one by now than that which was fetched before."""
+    await counter.bills.plan()
+    (bill,) = [one for one in await counter.bills.list_due() if one.day == clerk.day]
+    assert await counter.bills.begin(bill)
+    assert await counter.bills.want_again(since=clerk.noon, until=clerk.noon) == 1
+    await clerk.compare([], origin="channel")
+    assert await rows.fetchval("SELECT state FROM bill_day WHERE day = $1", clerk.day) == "waiting"
+    assert await counter.bills.begin(bill)
+    await clerk.compare([], origin="channel")
+    assert await rows.fetchval("SELECT state FROM bill_day WHERE day = $1", clerk.day) == "compared"
 
 
 async def test_days_that_are_fetched_anew_after_a_pause_hide_none_that_nobody_has_planned(

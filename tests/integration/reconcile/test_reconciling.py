@@ -13,21 +13,24 @@ from budan.cli.reconciling import sheet_cells
 from budan.cli.sheets import open_sheet
 from budan.core.errors import Refused
 from budan.core.evidence import Source
-from budan.core.numbers import Environment
+from budan.core.numbers import Environment, day_begin
 from budan.core.refund import RefundEvidence, RefundOutcome
 from budan.flows.day_page import render_page
+from budan.flows.discrepancies import FollowedUp
 from budan.flows.door import DoorItem
 from budan.flows.reconciling import BillWish
 from budan.flows.refund_door import RefundItem
 from budan.ports.bill import BillTables, FetchedBill, Packing, ReadBill
-from budan.store.reconcile import DiscrepancyFilter
+from budan.store.reconcile import DiscrepancyFilter, list_followed
 from integration.cli.commands import Typist
+from integration.flows.standing import until
 from integration.reconcile.bills import Line, write_bill
 from integration.reconcile.clerk import Clerk, add_refund, verdicts
 from stage import AMOUNT_MINOR
 
 Rows = asyncpg.Connection
 FEE = "0.08000"
+WAITING = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
 
 
 async def test_a_day_that_agrees_ties_out_without_a_difference(clerk: Clerk, rows: Rows) -> None:
@@ -401,3 +404,28 @@ async def test_people_take_care_of_differences_by_command(clerk: Clerk, typist: 
     assert [note["note"] for note in ended["notes"]] == ["given to bob", "told WeChat"]
     with pytest.raises(Refused, match="discrepancy_resolved"):
         await clerk.discrepancies.resolve(number, resolution="claimed", by="eve", note="again")
+
+
+async def test_what_a_replaced_bill_opens_again_no_look_of_the_same_moment_ends(
+    clerk: Clerk, rows: Rows, database_dsn: str
+) -> None:
+    """The look has read the other day's bill before it was replaced: nobody would open the difference a second time."""
+    next_day, late = clerk.day + timedelta(days=1), day_begin(clerk.day + timedelta(days=1)) - timedelta(minutes=1)
+    order = await clerk.paid(at=late)
+    await clerk.keep(write_bill([]))
+    await clerk.keep(write_bill([clerk.line(order, at=late + timedelta(minutes=2))]), day=next_day)
+    async with clerk.stage.database.reading() as transaction:
+        followed = await list_followed(transaction, after=0, account_id=clerk.account_id, rows_max=10)
+    moves = await clerk.discrepancies._look_again(followed)
+    assert [move.resolution for move in moves.values()] == ["neighbour_day"]
+    somebody = await asyncpg.connect(database_dsn)
+    await somebody.execute("BEGIN; SELECT FROM channel_account FOR NO KEY UPDATE")
+    kept = asyncio.create_task(clerk.keep(write_bill([]), day=next_day))
+    await until(rows, WAITING, is_so=lambda count: count == 1 or kept.done())
+    assert not kept.done(), "a run is kept under the account's lock"
+    assert await clerk.discrepancies.follow_up() == FollowedUp(), "a look does not wait for it"
+    await somebody.close()
+    await kept
+    assert await clerk.discrepancies._settle(list(moves.values())) == [], "what was read before ends nothing"
+    await clerk.discrepancies.follow_up()
+    assert [(row.verdict, row.state) for row in (await clerk.differences()).values()] == [("here_only", "open")]

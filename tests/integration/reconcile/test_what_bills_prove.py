@@ -90,6 +90,8 @@ async def test_a_refund_of_the_bill_that_our_books_call_failed_is_asked_about_un
     assert await rows.fetchval("SELECT count(*) FROM refund_due") == 0
     held = await rows.fetchval("SELECT hold_reason FROM orders WHERE id = $1", done.order_id)
     assert held == "refunded_after_failed"
+    ended = await rows.fetchval("SELECT ended_at FROM refund WHERE order_id = $1", done.order_id)
+    assert ended > clerk.noon + timedelta(days=1), "it ended anew: its day's comparison began before we knew"
     await rows.execute(AN_HOUR_LATER)
     await clerk.discrepancies.follow_up(clerk.account_id)
     assert (await clerk.differences())[clerk.refund_no(denied)].state == "asked", "its job has not heard an answer"

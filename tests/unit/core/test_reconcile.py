@@ -34,6 +34,7 @@ from budan.core.reconcile import (
     find_number,
     judge_pair,
     judge_stranger,
+    late_day,
     meet_portal_refunds,
     parse_rate,
     tie_out,
@@ -240,3 +241,24 @@ def test_rates_are_read_as_people_write_them() -> None:
     for text in ("", "x", "-1%", "101%", "0.00001%", "NaN", "Infinity%"):
         with pytest.raises(Refused, match="rate_malformed"):
             parse_rate(text)
+
+
+@pytest.mark.parametrize(
+    ("moved_at", "made_at", "now", "day"),
+    [
+        (NOON, NOON, NOON, None),
+        # Midnight in Beijing lies between: the day may be compared by then, and so may one that its channel calls the next.
+        (NEXT_DAY - timedelta(minutes=2), NOON, NEXT_DAY, DAY),
+        (NEXT_DAY, NOON, NEXT_DAY - timedelta(minutes=2), DAY + timedelta(days=1)),
+        (NOON, day_begin(DAY) - timedelta(days=1), NOON, None),
+        (NOON, day_begin(DAY) - timedelta(days=1, milliseconds=1), NOON, DAY),
+        (NOON, None, NOON, None),
+        (NOON, None, NEXT_DAY, DAY),
+    ],
+)
+def test_money_is_late_for_a_day_that_is_not_over_only_where_its_order_is_old(
+    moved_at: datetime, made_at: datetime | None, now: datetime, day: date | None
+) -> None:
+    """What is written down needlessly is read with each day; what is not is on no day's side."""
+    order_id = None if made_at is None else id_floor(made_at)
+    assert late_day(moved_at, now=now, order_id=order_id) == day

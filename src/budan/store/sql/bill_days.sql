@@ -77,56 +77,30 @@ ON CONFLICT (account_id, day) DO UPDATE
 RETURNING account_id, day;
 
 -- name: bill_day_list_outdated :many
--- The compared days of which we learned since $1 that money moved, of which their bill's run has no row: it came too
--- late for that. Refunds are looked for $2 days back. Leans on remedy_completed_at, refund_moved_at, the primary key of
--- bill_day, the unique key of reconcile_run and discrepancy_order.
-WITH news AS ( -- what reached us in another way than at once; days are Beijing's
-    SELECT
-        t.account_id,
-        (m.paid_at AT TIME ZONE 'Asia/Shanghai')::date AS day,
-        'payment' AS kind,
-        m.lane,
-        m.order_id,
-        m.attempt AS ordinal,
-        NULL::text AS reference,
-        m.completed_at AS known_at
-    FROM remedy AS m
-    INNER JOIN trade AS t ON m.lane = t.lane AND m.order_id = t.order_id AND m.attempt = t.attempt
-    WHERE m.completed_at >= $1::timestamptz AND m.paid_at IS NOT NULL
-    UNION ALL
-    SELECT
-        t.account_id,
-        (coalesce(f.refunded_at, f.ended_at) AT TIME ZONE 'Asia/Shanghai')::date AS day,
-        'refund' AS kind,
-        f.lane,
-        f.order_id,
-        f.ordinal,
-        f.channel_reference AS reference,
-        f.ended_at AS known_at
-    FROM refund AS f
-    INNER JOIN trade AS t ON f.lane = t.lane AND f.order_id = t.order_id AND f.attempt = t.attempt
-    WHERE
-        f.state = 'succeeded' AND f.ended_at >= $1
-        AND coalesce(f.refunded_at, f.ended_at) >= $1 - make_interval(days => $2)
-)
-
+-- The compared days of which we learned since $1 that money moved, at most $2 seconds before their comparison began or
+-- later, of which it has no row. Leans on late_money_known_at, the primary keys of bill_day and refund, the unique key
+-- of reconcile_run and discrepancy_order.
 SELECT DISTINCT
-    n.account_id,
-    n.day
-FROM news AS n
-INNER JOIN bill_day AS b ON n.account_id = b.account_id AND n.day = b.day
+    m.account_id,
+    m.day
+FROM late_money AS m
+INNER JOIN bill_day AS b ON m.account_id = b.account_id AND m.day = b.day
+LEFT JOIN
+    refund AS f
+    ON m.kind = 'refund' AND m.lane = f.lane AND m.order_id = f.order_id AND m.ordinal = f.ordinal
 WHERE
-    b.state = 'compared'
-    AND n.known_at > (
+    m.known_at >= $1::timestamptz
+    AND b.state = 'compared'
+    AND m.known_at > (
         SELECT max(r.begun_at) FROM reconcile_run AS r
-        WHERE r.account_id = n.account_id AND r.day = n.day AND NOT r.is_partial
-    )
+        WHERE r.account_id = m.account_id AND r.day = m.day AND NOT r.is_partial
+    ) - make_interval(secs => $2)
     AND NOT EXISTS (
         SELECT FROM discrepancy AS d
         WHERE
-            d.lane = n.lane AND d.order_id = n.order_id
-            AND (d.ordinal = n.ordinal OR d.subject = n.reference)
-            AND d.account_id = n.account_id AND d.day = n.day AND d.kind = n.kind
+            d.lane = m.lane AND d.order_id = m.order_id
+            AND (d.ordinal = m.ordinal OR d.subject = f.channel_reference)
+            AND d.account_id = m.account_id AND d.day = m.day AND d.kind = m.kind
     );
 
 -- name: bill_day_list_open :many
@@ -191,7 +165,10 @@ RETURNING b.state;
 
 -- name: bill_day_compared :none
 -- A day's whole bill was compared; in the transaction that keeps the run. One that a person brought ends no waiting for
--- the channel's own before that is kept no more.
+-- the channel's own before that is kept no more; nor does the channel's own end a wish that came since it was asked
+-- for, from which its tries are counted anew.
 UPDATE bill_day
 SET state = 'compared', run_id = $3, code = '', message = ''
-WHERE account_id = $1 AND day = $2 AND ($4::text = 'channel' OR state = 'missed');
+WHERE
+    account_id = $1 AND day = $2
+    AND CASE WHEN $4::text = 'channel' THEN state <> 'waiting' OR attempts > 0 ELSE state = 'missed' END;

@@ -278,8 +278,8 @@ SELECT
 FROM changed_order;
 
 -- name: door_write_rare :none
--- What only an unusual decision writes: contradictions, other bookings than a completion's, remedies, refund and close
--- intents, in the fixed table order.
+-- What only an unusual decision writes: contradictions, other bookings than a completion's, remedies, late money,
+-- refund and close intents, in the fixed table order.
 WITH new_posting AS ( -- the entry's key stops a second booking: a contradiction comes as often as its notice
     INSERT INTO posting (lane, order_id, entry_key, line, account, amount_minor, currency, booked_at)
     SELECT
@@ -333,6 +333,22 @@ new_remedy AS ( -- original times are kept (I12)
             $7::smallint[], $8::bigint[], $9::smallint[], $10::text[], $11::text[], $12::timestamptz[],
             $13::timestamptz[], $14::text[]
         ) AS w (lane, order_id, attempt, cause, learned_source, paid_at, learned_at, actor)
+),
+
+new_late AS ( -- its day is compared again, and looks for it here
+    INSERT INTO late_money (lane, order_id, kind, ordinal, day, account_id, known_at)
+    SELECT
+        w.lane,
+        w.order_id,
+        w.kind,
+        w.ordinal,
+        w.day,
+        w.account_id,
+        $1::timestamptz
+    FROM
+        unnest($33::smallint[], $34::bigint[], $35::text[], $36::smallint[], $37::date[], $38::integer[])
+            AS w (lane, order_id, kind, ordinal, day, account_id)
+    ON CONFLICT (lane, order_id, kind, ordinal, day) DO UPDATE SET known_at = excluded.known_at
 ),
 
 reserved AS ( -- what is promised to go back, bounded by the trade's own money

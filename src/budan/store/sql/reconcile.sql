@@ -3,7 +3,8 @@
 
 -- name: reconcile_copy_payments :many
 -- Payments of an account that were made at a time, in some lanes and a range of ids, for COPY. One whose channel told
--- no moment counts as made when we learned of it. Leans on the primary keys of trade and orders.
+-- no moment counts as made when we booked it, whether it paid its order or goes back. Leans on the primary keys of
+-- trade and posting.
 SELECT
     0 AS kind,
     t.lane,
@@ -26,13 +27,40 @@ WHERE
         OR (
             t.paid_at IS NULL
             AND EXISTS (
-                SELECT FROM orders AS o
+                SELECT FROM posting AS p
                 WHERE
-                    o.lane = t.lane AND o.id = t.order_id AND o.paid_attempt = t.attempt
-                    AND o.learned_at >= $5 AND o.learned_at < $6
+                    p.lane = t.lane AND p.order_id = t.order_id AND p.entry_key = 'payment:' || t.attempt AND p.line = 0
+                    AND p.booked_at >= $5 AND p.booked_at < $6
             )
         )
     );
+
+-- name: reconcile_copy_late :many
+-- The payments of an account's day that no range of ids ($3 to $4) holds, for COPY: their orders were made long before.
+-- Leans on late_money_day and the primary keys of trade and posting.
+SELECT
+    0 AS kind,
+    t.lane,
+    t.order_id,
+    t.attempt,
+    t.amount_minor,
+    t.currency,
+    t.state = 'reversed' AS is_returned,
+    nullif(t.settle_minor, t.amount_minor) AS settle_minor,
+    NULL::integer AS rate_e6
+FROM late_money AS m
+INNER JOIN trade AS t ON m.lane = t.lane AND m.order_id = t.order_id AND m.ordinal = t.attempt
+LEFT JOIN
+    posting AS p
+    ON t.lane = p.lane AND t.order_id = p.order_id AND p.entry_key = 'payment:' || t.attempt AND p.line = 0
+WHERE
+    m.account_id = $1::integer
+    AND m.day = $2::date
+    AND m.kind = 'payment'
+    AND (m.order_id < $3::bigint OR m.order_id >= $4::bigint)
+    AND t.paid_seen
+    AND coalesce(t.paid_at, p.booked_at) >= $5::timestamptz
+    AND coalesce(t.paid_at, p.booked_at) < $6::timestamptz;
 
 -- name: reconcile_copy_refunds :many
 -- Refunds of an account that went back at a time, for COPY. One whose channel told no moment counts as gone back when
@@ -67,8 +95,9 @@ WHERE
     AND t.account_id = $1::integer;
 
 -- name: reconcile_list_trades :many
--- What became of some trades; `begun_at` where the moment is ours, not their channel's. Leans on the primary keys of
--- trade and orders. Their lanes are not listed once more: a list of thousands would be gone through for each of the
+-- What became of some trades; `begun_at` where the moment is ours, not their channel's. One that was seen without a
+-- moment and is not booked yet, for it is being reversed, has not moved on any day. Leans on the primary keys of trade,
+-- orders and posting. Their lanes are not listed once more: a list of thousands would be gone through for each of the
 -- trades.
 SELECT
     t.lane,
@@ -77,18 +106,21 @@ SELECT
     o.merchant_id,
     t.account_id,
     t.state,
-    t.paid_seen AS has_moved,
-    coalesce(t.paid_at, CASE WHEN o.paid_attempt = t.attempt THEN o.learned_at END) AS moved_at,
-    CASE WHEN t.paid_at IS NULL AND o.paid_attempt = t.attempt THEN o.created_at END AS begun_at,
+    t.paid_seen AND coalesce(t.paid_at, p.booked_at) IS NOT NULL AS has_moved,
+    coalesce(t.paid_at, p.booked_at) AS moved_at,
+    CASE WHEN t.paid_at IS NULL AND p.booked_at IS NOT NULL THEN o.created_at END AS begun_at,
     t.currency,
     t.amount_minor,
     nullif(t.settle_minor, t.amount_minor) AS settle_minor,
     NULL::integer AS rate_e6,
     t.answered_at,
-    CASE WHEN o.paid_attempt = t.attempt THEN o.learned_at END AS known_at
+    p.booked_at AS known_at
 FROM unnest($1::smallint[], $2::bigint[], $3::smallint[]) AS w (lane, order_id, attempt)
 INNER JOIN trade AS t ON w.lane = t.lane AND w.order_id = t.order_id AND w.attempt = t.attempt
-INNER JOIN orders AS o ON t.lane = o.lane AND t.order_id = o.id;
+INNER JOIN orders AS o ON t.lane = o.lane AND t.order_id = o.id
+LEFT JOIN
+    posting AS p
+    ON t.lane = p.lane AND t.order_id = p.order_id AND p.entry_key = 'payment:' || t.attempt AND p.line = 0;
 
 -- name: reconcile_list_refunds :many
 -- What became of some refunds, likewise; one that was made past us may be as old as its payment. Leans on the primary
@@ -253,8 +285,8 @@ LIMIT $5;
 -- The run that compared these bytes as a part or as all of their day, whether they are news of the channel's, which has
 -- brought another whole bill since it brought these, or before it does, and whether its words are out of date: another
 -- whole bill of the day was compared since, what a person's file was believed is now the channel's own, it was compared
--- before both sides' counts were kept, or we learned of money of the day ($6 to $7) that it has no row of. Leans on the
--- unique key, remedy_completed_at, refund_moved_at and discrepancy_order.
+-- before both sides' counts were kept, or we learned of money of the day that it has no row of, at most $6 seconds
+-- before it began. Leans on the unique key, late_money_day and discrepancy_order.
 SELECT
     r.id,
     (
@@ -272,30 +304,19 @@ SELECT
         EXISTS (SELECT FROM reconcile_tally AS t WHERE t.run_id = r.id)
         AND NOT EXISTS (SELECT FROM reconcile_side AS s WHERE s.run_id = r.id)
     ) OR EXISTS (
-        SELECT FROM remedy AS m
-        INNER JOIN trade AS t ON m.lane = t.lane AND m.order_id = t.order_id AND m.attempt = t.attempt
+        SELECT FROM late_money AS m
+        LEFT JOIN
+            refund AS f
+            ON m.kind = 'refund' AND m.lane = f.lane AND m.order_id = f.order_id AND m.ordinal = f.ordinal
         WHERE
-            m.completed_at > r.begun_at AND m.paid_at >= $6::timestamptz AND m.paid_at < $7::timestamptz
-            AND t.account_id = r.account_id
+            m.account_id = r.account_id AND m.day = r.day
+            AND m.known_at > r.begun_at - make_interval(secs => $6)
             AND NOT EXISTS (
                 SELECT FROM discrepancy AS d
                 WHERE
-                    d.lane = m.lane AND d.order_id = m.order_id AND d.ordinal = m.attempt
-                    AND d.account_id = r.account_id AND d.day = r.day AND d.kind = 'payment'
-            )
-    ) OR EXISTS (
-        SELECT FROM refund AS f
-        INNER JOIN trade AS t ON f.lane = t.lane AND f.order_id = t.order_id AND f.attempt = t.attempt
-        WHERE
-            f.state = 'succeeded' AND f.ended_at > r.begun_at
-            AND coalesce(f.refunded_at, f.ended_at) >= $6 AND coalesce(f.refunded_at, f.ended_at) < $7
-            AND t.account_id = r.account_id
-            AND NOT EXISTS (
-                SELECT FROM discrepancy AS d
-                WHERE
-                    d.lane = f.lane AND d.order_id = f.order_id
-                    AND (d.ordinal = f.ordinal OR d.subject = f.channel_reference)
-                    AND d.account_id = r.account_id AND d.day = r.day AND d.kind = 'refund'
+                    d.lane = m.lane AND d.order_id = m.order_id
+                    AND (d.ordinal = m.ordinal OR d.subject = f.channel_reference)
+                    AND d.account_id = r.account_id AND d.day = r.day AND d.kind = m.kind
             )
     ) AS is_outdated
 FROM reconcile_run AS r
@@ -345,19 +366,16 @@ ON CONFLICT (account_id, order_id, ordinal, kind, bill_day) DO UPDATE
     SET run_id = excluded.run_id, is_done = excluded.is_done;
 
 -- name: discrepancy_reopen_beside :none
--- Differences of the days beside a bill's, and of refunds up to $3 days after it, that ended because a bill had their
--- row, and no bill whose word counts has it any more: open again, with a note that says why. Which words count is as
--- where they end (flows/discrepancies.py).
+-- Differences of the day before a bill's, and up to $3 days after it, that ended because a bill had their row, and no
+-- bill whose word counts has it any more: open again, with a note that says why. Which words count is as where they end
+-- (flows/discrepancies.py).
 -- Leans on the unique key of discrepancy and the primary key of bill_sighting.
 WITH reopened AS ( -- few
     UPDATE discrepancy AS d
     SET state = 'open', resolved_at = NULL, resolution = NULL
     WHERE
         d.account_id = $1
-        AND (
-            d.day IN ($2::date - 1, $2::date + 1)
-            OR (d.kind = 'refund' AND d.day BETWEEN $2::date AND $2::date + $3::integer)
-        )
+        AND d.day BETWEEN $2::date - 1 AND $2::date + $3::integer
         AND d.verdict = 'here_only' AND d.resolution = 'neighbour_day'
         AND NOT EXISTS (
             SELECT FROM bill_sighting AS s
@@ -419,8 +437,8 @@ WHERE $5::date IS NULL OR s.bill_day <> $5
 GROUP BY s.order_id, s.ordinal, s.kind;
 
 -- name: sighting_list_beside :many
--- What the bills of the days beside one had done of other days, and those of $4 days before it of refunds; with $3 only
--- what their channel's own had. Leans on bill_sighting_day.
+-- What the bills of $4 days before one, and that of the day after it, had done of other days; with $3 only what their
+-- channel's own had. Leans on bill_sighting_day.
 SELECT DISTINCT
     s.order_id,
     s.ordinal,
@@ -430,7 +448,6 @@ LEFT JOIN reconcile_run AS r ON s.run_id = r.id
 WHERE
     s.account_id = $1
     AND s.bill_day BETWEEN $2::date - $4::integer AND $2::date + 1
-    AND (s.kind = 'refund' OR s.bill_day >= $2 - 1)
     AND s.bill_day <> $2
     AND s.is_done
     AND (NOT $3::boolean OR r.origin = 'channel');
@@ -719,15 +736,35 @@ FROM discrepancy
 WHERE state <> 'resolved';
 
 -- name: discrepancy_settle :many
--- Differences that have come to an end, or wait for something else now; nothing that is resolved changes.
+-- Differences that have come to an end, or wait for something else now; nothing that is resolved changes, nor what
+-- another run has written anew since it was read.
 UPDATE discrepancy AS d
 SET
     state = w.state,
     resolution = w.resolution,
     resolved_at = CASE WHEN w.state = 'resolved' THEN clock_timestamp() END
-FROM unnest($1::bigint[], $2::text[], $3::text[]) AS w (id, state, resolution)
-WHERE d.id = w.id AND d.state <> 'resolved' AND (d.state <> w.state OR w.resolution IS NOT NULL)
+FROM
+    unnest($1::bigint[], $2::bigint[], $3::text[], $4::text[], $5::text[]) AS w (id, run_id, verdict, state, resolution)
+WHERE
+    d.id = w.id AND d.run_id = w.run_id AND d.verdict = w.verdict
+    AND d.state <> 'resolved' AND (d.state <> w.state OR w.resolution IS NOT NULL)
 RETURNING d.id;
+
+-- name: reconcile_lock_accounts :many
+-- Those of these accounts whose differences nobody else is changing: what a bill has of other days and what that ends
+-- are read and written under this lock. References to an account do not wait for it. Leans on the primary key.
+SELECT id
+FROM channel_account
+WHERE id = any($1::integer[])
+ORDER BY id
+FOR NO KEY UPDATE SKIP LOCKED;
+
+-- name: reconcile_lock_account :one
+-- The same lock for a run about to be kept, which waits for it.
+SELECT id
+FROM channel_account
+WHERE id = $1
+FOR NO KEY UPDATE;
 
 -- name: discrepancy_assign :maybe
 -- Who takes care of a difference.

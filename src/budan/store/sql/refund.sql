@@ -51,7 +51,7 @@ WITH changed_trade AS ( -- the CHECK on these sums is what bounds concurrent ref
     WHERE t.lane = any($1) AND t.lane = w.lane AND t.order_id = w.order_id AND t.attempt = w.attempt
 ),
 
-changed_refund AS ( -- facts are kept once known
+changed_refund AS ( -- facts are kept once known; one that failed and went back all the same has ended anew
     UPDATE refund AS r
     SET
         state = w.state,
@@ -61,7 +61,7 @@ changed_refund AS ( -- facts are kept once known
         channel_reference = coalesce(w.channel_reference, r.channel_reference),
         refunded_at = coalesce(r.refunded_at, w.refunded_at),
         learned_source = coalesce(r.learned_source, w.learned_source),
-        ended_at = CASE WHEN w.ended THEN coalesce(r.ended_at, $8) ELSE r.ended_at END,
+        ended_at = CASE WHEN w.ended AND (r.ended_at IS NULL OR r.state <> w.state) THEN $8 ELSE r.ended_at END,
         fee_given_back_minor = r.fee_given_back_minor + w.fee_minor,
         code = w.code,
         message = w.message
