@@ -125,6 +125,7 @@ class Judge:
         """All verdicts. Reads only."""
         lines = [_line(row, self._terms) for row in rows if row.line_no is not None]
         moved = await self._look_up(lines)
+        lines = await self._name_portal_refunds(lines, moved, rows)
         self._had = await self._list_had(lines, moved)
         doubles = _doubles(lines)
         strangers: list[_Line] = []
@@ -137,9 +138,9 @@ class Judge:
             if ours is None:
                 strangers.append(line)
             else:
-                self._judge_known(line, ours, is_copied=line.joined is not None)
-        left = await self._judge_strangers(strangers, _alone(rows, lines))
-        await self._judge_alone(left)
+                self._judge_known(line, ours)
+        await self._judge_strangers(strangers)
+        await self._judge_alone(_alone(rows, lines))
         return self._found
 
     async def _look_up(self, lines: "Sequence[_Line]") -> dict[tuple[RowKind, RowKey | None], OurRow]:
@@ -179,15 +180,14 @@ class Judge:
         """Whether a row of ours that was looked up counts on another day than this, whose bill may have it all the same."""
         return ours.has_moved and ours.account_id == self._terms.account_id and is_neighbour(ours, self._terms.day)
 
-    def _judge_known(self, line: "_Line", ours: OurRow, *, is_copied: bool) -> None:
-        """A row and ours of the same number. `is_copied`: on our side of the day, where it is counted already."""
+    def _judge_known(self, line: "_Line", ours: OurRow) -> None:
         kind = line.bill.kind
         verdict = judge_pair(line.bill, ours, self._terms)
-        is_beside = not is_copied and self._is_beside(ours)
+        is_beside = line.joined is None and self._is_beside(ours)
         if is_beside and _sighting_key(ours) in self._had:
             self._add(line, Verdict.DOUBLE, ours=ours, counted=_NOTHING)
             return
-        if is_copied and line.bill.status == "succeeded" and _sighting_key(ours) in self._edges.beside:
+        if line.joined is not None and line.bill.status == "succeeded" and _sighting_key(ours) in self._edges.beside:
             # The bill of the day beside had ours first.
             self._add(line, Verdict.DOUBLE, ours=ours, counted=_NOTHING)
             self._add_alone(ours, Verdict.NEIGHBOUR_DAY)
@@ -197,7 +197,7 @@ class Judge:
         here = Sum(rows=1, amount_minor=ours.amount_minor)
         if kind is RowKind.REVERSAL and line.key is not None:
             self._returned.add(line.key)
-        if is_copied:
+        if line.joined is not None:
             counted = here
             if line.is_returned:
                 self._taken_back.append(ours)
@@ -215,39 +215,45 @@ class Judge:
         state = "asked" if verdict is Verdict.THERE_ONLY else "open"
         self._add(line, verdict, ours=ours, counted=counted, state=state)
 
-    async def _judge_strangers(self, strangers: "Sequence[_Line]", alone: Sequence[UnequalRow]) -> list[UnequalRow]:
-        """Numbers that name nothing here; gives what is left of our rows that the bill does not have.
+    async def _name_portal_refunds(
+        self, lines: "Sequence[_Line]", moved: dict[tuple[RowKind, RowKey | None], OurRow], rows: Sequence[UnequalRow]
+    ) -> "list[_Line]":
+        """The lines, with our keys of refunds that were made past us: these have a number of ours on neither side.
 
-        A refund that was made past us has a number of ours on neither side: it is met by its payment and its name there.
+        They are met by their payment and their name there. What is of another day is looked up into `moved`: it may
+        stand here all the same, but by its name alone.
         """
+        strange = [line for line in lines if line.joined is None and (line.bill.kind, line.key) not in moved]
+        named = [(line.bill, payment) for line in strange if (payment := self._payment(line)) is not None]
+        orders = {(payment.lane, payment.order_id) for _, payment in named}
+        if not orders:
+            return list(lines)
+        made = await self._lookups.portal_refunds(sorted(orders))
+        of_day = {_lane_key(row): row for row in rows if row.line_no is None and KINDS[row.kind] is RowKind.REFUND}
+        made = [one if _portal_key(one) in of_day else replace(one, by_total=False) for one in made]
+        met = meet_portal_refunds(named, made)
+        elsewhere = {_portal_key(one) for one in met.values()} - of_day.keys()
+        for key, row in (await self._lookups.refunds(sorted(elsewhere))).items():
+            moved[RowKind.REFUND, key] = our_row(row, RowKind.REFUND, self._terms)
+        return [self._named(line, met.get(line.bill.line_no), of_day) for line in lines]
+
+    def _named(self, line: "_Line", made: PortalRefund | None, of_day: Mapping[RowKey, UnequalRow]) -> "_Line":
+        if made is None:
+            return line
+        payment = self._payment(line)
+        assert payment is not None, "it was met by its payment"
+        row = of_day.get(_portal_key(made))
+        number = replace(payment, kind=NumberKind.REFUND, ordinal=made.ordinal)
+        joined = None if row is None else _copied(row, number, RowKind.REFUND, self._terms)
+        return msgspec.structs.replace(line, key=_portal_key(made), joined=joined)
+
+    async def _judge_strangers(self, strangers: "Sequence[_Line]") -> None:
+        """Numbers that name nothing here."""
         payments = {line.bill.line_no: self._payment(line) for line in strangers}
         trades = await self._lookups.trades(sorted({_number_key(one) for one in payments.values() if one is not None}))
-        left = {_row_key(row): row for row in alone}
-        met = await self._meet_portal_refunds(strangers, payments, alone)
         for line in strangers:
-            payment, row = payments[line.bill.line_no], met.get(line.bill.line_no)
-            if payment is None or row is None:
-                self._judge_stranger(line, None if payment is None else trades.get(_number_key(payment)))
-                continue
-            del left[_row_key(row)]
-            number = replace(payment, kind=NumberKind.REFUND, ordinal=row.ordinal or 0)
-            self._judge_known(line, _copied(row, number, RowKind.REFUND, self._terms), is_copied=True)
-        return list(left.values())
-
-    async def _meet_portal_refunds(
-        self, strangers: "Sequence[_Line]", payments: Mapping[int, Number | None], alone: Sequence[UnequalRow]
-    ) -> dict[int, UnequalRow]:
-        """Our rows of refunds that were made past us and that the bill has, by its line."""
-        refunds = {_lane_key(row): row for row in alone if KINDS[row.kind] is RowKind.REFUND}
-        paid = [(line.bill, payments[line.bill.line_no]) for line in strangers]
-        named = [(bill, payment) for bill, payment in paid if payment is not None]
-        orders = {(payment.lane, payment.order_id) for _, payment in named} & {key[:2] for key in refunds}
-        if not orders:
-            return {}
-        made = await self._lookups.portal_refunds(sorted(orders))
-        here = [one for one in made if (one.lane, one.order_id, one.ordinal) in refunds]
-        met = meet_portal_refunds(named, here)
-        return {line_no: refunds[one.lane, one.order_id, one.ordinal] for line_no, one in met.items()}
+            payment = payments[line.bill.line_no]
+            self._judge_stranger(line, None if payment is None else trades.get(_number_key(payment)))
 
     def _payment(self, line: "_Line") -> Number | None:
         """The payment of ours that a refund of the bill names."""
@@ -380,6 +386,10 @@ def _key(ours: OurRow) -> RowKey:
     return _number_key(ours.number)
 
 
+def _portal_key(ours: PortalRefund) -> RowKey:
+    return ours.lane, ours.order_id, ours.ordinal
+
+
 def _number_key(number: Number) -> RowKey:
     return number.lane, number.order_id, number.ordinal
 
@@ -404,8 +414,8 @@ def _doubles(lines: Sequence[_Line]) -> set[int]:
 
 def _alone(rows: Sequence[UnequalRow], lines: Sequence[_Line]) -> list[UnequalRow]:
     """Our rows without a row of the bill: also those whose id and ordinal stand there in a number that is wrong."""
-    joined = {line.bill.line_no for line in lines if line.joined is not None}
-    met = {_row_key(row) for row in rows if row.line_no in joined}
+    joined = [line.joined for line in lines if line.joined is not None]
+    met = {(KINDS.index(ours.kind), ours.number.order_id, ours.number.ordinal) for ours in joined}
     alone = {_row_key(row): row for row in rows if row.order_id is not None and _row_key(row) not in met}
     return list(alone.values())
 

@@ -167,6 +167,27 @@ async def test_a_row_in_the_bill_of_the_day_beside_that_differs_is_one_differenc
     assert [(row.day, row.subject, row.verdict) for row in left] == [(next_day, order.trade_no, "fee_differs")]
 
 
+@pytest.mark.parametrize("own_day_first", [True, False])
+async def test_a_refund_made_past_us_that_the_bills_of_two_days_have_is_a_double(
+    clerk: Clerk, rows: Rows, *, own_day_first: bool
+) -> None:
+    """We have it already, so it looked repaired: its channel had taken it twice."""
+    order = await clerk.paid()
+    await add_refund(rows, order, at=clerk.noon, origin="external", channel_reference="PORTAL7")
+    days = [clerk.noon, clerk.noon + timedelta(days=1)]
+    reports = {}
+    for at in days if own_day_first else reversed(days):
+        lines = [clerk.line(order, refund_no="PORTAL7", amount_minor=300, channel_no="5", at=at)]
+        reports[at] = await clerk.compare(lines, day=at.date(), origin="channel")
+    found = [verdicts(reports[at], "refund") for at in days]
+    if own_day_first:
+        assert found == [{"matched": (1, 1)}, {"double": (1, 0)}]
+    else:
+        assert found == [{"double": (1, 0), "neighbour_day": (0, 1)}, {"neighbour_day": (1, 0)}]
+    (left,) = [row for row in (await clerk.differences(with_resolved=False)).values() if row.kind == "refund"]
+    assert (left.verdict, left.order_id) == ("double", order.order_id)
+
+
 async def test_a_refund_that_our_books_have_lost_is_not_mended_by_another_one_of_the_same_amount(
     clerk: Clerk, rows: Rows
 ) -> None:
