@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,6 +27,11 @@ _NOTICES_LIST: Final = query("audit_notices_list")
 _WEBHOOKS_LIST: Final = query("audit_webhooks_list")
 _TRADES_LIST: Final = query("audit_trades_list")
 _PAID_EVENT: Final = "order.paid"
+# What a merchant must have been told of an order, and of a refund, that has come to this.
+_ORDER_EVENTS: Final = {"paid": _PAID_EVENT, "expired": "order.expired", "closed": "order.closed"}
+# A charge whose cancel gave money back is told so in the place of the order's end.
+_RETURNED_EVENT: Final = "order.payment_returned"
+_REFUND_EVENTS: Final = {"succeeded": "refund.succeeded", "failed": "refund.failed", "abnormal": "refund.abnormal"}
 # A request that left in time may be recorded by a busy channel a little after its window.
 SEND_SLACK: Final = timedelta(seconds=3)
 _REFUND_ENDS: Final = frozenset({"succeeded", "failed", "abnormal"})
@@ -61,12 +67,27 @@ class BookedOrder:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BookedRefund:
+    """A refund as budan's tables have it; `ordinal` is its number among its order's."""
+
+    ordinal: int
+    origin: str
+    state: str
+
+    @property
+    def event(self) -> str | None:
+        """What its merchant must have been told of it; a payment that must go back all the same begins anew unheard."""
+        begins_anew = self.origin == "unwanted" and self.state == "failed"
+        return None if begins_anew else _REFUND_EVENTS.get(self.state)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Books:
-    """All that budan wrote down about a run; `refunds` are the states of those of each trade."""
+    """All that budan wrote down about a run; `refunds` are those of each trade."""
 
     orders: Mapping[OrderKey, BookedOrder]
     unbalanced: Collection[OrderKey]
-    refunds: Mapping[TradeKey, Sequence[str]]
+    refunds: Mapping[TradeKey, Sequence[BookedRefund]]
     send_until: Mapping[TradeKey, datetime]
 
 
@@ -82,11 +103,12 @@ class Answer:
 class Audit(msgspec.Struct, frozen=True, kw_only=True):
     """Counts of the comparison. Everything from `refunds_unknown` on must be zero; `examples` names some that are not.
 
-    `lost`: paid at the channel, neither completed nor on its way back nor in suspense. `doubled`: completed or told
+    `lost`: paid at the channel, neither completed nor back with its payer nor in suspense. `doubled`: completed or told
     more than once, or given back so. `wrongly_completed`: completed without that payment at the channel, told to a merchant so, or
     completed after a caller was told that it is not paid. `unbalanced`: an entry that does not sum to zero, a paid
     order whose booked payment is not its amount, or books that have another sum at the channel than the channel.
-    `webhooks_missing`: an event that the merchant does not have. `unkept`: a success answer whose row is not there
+    `webhooks_missing`: an event that the merchant does not have: one that was written, or that an order or a refund in
+    its state must have had. `unkept`: a success answer whose row is not there
     (I1). `sent_late`: at the channel after the send window of its intent (I11). `refunds_unknown`: without an end that
     the channel told. `webhooks_repeated` is allowed: the same event, delivered again.
     """
@@ -153,7 +175,7 @@ def compare(
         "doubled": _doubled(truth, books, told),
         "wrongly_completed": [*_wrongly_completed(paid, books, told), *_wrongly_answered(books, answers)],
         "unbalanced": _unbalanced(truth, books),
-        "webhooks_missing": _webhooks_missing(books, webhooks, told),
+        "webhooks_missing": _webhooks_missing(books, webhooks),
         "unkept": _unkept(truth, books, answers),
         "sent_late": _sent_late(truth, books),
     }
@@ -163,7 +185,7 @@ def compare(
         completed=len(_completed(books)),
         webhooks=len(webhooks),
         webhooks_repeated=len(webhooks) - len({webhook.webhook_id for webhook in webhooks}),
-        refunds_unknown=sum(state not in _REFUND_ENDS for states in books.refunds.values() for state in states),
+        refunds_unknown=sum(one.state not in _REFUND_ENDS for one in chain.from_iterable(books.refunds.values())),
         **{kind: len(found) for kind, found in findings.items()},
         examples=[f"{kind}: {one.text}" for kind, found in findings.items() for one in found[:EXAMPLES_MAX]],
         concerned=sorted({one.order for found in findings.values() for one in found[:EXAMPLES_MAX]}),
@@ -196,16 +218,17 @@ async def read_books(*, dsn: str, merchant_ids: Sequence[int]) -> Books:
     return Books(
         orders=_booked_orders(lists),
         unbalanced={(row["lane"], row["order_id"]) for row in unbalanced},
-        refunds=_refund_states(refunds),
+        refunds=_booked_refunds(refunds),
         send_until={TradeKey(row["lane"], row["order_id"], row["attempt"]): row["send_until"] for row in trades},
     )
 
 
-def _refund_states(rows: Sequence[Any]) -> dict[TradeKey, list[str]]:
-    states: dict[TradeKey, list[str]] = {}
+def _booked_refunds(rows: Sequence[Any]) -> dict[TradeKey, list[BookedRefund]]:
+    found: dict[TradeKey, list[BookedRefund]] = {}
     for row in rows:
-        states.setdefault(TradeKey(row["lane"], row["order_id"], row["attempt"]), []).append(row["state"])
-    return states
+        refund = BookedRefund(ordinal=row["ordinal"], origin=row["origin"], state=row["state"])
+        found.setdefault(TradeKey(row["lane"], row["order_id"], row["attempt"]), []).append(refund)
+    return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -265,12 +288,13 @@ def _completed(books: Books) -> list[OrderKey]:
 
 
 def _lost(paid: Mapping[TradeKey, TrueTrade], books: Books) -> list[Finding]:
+    """What completes nothing must be back with its payer, by the channel's own word: a refund's row returns nothing (I9)."""
     found: list[Finding] = []
     for key, trade in paid.items():
         order = books.orders.get(key.order)
         completes = order is not None and order.state == "paid" and order.paid_attempt == key.attempt
         is_suspended = order is not None and key.attempt in order.suspended
-        if not completes and not trade.is_returned and not is_suspended and key not in books.refunds:
+        if not completes and not is_suspended and trade.kept_minor > 0:
             found.append(_of_trade(key))
     return found
 
@@ -337,17 +361,25 @@ def _is_booked(order: BookedOrder) -> bool:
     return bool(order.payments)
 
 
-def _webhooks_missing(
-    books: Books, webhooks: Sequence[Webhook], told: Mapping[OrderKey, Sequence[Webhook]]
-) -> list[Finding]:
+def _webhooks_missing(books: Books, webhooks: Sequence[Webhook]) -> list[Finding]:
+    """Of what was written, and of what must have been written by the states of orders and refunds alone."""
     taken: dict[OrderKey, set[str]] = {}
+    told: set[tuple[str, OrderKey, int]] = set()
     for webhook in webhooks:
-        taken.setdefault(parse_trade_no(webhook.order.order_no).order, set()).add(webhook.webhook_id)
-    return [
-        _of_order(key)
-        for key, order in books.orders.items()
-        if len(taken.get(key, ())) < order.webhooks or (order.state == "paid" and key not in told)
-    ]
+        key = parse_trade_no(webhook.order.order_no).order
+        taken.setdefault(key, set()).add(webhook.webhook_id)
+        refund_no = webhook.order.refund_no
+        said = f"order.{webhook.order.state}" if webhook.type == _RETURNED_EVENT else webhook.type
+        told.add((said, key, 0 if refund_no is None else parse_trade_no(refund_no).attempt))
+    owed = {(event, key, 0) for key, order in books.orders.items() if (event := _ORDER_EVENTS.get(order.state))}
+    owed |= {
+        (event, trade.order, one.ordinal)
+        for trade, refunds in books.refunds.items()
+        for one in refunds
+        if (event := one.event)
+    }
+    missing = {key for key, order in books.orders.items() if len(taken.get(key, ())) < order.webhooks}
+    return [_of_order(key) for key in sorted(missing | {key for _, key, _ in owed - told})]
 
 
 def _unkept(truth: Sequence[TrueTrade], books: Books, answers: Sequence[Answer]) -> list[Finding]:
@@ -359,7 +391,7 @@ def _unkept(truth: Sequence[TrueTrade], books: Books, answers: Sequence[Answer])
     for answer in answers:
         if answer.refund_no is not None:
             promised.setdefault(parse_trade_no(answer.order_no).order, set()).add(answer.refund_no)
-    kept = Counter(key.order for key, states in books.refunds.items() for _ in states)
+    kept = Counter(key.order for key, refunds in books.refunds.items() for _ in refunds)
     found += [
         Finding(order=key, text=f"{_name(key)} refund answered and not there")
         for key, refunds in promised.items()

@@ -56,6 +56,11 @@ def is_taken(answer: HttpAnswer) -> bool:
     return answer.status == _NO_CONTENT or (answer.status == _OK and b"fail" not in answer.body.lower())
 
 
+def is_refused(answer: HttpAnswer) -> bool:
+    """Whether a notice was heard and refused, in the channel's own words; a server that is away has others."""
+    return not is_taken(answer) and b"fail" in answer.body.lower()
+
+
 def signed(fields: Mapping[str, str], *, key: RSAPrivateKey) -> dict[str, str]:
     """Alipay's fields with this key's signature of them."""
     content = "&".join(f"{name}={fields[name]}" for name in sorted(fields) if name not in _UNSIGNED)

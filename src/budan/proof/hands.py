@@ -18,6 +18,7 @@ STATEMENT_S_MAX: Final = 30.0
 _GATEWAY_SET: Final = query("prove_gateway_set")
 _PAYMENTS_UNSETTLED: Final = query("prove_payments_unsettled")
 _WEBHOOKS_DUE_COUNT: Final = query("prove_webhooks_due_count")
+_QUESTIONS_COUNT: Final = query("prove_questions_count")
 _REFUNDS_OPEN_COUNT: Final = query("prove_refunds_open_count")
 _TRADES_LIST: Final = query("prove_trades_list")
 _STATES_LIST: Final = query("prove_states_list")
@@ -67,6 +68,11 @@ class Hands:
         """Events that these merchants have not taken yet."""
         (row,) = await self._fetch(_WEBHOOKS_DUE_COUNT, list(merchant_ids))
         return row["due"]
+
+    async def count_questions(self, merchant_ids: Sequence[int]) -> int:
+        """How many of these merchants' open trades somebody is to ask about."""
+        (row,) = await self._fetch(_QUESTIONS_COUNT, list(merchant_ids))
+        return row["questions"]
 
     async def count_refunds_open(self, merchant_ids: Sequence[int]) -> int:
         """Refunds of these merchants' orders whose end the channel has not told."""

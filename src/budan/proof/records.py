@@ -74,13 +74,14 @@ class OrderRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EventOrder(msgspec.Struct, frozen=True, kw_only=True):
-    """What a webhook says of an order; the end of one that nobody paid names no trade."""
+    """What a webhook says of an order, or of one of its refunds; the end of one that nobody paid names no trade."""
 
     order_no: str
     reference: str
     state: str
     amount_minor: int
     trade_no: str | None = None
+    refund_no: str | None = None
 
 
 class _Event(msgspec.Struct):

@@ -66,6 +66,8 @@ class TrueTrade:
     # Closed or reversed at the channel: nobody can pay it there any more.
     is_ended: bool = False
     notice_is_due: bool = False
+    # The channel lost a notice of it.
+    is_untold: bool = False
     notices_sent_at: list[datetime] = field(default_factory=list[datetime])
     notices_acknowledged: int = 0
     queries: int = 0
@@ -170,7 +172,9 @@ def _apply(trade: TrueTrade, line: _Line, *, at: datetime) -> None:
         case "notice_acknowledged":
             trade.notices_acknowledged += 1
             trade.notice_is_due = False
-        case "notice_dropped" | "notice_given_up":
+        case "notice_dropped":
+            trade.notice_is_due, trade.is_untold = False, True
+        case "notice_given_up":
             trade.notice_is_due = False
         case _:
             pass

@@ -7,8 +7,17 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from budan.core.numbers import Environment, Lane, MerchantId, OrderId, trade_number
-from budan.proof.audit import Answer, Audit, BookedOrder, Books, compare
+from budan.core.numbers import (
+    Environment,
+    Lane,
+    MerchantId,
+    Number,
+    NumberKind,
+    OrderId,
+    render_number,
+    trade_number,
+)
+from budan.proof.audit import Answer, Audit, BookedOrder, BookedRefund, Books, compare
 from budan.proof.records import EventOrder, Webhook, read_webhooks
 from budan.proof.truth import TradeKey, TrueTrade, parse_trade_no
 
@@ -46,9 +55,26 @@ def books(*orders: BookedOrder, **changes: object) -> Books:
     return replace(Books(orders=found, unbalanced=frozenset(), refunds={}, send_until={}), **changes)
 
 
-def told(**changes: object) -> Webhook:
+def refund(state: str, *, origin: str = "merchant", ordinal: int = 1) -> BookedRefund:
+    return BookedRefund(ordinal=ordinal, origin=origin, state=state)
+
+
+def told_refund(event: str, *, ordinal: int = 1) -> Webhook:
+    """The merchant's file has it."""
+    number = Number(
+        kind=NumberKind.REFUND,
+        environment=Environment.LOCAL,
+        lane=Lane(KEY.lane),
+        merchant_id=MerchantId(12),
+        order_id=OrderId(KEY.order_id),
+        ordinal=ordinal,
+    )
+    return told(type_=event, webhook_id=event, refund_no=render_number(number), trade_no=None)
+
+
+def told(*, type_: str = "order.paid", webhook_id: str = "e2", **changes: object) -> Webhook:
     order = {"order_no": TRADE_NO, "reference": "12-1", "state": "paid", "amount_minor": 1_000, "trade_no": TRADE_NO}
-    return Webhook(at=AT, webhook_id="e2", type="order.paid", order=EventOrder(**(order | changes)))
+    return Webhook(at=AT, webhook_id=webhook_id, type=type_, order=EventOrder(**(order | changes)))
 
 
 def broken(audit: Audit) -> dict[str, int]:
@@ -150,20 +176,57 @@ def test_a_broken_promise_is_counted(
 def test_a_payment_on_its_way_back_is_not_lost() -> None:
     """A second or a late payment completes nothing, and its refund is its end (I9)."""
     back = replace(TRADE, refunds_minor={"r": 1_000}, refunded_minor=1_000)
-    assert compare(truth=[back], books=books(UNPAID, refunds={KEY: ["succeeded"]}), webhooks=[]).holds
+    booked = books(UNPAID, refunds={KEY: [refund("succeeded", origin="unwanted")]})
+    assert compare(truth=[back], books=booked, webhooks=[told_refund("refund.succeeded")]).holds
+
+
+@pytest.mark.invariant("I9")
+@pytest.mark.parametrize("state", ["failed", "abnormal", "succeeded"])
+def test_a_second_payment_that_the_shop_still_has_is_lost_whatever_its_refund_says(state: str) -> None:
+    """A row that says "refund" is no money: its payer has it back when the channel says so."""
+    booked = books(UNPAID, refunds={KEY: [refund(state, origin="unwanted")]})
+    webhooks = [told_refund(f"refund.{state}")]
+    assert broken(compare(truth=[TRADE], books=booked, webhooks=webhooks)) == {"lost": 1}
+
+
+@pytest.mark.parametrize(
+    ("booked", "event"),
+    [
+        (books(replace(UNPAID, state="expired")), told(type_="order.expired")),
+        (books(replace(UNPAID, state="closed")), told(type_="order.closed")),
+        (books(replace(UNPAID, state="closed")), told(type_="order.payment_returned", state="closed")),
+        (books(UNPAID, refunds={KEY: [refund("succeeded", ordinal=2)]}), told_refund("refund.succeeded", ordinal=2)),
+        (books(UNPAID, refunds={KEY: [refund("failed", ordinal=2)]}), told_refund("refund.failed", ordinal=2)),
+        (books(UNPAID, refunds={KEY: [refund("abnormal", ordinal=2)]}), told_refund("refund.abnormal", ordinal=2)),
+    ],
+    ids=["expired", "closed", "returned by a cancel", "refund succeeded", "refund failed", "refund abnormal"],
+)
+def test_an_event_that_was_never_written_is_missed_by_what_it_is_about(booked: Books, event: Webhook) -> None:
+    """Who counts only the rows of events believes the program that forgot to write one."""
+    other = told_refund("refund.succeeded", ordinal=1)
+    assert compare(truth=[UNPAID_TRADE], books=booked, webhooks=[event]).holds
+    assert broken(compare(truth=[UNPAID_TRADE], books=booked, webhooks=[other])) == {"webhooks_missing": 1}
+
+
+def test_a_refund_that_begins_anew_under_another_number_is_told_once_it_has_ended() -> None:
+    """Of money that must go back a dead number is no news."""
+    booked = books(UNPAID, refunds={KEY: [refund("failed", origin="unwanted"), refund("succeeded", ordinal=2)]})
+    assert compare(truth=[UNPAID_TRADE], books=booked, webhooks=[told_refund("refund.succeeded", ordinal=2)]).holds
 
 
 @pytest.mark.parametrize("state", ["created", "submitted", "unknown"])
 def test_a_refund_without_an_end_is_a_broken_promise(state: str) -> None:
     """Somebody waits for that money: a run is not over before the channel has told what became of it."""
-    intended = compare(truth=[TRADE], books=books(UNPAID, refunds={KEY: ["succeeded", state]}), webhooks=[])
+    booked = books(UNPAID, refunds={KEY: [refund("succeeded"), refund(state, ordinal=2)]})
+    intended = compare(truth=[TRADE], books=booked, webhooks=[])
     assert intended.refunds_unknown == 1
     assert not intended.holds
 
 
 def test_a_refund_that_was_promised_and_is_not_there_is_unkept() -> None:
     promised = Answer(order_no=TRADE_NO, payment_status="paid", refund_no="R1")
-    kept = compare(truth=[TRADE], books=books(ORDER, refunds={KEY: ["failed"]}), webhooks=[WEBHOOK], answers=[promised])
+    booked, webhooks = books(ORDER, refunds={KEY: [refund("failed")]}), [WEBHOOK, told_refund("refund.failed")]
+    kept = compare(truth=[TRADE], books=booked, webhooks=webhooks, answers=[promised])
     assert kept.holds
     assert broken(compare(truth=[TRADE], books=books(ORDER), webhooks=[WEBHOOK], answers=[promised])) == {"unkept": 1}
 

@@ -124,6 +124,11 @@ async def _play_charge_not_heard_of(house: House) -> None:
         replace(wish, is_b2c=True, wait_s=1.0, faults={kinds[wish.number // 2 % 2]: True}) for wish in scanned(house)
     ]
     await house.sell_all(wishes, at_once=len(wishes))
+    taken = sum(trade.paid_at is not None for trade in house.ours())
+    happened(f"the channel took {taken} of {len(wishes)} charges", is_so=0 < taken < len(wishes))
+    # Of what the channel took its notice may have come in time; of the others nobody here can know anything.
+    unheard = sum(answer.payment_status == "pending" for answer in house.till.answers)
+    happened(f"only {unheard} shops heard nothing", is_so=unheard >= len(wishes) - taken)
     await house.pass_time(seconds=REVERSED_AFTER_S)
     await asyncio.sleep(1.0)
 

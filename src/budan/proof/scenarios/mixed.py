@@ -4,7 +4,7 @@ import asyncio
 from typing import Final
 
 from budan.proof.drawing import longest_sooner
-from budan.proof.house import House
+from budan.proof.house import House, happened
 from budan.proof.scenarios.scenario import Scenario
 
 # So many payers and shops act at the same time; every program has work when it dies.
@@ -13,6 +13,8 @@ AT_ONCE: Final = 24
 AT_ONCE_MAX: Final = 96
 ORDERS_FOR_EACH: Final = 100
 TELL_EVERY_S: Final = 2.0
+# So few payers may all have gone elsewhere, or have been refused.
+FEW: Final = 3
 
 
 async def _play(house: House) -> None:
@@ -28,6 +30,20 @@ async def _play(house: House) -> None:
         finally:
             stop.set()
             telling.cancel()
+    _check(house)
+
+
+def _check(house: House) -> None:
+    """What was drawn must have been met: a fault that no payment had, and a kill that came to nobody, prove nothing."""
+    options, met = house.options, house.ours()
+    happened("nobody was killed", is_so=not options.kill_every_s or house.violence.kills > 0)
+    for fault, count in (
+        ("drop_notice", sum(trade.is_untold for trade in met)),
+        ("double_notice", sum(len(trade.notices_sent_at) > 1 for trade in met)),
+    ):
+        drawn = sum(fault in wish.faults and wish.pays for wish in house.drawn(options.orders))
+        house.tell(f"{fault}: drawn for {drawn} payers, met by {count} payments")
+        happened(f"{drawn} orders drew {fault}, and none met it", is_so=count > 0 or drawn <= FEW)
 
 
 async def _tell(house: House) -> None:

@@ -2,19 +2,23 @@
 
 import asyncio
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlencode
 
 from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 
 from budan.proof.client import HttpAnswer
-from budan.proof.forging import forge, is_taken, tell
+from budan.proof.forging import forge, is_refused, is_taken, tell
 from budan.proof.house import House, happened
 from budan.proof.link import Passing
 from budan.proof.scenarios.scenario import Scenario
 from budan.proof.scenarios.wishes import SERVES, STEP_S_MAX, all_are_paid_here, all_are_placed, scanned
 
 FORGERIES: Final = 3
+DELAYED_S: Final = 4.0
+# Nobody else's notice takes half as long to leave.
+LATE: Final = timedelta(seconds=DELAYED_S / 2)
 
 
 async def _play_before_our_first_update(house: House) -> None:
@@ -43,14 +47,24 @@ async def _play_killed_after_the_commit(house: House) -> None:
 
 
 async def _play_doubled_late_and_forged(house: House) -> None:
-    kinds: tuple[dict[str, Any], ...] = ({"double_notice": True}, {"delay_notice_s": 4.0}, {})
+    kinds: tuple[dict[str, Any], ...] = ({"double_notice": True}, {"delay_notice_s": DELAYED_S}, {})
     wishes = [replace(wish, faults=kinds[wish.number % len(kinds)]) for wish in scanned(house)]
     unpaid = [replace(wish, number=wish.number + len(wishes), pays=False, faults={}) for wish in wishes[:FORGERIES]]
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(house.sell_all(wishes, at_once=len(wishes)))
         for wish in unpaid:
             order = await house.till.create(wish, shop=house.shop_of(wish))
-            await forge(house, wish, order["trades"][0])
+            answer = await forge(house, wish, order["trades"][0])
+            happened(f"a forgery was heard by nobody: {answer.status}", is_so=is_taken(answer) or is_refused(answer))
+    wanted = len(wishes) // len(kinds)
+
+    async def all_are_told() -> bool:
+        told = [(trade.paid_at, trade.notices_sent_at) for trade in house.ours() if trade.paid_at is not None]
+        doubled = sum(len(sent_at) > 1 for _, sent_at in told)
+        late = sum(bool(sent_at) and sent_at[0] - paid_at > LATE for paid_at, sent_at in told)
+        return doubled >= wanted and late >= wanted
+
+    await house.until(all_are_told, what="every doubled and every late notice", timeout_s=STEP_S_MAX)
 
 
 async def _play_forged_and_replayed(house: House) -> None:

@@ -2,13 +2,15 @@
 
 import asyncio
 from dataclasses import replace
+from functools import partial
 from typing import Final
 
+from budan.proof.drawing import Wish
 from budan.proof.house import House, happened
 from budan.proof.link import Passing
 from budan.proof.records import read_webhooks
 from budan.proof.scenarios.scenario import Scenario
-from budan.proof.scenarios.wishes import STEP_S_MAX, WORKERS, all_are_paid_here, scanned
+from budan.proof.scenarios.wishes import CHANNELS, STEP_S_MAX, WORKERS, all_are_paid_here, scanned
 
 AT_ONCE: Final = 12
 DATABASE_DOWN_S: Final = 4.0
@@ -17,6 +19,7 @@ CHANNEL_SLOW_S: Final = 1.5
 SLOW_FOR_S: Final = 4.0
 LONG_LIFE_S: Final = 7_200
 BACK_MIN: Final = 12
+_UNAVAILABLE: Final = 503
 
 
 async def _play_killed_deliverer(house: House) -> None:
@@ -34,7 +37,7 @@ async def _play_killed_deliverer(house: House) -> None:
         await house.violence.kill_and_wait(WORKERS[1])
     async with house.hands.holding_outcomes():
         await house.sell_all(after, at_once=AT_ONCE)
-        wanted = {house.till.reference(wish, shop=house.shop_of(wish)) for wish in after}
+        wanted = _references(house, after)
 
         async def all_are_told() -> bool:
             return wanted <= {event.order.reference for event in read_webhooks(house.instance.events_file)}
@@ -52,7 +55,11 @@ async def _play_killed_holder(house: House) -> None:
         selling = tasks.create_task(house.sell_all(wishes, at_once=AT_ONCE))
         for name in WORKERS:
             await asyncio.sleep(1.0)
+            waiting = await house.hands.count_questions(house.merchant_ids)
+            happened(f"{name} died while nothing was to be asked", is_so=waiting > 0)
+            before = house.violence.kills
             await house.violence.kill(name)
+            happened(f"{name} was not there to be killed", is_so=house.violence.kills == before + 1)
         await selling
 
 
@@ -61,6 +68,17 @@ async def _play_workers_down(house: House) -> None:
     async with house.violence.stopped(*WORKERS):
         await house.sell_all(wishes, at_once=AT_ONCE)
         await house.pass_time(days=1)
+        lost = [trade.key for trade in house.ours() if trade.is_untold]
+        unsettled = await house.hands.list_unsettled(lost)
+        happened(f"{len(unsettled)} of {len(lost)} lost notices were missed", is_so=len(unsettled) == len(lost) > 0)
+        told = sum(
+            event.order.reference in _references(house, wishes) for event in read_webhooks(house.instance.events_file)
+        )
+        happened(f"{told} events were told by nobody", is_so=not told)
+
+
+def _references(house: House, wishes: list[Wish]) -> set[str]:
+    return {house.till.reference(wish, shop=house.shop_of(wish)) for wish in wishes}
 
 
 async def _play_database_down(house: House) -> None:
@@ -74,8 +92,14 @@ async def _play_database_down(house: House) -> None:
             for order, wish in zip(orders, early, strict=True):
                 tasks.create_task(house.till.pay(order, wish))
             tasks.create_task(house.sell_all(late, at_once=AT_ONCE))
+            await house.until(partial(_is_away, house), what="a server without database", timeout_s=STEP_S_MAX)
             await asyncio.sleep(DATABASE_DOWN_S)
         await house.pass_time(minutes=1)
+
+
+async def _is_away(house: House) -> bool:
+    """Whether a server says by itself that it can take nothing."""
+    return (await house.api.get("/readyz", timeout_s=STEP_S_MAX)).status == _UNAVAILABLE
 
 
 async def _play_channel_down(house: House) -> None:
@@ -105,11 +129,25 @@ async def _play_account_disabled(house: House) -> None:
     wishes = [replace(wish, faults={"drop_notice": wish.number % 4 > 1}) for wish in scanned(house)]
     orders = [await house.till.create(wish, shop=house.shop_of(wish)) for wish in wishes]
     async with house.hands.accounts_disabled():
+        await house.until(partial(_takes_none, house), what="an order that no account takes", timeout_s=STEP_S_MAX)
         for order, wish in zip(orders, wishes, strict=True):
             await house.till.pay(order, wish)
         # As long as notices come, one that is lost is asked about after 90 s.
         await house.pass_time(minutes=2)
         await all_are_paid_here(house)
+
+
+async def _takes_none(house: House) -> bool:
+    """Whether a new order is refused because no account is in use; one that is taken meanwhile nobody pays."""
+    body = {
+        "reference": f"{house.shop.merchant_id}-nobody",
+        "amount_minor": 1_000,
+        "currency": "CNY",
+        "subject": "Prove",
+        "payment": {"method": "native", "channel": CHANNELS[0]},
+    }
+    answer = await house.api.post("/v1/orders", body, headers=house.shop.headers, timeout_s=STEP_S_MAX)
+    return b"no_account" in answer.body
 
 
 SCENARIOS: Final = (

@@ -13,6 +13,8 @@ from budan.proof.scenarios.wishes import SERVES, STEP_S_MAX, all_are_placed, bot
 
 # Longer than the send window of every channel that is played here, and than any doubt about it.
 PAUSE_S: Final = 15.0
+# A trade of which no answer was heard.
+UNHEARD: Final = frozenset({"created", "unknown"})
 
 
 async def _intents_are_there(house: House, wishes: list[Wish]) -> None:
@@ -54,9 +56,22 @@ async def _play_died_after_the_charge(house: House) -> None:
     async with asyncio.TaskGroup() as tasks:
         selling = tasks.create_task(house.sell_all(wishes, at_once=len(wishes)))
         await all_are_placed(house, count=len(wishes))
+        unheard = await _count_unheard(house, wishes)
         for name in SERVES:
             await house.violence.kill_and_wait(name)
+        happened("no answer was held back when the servers died", is_so=unheard > 0)
         await selling
+
+
+async def _count_unheard(house: House, wishes: list[Wish]) -> int:
+    """How many of the orders are at their channel, while nothing here knows more than that they may be."""
+    rows = [
+        await house.hands.list_trades(
+            shop=house.shop_of(wish), reference=house.till.reference(wish, shop=house.shop_of(wish))
+        )
+        for wish in wishes
+    ]
+    return sum(bool(trades) and trades[-1].state in UNHEARD for trades in rows)
 
 
 async def _play_timeout_after_charge(house: House) -> None:

@@ -33,11 +33,13 @@ GROUP BY p.lane, p.order_id, p.entry_key, p.currency
 HAVING sum(p.amount_minor) <> 0;
 
 -- name: audit_refunds_list :many
--- Payments that are on their way back, or back: they complete nothing, and are not lost either.
+-- What was promised to go back, or has gone back, and of what each merchant must have been told.
 SELECT
     f.lane,
     f.order_id,
     f.attempt,
+    f.ordinal,
+    f.origin,
     f.state
 FROM refund AS f
 INNER JOIN orders AS o ON f.lane = o.lane AND f.order_id = o.id

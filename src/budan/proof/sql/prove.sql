@@ -57,6 +57,13 @@ FROM webhook_due AS d
 INNER JOIN orders AS o ON d.lane = o.lane AND d.order_id = o.id
 WHERE o.merchant_id = any($1::integer[]);
 
+-- name: prove_questions_count :one
+-- How many trades of these merchants somebody is to ask about.
+SELECT count(*) AS questions
+FROM query_due AS q
+INNER JOIN orders AS o ON q.lane = o.lane AND q.order_id = o.id
+WHERE o.merchant_id = any($1::integer[]);
+
 -- name: prove_refunds_open_count :one
 -- How many refunds of these merchants' orders have not come to an end that the channel told.
 SELECT count(*) AS open
