@@ -227,7 +227,7 @@ class Books:
         """
         async with self._database.reading() as transaction:
             first = await stored.next_day(transaction)
-        last = beijing_day(first.now - CLOSE_AFTER) - timedelta(days=1)
+        last = last_day_over(first.now)
         if through is not None and through > last:
             raise Refused("day_not_over", param="through", detail=f"the last day that is over is {last}")
         closed: list[date] = []
@@ -391,6 +391,11 @@ class Books:
                 ordinal=0,
             )
         )
+
+
+def last_day_over(now: datetime) -> date:
+    """The last day to which nothing is booked any more: a transaction may commit minutes after its own moment."""
+    return beijing_day(now - CLOSE_AFTER) - timedelta(days=1)
 
 
 async def _journal_begin(transaction: Transaction, *, first_day: date, last_day: date) -> NextDay:

@@ -4,7 +4,7 @@ import asyncio
 import csv
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
-from datetime import timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from budan.flows.payouts import Batch, BatchFilter, Payouts, SettledLine
 from budan.flows.settlement_terms import SettlementTerms
 from budan.flows.settling import SettleDaily, Settling
 from budan.store.database import Database, Workload
-from budan.store.settlement import NewBatch
+from budan.store.settlement import NewBatch, lock_due
 from integration.cli.commands import Typist
 from stage import AMOUNT_MINOR, FEE_RATE_BP, Stage, StagedMerchant, StagedOrder
 
@@ -142,9 +142,12 @@ async def test_a_day_is_settled_once_and_ties_to_the_ledger(
     await sell(stage, one, orders=2)
     (sold,) = await sell(stage, other)
     await refund(rows, sold, minor=30)
+    # A channel whose clock is fast: what is booked on a day is not of a later one.
+    await rows.execute("UPDATE orders SET paid_at = paid_at + interval '1 day' WHERE id <> $1", sold.order_id)
     await pass_days(rows, 2)
     await sell(stage, one)
     made = await settle(settling)
+    assert len({batch.day for batch in made}) == 1
     assert [(batch.merchant_id, batch.lines, batch.payout_minor) for batch in made] == [
         (one.merchant_id, 2, 2 * OWED_MINOR),
         (other.merchant_id, 2, OWED_MINOR - 30),
@@ -265,7 +268,7 @@ async def test_too_little_waits_and_a_share_stays_here_for_refunds(
     stage: Stage, rows: Rows, settling: Settling, payouts: Payouts, books: Books
 ) -> None:
     merchant = await stage.add_merchant()
-    terms = SettlementTerms(payout_minor_min=OWED_MINOR + 1, hold_back_bp=1_000, hold_back_days=7)
+    terms = SettlementTerms(payout_minor_min=OWED_MINOR + 1, hold_back_bp=1_002, hold_back_days=7)
     await stage.administration.set_terms(merchant.merchant_id, OrderTerms(), settlement=terms)
     (sold,) = await sell(stage, merchant)
     await pass_days(rows, 3)
@@ -273,7 +276,7 @@ async def test_too_little_waits_and_a_share_stays_here_for_refunds(
     await sell(stage, merchant)
     await pass_days(rows, 3)
     batch = await settle_one(settling)
-    held_back = (2 * OWED_MINOR * 1_000 + 5_000) // 10_000
+    held_back = 2 * OWED_MINOR * 1_002 // 10_000 + 1  # rounded, not cut off
     assert (batch.lines, batch.late_lines) == (2, 0)
     assert (batch.held_back_minor, batch.payout_minor) == (held_back, 2 * OWED_MINOR - held_back)
     assert (await balances(books))[f"held_back:{merchant.merchant_id}"] == -held_back
@@ -315,6 +318,23 @@ async def test_a_day_ends_by_the_merchants_own_clock_and_is_settled_so_many_days
     ):
         with pytest.raises(Refused):
             await stage.administration.set_terms(near.merchant_id, OrderTerms(), settlement=wrong)
+
+
+async def test_a_day_ends_no_sooner_than_the_last_batch_did(stage: Stage, rows: Rows) -> None:
+    """From Samoa to the Line Islands midnight comes 25 hours sooner: the day's batch would reach into the last one."""
+    merchant = await stage.add_merchant()
+    await rows.execute("UPDATE merchant SET settles_zone = 'Pacific/Kiritimati' WHERE id = $1", merchant.merchant_id)
+    batched_at = datetime(2026, 1, 6, 11, tzinfo=UTC)
+    await rows.execute(
+        "INSERT INTO settlement_mark (lane, merchant_id, currency, settled_day, batched_at)"
+        " VALUES ($1, $2, 'CNY', '2026-01-05', $3)",
+        *(merchant.lane, merchant.merchant_id, batched_at),
+    )
+    async with stage.database.transaction() as transaction:
+        (due,) = await lock_due(
+            transaction, merchant.lane, merchant_id=merchant.merchant_id, settles_from_s=0.0, rows_max=1
+        )
+    assert (due.day, due.ends_at) == (date(2026, 1, 6), batched_at)
 
 
 async def test_however_many_settle_at_once_and_in_parts_each_line_is_settled_once(

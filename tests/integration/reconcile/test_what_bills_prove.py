@@ -313,6 +313,8 @@ async def test_a_fee_a_fen_too_high_is_a_difference_and_the_sum_of_fees_is_judge
     await clerk.discrepancies.set_contract(clerk.account_id, rate_e6=6_000, effective_from=clerk.day, by="ann")
     cut, high = await clerk.paid(), await clerk.paid()
     lines = [clerk.line(cut, fee="0.07000"), clerk.line(high, fee="0.09000")]
+    # A refund that came to nothing gives no fee back, and takes nothing of what the day's fees may be.
+    lines.append(clerk.line(cut, refund_no=clerk.refund_no(cut), amount_minor=100_000, status="FAIL", channel_no="9"))
     report = await clerk.compare(lines)
     assert verdicts(report, "payment") == {"matched": (1, 1), "fee_differs": (1, 1)}
     assert (report.run.fee_wanted_e5, report.run.fee_least_e5, report.run.fee_most_e5) == (15_360, 13_360, 16_360)
