@@ -378,6 +378,7 @@ def a_new_refund() -> Refund:
         state=RefundState.CREATED,
         account_id=AccountId(7),
         amount_minor=280,
+        owed_minor=280,
         currency="CNY",
     )
 

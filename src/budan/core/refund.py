@@ -60,7 +60,8 @@ class Refund:
     """What `decide_refund` needs of a refund.
 
     `to_send` says that the next step is to send, not to ask. `refused`: a definite refusal was heard and no query has
-    confirmed it. `send_until` ends the window of the last sending, None before the first.
+    confirmed it. `send_until` ends the window of the last sending, None before the first. `owed_minor` is what of the
+    whole payment is not back with its payer, whoever sent it.
     """
 
     ordinal: int
@@ -68,6 +69,7 @@ class Refund:
     state: RefundState
     account_id: AccountId
     amount_minor: int
+    owed_minor: int
     currency: str
     to_send: bool = True
     refused: bool = False
@@ -104,7 +106,10 @@ class RefundEffect(Enum):
     GIVE_BACK_FREED = "give_back_freed"  # it went back after it had been freed: the same, and an inquiry
     FREE = "free"  # the amount may be refunded anew: webhook
     ASK_PERSON = "ask_person"  # abnormal: webhook
-    BEGIN_ANEW = "begin_anew"  # this number is dead and the money must go back all the same: a new intent
+    BEGIN_ANEW = (
+        "begin_anew"  # this number is dead and the money must go back all the same: a new intent of what is owed
+    )
+    OVERTAKEN = "overtaken"  # an unwanted payment is back by another way: nothing is promised any more
 
 
 class RefundMismatch(Enum):
@@ -281,7 +286,10 @@ def _decide_failed(refund: Refund, evidence: RefundEvidence) -> RefundDecision:
 
 
 def _end_failed(refund: Refund) -> RefundTransition:
-    effect = RefundEffect.BEGIN_ANEW if refund.origin is RefundOrigin.UNWANTED else RefundEffect.FREE
+    if refund.origin is not RefundOrigin.UNWANTED:
+        effect = RefundEffect.FREE
+    else:
+        effect = RefundEffect.BEGIN_ANEW if refund.owed_minor > 0 else RefundEffect.OVERTAKEN
     return RefundTransition(refund=_ended(refund, RefundState.FAILED), effect=effect)
 
 
@@ -305,7 +313,9 @@ def _decide_not_found(refund: Refund, evidence: RefundEvidence) -> RefundDecisio
         return RefundUnchanged(reason=f"already_{refund.state.value}")
     if not _is_settled(refund, evidence):
         return RefundUnchanged(reason="not_found_yet")
-    if refund.refused and refund.origin is not RefundOrigin.UNWANTED:
+    # Of an unwanted payment that a portal refund overtook no such amount will ever be taken: what is owed still is less.
+    is_overtaken = refund.owed_minor < refund.amount_minor
+    if refund.refused and (refund.origin is not RefundOrigin.UNWANTED or is_overtaken):
         return _end_failed(refund)
     # Nothing arrived, or it was refused and must go back all the same.
     return _send_again(refund, unchanged="not_found_yet")

@@ -1,6 +1,6 @@
 """From one decision about a refund to the rows that its transaction writes."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final, assert_never
 
@@ -103,7 +103,11 @@ class RefundFacts:
     fee_minor: int
 
 
-def refund_of(row: RefundRow, *, account_id: AccountId) -> Refund:
+# The code of a refund that ended because its money had gone back by another way.
+OVERTAKEN_CODE: Final = "refunded_elsewhere"
+
+
+def refund_of(row: RefundRow, *, account_id: AccountId, owed_minor: int) -> Refund:
     """The row as `decide_refund` sees it."""
     return Refund(
         ordinal=row.ordinal,
@@ -111,6 +115,7 @@ def refund_of(row: RefundRow, *, account_id: AccountId) -> Refund:
         state=RefundState(row.state),
         account_id=account_id,
         amount_minor=row.amount_minor,
+        owed_minor=owed_minor,
         currency=row.currency,
         to_send=row.to_send,
         refused=row.refused,
@@ -131,7 +136,7 @@ def plan_refund(
 
     `attempts` is the step's place on its ladder, None for evidence that no due step brought.
     """
-    before = refund_of(row, account_id=subject.trade.trade.account_id)
+    before = refund_of(row, account_id=subject.trade.trade.account_id, owed_minor=_owed_minor(subject))
     decision = decide_refund(before, evidence)
     match decision:
         case RefundTransition():
@@ -262,6 +267,10 @@ def _plan_transition(
             event = "refund.abnormal"
         case RefundEffect.BEGIN_ANEW:
             hold_reason = _begin_anew(subject, row, writes)
+        case RefundEffect.OVERTAKEN:
+            # The merchant was told of what was made elsewhere; "failed" would sound as if the payer had nothing.
+            _move_sums(subject, row, writes, reserved_minor=-row.amount_minor)
+            evidence = replace(evidence, code=OVERTAKEN_CODE, message="the payment is back with its payer already")
         case _:
             assert_never(decision.effect)
     ended = refund.state not in OPEN_REFUND_STATES
@@ -332,9 +341,12 @@ def _book(subject: RefundSubject, *, ordinal: int, amount_minor: int, writes: Wr
 
 
 def _begin_anew(subject: RefundSubject, row: RefundRow, writes: Writes) -> str | None:
-    """A new number for money that must go back all the same; what is reserved stays reserved for it."""
+    """A new number for money that must go back all the same; what is owed still stays reserved for it."""
+    amount_minor = min(row.amount_minor, _owed_minor(subject))
     if subject.locked.refund_count >= ORDINAL_MAX:
         return "refund_numbers_used_up"
+    if amount_minor < row.amount_minor:
+        _move_sums(subject, row, writes, reserved_minor=amount_minor - row.amount_minor)
     ordinal = subject.locked.refund_count + 1
     writes.refunds.made.append(
         RefundMade(
@@ -343,7 +355,7 @@ def _begin_anew(subject: RefundSubject, row: RefundRow, writes: Writes) -> str |
             attempt=row.attempt,
             origin=row.origin,
             state=RefundState.CREATED.value,
-            amount_minor=row.amount_minor,
+            amount_minor=amount_minor,
             currency=row.currency,
             reason=row.reason,
         )
@@ -354,6 +366,11 @@ def _begin_anew(subject: RefundSubject, row: RefundRow, writes: Writes) -> str |
         NextStep(key=subject.key, ordinal=ordinal, due_at=due_at, attempts=REFUND_ANEW_ATTEMPTS)
     )
     return None
+
+
+def _owed_minor(subject: RefundSubject) -> int:
+    sums = subject.trade.refunds
+    return sums.paid_minor - sums.gone_minor
 
 
 def _plan_contradiction(

@@ -14,11 +14,10 @@ import pytest
 from structlog.testing import capture_logs
 
 from budan.core.errors import Refused, StoreUnavailable
-from budan.core.evidence import Evidence, Outcome, Source
+from budan.core.evidence import Source
 from budan.core.numbers import AccountId, Lane
 from budan.core.refund import RefundEvidence, RefundOutcome
 from budan.flows.books import Books
-from budan.flows.door import DoorItem
 from budan.flows.refund_door import RefundItem
 from budan.flows.refunding import REFUNDS_BY_API_MAX, RefundOrder
 from budan.flows.timelines import OrderTimeline, Timelines
@@ -445,7 +444,7 @@ async def test_a_refund_made_elsewhere_in_another_currency_or_account_books_noth
 ) -> None:
     """Only an account that has to do with the order or its merchant can hold it."""
     order = await desk.paid()
-    told = replace(_told_elsewhere(desk, order), **changes)
+    told = replace(told_elsewhere(desk, order), **changes)
     planned = await desk.house.flows.refund_door.record(RefundItem(evidence=told))
     assert planned.decision == decision
     assert (await desk.order(order)).hold_reason == hold_reason
@@ -459,7 +458,7 @@ async def test_a_refund_made_elsewhere_in_another_currency_or_account_books_noth
 async def test_a_refund_that_a_total_may_hold_already_is_not_booked_again(desk: Desk) -> None:
     """Alipay's notice of the second tells both as one sum; the bill then names the first, which is left to a person."""
     order = await desk.paid()
-    one = replace(_told_elsewhere(desk, order), source=Source.QUERY, amount_minor=100)
+    one = replace(told_elsewhere(desk, order), source=Source.QUERY, amount_minor=100)
     both = replace(one, refund_no="PORTAL2", source=Source.NOTICE, amount_minor=None, refunded_total_minor=280)
     later = replace(one, refund_no="PORTAL3", refunded_at=desk.house.opened.clock.now() + timedelta(hours=1))
     told = [
@@ -475,7 +474,7 @@ async def test_a_refund_that_a_total_may_hold_already_is_not_booked_again(desk: 
     assert await desk.rows.fetchval("SELECT sum(amount_minor) FROM posting") == 0
 
 
-def _told_elsewhere(desk: Desk, order: OrderView) -> RefundEvidence:
+def told_elsewhere(desk: Desk, order: OrderView) -> RefundEvidence:
     """The channel's word of 280 that somebody gave back in its portal."""
     return RefundEvidence(
         refund_no="PORTAL1",
@@ -499,7 +498,7 @@ async def test_a_refund_that_a_person_must_look_at_is_counted_and_named_in_the_l
     await desk.faults(stuck, refund_ends="abnormal")
     asked = await desk.ask(stuck, 280)
     external, abnormal = _counted("external", "notice"), _counted("ask_person", "query")
-    told = _told_elsewhere(desk, order)
+    told = told_elsewhere(desk, order)
     with capture_logs() as logged:
         for _ in range(2):
             await desk.house.flows.refund_door.record(RefundItem(evidence=told))
@@ -513,67 +512,6 @@ async def test_a_refund_that_a_person_must_look_at_is_counted_and_named_in_the_l
         if line["event"] == "refund_needs_person"
     ]
     assert named == [("PORTAL1", "external", "refunded_elsewhere"), (asked.refund_no, "ask_person", None)]
-
-
-@pytest.mark.invariant("I9")
-async def test_a_second_payment_goes_back_by_itself_and_is_never_given_up(desk: Desk) -> None:
-    order = await desk.paid("wechat_v3")
-    account_id = AccountId(desk.house.account_ids["wechat_v3"])
-    second = await _second_payment(desk, order, account_id=account_id)
-    assert await desk.balance("refund_payable") == -PAID_MINOR
-    wish = {"trade_no": second, "faults": {"refund_refused": True}}
-    await desk.payer.admin("PUT", "/sandbox/refund-faults", wish)
-    for _ in range(4):
-        await desk.rows.execute("UPDATE refund SET send_until = send_until - interval '1 minute'")
-        await desk.step()
-    assert await desk.rows.fetchval("SELECT state FROM refund") == "unknown"
-    await desk.payer.admin("PUT", "/sandbox/refund-faults", {"trade_no": second, "faults": {}})
-    await desk.settle()
-    assert await desk.rows.fetchval("SELECT state FROM refund") == "succeeded"
-    assert await desk.balance("refund_payable") == 0
-    assert (await desk.payer.trade(second))["refunded_minor"] == PAID_MINOR
-    # The merchant's own money was not touched, and all of it can still be refunded.
-    await desk.ask(await desk.order(order), PAID_MINOR)
-    await desk.settle()
-    assert await desk.balance("channel:%") == 0
-
-
-@pytest.mark.invariant("I9")
-async def test_a_number_that_the_channel_closed_is_followed_by_another(desk: Desk) -> None:
-    order = await desk.paid("wechat_v3")
-    second = await _second_payment(desk, order, account_id=AccountId(desk.house.account_ids["wechat_v3"]))
-    await desk.payer.admin("PUT", "/sandbox/refund-faults", {"trade_no": second, "faults": {"refund_ends": "closed"}})
-    await desk.step()
-    await desk.step()
-    await desk.payer.admin("PUT", "/sandbox/refund-faults", {"trade_no": second, "faults": {}})
-    await desk.settle()
-    states = [row[0] for row in await desk.rows.fetch("SELECT state FROM refund ORDER BY ordinal")]
-    assert states == ["failed", "succeeded"]
-    assert await desk.balance("refund_payable") == 0
-
-
-async def _second_payment(desk: Desk, order: OrderView, *, account_id: AccountId) -> str:
-    """A second trade of the order that the channel was paid for; gives its number."""
-    flows = desk.house.flows
-    await desk.rows.execute("UPDATE orders SET state = 'paying', paid_attempt = NULL, completed_at = NULL")
-    opened = await flows.payments.start_payment(
-        desk.house.caller, order.order_no, PaymentWish(method=Method.NATIVE, channel="wechat_v3")
-    )
-    await desk.rows.execute("UPDATE orders SET state = 'paid', paid_attempt = 1, completed_at = now()")
-    trade = opened.trades[1]
-    await desk.payer.pay(code_text=trade.qr_text, faults={"drop_notice": True})
-    evidence = Evidence(
-        trade_no=trade.trade_no,
-        account_id=account_id,
-        outcome=Outcome.PAID,
-        source=Source.QUERY,
-        learned_at=order.created_at,
-        order_minor=PAID_MINOR,
-        currency="CNY",
-    )
-    planned = await flows.door.record(DoorItem(evidence=evidence))
-    assert planned.decision == "return_second"
-    return trade.trade_no
 
 
 async def test_an_operator_refunds_by_command_and_is_refused_clearly(desk: Desk, command_line: CommandLine) -> None:

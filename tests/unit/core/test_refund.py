@@ -40,6 +40,7 @@ def a_refund(**changes: Any) -> Refund:
         "state": RefundState.UNKNOWN,
         "account_id": AccountId(7),
         "amount_minor": 280,
+        "owed_minor": 1_000,
         "currency": "CNY",
         "to_send": False,
         "send_until": SENT_UNTIL,
@@ -74,9 +75,11 @@ def after(refund: Refund, decision: RefundDecision) -> Refund:
 
 def every_case() -> list[tuple[Refund, RefundEvidence]]:
     refunds = [
-        a_refund(state=state, origin=origin, refused=refused, to_send=to_send, send_until=send_until)
-        for state, origin, refused, to_send, send_until in product(
-            RefundState, RefundOrigin, (False, True), (False, True), (None, SENT_UNTIL, NOW)
+        a_refund(
+            state=state, origin=origin, refused=refused, to_send=to_send, send_until=send_until, owed_minor=owed_minor
+        )
+        for state, origin, refused, to_send, send_until, owed_minor in product(
+            RefundState, RefundOrigin, (False, True), (False, True), (None, SENT_UNTIL, NOW), (280, 0)
         )
         if not (state in ENDED and (refused or to_send))
     ]
@@ -100,7 +103,7 @@ def test_an_amount_is_freed_only_by_a_querys_word() -> None:
     """Silence, time, a refusal alone and a notice free nothing; and nothing ends a refund that the channel may still pay."""
     for refund, evidence in every_case():
         decision = decide_refund(refund, evidence)
-        if effect_of(decision) in {RefundEffect.FREE, RefundEffect.BEGIN_ANEW}:
+        if effect_of(decision) in {RefundEffect.FREE, RefundEffect.BEGIN_ANEW, RefundEffect.OVERTAKEN}:
             assert evidence.source is Source.QUERY
             assert evidence.outcome in {RefundOutcome.FAILED, RefundOutcome.NOT_FOUND}
             if evidence.outcome is RefundOutcome.NOT_FOUND:
@@ -115,8 +118,29 @@ def test_an_amount_is_freed_only_by_a_querys_word() -> None:
 def test_a_payment_that_must_go_back_is_never_given_up() -> None:
     """A refusal of an unwanted payment's refund frees nothing: it is sent again, or begun anew under another number."""
     for refund, evidence in every_case():
+        effect = effect_of(decide_refund(refund, evidence))
         if refund.origin is RefundOrigin.UNWANTED:
-            assert effect_of(decide_refund(refund, evidence)) is not RefundEffect.FREE
+            assert effect is not RefundEffect.FREE
+        if effect is RefundEffect.OVERTAKEN:
+            assert (refund.origin, refund.owed_minor) == (RefundOrigin.UNWANTED, 0)
+
+
+@pytest.mark.invariant("I6", "I9")
+@pytest.mark.parametrize(
+    ("owed_minor", "effect", "state"),
+    [
+        (280, RefundEffect.NOTHING, RefundState.UNKNOWN),
+        (100, RefundEffect.BEGIN_ANEW, RefundState.FAILED),
+        (0, RefundEffect.OVERTAKEN, RefundState.FAILED),
+    ],
+)
+def test_a_refused_refund_that_a_portal_refund_overtook_ends_or_begins_anew_with_the_rest(
+    owed_minor: int, effect: RefundEffect, state: RefundState
+) -> None:
+    """The channel will never take it: it was sent, refused and not found day after day."""
+    refund = a_refund(origin=RefundOrigin.UNWANTED, refused=True, owed_minor=owed_minor)
+    decision = decide_refund(refund, said(RefundOutcome.NOT_FOUND))
+    assert (effect_of(decision), after(refund, decision).state) == (effect, state)
 
 
 @pytest.mark.parametrize("state", RefundState)
