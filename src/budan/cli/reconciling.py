@@ -26,7 +26,7 @@ from budan.core.reconcile import parse_rate
 from budan.flows.bill_days import WaitedBill
 from budan.flows.day_page import render_page
 from budan.flows.day_report import ALL, DayReport, TieLine
-from budan.flows.discrepancies import LIST_ROWS_MAX, RESOLUTIONS, DiscrepancyView
+from budan.flows.discrepancies import ASKED_FOR, LIST_ROWS_MAX, RESOLUTIONS, DiscrepancyView
 from budan.flows.reconciling import BillWish
 from budan.host.memory import spare_what_is_built
 from budan.ports.bill import FetchedBill, Packing
@@ -517,16 +517,17 @@ def _discrepancy_cells(row: DiscrepancyRow) -> tuple[str, ...]:
         safe_cell(row.line_no),
         _amount(row.their_minor, row.currency),
         _amount(row.our_minor, row.our_currency or row.currency),
-        _tell_state(row),
+        tell_state(row),
         row.resolution or "",
         f"{row.age_s / 3_600:.1f}",
         safe_cell(row.owner),
     )
 
 
-def _tell_state(row: DiscrepancyRow) -> str:
-    """The state, and how long its channel was asked in vain about a refund."""
-    if row.state != "asked" or not row.ask_count:
+def tell_state(row: DiscrepancyRow) -> str:
+    """The state, and how often its channel was asked in vain about a refund; 0 times where its account cannot be used."""
+    is_waiting = row.ask_count > 0 or (row.kind == "refund" and row.age_s > ASKED_FOR.total_seconds())
+    if row.state != "asked" or not is_waiting:
         return row.state
     answer = "no final answer yet" if row.answered_at is None else f"denied at {row.answered_at:%Y-%m-%d %H:%M}"
     return f"asked {row.ask_count} times, {answer}"
@@ -537,7 +538,7 @@ def _show_discrepancy(view: DiscrepancyView, *, as_json: bool) -> None:
         print_json(view)
         return
     row = view.discrepancy
-    OUT.print(f"{row.id}: {row.kind} {row.verdict}, {row.subject}, {row.day}, {_tell_state(row)}", markup=False)
+    OUT.print(f"{row.id}: {row.kind} {row.verdict}, {row.subject}, {row.day}, {tell_state(row)}", markup=False)
     here = _amount(row.our_minor, row.our_currency or row.currency)
     OUT.print(f"there {_amount(row.their_minor, row.currency)}, here {here}", markup=False)
     for note in view.notes:

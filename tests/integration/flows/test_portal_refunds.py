@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from budan.cli.reconciling import tell_state
 from budan.core.numbers import parse_number
 from budan.flows.discrepancies import Discrepancies
 from budan.flows.portal_refunds import PortalRefunds
@@ -151,7 +152,8 @@ async def test_a_refund_of_the_bill_is_asked_about_until_its_channel_answers_how
         assert await ask_all(desk) == 0
         await clerk(desk).follow_up()
         (found,) = await differences(desk)
-        assert (found.state, found.ask_count, found.answered_at) == ("asked", asked, None)
+        assert (found.state, found.answered_at) == ("asked", None)
+        assert tell_state(found) == f"asked {asked} times, no final answer yet"
     assert await asking(desk).ask() == 0, "not due for minutes"
     await desk.payer.admin("PUT", "/sandbox/weather", {})
     assert await ask_all(desk) == 1
