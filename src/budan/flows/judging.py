@@ -176,6 +176,10 @@ class Judge:
         sighted = await self._lookups.sightings(list(wanted))
         return await self._lookups.had(list(wanted.values())) | {key for key, seen in sighted.items() if seen.is_done}
 
+    def _is_elsewhere(self, ours: OurRow) -> bool:
+        """Whether a row of ours counts on another day than this, and so on none of this one's sums."""
+        return ours.moved_at is not None and beijing_day(ours.moved_at) != self._terms.day
+
     def _is_beside(self, ours: OurRow) -> bool:
         """Whether a row of ours that was looked up counts on another day than this, whose bill may have it all the same."""
         return ours.has_moved and ours.account_id == self._terms.account_id and is_neighbour(ours, self._terms.day)
@@ -201,8 +205,8 @@ class Judge:
             counted = here
             if line.is_returned:
                 self._taken_back.append(ours)
-        elif ours.has_moved and not is_beside and verdict is not Verdict.UNKNOWN_NUMBER:
-            # It moved while the copy was taken, or its channel never said when.
+        elif ours.has_moved and not self._is_elsewhere(ours) and verdict is not Verdict.UNKNOWN_NUMBER:
+            # It moved while the copy was taken.
             counted = here
             self._found.late[kind, ours.currency] += here
         else:
