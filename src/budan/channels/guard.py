@@ -10,7 +10,7 @@ from typing import Final, TypeVar
 from msgspec.structs import replace
 
 from budan.channels.breaker import Admission, Breaker
-from budan.channels.deadlines import Deadlines
+from budan.channels.deadlines import Deadlines, Overdue
 from budan.channels.session import SessionChannel
 from budan.channels.silence import (
     BAD_ANSWER_CODE,
@@ -257,9 +257,13 @@ class GuardedChannel:
             result = refused(admission)
         else:
             gate.calls_out += 1
+            bound_s = self._call_timeout_s if timeout_s is None else timeout_s
+            bounded = replace(call, deadline_s=bound_s) if call.deadline_s > bound_s else call
             try:
-                bound_s = self._call_timeout_s if timeout_s is None else timeout_s
-                result = await self._attempt(call, attempt, overdue=overdue, bound_s=bound_s)
+                try:
+                    result = await self._deadlines.run(attempt(bounded), within_s=bounded.deadline_s + OWN_WORD_S)
+                except Overdue:
+                    result = overdue()
                 answered = _is_answered(result)
             finally:
                 # A call that ends by an exception or is cancelled says nothing of the channel.
@@ -269,28 +273,6 @@ class GuardedChannel:
             self._calls.took(operation, ended_s - started_s)
         self._calls.count(operation, _outcome_label(result))
         return result
-
-    async def _attempt(
-        self,
-        call: Call,
-        attempt: Callable[[Call], Awaitable[Result]],
-        *,
-        overdue: Callable[[], Result],
-        bound_s: float,
-    ) -> Result:
-        if call.deadline_s > bound_s:
-            call = replace(call, deadline_s=bound_s)
-        deadline = self._deadlines.begin(call.deadline_s + OWN_WORD_S)
-        try:
-            async with deadline:
-                return await attempt(call)
-        except TimeoutError:
-            # Another's TimeoutError would be a bug of the adapter, not our deadline.
-            if not deadline.expired():
-                raise
-            return overdue()
-        finally:
-            self._deadlines.end(deadline)
 
     def _settle(self, breaker: Breaker, admission: Admission, *, answered: bool | None, now_s: float) -> None:
         was_closed = breaker.is_closed
