@@ -9,6 +9,8 @@ import msgspec
 
 import budan.web
 from budan.core.reconcile import DAY_FEES, RowKind, Verdict
+from budan.core.tie_out import Became
+from budan.flows.day_report import ALL
 from budan.web.api.openapi import build_openapi, documented_routes
 from budan.web.cashier.wallets import Wallet
 from budan.web.page.words import LANGUAGES
@@ -91,7 +93,7 @@ def test_every_word_that_a_page_says_exists_and_every_word_is_said() -> None:
         | {f"books.kind.{kind.value}" for kind in RowKind}
         | {f"books.verdict.{verdict.value}" for verdict in Verdict}
     )
-    said |= {f"books.outcome.{name}" for name in ("matched", "repaired", "ended", "open")}
+    said |= {f"books.outcome.{name}" for name in (ALL, *(became.value for became in Became))}
     said |= {f"books.state.{state}" for state in ("open", "asked", "awaited")}
     said |= {f"books.bill.{state}" for state in ("waiting", "late", "missed")}
     known = set(_texts("zh"))
