@@ -195,15 +195,32 @@ def _assert_parts(lane: int, merchant_id: int, order_id: int, ordinal: int) -> N
 @lru_cache(maxsize=YOUNG_NUMBERS_MAX)
 def _render(lead: str, lane: int, merchant_id: int, order_id: int, ordinal: int) -> str:
     _assert_parts(lane, merchant_id, order_id, ordinal)
-    body = (
-        f"{lead}{_day_text(_day_index(order_id))}{_PAIRS[lane]}"
-        f"{_PAIRS[merchant_id >> 20]}{_PAIRS[merchant_id >> 10 & 1023]}{_PAIRS[merchant_id & 1023]}"
-        f"{ALPHABET[order_id >> 60]}"
-        f"{_PAIRS[order_id >> 50 & 1023]}{_PAIRS[order_id >> 40 & 1023]}{_PAIRS[order_id >> 30 & 1023]}"
-        f"{_PAIRS[order_id >> 20 & 1023]}{_PAIRS[order_id >> 10 & 1023]}{_PAIRS[order_id & 1023]}"
-        f"{ALPHABET[ordinal]}"
+    head, remainder = _head(lead, _day_index(order_id), lane, merchant_id)
+    first, second, third = order_id >> 50 & 1023, order_id >> 40 & 1023, order_id >> 30 & 1023
+    fourth, fifth, sixth = order_id >> 20 & 1023, order_id >> 10 & 1023, order_id & 1023
+    # The check of `_check_character`, ten bits at a time: half of what rendering cost.
+    remainder = _TIMES_ALPHA[remainder] ^ order_id >> 60
+    remainder = _TIMES_ALPHA_2[remainder] ^ _PAIR_CHECKS[first]
+    remainder = _TIMES_ALPHA_2[remainder] ^ _PAIR_CHECKS[second]
+    remainder = _TIMES_ALPHA_2[remainder] ^ _PAIR_CHECKS[third]
+    remainder = _TIMES_ALPHA_2[remainder] ^ _PAIR_CHECKS[fourth]
+    remainder = _TIMES_ALPHA_2[remainder] ^ _PAIR_CHECKS[fifth]
+    remainder = _TIMES_ALPHA_2[remainder] ^ _PAIR_CHECKS[sixth]
+    check = ALPHABET[_TIMES_ALPHA[_TIMES_ALPHA[remainder] ^ ordinal]]
+    return (
+        f"{head}{ALPHABET[order_id >> 60]}{_PAIRS[first]}{_PAIRS[second]}{_PAIRS[third]}"
+        f"{_PAIRS[fourth]}{_PAIRS[fifth]}{_PAIRS[sixth]}{ALPHABET[ordinal]}{check}"
     )
-    return body + _check_character(body)
+
+
+@lru_cache(maxsize=4_096)
+def _head(lead: str, day_index: int, lane: int, merchant_id: int) -> tuple[str, int]:
+    """What all numbers of a merchant's day begin with, and the check's remainder after it."""
+    text = (
+        f"{lead}{_day_text(day_index)}{_PAIRS[lane]}"
+        f"{_PAIRS[merchant_id >> 20]}{_PAIRS[merchant_id >> 10 & 1023]}{_PAIRS[merchant_id & 1023]}"
+    )
+    return text, _remainder(text)
 
 
 def _decode(text: str) -> int:
@@ -230,10 +247,19 @@ _TIMES_ALPHA = bytes(_times_alpha(remainder) for remainder in range(32))
 _TO_VALUES = bytes.maketrans(ALPHABET.encode("ascii"), bytes(range(32)))
 
 
+# Of two characters at once: what the first leaves is multiplied once more than the second.
+_TIMES_ALPHA_2 = bytes(_TIMES_ALPHA[product] for product in _TIMES_ALPHA)
+_PAIR_CHECKS = bytes(_TIMES_ALPHA[high] ^ low for high in range(32) for low in range(32))
+
+
+def _remainder(text: str) -> int:
+    remainder, times_alpha = 0, _TIMES_ALPHA
+    for value in text.encode("ascii").translate(_TO_VALUES):
+        remainder = times_alpha[remainder] ^ value
+    return remainder
+
+
 def _check_character(body: str) -> str:
     """A checksum over GF(32): finds every single wrong character and every swap of two neighbours."""
-    remainder, times_alpha = 0, _TIMES_ALPHA
-    for value in body.encode("ascii").translate(_TO_VALUES):
-        remainder = times_alpha[remainder] ^ value
     # Multiplied once more so that the check character has a weight of its own.
-    return ALPHABET[_TIMES_ALPHA[remainder]]
+    return ALPHABET[_TIMES_ALPHA[_remainder(body)]]
