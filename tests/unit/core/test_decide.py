@@ -92,6 +92,8 @@ PAYMENTS: list[Row] = [
     (TOLD, b2c(T.REVERSING), paid(source=QUERY), PAYING, T.REVERSING, NOTHING, None),
     (TOLD, b2c(T.REVERSING), paid(irreversible=True, source=REPLY), PAYING, T.SUCCEEDED, LATE, TOO_LATE),
     (TOLD, b2c(T.REVERSING, seen=True), paid(irreversible=True), PAYING, T.SUCCEEDED, LATE, TOO_LATE),
+    # A shop gave back in the portal what nobody can reverse: of what amount is not said, so it is no return of all of it.
+    (TOLD, b2c(T.REVERSING), paid(irreversible=True, refunded_hint=True), PAYING, T.SUCCEEDED, LATE, TOO_LATE),
     (order(PAID), c2b(T.REVERSING), paid(irreversible=True), PAID, T.SUCCEEDED, SECOND, TWICE),
     (order(CLOSED, told=True), b2c(T.REVERSED), paid(), CLOSED, T.REVERSED, RETURNED, None),
 ]
@@ -107,8 +109,6 @@ ENDINGS: list[Row] = [
     (TOLD, b2c(T.REVERSING), returned(), CLOSED, T.REVERSED, RETURNED, None),
     # Alipay's way to tell of a cancel that paid back.
     (TOLD, b2c(T.REVERSING), paid(refunded_hint=True), CLOSED, T.REVERSED, RETURNED, None),
-    # … whose answer was lost, so that it was tried again until it was out of time: the money is back all the same.
-    (TOLD, b2c(T.REVERSING), paid(refunded_hint=True, irreversible=True), CLOSED, T.REVERSED, RETURNED, None),
     # A plain no ends it too, but it is no word of a return: a payment after it is a late one.
     (order(CLOSING, told=True), c2b(T.REVERSING), refused(), CLOSED, T.CLOSED, NOTHING, None),
     (TOLD, b2c(T.REVERSING), refused(), CLOSED, T.FAILED, NOTHING, None),
