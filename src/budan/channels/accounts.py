@@ -30,8 +30,8 @@ class CachePace:
     """How old what we know may get.
 
     From `stale_after_s` on an account is loaded anew while it serves on; one that is `old_after_s` old serves only when
-    the store has not answered for `old_wait_s`. `grace_s` is how long a replaced adapter may still finish its calls; no
-    call runs longer than its deadline.
+    the store has not answered for `old_wait_s`, one that was disabled not before the store has answered or failed.
+    `grace_s` is how long a replaced adapter may still finish its calls; no call runs longer than its deadline.
     """
 
     stale_after_s: float = 1.5
@@ -91,8 +91,9 @@ class AccountCache:
         task = self._loading.get(account_id) or self._start(account_id)
         if age_s < self._pace.old_after_s:
             return entry.account
-        # Nobody has asked for it in a while: it may have been switched off, or on again, an hour ago.
-        await asyncio.wait([task], timeout=self._pace.old_wait_s)
+        # Nobody has asked for it in a while: it may have been switched off, or on again, an hour ago. One that is on may
+        # serve before the store has answered; one that was off would have its caller refuse an order that it may take.
+        await asyncio.wait([task], timeout=self._pace.old_wait_s if entry.account.enabled else None)
         entry = self._entries.get(account_id)
         return None if entry is None else entry.account
 
@@ -149,7 +150,8 @@ class AccountCache:
         old = self._entries.get(account_id)
         if config is None:
             self._forget(account_id, now_s=now_s)
-        elif old is not None and old.config == config:
+        elif old is not None and replace(old.config, enabled=config.enabled) == config:
+            # Switched off or on, its sessions and keys are the same: to read a key costs a busy machine half a second.
             self._keep(account_id, config, old.adapter, now_s=now_s)
         else:
             await self._rebuild(account_id, config, now_s=now_s)

@@ -134,6 +134,37 @@ async def test_an_old_account_serves_while_the_store_does_not_answer() -> None:
         assert await world.find() is first
 
 
+async def test_a_disabled_account_that_nobody_asked_for_in_a_while_waits_for_the_stores_word() -> None:
+    """It may be on again since an hour: whoever heard "disabled" now would refuse an order for good."""
+    async with a_world(replace(PACE, old_wait_s=0.01)) as world:
+        world.store.configs[KNOWN] = replace(an_alipay_config(), enabled=False)
+        await world.find()
+        world.store.configs[KNOWN] = an_alipay_config()
+        world.store.open.clear()
+        world.clock.seconds += PACE.old_after_s
+        finding = asyncio.create_task(world.find())
+        await world.store.arrived()
+        await asyncio.wait([finding], timeout=0.05)
+        assert not finding.done()
+        world.store.open.set()
+        found = await finding
+        assert found is not None
+        assert found.enabled
+
+
+async def test_an_account_that_is_switched_off_keeps_its_adapter_and_session() -> None:
+    """Its trades go on being asked about, by the keys and lines that are there."""
+    async with a_world() as world:
+        old = await world.find()
+        world.store.configs[KNOWN] = replace(an_alipay_config(), enabled=False)
+        assert await world.refresh() is old
+        new = await world.find()
+        assert old is not None
+        assert new is not None
+        assert not new.enabled
+        assert new.adapter is old.adapter
+
+
 async def test_an_unchanged_account_keeps_its_adapter_and_session() -> None:
     async with a_world() as world:
         await world.find()
@@ -147,12 +178,12 @@ async def test_an_unchanged_account_keeps_its_adapter_and_session() -> None:
 async def test_a_changed_account_gets_a_new_adapter_and_the_old_session_ends() -> None:
     async with a_world() as world:
         old = await world.find()
-        world.store.configs[KNOWN] = replace(an_alipay_config(), enabled=False)
+        world.store.configs[KNOWN] = replace(an_alipay_config(), name="another")
         assert await world.refresh() is old
         new = await world.find()
         assert new is not None
         assert new.adapter is world.store.built[1]
-        assert not new.enabled
+        assert new.name == "another"
         async with asyncio.timeout(PATIENCE_S):
             await world.store.built[0].session_ended.wait()
 
