@@ -23,6 +23,7 @@ from budan.store import (
     ledger,
     losses,
     notices,
+    payees,
     rates,
     reconcile,
     refunds,
@@ -105,6 +106,9 @@ MADE_FROM_ROWS: dict[str, type] = {
     "ledger_list_wrong_fees": ledger.WrongFee,
     "ledger_list_strays": ledger.Stray,
     "settlement_payout_list": settlement.PayoutRow,
+    "payee_list_of": payees.PayeeRow,
+    "payee_list_in_force": payees.PayeeRow,
+    "payee_list_sealed": payees.SealedPayee,
     "settlement_list_untied": settlement.UntiedBatch,
     "settlement_list_astray": settlement.AstrayEntry,
     "reconcile_list_trades": reconcile.MovedRow,
@@ -185,6 +189,7 @@ async def test_a_row_has_the_fields_of_its_value(connection: Connection, name: s
         ("delivery", timeline.DeliveryRow),
         ("operator_act", acts.ActRow),
         ("settlement_batch", settlement.BatchRow),
+        ("merchant_payee", payees.PayeeRow),
     ],
 )
 async def test_a_field_may_be_none_where_its_column_may_be_null(connection: Connection, table: str, made: type) -> None:

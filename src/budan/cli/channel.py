@@ -1,11 +1,9 @@
 """Commands for channel accounts: list, add, check, disable, enable, rotate, allow, disallow."""
 
-import sys
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import asdict
-from pathlib import Path
-from typing import Final, ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar
 
 import click
 import msgspec
@@ -13,18 +11,17 @@ from rich.table import Table
 
 from budan.cli.frame import EXIT_BROKEN, OUT, database_dsn, json_option, print_json, run_async, with_settings
 from budan.cli.sandbox_account import add_sandbox_account
+from budan.cli.secret_files import read_secret_file
 from budan.cli.settings import STORE_SETTINGS, Settings
 from budan.cli.wiring import Opened, ask_channel, build_account_desk, build_sealing, open_database
 from budan.core.errors import Refused
-from budan.flows.account_desk import METHODS, AccountDesk, AccountStanding, Payee
+from budan.flows.account_desk import METHODS, AccountDesk, AccountStanding, Taker
 from budan.flows.choosing import CHANNELS
 from budan.flows.rotating import OVERLAP_S_DEFAULT
 from budan.flows.sealing import SealedAgain
 
 P = ParamSpec("P")
 R = TypeVar("R")
-# The largest is a bundle of root certificates.
-FILE_BYTES_MAX: Final = 262_144
 
 
 @click.group()
@@ -211,7 +208,7 @@ def _reseal(settings: Settings, *, as_json: bool) -> None:
     if as_json:
         print_json({**asdict(done), "whole": done.is_whole})
     else:
-        OUT.print(f"sealed anew: {done.accounts} accounts, {done.endpoints} webhook endpoints")
+        OUT.print(f"sealed anew: {done.accounts} accounts, {done.endpoints} webhook endpoints, {done.payees} payees")
         for name in done.unreadable:
             OUT.print(f"  {name}: no key opens it", markup=False)
         if done.changing:
@@ -220,7 +217,7 @@ def _reseal(settings: Settings, *, as_json: bool) -> None:
         raise SystemExit(EXIT_BROKEN)
 
 
-def _payee_options(command: Callable[P, R]) -> Callable[P, R]:
+def _taker_options(command: Callable[P, R]) -> Callable[P, R]:
     """Adds the flags of whose orders are meant."""
     for option in (
         click.option("--shop", "shop_id", type=int, default=None, help="Of this shop alone."),
@@ -232,7 +229,7 @@ def _payee_options(command: Callable[P, R]) -> Callable[P, R]:
 
 @channel.command("allow")
 @click.argument("account_id", type=int)
-@_payee_options
+@_taker_options
 @click.option(
     "--method", "methods", multiple=True, help="native, jsapi, wap or code; all that the channel has unless told."
 )
@@ -253,11 +250,11 @@ def channel_allow(
 
     A shop that has accounts of its own uses no other ones. Of several the first whose channel answers takes an order.
     """
-    payee = Payee(merchant_id=merchant_id, shop_id=shop_id)
+    taker = Taker(merchant_id=merchant_id, shop_id=shop_id)
 
     async def allow() -> None:
         async with _open_desk(settings) as (_, desk):
-            await desk.allow(account_id, payee, priority=priority, methods=methods)
+            await desk.allow(account_id, taker, priority=priority, methods=methods)
 
     run_async(allow())
     row = {
@@ -275,18 +272,18 @@ def channel_allow(
 
 @channel.command("disallow")
 @click.argument("account_id", type=int)
-@_payee_options
+@_taker_options
 @with_settings(*STORE_SETTINGS)
 @json_option
 def channel_disallow(
     *, account_id: int, merchant_id: int | None, shop_id: int | None, settings: Settings, as_json: bool
 ) -> None:
     """Let new orders of a merchant or of one shop go to an account no more. What is in flight there goes on."""
-    payee = Payee(merchant_id=merchant_id, shop_id=shop_id)
+    taker = Taker(merchant_id=merchant_id, shop_id=shop_id)
 
     async def disallow() -> bool:
         async with _open_desk(settings) as (_, desk):
-            return await desk.disallow(account_id, payee)
+            return await desk.disallow(account_id, taker)
 
     was = run_async(disallow())
     if as_json:
@@ -383,22 +380,7 @@ def _read_files(texts: tuple[str, ...]) -> dict[str, str]:
             raise Refused("option_malformed", param="secret_file", detail="FIELD=PATH")
         field_name, dot, member = name.partition(".")
         if dot:
-            several.setdefault(field_name, {})[member] = _read_file(name, path)
+            several.setdefault(field_name, {})[member] = read_secret_file(name, path)
         else:
-            plain[name] = _read_file(name, path)
+            plain[name] = read_secret_file(name, path)
     return plain | {name: msgspec.json.encode(members).decode() for name, members in several.items()}
-
-
-def _read_file(name: str, path: str) -> str:
-    try:
-        if path == "-":
-            content = sys.stdin.buffer.read(FILE_BYTES_MAX + 1)
-        else:
-            with Path(path).open("rb") as file:
-                content = file.read(FILE_BYTES_MAX + 1)
-        if len(content) > FILE_BYTES_MAX:
-            raise Refused("secret_file_unreadable", param=name, detail=f"is larger than {FILE_BYTES_MAX} bytes")
-        return content.decode("utf-8-sig").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "is no text"
-        raise Refused("secret_file_unreadable", param=name, detail=f"{path}: {reason}") from error

@@ -9,6 +9,7 @@ import click
 from rich.table import Table
 
 from budan.cli.frame import OUT, by_option, database_dsn, json_option, print_json, run_async, with_settings
+from budan.cli.payees import payee
 from budan.cli.settings import STORE_SETTINGS, Settings
 from budan.cli.shown import show_values
 from budan.cli.wiring import build_administration, build_webhook_secrets, open_database
@@ -78,6 +79,9 @@ def config_show(*, settings: Settings, as_json: bool) -> None:
 @click.group()
 def merchant() -> None:
     """Who gets paid."""
+
+
+merchant.add_command(payee)
 
 
 def _terms_options(command: Callable[P, R]) -> Callable[P, R]:

@@ -4,6 +4,7 @@ import sys
 from collections import Counter
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing, asynccontextmanager
+from dataclasses import asdict
 from datetime import date
 from pathlib import Path
 from typing import Final
@@ -13,6 +14,7 @@ from rich.table import Table
 
 from budan.cli.frame import ERR, OUT, by_option, database_dsn, json_option, print_json, run_async, with_settings
 from budan.cli.moments import Day
+from budan.cli.payees import mask
 from budan.cli.settings import STORE_SETTINGS, Settings
 from budan.cli.sheets import Amount, Cell, CsvSheet, Sheet, digest, open_sheet
 from budan.cli.table_text import safe_cell
@@ -23,6 +25,7 @@ from budan.core.numbers import MerchantId
 from budan.core.settlement import BatchState
 from budan.flows.payouts import Batch, BatchFilter, PaidOut, Payouts, SettledLine
 from budan.store.database import RowsFailed, Workload
+from budan.store.payees import PayeeRow
 from budan.store.settlement import PayoutRow
 
 _BY = click.option("--by", required=True, help="Your name. It is recorded as given; nobody checks it.")
@@ -48,6 +51,16 @@ BATCH_HEADER: Final = (
     "on_hold",
     "reference",
     "sent_at",
+    "payee",
+)
+# What a bank needs to pay, in place of how the number ends.
+PAYOUT_HEADER: Final = (
+    *BATCH_HEADER[:-1],
+    "payee_holder",
+    "payee_bank",
+    "payee_bank_code",
+    "payee_kind",
+    "payee_number",
 )
 LINE_HEADER: Final = (
     "batch",
@@ -126,14 +139,17 @@ def settlement(*, batch_no: str, as_csv: bool, settings: Settings, as_json: bool
 
     batch, made, lines = run_async(read())
     if as_json:
-        print_json(_batch(batch) | {"payouts_of": made, "lines_of": [_line(line) for line in lines]})
+        print_json(
+            _batch(batch) | {"payouts_of": [_payout(one) for one in made], "lines_of": [_line(line) for line in lines]}
+        )
         return
     for name, cell in zip(BATCH_HEADER, _batch_cells(batch), strict=True):
         OUT.print(f"{name}: {_shown(cell)}", markup=False)
     for one in made:
         back = f"; back {one.returned_at:%F %R}, {one.returned_by}: {one.return_reason}" if one.returned_at else ""
         second = "" if one.second_reason is None else f"; one too many: {one.second_reason}"
-        OUT.print(f"{one.bank_reference}: sent {one.paid_at:%F %R}, {one.paid_by}{second}{back}", markup=False)
+        to = "" if one.number_end is None else f" to {one.holder}, {mask(one.number_end)}"
+        OUT.print(f"{one.bank_reference}: sent{to} {one.paid_at:%F %R}, {one.paid_by}{second}{back}", markup=False)
     table = Table(*LINE_HEADER[1:])
     for line in lines:
         table.add_row(*(_shown(cell) for cell in _line_cells(line)[1:]))
@@ -167,15 +183,15 @@ def payout_file(
 ) -> None:
     """Write what is to be paid out into PATH, .csv or .xlsx, and mark it as sent: tell what the bank did by payout paid.
 
-    A batch with an order on hold is left out and named, and one that an earlier file has.
+    Left out and named are a batch with an order on hold, one whose merchant has no payee, and one that an earlier file has.
     """
     wanted = BatchFilter(day=day, merchant_id=merchant_id, due=True)
     due = run_async(_list(settings, wanted))
-    payable = [batch for batch in due if not batch.is_held]
+    payable = [batch for batch in due if not batch.is_held and batch.payee is not None]
     if with_lines:
         with open_sheet(path, title="lines", header=LINE_HEADER) as sheet:
             run_async(_write_lines(settings, payable, sheet))
-        _print_file(path, payable, [], held=due, again=False, as_json=as_json)
+        _print_file(path, payable, [], due=due, again=False, as_json=as_json)
         return
     sent_before = [batch for batch in payable if batch.row.files]
     paid = payable if again else [batch for batch in payable if not batch.row.files]
@@ -184,10 +200,9 @@ def payout_file(
         run_async(_send(settings, paid, by=by, file_sha256=digest(whole)))
 
     # Marked first: a file that is marked and not there is asked for again, one that is there unmarked is paid twice.
-    with open_sheet(path, title="payouts", header=BATCH_HEADER, before_it_is_there=send) as sheet:
-        for batch in paid:
-            sheet.add(_batch_cells(batch))
-    _print_file(path, paid, sent_before, held=due, again=again, as_json=as_json)
+    with open_sheet(path, title="payouts", header=PAYOUT_HEADER, before_it_is_there=send) as sheet:
+        run_async(_write_payouts(settings, paid, sheet))
+    _print_file(path, paid, sent_before, due=due, again=again, as_json=as_json)
 
 
 def _print_file(
@@ -195,29 +210,40 @@ def _print_file(
     paid: Sequence[Batch],
     sent_before: Sequence[Batch],
     *,
-    held: Sequence[Batch],
+    due: Sequence[Batch],
     again: bool,
     as_json: bool,
 ) -> None:
     totals = Counter[str]()
     for batch in paid:
         totals[batch.row.currency] += batch.row.payout_minor
-    on_hold = [batch.batch_no for batch in held if batch.is_held]
+    on_hold = [batch.batch_no for batch in due if batch.is_held]
+    no_payee = [batch for batch in due if not batch.is_held and batch.payee is None]
     if as_json:
-        written = {"path": str(path), "sha256": digest(path), "batches": len(paid)}
+        written = {"path": str(path), "sha256": digest(path), "batches": len(paid), "payout_minor": dict(totals)}
+        left_out = {"on_hold": on_hold, "no_payee": [batch.batch_no for batch in no_payee]}
         sent = {"repeated" if again else "sent_before": [batch.batch_no for batch in sent_before]}
-        print_json(
-            written | {"payout_minor": dict(totals), "on_hold": on_hold, "repeated": [], "sent_before": []} | sent
-        )
+        print_json(written | left_out | {"repeated": [], "sent_before": []} | sent)
         return
     sums = ", ".join(f"{render_amount(total, currency=currency)} {currency}" for currency, total in totals.items())
     OUT.print(f"{path}: {len(paid)} batches{f', {sums}' if sums else ''}, sha256 {digest(path)}", markup=False)
     for batch_no in on_hold:
         ERR.print(f"left out: {batch_no} has an order on hold", style="yellow", markup=False)
+    for batch in no_payee:
+        why = f"merchant {batch.row.merchant_id} has no payee (budan merchant payee)"
+        ERR.print(f"left out: {batch.batch_no}: {why}", style="yellow", markup=False)
     for batch in sent_before:
         what, style = ("SENT AGAIN", "bold red") if again else ("left out", "yellow")
         file = f"{batch.row.sent_by}'s file of {batch.row.sent_at:%F %R}, sha256 {batch.row.file_sha256}"
-        ERR.print(f"{what}: {batch.batch_no} is in {file}", style=style, markup=False)
+        ERR.print(f"{what}: {batch.batch_no} is in {file}{_other_payee(batch)}", style=style, markup=False)
+
+
+def _other_payee(batch: Batch) -> str:
+    """What else is to be known of a batch that a file has: its merchant's payee is another one since."""
+    sent_to, now = batch.row.sent_number_end, batch.payee
+    if sent_to is None or now is None or now.id == batch.row.sent_payee_id:
+        return ""
+    return f", to {mask(sent_to)}; the payee is {mask(now.number_end)} since"
 
 
 @payout.command("paid")
@@ -269,7 +295,7 @@ def payout_returned(
 @asynccontextmanager
 async def _open_payouts(settings: Settings) -> AsyncGenerator[Payouts]:
     async with open_database(settings, dsn=database_dsn(settings), workload=Workload.BULK) as opened:
-        yield Payouts(database=opened.database, environment=settings.environment)
+        yield Payouts(database=opened.database, environment=settings.environment, box=opened.keys.box)
 
 
 async def _settle(settings: Settings, merchant_id: int | None) -> dict[str, int]:
@@ -299,6 +325,13 @@ async def _list(settings: Settings, wanted: BatchFilter) -> list[Batch]:
 async def _send(settings: Settings, batches: Sequence[Batch], *, by: str, file_sha256: str) -> None:
     async with _open_payouts(settings) as payouts:
         await payouts.send(batches, by=by, file_sha256=file_sha256)
+
+
+async def _write_payouts(settings: Settings, batches: Sequence[Batch], sheet: Sheet) -> None:
+    async with _open_payouts(settings) as payouts:
+        for batch in batches:
+            assert batch.payee is not None, "who has none is left out"
+            sheet.add((*_batch_cells(batch)[:-1], *_payee_cells(batch.payee, number=payouts.open_number(batch.payee))))
 
 
 async def _write_batches(settings: Settings, wanted: BatchFilter, sheet: Sheet) -> None:
@@ -345,7 +378,20 @@ def _batch_cells(batch: Batch) -> tuple[Cell, ...]:
         "yes" if batch.is_held else "",
         row.bank_reference,
         row.sent_at,
+        _shown_payee(batch),
     )
+
+
+def _payee_cells(payee: PayeeRow, *, number: str) -> tuple[Cell, ...]:
+    kind = "card" if payee.is_card else "account"
+    return payee.holder, payee.bank_name, payee.bank_code, kind, number
+
+
+def _shown_payee(batch: Batch) -> str | None:
+    """Whom the last file of a batch names; before there is one, whom it will."""
+    if batch.row.files:
+        return None if batch.row.sent_number_end is None else mask(batch.row.sent_number_end)
+    return None if batch.payee is None else mask(batch.payee.number_end)
 
 
 def _line_cells(settled: SettledLine) -> tuple[Cell, ...]:
@@ -396,7 +442,16 @@ def _batch(batch: Batch) -> dict[str, object]:
         "file_sha256": row.file_sha256,
         "sent_by": row.sent_by,
         "sent_at": row.sent_at,
+        "sent_payee_id": row.sent_payee_id,
+        "payee": _shown_payee(batch),
     }
+
+
+def _payout(made: PayoutRow) -> dict[str, object]:
+    fields: dict[str, object] = asdict(made)
+    del fields["number_end"]
+    fields["payee"] = None if made.number_end is None else mask(made.number_end)
+    return fields
 
 
 def _line(settled: SettledLine) -> dict[str, object]:

@@ -42,8 +42,8 @@ class KeyVerdict(Enum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Payee:
-    """Who is paid through an account: a merchant in all its shops, or one shop. Exactly one of both is told."""
+class Taker:
+    """Who takes payments through an account: a merchant in all its shops, or one shop. Exactly one of both is told."""
 
     merchant_id: int | None = None
     shop_id: int | None = None
@@ -191,7 +191,7 @@ class AccountDesk:
             if not await stored.set_enabled(transaction, AccountId(account_id), enabled=enabled):
                 raise Refused("account_unknown", param="account")
 
-    async def allow(self, account_id: int, to: Payee, *, priority: int, methods: Sequence[str]) -> None:
+    async def allow(self, account_id: int, to: Taker, *, priority: int, methods: Sequence[str]) -> None:
         """Let new orders of a merchant, or of a shop of its own, go there; the lowest priority goes first.
 
         A shop that is given accounts of its own uses no other ones. No methods are all. Safe to repeat: it replaces what
@@ -212,7 +212,7 @@ class AccountDesk:
                     transaction, shop_id=to.shop_id, account_id=row.account_id, priority=priority, methods=kept
                 )
                 return
-            assert to.merchant_id is not None, "a payee is one of both"
+            assert to.merchant_id is not None, "a taker is one of both"
             await stored.allow_account(
                 transaction,
                 merchant_id=MerchantId(to.merchant_id),
@@ -221,14 +221,14 @@ class AccountDesk:
                 methods=kept,
             )
 
-    async def disallow(self, account_id: int, to: Payee) -> bool:
+    async def disallow(self, account_id: int, to: Taker) -> bool:
         """Let its new orders go there no more; False where they did not. Safe to repeat."""
         async with self._database.transaction() as transaction:
             if to.shop_id is not None:
                 return await stored.disallow_shop_account(
                     transaction, shop_id=to.shop_id, account_id=AccountId(account_id)
                 )
-            assert to.merchant_id is not None, "a payee is one of both"
+            assert to.merchant_id is not None, "a taker is one of both"
             return await stored.disallow_account(
                 transaction, merchant_id=MerchantId(to.merchant_id), account_id=AccountId(account_id)
             )
@@ -328,7 +328,7 @@ async def ask_for_nothing(channel: Channel, *, environment: Environment, now: da
     return f"{result.code} {result.message}".strip() or "no answer"
 
 
-async def _refuse_unknown(transaction: Transaction, to: Payee) -> None:
+async def _refuse_unknown(transaction: Transaction, to: Taker) -> None:
     if to.shop_id is not None and await stored.find_merchant_of_shop(transaction, to.shop_id) is None:
         raise Refused("shop_unknown", param="shop")
     if to.merchant_id is not None and await directory.find_merchant(transaction, MerchantId(to.merchant_id)) is None:

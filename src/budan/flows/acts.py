@@ -1,7 +1,8 @@
-"""What a person may do to an order, and what two must agree on: names, reasons and proposals."""
+"""What a person may do, and what two must agree on: names, reasons and proposals."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from typing import Protocol
 from unicodedata import normalize
 
 from budan.core.errors import Refused
@@ -13,6 +14,25 @@ REASON_CHARACTERS_MAX = 500
 PROPOSAL_LIFE = timedelta(hours=24)
 # More acts than this on one order are no work of persons.
 ACTS_MAX = 1_000
+
+
+class Proposal(Protocol):
+    """What one person proposed, and who agreed."""
+
+    @property
+    def acted_by(self) -> str:
+        """Who proposed it."""
+        ...
+
+    @property
+    def acted_at(self) -> datetime:
+        """When."""
+        ...
+
+    @property
+    def confirmed_by(self) -> str | None:
+        """Who agreed, if anybody has."""
+        ...
 
 
 def check_name(name: str) -> str:
@@ -40,17 +60,25 @@ def get_proposal(acts: Sequence[ActRow], *, ordinal: int, kind: str, by: str, no
     act = next((one for one in acts if one.ordinal == ordinal and one.kind == kind), None)
     if act is None:
         raise Refused("proposal_not_found", param="confirm", detail=f"the order has no {kind} proposal {ordinal}")
-    if is_same_person(act.acted_by, by):
-        raise Refused("same_person", param="by", detail=f"{act.acted_by} proposed it: another person must confirm")
-    if act.confirmed_by is not None:
-        if not is_same_person(act.confirmed_by, by):
-            raise Refused("proposal_confirmed", param="confirm", detail=f"by {act.confirmed_by}")
-        return act
-    if now - act.acted_at > PROPOSAL_LIFE:
+    check_proposal(act, by=by, now=now)
+    return act
+
+
+def check_proposal(proposal: Proposal, *, by: str, now: datetime) -> None:
+    """Whether this person may confirm it now; that they have before refuses nothing.
+
+    Raises `Refused` with `same_person`, `proposal_confirmed` or `proposal_expired`, in this order.
+    """
+    if is_same_person(proposal.acted_by, by):
+        raise Refused("same_person", param="by", detail=f"{proposal.acted_by} proposed it: another person must confirm")
+    if proposal.confirmed_by is not None:
+        if not is_same_person(proposal.confirmed_by, by):
+            raise Refused("proposal_confirmed", param="confirm", detail=f"by {proposal.confirmed_by}")
+        return
+    if now - proposal.acted_at > PROPOSAL_LIFE:
         raise Refused(
             "proposal_expired", param="confirm", detail="propose it again: what it was about may have changed"
         )
-    return act
 
 
 def is_same_person(one: str, other: str) -> bool:

@@ -26,9 +26,13 @@ from budan.core.numbers import (
 )
 from budan.core.settlement import BatchState, PayoutAct, decide_payout, decide_second_payout
 from budan.flows.acts import check_name, check_reason
+from budan.flows.payees import open_number
+from budan.store import payees as stored_payees
 from budan.store import settlement as stored
 from budan.store.database import Database, Transaction
+from budan.store.payees import PayeeRow
 from budan.store.settlement import NEWEST, BatchKey, BatchLine, BatchRow, LockedBatch, PayoutChange, PayoutRow
+from budan.wire.secret_box import SecretBox
 
 BATCHES_PER_PAGE: Final = 1_000
 LINES_PER_PAGE: Final = 5_000
@@ -48,10 +52,14 @@ class BatchFilter:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
-    """A batch with its number; `is_held` where one of its orders is held now, which stops its payout."""
+    """A batch with its number; `is_held` where one of its orders is held now, which stops its payout.
+
+    `payee` is whom the merchant's payouts go to now, None where nobody has said it, which stops it too.
+    """
 
     batch_no: str
     is_held: bool
+    payee: PayeeRow | None
     row: BatchRow
 
 
@@ -80,9 +88,10 @@ class PaidOut:
 class Payouts:
     """Shows batches and takes a person's word about their payouts."""
 
-    def __init__(self, *, database: Database, environment: Environment) -> None:
+    def __init__(self, *, database: Database, environment: Environment, box: SecretBox) -> None:
         self._database = database
         self._environment = environment
+        self._box = box
 
     async def list_batches(self, wanted: BatchFilter) -> AsyncGenerator[Batch]:
         """Batches, the newest day first."""
@@ -99,9 +108,9 @@ class Payouts:
                     after=after,
                     rows_max=BATCHES_PER_PAGE,
                 )
-                held = await stored.list_held(transaction, [row.batch_id for row in rows])
-            for row in rows:
-                yield Batch(batch_no=self._batch_no(row.key, row.merchant_id), is_held=row.key in held, row=row)
+                batches = await self._complete(transaction, rows)
+            for batch in batches:
+                yield batch
             if len(rows) < BATCHES_PER_PAGE:
                 return
             after = rows[-1].place
@@ -111,10 +120,14 @@ class Payouts:
         key, _ = self._parse(batch_no)
         async with self._database.reading() as transaction:
             row = await stored.find_batch(transaction, key)
-            held = await stored.list_held(transaction, [key[1]])
-        if row is None:
-            raise Refused("batch_not_found", param="batch")
-        return Batch(batch_no=self._batch_no(row.key, row.merchant_id), is_held=row.key in held, row=row)
+            if row is None:
+                raise Refused("batch_not_found", param="batch")
+            (batch,) = await self._complete(transaction, [row])
+        return batch
+
+    def open_number(self, payee: PayeeRow) -> str:
+        """A payee's whole number, for the file that a bank gets; raises `Refused` with `secrets_unreadable`."""
+        return open_number(payee, box=self._box)
 
     async def list_payouts(self, batch: Batch) -> list[PayoutRow]:
         """What was sent of a batch, and came back of it, oldest first."""
@@ -134,24 +147,30 @@ class Payouts:
             after = lines[-1].place
 
     async def send(self, batches: Sequence[Batch], *, by: str, file_sha256: str) -> None:
-        """Keep that these batches, as they were read, are in a file for the bank; all of them or none.
+        """Keep that these batches, as they were read, are in a file that asks a bank to pay their payees; all or none.
 
         Not safe to repeat: a second file is a second transfer. Raises `Refused` with `name_malformed`, or with
-        `batch_changed` where one was sent, paid out or taken back since it was read, or an order of it put on hold.
+        `batch_changed` where one was sent, paid out or taken back since it was read, an order of it put on hold, or its
+        merchant's payee changed.
         """
         by, read = check_name(by), {batch.row.key: batch for batch in batches}
         async with self._database.transaction() as transaction:
             locked = await stored.lock_batches(transaction, list(read))
             held = await stored.list_held(transaction, [batch.batch_id for batch in locked])
+            merchant_ids = {batch.merchant_id for batch in locked}
+            await stored_payees.keep_payees(transaction, merchant_ids)
+            payees = await stored_payees.list_in_force(transaction, merchant_ids)
+            sent: list[tuple[LockedBatch, int]] = []
             for batch in locked:
                 key = (batch.lane, batch.batch_id)
-                row = read[key].row
-                is_same = (batch.state, batch.payouts, batch.files) == (row.state, row.payouts, row.files)
-                if not is_same or key in held:
-                    detail = f"{read[key].batch_no} was sent, told of or put on hold meanwhile: write the file again"
-                    raise Refused("batch_changed", param="batch", detail=detail)
+                was, payee = read[key], payees.get(batch.merchant_id)
+                is_same = (batch.state, batch.payouts, batch.files) == (was.row.state, was.row.payouts, was.row.files)
+                if not is_same or key in held or payee is None or was.payee is None or payee.id != was.payee.id:
+                    detail = f"{was.batch_no} was sent, told of, put on hold or given another payee meanwhile"
+                    raise Refused("batch_changed", param="batch", detail=f"{detail}: write the file again")
+                sent.append((batch, payee.id))
             now = await transaction.clock()
-            await stored.add_sent(transaction, locked, file_sha256=file_sha256, by=by, at=now)
+            await stored.add_sent(transaction, sent, file_sha256=file_sha256, by=by, at=now)
 
     async def pay_out(self, batch_nos: Sequence[str], *, by: str, reference: str) -> list[PaidOut]:
         """A bank has sent these batches' money, by this reference; all of them or none. Safe to repeat.
@@ -222,6 +241,20 @@ class Payouts:
         return [
             PaidOut(batch_no=text, state=states.get(key, after), changed=key in changed | returned, is_held=key in held)
             for key, text in wanted.items()
+        ]
+
+    async def _complete(self, transaction: Transaction, rows: Sequence[BatchRow]) -> list[Batch]:
+        """Batches with what stops their payout, or where it goes."""
+        held = await stored.list_held(transaction, [row.batch_id for row in rows])
+        payees = await stored_payees.list_in_force(transaction, {row.merchant_id for row in rows})
+        return [
+            Batch(
+                batch_no=self._batch_no(row.key, row.merchant_id),
+                is_held=row.key in held,
+                payee=payees.get(row.merchant_id),
+                row=row,
+            )
+            for row in rows
         ]
 
     def _parse_all(self, batch_nos: Sequence[str]) -> dict[BatchKey, str]:

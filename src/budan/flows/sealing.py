@@ -4,11 +4,14 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from budan.flows.administering import account_context, endpoint_context
+from budan.flows.payees import payee_context
 from budan.store import accounts as stored
 from budan.store import endpoints as stored_endpoints
+from budan.store import payees as stored_payees
 from budan.store.database import Database
 from budan.store.directory import AccountRow
 from budan.store.endpoints import SealedEndpoint
+from budan.store.payees import SealedPayee
 from budan.wire.secret_box import CannotOpen, SecretBox
 
 PAGE_ROWS: Final = 500
@@ -25,6 +28,7 @@ class SealedAgain:
 
     accounts: int
     endpoints: int
+    payees: int
     changing: int
     unreadable: tuple[str, ...]
 
@@ -43,17 +47,26 @@ class Sealing:
         self._unreadable: list[str] = []
 
     async def seal_again(self) -> SealedAgain:
-        """Puts every account's and every webhook endpoint's secrets under the key that seals. Safe to repeat."""
-        accounts = endpoints = changing = 0
+        """Puts every account's and webhook endpoint's secrets and every payee's number under the key that seals.
+
+        Safe to repeat.
+        """
+        accounts = endpoints = payees = changing = 0
         for _ in range(LOOKS_MAX):
             self._unreadable = []
             sealed, lost = await self._seal_accounts()
             paged, missed = await self._seal_endpoints()
-            accounts, endpoints, changing = accounts + sealed, endpoints + paged, lost + missed
+            numbers, beaten = await self._seal_payees()
+            accounts, endpoints, payees = accounts + sealed, endpoints + paged, payees + numbers
+            changing = lost + missed + beaten
             if not changing:
                 break
         return SealedAgain(
-            accounts=accounts, endpoints=endpoints, changing=changing, unreadable=tuple(self._unreadable)
+            accounts=accounts,
+            endpoints=endpoints,
+            payees=payees,
+            changing=changing,
+            unreadable=tuple(self._unreadable),
         )
 
     async def _seal_accounts(self) -> tuple[int, int]:
@@ -104,6 +117,31 @@ class Sealing:
             )
         except CannotOpen:
             self._unreadable.append(f"webhook endpoint {was.endpoint_id}")
+            return None
+
+    async def _seal_payees(self) -> tuple[int, int]:
+        """How many were sealed anew, and how many somebody sealed at the same time."""
+        done = lost = last_id = 0
+        while True:
+            async with self._database.transaction() as transaction:
+                page = await stored_payees.list_sealed(transaction, after_id=last_id, rows_max=PAGE_ROWS)
+                if not page:
+                    return done, lost
+                last_id = page[-1].id
+                for was in page:
+                    sealed = self._payee_anew(was)
+                    if sealed is not None:
+                        is_kept = await stored_payees.seal_if(transaction, was.id, was=was.sealed_number, sealed=sealed)
+                        done, lost = done + is_kept, lost + (not is_kept)
+
+    def _payee_anew(self, was: SealedPayee) -> bytes | None:
+        """The payee's number sealed anew; None where it stays as it is."""
+        try:
+            if self._box.is_current(was.sealed_number):
+                return None
+            return self._anew(was.sealed_number, payee_context(was.id, was.merchant_id))
+        except CannotOpen:
+            self._unreadable.append(f"payee {was.id}")
             return None
 
     def _old_anew(self, sealed: bytes | None, context: str) -> bytes | None:

@@ -75,7 +75,8 @@ class NewBatch:
 class BatchRow:
     """A batch as people see it: what somebody last told of it, if anybody has, and the last file that has its next payout.
 
-    `files` counts those files; the digest, the writer and the moment are None where there is none.
+    `files` counts those files; the digest, the writer, the moment and whom it asks to pay are None where there is none, and
+    the payee where it named none.
     """
 
     lane: Lane
@@ -104,6 +105,8 @@ class BatchRow:
     file_sha256: str | None
     sent_by: str | None
     sent_at: datetime | None
+    sent_payee_id: int | None
+    sent_number_end: str | None
 
     @property
     def key(self) -> BatchKey:
@@ -163,7 +166,10 @@ class LockedBatch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PayoutRow:
-    """One payout of a batch, and whether it came back; with `second_reason` it was one too many."""
+    """One payout of a batch, and whether it came back; with `second_reason` it was one too many.
+
+    The payee is the one that its last file named, None where none did.
+    """
 
     ordinal: int
     bank_reference: str
@@ -173,6 +179,9 @@ class PayoutRow:
     returned_at: datetime | None
     return_reason: str | None
     second_reason: str | None
+    payee_id: int | None
+    holder: str | None
+    number_end: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -349,11 +358,18 @@ async def set_payout_if(
 
 
 async def add_sent(
-    transaction: Transaction, batches: Sequence[LockedBatch], *, file_sha256: str, by: str, at: datetime
+    transaction: Transaction,
+    batches: Sequence[tuple[LockedBatch, int]],
+    *,
+    file_sha256: str,
+    by: str,
+    at: datetime,
 ) -> None:
-    """Keep that a file for the bank asks for the next payout of these batches, which this transaction holds."""
-    rows = sorted((batch.lane, batch.batch_id, batch.payouts + 1, batch.files + 1) for batch in batches)
-    await transaction.none(_SENT_ADD, *columns(rows, 4), file_sha256, by, at)
+    """Keep that a file asks the bank for the next payout of these batches, which this transaction holds, each to a payee."""
+    rows = sorted(
+        (batch.lane, batch.batch_id, batch.payouts + 1, batch.files + 1, payee_id) for batch, payee_id in batches
+    )
+    await transaction.none(_SENT_ADD, *columns(rows, 5), file_sha256, by, at)
 
 
 async def add_second_payouts(

@@ -11,7 +11,7 @@ _DEPTH_MAX: Final = 6
 _SECRET_NAME: Final = re.compile(
     r"(?:^|[_.-])(?:secret|password|passwd|passphrase|token|authorization|cookie|credential|dsn|otp|totp"
     r"|private[_-]?key|api[_-]?key|api[_-]?v3[_-]?key|app[_-]?key|sign(?:ing)?[_-]?key|key[_-]?b64|whsec"
-    r"|auth[_-]?code|open[_-]?id|openid|payer|payer[_-]?id|buyer|buyer[_-]?(?:id|user[_-]?id|logon[_-]?id|open[_-]?id)"
+    r"|(?:payee|card|account)[_-]?number|auth[_-]?code|open[_-]?id|openid|payer|payer[_-]?id|buyer|buyer[_-]?(?:id|user[_-]?id|logon[_-]?id|open[_-]?id)"
     r"|signature|sign)s?$",
     re.IGNORECASE,
 )

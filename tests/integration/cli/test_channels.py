@@ -18,6 +18,7 @@ from budan.telemetry import metrics
 from budan.wire.key_pairs import public_text
 from budan.wire.secret_box import SecretBox, key_id_of, new_key
 from integration.cli.commands import Typist
+from integration.cli.settled import give_payee
 from stage import Stage
 from unit.channels.builders import PLATFORM_SERIAL, merchant_key, platform_key, vectors
 from unit.channels.certified import a_certificate, another_key
@@ -169,6 +170,7 @@ async def test_the_installations_key_is_replaced_and_everything_sealed_anew(
     changed = await build_webhook_secrets(stage.opened).rotate(
         merchant.merchant_id, endpoint_id=None, overlap_s=3_600, by="Ann", reason="its key got out"
     )
+    await give_payee(stage, merchant, number="100123456789")
     before = await desk.open_account(account_id)
 
     (stage.settings.folder / "secrets.toml").write_text(_with_new_key(stage), "utf-8")
@@ -180,7 +182,8 @@ async def test_the_installations_key_is_replaced_and_everything_sealed_anew(
     assert sum("sealed with an old key" in line for line in warned) == 2
     done = await typist.json("channel", "rotate", "--reseal")
     # The merchant came with an account of its own.
-    assert (done["accounts"], done["endpoints"], done["unreadable"], done["whole"]) == (3, 1, [], True)
+    assert (done["accounts"], done["endpoints"], done["payees"], done["unreadable"]) == (3, 1, 1, [])
+    assert done["whole"]
     only_new = SecretBox({"k2": _NEW}, sealing_key_id="k2")
     sealed = await rows.fetch("SELECT id, sealed_secrets, old_sealed_secrets FROM channel_account ORDER BY id")
     assert {key_id_of(row["sealed_secrets"]) for row in sealed} == {"k2"}
@@ -195,10 +198,13 @@ async def test_the_installations_key_is_replaced_and_everything_sealed_anew(
         only_new.open(endpoint[name], context=context).decode() for name in ("sealed_secret", "old_sealed_secret")
     ]
     assert opened == [changed.webhook_secret, merchant.webhook_secret]
+    (payee,) = await rows.fetch("SELECT id, sealed_number FROM merchant_payee")
+    context = f"merchant_payee:{merchant.merchant_id}:{payee['id']}"
+    assert only_new.open(payee["sealed_number"], context=context) == b"100123456789"
     # Who still has the old key alone cannot read it, and a repeat by the new one finds nothing to do.
     assert [standing.wrong_field for standing in await desk.list_standings()] == ["secrets"] * 3
     again = await Sealing(database=stage.database, box=only_new).seal_again()
-    assert (again.accounts, again.endpoints, again.is_whole) == (0, 0, True)
+    assert (again.accounts, again.endpoints, again.payees, again.is_whole) == (0, 0, 0, True)
 
 
 async def test_what_no_key_opens_is_named_and_left_as_it_is(stage: Stage) -> None:

@@ -1,14 +1,11 @@
 """Merchants are paid by these figures, so each is compared with what was sold, and the books must prove all of them."""
 
 import asyncio
-import csv
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import aclosing
 from datetime import UTC, date, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
-import asyncpg
 import pytest
 
 from budan.core.errors import Refused
@@ -23,11 +20,10 @@ from budan.flows.settling import SettleDaily, Settling
 from budan.store.database import Database, Workload
 from budan.store.settlement import NewBatch, lock_due
 from integration.cli.commands import Typist
-from stage import AMOUNT_MINOR, FEE_RATE_BP, Stage, StagedMerchant, StagedOrder
+from integration.cli.settled import Rows, list_batches, pass_days, sell
+from stage import AMOUNT_MINOR, FEE_RATE_BP, Stage, StagedOrder
 
-Rows = asyncpg.Connection
 OWED_MINOR = AMOUNT_MINOR - (AMOUNT_MINOR * FEE_RATE_BP + 5_000) // 10_000
-ANY = BatchFilter(day=None, merchant_id=None, due=False)
 
 
 @pytest.fixture
@@ -44,26 +40,7 @@ async def books(stage: Stage, database_dsn: str) -> AsyncIterator[Books]:
 
 @pytest.fixture
 def payouts(stage: Stage) -> Payouts:
-    return Payouts(database=stage.database, environment=stage.settings.environment)
-
-
-async def pass_days(rows: Rows, days: int) -> None:
-    """So many days go by: everything that happened is that much longer ago."""
-    for statement in (
-        "UPDATE posting SET booked_at = booked_at - $1::integer * interval '1 day'",
-        "UPDATE orders SET paid_at = paid_at - $1::integer * interval '1 day'",
-        "UPDATE merchant SET created_at = created_at - $1::integer * interval '1 day'",
-        "UPDATE installation SET created_at = created_at - $1::integer * interval '1 day'",
-        "UPDATE settlement_mark SET settled_day = settled_day - $1::integer",
-        "UPDATE settlement_mark SET batched_at = batched_at - $1::integer * interval '1 day'",
-        "UPDATE settlement_batch SET day = day - $1::integer, release_on = release_on - $1::integer",
-        "UPDATE settlement_batch SET ends_at = ends_at - $1::integer * interval '1 day'",
-    ):
-        await rows.execute(statement, days)
-
-
-async def sell(stage: Stage, merchant: StagedMerchant, *, orders: int = 1) -> list[StagedOrder]:
-    return [await stage.add_paid_order(merchant) for _ in range(orders)]
+    return Payouts(database=stage.database, environment=stage.settings.environment, box=stage.opened.keys.box)
 
 
 async def refund(rows: Rows, order: StagedOrder, *, minor: int) -> None:
@@ -105,12 +82,6 @@ async def settle(settling: Settling) -> list[NewBatch]:
 async def settle_one(settling: Settling) -> NewBatch:
     (batch,) = await settle(settling)
     return batch
-
-
-async def list_batches(payouts: Payouts, wanted: BatchFilter = ANY) -> list[Batch]:
-    batches = payouts.list_batches(wanted)
-    async with aclosing(batches):
-        return [batch async for batch in batches]
 
 
 async def list_lines(payouts: Payouts, batch: Batch) -> list[SettledLine]:
@@ -474,63 +445,6 @@ async def test_a_payout_is_told_by_a_person_and_may_come_back(
     for wrong, code in ((sold.order_no, "batch_no_malformed"), (number[:-1] + "*", "batch_no_malformed")):
         with pytest.raises(Refused, match=code):
             await payouts.pay_out([wrong], by="Ann", reference="b3")
-
-
-async def test_finance_settles_writes_the_file_and_tells_what_the_bank_did(
-    stage: Stage, rows: Rows, typist: Typist, tmp_path: Path
-) -> None:
-    merchant = await stage.add_merchant()
-    orders: Sequence[StagedOrder] = await sell(stage, merchant, orders=2)
-    await rows.execute("UPDATE orders SET reference = '=1+1' WHERE id = $1", orders[0].order_id)
-    await pass_days(rows, 2)
-    assert await typist.json("ledger", "settle") == {"batches": 1, "lines": 2, "late_lines": 0}
-    (batch,) = (await typist.json("ledger", "settlements", "--due"))["batches"]
-    assert (batch["state"], batch["payout_minor"]) == ("open", 2 * OWED_MINOR)
-    shown = await typist.type("ledger", "settlement", batch["batch_no"], "--csv")
-    lines = list(csv.DictReader(shown.out.splitlines()))
-    assert [line["order"] for line in lines] == [order.order_no for order in orders]
-    assert lines[0]["merchant_reference"] == "'=1+1"
-    path = tmp_path / "payouts.xlsx"
-    written = await typist.json("ledger", "payout", "file", str(path))
-    assert written["payout_minor"] == {"CNY": 2 * OWED_MINOR}
-    assert path.stat().st_size
-    words = ("ledger", "payout", "paid", batch["batch_no"], "--reference", "b1", "--by", "Ann")
-    assert (await typist.json(*words))["batches"][0]["changed"] is True
-
-
-async def test_what_a_payout_file_has_is_not_in_the_next_one(
-    stage: Stage, rows: Rows, payouts: Payouts, typist: Typist, tmp_path: Path
-) -> None:
-    """Two persons who each send a file must not pay a merchant twice; a file that got lost is repeated by a wish."""
-    await sell(stage, await stage.add_merchant())
-    await pass_days(rows, 2)
-    await typist.json("ledger", "settle")
-    (batch,) = await list_batches(payouts)
-    number = batch.batch_no
-
-    async def write(name: str, *words: str) -> dict[str, Any]:
-        return await typist.json("ledger", "payout", "file", str(tmp_path / name), "--by", "Ann", *words)
-
-    assert (await write("lines.csv", "--lines"))["batches"] == 1, "lines pay nobody, so they send nothing"
-    await rows.execute("UPDATE orders SET hold_reason = 'operator', hold_since = now()")
-    with pytest.raises(Refused, match="batch_changed"):
-        await payouts.send([batch], by="Ann", file_sha256="0" * 64)
-    await rows.execute("UPDATE orders SET hold_reason = NULL, hold_since = NULL")
-    first = await write("1.csv")
-    (sent,) = await list_batches(payouts)
-    assert (first["batches"], sent.row.file_sha256, sent.row.sent_by) == (1, first["sha256"], "Ann")
-    with pytest.raises(Refused, match="batch_changed"):
-        await payouts.send([batch], by="Bob", file_sha256="0" * 64)
-    second = await write("2.csv")
-    assert (second["batches"], second["sent_before"], second["payout_minor"]) == (0, [number], {})
-    again = await write("3.csv", "--again")
-    assert (again["batches"], again["repeated"], again["sent_before"]) == (1, [number], [])
-    shown = await typist.type("ledger", "payout", "file", str(tmp_path / "4.csv"), "--again")
-    assert f"SENT AGAIN: {number} is in Ann's file of" in shown.err.replace("\n", " ")
-    # What came back is to be paid again, and no file has that yet.
-    await payouts.pay_out([number], by="Ann", reference="b1")
-    await payouts.take_back([number], by="Ann", reference="b1", reason="no such account")
-    assert (await write("5.csv"))["batches"] == 1
 
 
 @pytest.mark.invariant("I10")

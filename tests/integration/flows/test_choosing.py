@@ -10,7 +10,7 @@ from budan.channels.wechat_v3.adapter import CAPABILITIES as WECHAT
 from budan.cli.wiring import build_account_desk
 from budan.core.errors import Refused
 from budan.core.numbers import AccountId
-from budan.flows.account_desk import Payee
+from budan.flows.account_desk import Taker
 from budan.flows.administering import AddedMerchant, MerchantWish
 from budan.flows.choosing import Chooser
 from budan.flows.directory import Directory
@@ -161,13 +161,13 @@ async def test_a_page_in_a_browser_is_wechats_only_where_the_payers_address_is_k
 
 async def test_an_account_may_be_meant_for_some_ways_of_paying_only(counter: Counter) -> None:
     first, second, *_ = counter.ids
-    desk, payee = build_account_desk(counter.stage.opened), Payee(merchant_id=counter.merchant.merchant_id)
-    await desk.allow(first, payee, priority=0, methods=("jsapi",))
+    desk, taker = build_account_desk(counter.stage.opened), Taker(merchant_id=counter.merchant.merchant_id)
+    await desk.allow(first, taker, priority=0, methods=("jsapi",))
     assert [await counter.choose(method) for method in (Method.JSAPI, Method.NATIVE)] == [first, second]
     assert await counter.charge() == second
-    await desk.allow(first, payee, priority=9, methods=())
+    await desk.allow(first, taker, priority=9, methods=())
     assert [await counter.choose(method) for method in (Method.JSAPI, Method.NATIVE)] == [second, second]
-    assert [await desk.disallow(second, payee) for _ in range(2)] == [True, False]
+    assert [await desk.disallow(second, taker) for _ in range(2)] == [True, False]
     assert await counter.choose(Method.JSAPI) == first
 
 
@@ -175,22 +175,22 @@ async def test_a_shop_with_accounts_of_its_own_uses_no_other(counter: Counter) -
     """Its money goes to its own account, or nowhere: not to its merchant's because that one is out of use."""
     first, *_, own = counter.ids
     desk = build_account_desk(counter.stage.opened)
-    await desk.allow(own, Payee(shop_id=counter.shop_id), priority=0, methods=("native",))
+    await desk.allow(own, Taker(shop_id=counter.shop_id), priority=0, methods=("native",))
     assert (await counter.choose(shop=True), await counter.choose()) == (own, first)
     assert await refused(counter.choose(Method.JSAPI, shop=True)) == "method_unsupported"
     await desk.set_enabled(own, enabled=False)
     assert await refused(counter.choose(shop=True)) == "no_account"
-    assert await desk.disallow(own, Payee(shop_id=counter.shop_id))
+    assert await desk.disallow(own, Taker(shop_id=counter.shop_id))
     assert await counter.choose(shop=True) == first
 
 
 async def test_what_is_not_there_cannot_be_allowed(counter: Counter) -> None:
     desk, account = build_account_desk(counter.stage.opened), counter.ids[0]
-    here = Payee(merchant_id=counter.merchant.merchant_id)
+    here = Taker(merchant_id=counter.merchant.merchant_id)
     assert await refused(desk.allow(999, here, priority=0, methods=())) == "account_unknown"
-    assert await refused(desk.allow(account, Payee(shop_id=999), priority=0, methods=())) == "shop_unknown"
-    assert await refused(desk.allow(account, Payee(merchant_id=999), priority=0, methods=())) == "merchant_unknown"
+    assert await refused(desk.allow(account, Taker(shop_id=999), priority=0, methods=())) == "shop_unknown"
+    assert await refused(desk.allow(account, Taker(merchant_id=999), priority=0, methods=())) == "merchant_unknown"
     assert await refused(desk.allow(account, here, priority=0, methods=("nfc",))) == "method_unknown"
     assert await refused(desk.allow(account, here, priority=-1, methods=())) == "priority_out_of_range"
     with pytest.raises(Refused):
-        Payee()
+        Taker()

@@ -12,7 +12,7 @@ from budan.channels.guard import GuardLimits
 from budan.cli.sandbox_account import add_sandbox_account
 from budan.cli.wiring import build_account_desk
 from budan.core.numbers import AccountId, Lane
-from budan.flows.account_desk import AccountDesk, Payee
+from budan.flows.account_desk import AccountDesk, Taker
 from budan.flows.administering import AddedMerchant, MerchantWish
 from integration.web.house import WAIT_S, House, an_order
 
@@ -179,9 +179,9 @@ async def test_new_orders_go_to_the_next_account_while_the_first_does_not_answer
         settings={**config.settings, "gateway": "http://127.0.0.1:9"},
         account_secrets=config.secrets,
     )
-    payee = Payee(merchant_id=merchant.merchant_id)
-    await desk.allow(answering, payee, priority=1, methods=())
-    await desk.allow(away, payee, priority=0, methods=())
+    taker = Taker(merchant_id=merchant.merchant_id)
+    await desk.allow(answering, taker, priority=1, methods=())
+    await desk.allow(away, taker, priority=0, methods=())
     wish = {"payment": {"method": "native", "channel": "wechat_v3"}}
     turned_away = 0
     while (reply := await house.call("POST", "/v1/orders", an_order(**wish), key=merchant.api_key)).status == 503:

@@ -32,6 +32,8 @@ NOT_BEHIND_THE_WEB = {
     "holding.py",
     "job.py",
     "job_desk.py",
+    "payee.py",
+    "payees.py",
     "payouts.py",
     "rates.py",
     "reconcile.py",

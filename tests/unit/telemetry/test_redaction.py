@@ -26,6 +26,7 @@ OPENID = "oTestOpenid000000000000001ab"
         "private_key",
         "merchant_private_key",
         "webhook_secret",
+        "payee_number",
         "secrets",
         "token",
         "app_auth_token",

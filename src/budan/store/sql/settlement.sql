@@ -380,7 +380,9 @@ SELECT
     coalesce(f.ordinal, 0)::integer AS files,
     f.file_sha256,
     f.sent_by,
-    f.sent_at
+    f.sent_at,
+    f.payee_id AS sent_payee_id,
+    p.number_end AS sent_number_end
 FROM settlement_batch AS b
 INNER JOIN merchant AS m ON b.merchant_id = m.id
 LEFT JOIN
@@ -389,13 +391,15 @@ LEFT JOIN
             s.ordinal,
             s.file_sha256,
             s.sent_by,
-            s.sent_at
+            s.sent_at,
+            s.payee_id
         FROM settlement_sent AS s
         WHERE s.lane = b.lane AND s.batch_id = b.id AND s.payout = b.payouts + 1
         ORDER BY s.ordinal DESC
         LIMIT 1
     ) AS f
     ON TRUE
+LEFT JOIN merchant_payee AS p ON f.payee_id = p.id
 WHERE
     ($1::date IS NULL OR b.day = $1)
     AND ($2::integer IS NULL OR b.merchant_id = $2)
@@ -432,7 +436,9 @@ SELECT
     coalesce(f.ordinal, 0)::integer AS files,
     f.file_sha256,
     f.sent_by,
-    f.sent_at
+    f.sent_at,
+    f.payee_id AS sent_payee_id,
+    p.number_end AS sent_number_end
 FROM settlement_batch AS b
 INNER JOIN merchant AS m ON b.merchant_id = m.id
 LEFT JOIN
@@ -441,13 +447,15 @@ LEFT JOIN
             s.ordinal,
             s.file_sha256,
             s.sent_by,
-            s.sent_at
+            s.sent_at,
+            s.payee_id
         FROM settlement_sent AS s
         WHERE s.lane = b.lane AND s.batch_id = b.id AND s.payout = b.payouts + 1
         ORDER BY s.ordinal DESC
         LIMIT 1
     ) AS f
     ON TRUE
+LEFT JOIN merchant_payee AS p ON f.payee_id = p.id
 WHERE b.lane = $1 AND b.id = $2;
 
 -- name: settlement_line_list :many
@@ -538,16 +546,19 @@ RETURNING b.lane, b.id AS batch_id;
 
 -- name: settlement_sent_add :none
 -- Batches are in a file for the bank; the key lets no two writers at once have one.
-INSERT INTO settlement_sent (lane, batch_id, payout, ordinal, file_sha256, sent_by, sent_at)
+INSERT INTO settlement_sent (lane, batch_id, payout, ordinal, payee_id, file_sha256, sent_by, sent_at)
 SELECT
     w.lane,
     w.batch_id,
     w.payout,
     w.ordinal,
-    $5,
+    w.payee_id,
     $6,
-    $7
-FROM unnest($1::smallint[], $2::bigint[], $3::smallint[], $4::smallint[]) AS w (lane, batch_id, payout, ordinal);
+    $7,
+    $8
+FROM
+    unnest($1::smallint[], $2::bigint[], $3::smallint[], $4::smallint[], $5::bigint[])
+        AS w (lane, batch_id, payout, ordinal, payee_id);
 
 -- name: settlement_payout_add :none
 -- Batches were paid out, by one reference of the bank's.
@@ -589,18 +600,35 @@ FROM unnest($1::smallint[], $2::bigint[], $3::smallint[]) AS w (lane, batch_id, 
 WHERE p.lane = any($1) AND p.lane = w.lane AND p.batch_id = w.batch_id AND p.ordinal = w.ordinal;
 
 -- name: settlement_payout_list :many
--- A batch's payouts, and those that were one too many, oldest first. Leans on the primary keys.
+-- A batch's payouts, with whom the last file of each asked to pay, and those that were one too many, oldest first.
+-- Leans on the primary keys.
 SELECT
-    ordinal,
-    bank_reference,
-    paid_by,
-    paid_at,
-    returned_by,
-    returned_at,
-    return_reason,
-    NULL AS second_reason
-FROM settlement_payout
-WHERE lane = $1 AND batch_id = $2
+    o.ordinal,
+    o.bank_reference,
+    o.paid_by,
+    o.paid_at,
+    o.returned_by,
+    o.returned_at,
+    o.return_reason,
+    NULL AS second_reason,
+    f.payee_id,
+    f.holder,
+    f.number_end
+FROM settlement_payout AS o
+LEFT JOIN
+    LATERAL (
+        SELECT
+            s.payee_id,
+            p.holder,
+            p.number_end
+        FROM settlement_sent AS s
+        LEFT JOIN merchant_payee AS p ON s.payee_id = p.id
+        WHERE s.lane = o.lane AND s.batch_id = o.batch_id AND s.payout = o.ordinal
+        ORDER BY s.ordinal DESC
+        LIMIT 1
+    ) AS f
+    ON TRUE
+WHERE o.lane = $1 AND o.batch_id = $2
 UNION ALL
 SELECT
     ordinal,
@@ -610,7 +638,10 @@ SELECT
     returned_by,
     returned_at,
     return_reason,
-    reason AS second_reason
+    reason AS second_reason,
+    NULL AS payee_id,
+    NULL AS holder,
+    NULL AS number_end
 FROM settlement_second_payout
 WHERE lane = $1 AND batch_id = $2
 ORDER BY paid_at, ordinal;
