@@ -1,12 +1,12 @@
 """Comparing one day of a channel's bill with ours: what each difference is called, and whether the day ties out."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from enum import Enum
-from typing import Final
+from typing import Final, TypeVar
 
 from budan.core.errors import Refused
 from budan.core.numbers import (
@@ -33,7 +33,8 @@ class Verdict(Enum):
     """What comparing found of one row; all but the first three are differences.
 
     `NEIGHBOUR_DAY` stands on the other side on the day before or after: the two clocks straddle midnight. `RETURNED` is a
-    charge of which the bill has only the reversal. A double is a row more than one for the same payment or refund, in one
+    charge of which the bill has only the reversal. `IN_SUSPENSE` is money that both sides have alike and that does not fit
+    its order: it is a person's until persons have said whose it is. A double is a row more than one for the same payment or refund, in one
     bill or in those of two days. `SETTLE_DIFFERS` is a payment of which the channel settles another amount than the order's:
     coupons that the merchant pays for. `FEE_SUM_DIFFERS` is no row's: the day's fees together are not what the contract says.
     """
@@ -41,6 +42,7 @@ class Verdict(Enum):
     MATCHED = "matched"
     NEIGHBOUR_DAY = "neighbour_day"
     RETURNED = "returned"
+    IN_SUSPENSE = "in_suspense"
     THERE_ONLY = "there_only"
     HERE_ONLY = "here_only"
     CURRENCY_DIFFERS = "currency_differs"
@@ -69,6 +71,8 @@ MINOR_E5: Final = 1_000
 RATE_E6_MAX: Final = 1_000_000
 # Of a refund's payment that was made before there was a contract: no fee of it is judged.
 NO_RATE_E6: Final = -1
+
+_Ours = TypeVar("_Ours")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,6 +118,18 @@ class PortalRefund:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Suspended:
+    """What is known of money in suspense: its channel's number of that payment, and what its trade is about.
+
+    Where its channel told no number `payment` is what the books call it by.
+    """
+
+    payment: str
+    wanted_minor: int
+    wanted_currency: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class OurRow:
     """Money that moved here: a payment that was seen, a refund that went back, or a charge taken back.
 
@@ -122,7 +138,7 @@ class OurRow:
     `moved_at` is when we learned of it. `begun_at` is since when it may have stood in a bill, of all refunds and where the
     channel told no moment; else None. `settle_minor` is what the channel's answer said that it settles, None where it said
     nothing of its own. `rate_e6` is of a refund the contract's rate on its payment's day, `NO_RATE_E6` where there was
-    none; None where it is the day's.
+    none; None where it is the day's. `suspended` is of money that lies in suspense.
     """
 
     kind: RowKind
@@ -137,6 +153,7 @@ class OurRow:
     begun_at: datetime | None = None
     settle_minor: int | None = None
     rate_e6: int | None = None
+    suspended: Suspended | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -218,6 +235,9 @@ def _judge_equal(row: BillRow, ours: OurRow, terms: Terms) -> Verdict:
     # A refund that the channel had taken on one day and done on another one since agrees as well.
     if row.status != "succeeded" and not (is_elsewhere and row.status == "pending"):
         return Verdict.STATUS_DIFFERS
+    if ours.suspended is not None:
+        # What the channel settles of it, or takes, is of no account before anybody knows whose it is.
+        return Verdict.NEIGHBOUR_DAY if is_elsewhere else Verdict.IN_SUSPENSE
     if settled_otherwise(row, ours) is not None:
         return Verdict.SETTLE_DIFFERS
     if not is_fee_right(row, _terms_of(ours, terms)):
@@ -270,14 +290,35 @@ def meet_portal_refunds(
     met by its amount, for then nobody knows its name: two refunds of the same amount are no reason to take one for the
     other.
     """
-    left = defaultdict[tuple[int, int, int], list[PortalRefund]](list)
+    of_payment = defaultdict[tuple[int, int, int], list[PortalRefund]](list)
     for one in ours:
-        left[one.lane, one.order_id, one.attempt].append(one)
-    met: dict[int, PortalRefund] = {}
-    is_same: Callable[[PortalRefund, BillRow], bool]
-    for is_same in (_has_name, _has_amount):
+        of_payment[one.lane, one.order_id, one.attempt].append(one)
+    return _meet(rows, of_payment, (_has_name, _has_amount))
+
+
+def meet_suspended(rows: Sequence[tuple[BillRow, Number]], ours: Sequence[OurRow]) -> dict[int, OurRow]:
+    """Which of our money in suspense a bill's payments are, by line; each row is given with its trade.
+
+    A row is what has its name at the channel, whatever else they differ by; else what is of the same amount, for a
+    channel may tell another of its numbers in its bill, or none.
+    """
+    of_trade = defaultdict[tuple[int, int, int], list[OurRow]](list)
+    for one in ours:
+        of_trade[one.number.lane, one.number.order_id, one.number.ordinal].append(one)
+    return _meet(rows, of_trade, (_is_named_payment, _is_alike))
+
+
+def _meet(
+    rows: Sequence[tuple[BillRow, Number]],
+    ours: Mapping[tuple[int, int, int], list[_Ours]],
+    ways: Sequence[Callable[[_Ours, BillRow], bool]],
+) -> dict[int, _Ours]:
+    """Our rows by line: all that the first way tells are met before the second one is tried. Each is met once."""
+    left = {key: list(of_payment) for key, of_payment in ours.items()}
+    met: dict[int, _Ours] = {}
+    for is_same in ways:
         for row, payment in rows:
-            of_payment = left[payment.lane, payment.order_id, payment.ordinal]
+            of_payment = left.get((payment.lane, payment.order_id, payment.ordinal), [])
             found = None if row.line_no in met else next((one for one in of_payment if is_same(one, row)), None)
             if found is not None:
                 of_payment.remove(found)
@@ -291,6 +332,14 @@ def _has_name(ours: PortalRefund, row: BillRow) -> bool:
 
 def _has_amount(ours: PortalRefund, row: BillRow) -> bool:
     return ours.by_total and ours.amount_minor == row.amount_minor
+
+
+def _is_named_payment(ours: OurRow, row: BillRow) -> bool:
+    return ours.suspended is not None and ours.suspended.payment == row.channel_no
+
+
+def _is_alike(ours: OurRow, row: BillRow) -> bool:
+    return (ours.currency, ours.amount_minor) == (row.currency, row.amount_minor)
 
 
 def is_fee_right(row: BillRow, terms: Terms) -> bool:

@@ -17,7 +17,17 @@ from budan.store import door as gate
 from budan.store import reconcile as stored
 from budan.store.contracts import ContractRow, list_contracts, set_contract
 from budan.store.database import Database, Transaction
-from budan.store.reconcile import DiscrepancyFilter, DiscrepancyRow, Move, MovedRow, NoteRow, PortalKey, RowKey
+from budan.store.reconcile import (
+    DiscrepancyFilter,
+    DiscrepancyRow,
+    Move,
+    MovedRow,
+    NoteRow,
+    PortalKey,
+    RowKey,
+    SightingKey,
+)
+from budan.store.suspense import SUSPENSE, list_settled
 
 PAGE_ROWS: Final = 1_000
 # Orders locked at a time: as many as the door takes.
@@ -172,6 +182,7 @@ class Discrepancies:
             elif row.state == "asked" and _is_denied(row, moved):
                 moves[row.id] = Move(row=row, state="open")
         moves |= await self._look_at_portal(portal)
+        moves |= await self._look_at_settled([row for row in rows if row.id not in moves])
         async with self._database.reading() as transaction:
             here_only = [row for row in rows if row.verdict == Verdict.HERE_ONLY.value]
             return moves | await _look_beside(transaction, here_only)
@@ -189,6 +200,23 @@ class Discrepancies:
                 moves[row.id] = Move(row=row, state="resolved", resolution="repaired")
             elif row.state == "asked" and _is_answered(row):
                 moves[row.id] = Move(row=row, state="open")
+        return moves
+
+    async def _look_at_settled(self, rows: Sequence[DiscrepancyRow]) -> dict[int, Move]:
+        """Money of the bill that lay in suspense, also where its run did not know: persons have said whose it is."""
+        came = {row.id: (row.account_id, *_key(row)) for row in rows if _is_money_that_came(row)}
+        if not came:
+            return {}
+        async with self._database.reading() as transaction:
+            settled = await list_settled(transaction, sorted(set(came.values())))
+        ended = {(one.key, one.currency, one.amount_minor): one.is_returned for one in settled}
+        moves: dict[int, Move] = {}
+        for row in rows:
+            if row.id not in came or row.their_minor is None:
+                continue
+            is_returned = ended.get((came[row.id], row.currency, row.their_minor))
+            if is_returned is not None:
+                moves[row.id] = Move(row=row, state="resolved", resolution="refunded" if is_returned else "corrected")
         return moves
 
     async def _settle(self, moves: Sequence[Move]) -> list[Move]:
@@ -235,13 +263,13 @@ async def _look_beside(transaction: Transaction, rows: Sequence[DiscrepancyRow])
     for account_id in {row.account_id for row in rows}:
         of_account = [row for row in rows if row.account_id == account_id]
         days = [row.day for row in of_account]
-        wanted = {(row.order_id or 0, row.ordinal or 0, row.kind) for row in of_account}
+        wanted = {_sighting_key(row) for row in of_account}
         sighted = await stored.list_sightings(transaction, AccountId(account_id), sorted(wanted))
         read = await stored.list_days(
             transaction, AccountId(account_id), first=min(days) - NEIGHBOUR_MAX, last=max(days) + NEIGHBOUR_MAX
         )
         for row in of_account:
-            seen = sighted.get((row.order_id or 0, row.ordinal or 0, row.kind))
+            seen = sighted.get(_sighting_key(row))
             # What the channel's own bill misses no person's file ends.
             if seen is not None and (seen.by_channel or not read.get(row.day, False)):
                 moves[row.id] = Move(row=row, state="resolved", resolution=MET_BESIDE)
@@ -320,6 +348,17 @@ def _day_beside(row: DiscrepancyRow) -> date:
     noon = day_begin(row.day) + timedelta(hours=12)
     is_early = row.happened_at is not None and row.happened_at < noon
     return row.day - NEIGHBOUR_MAX if is_early else row.day + NEIGHBOUR_MAX
+
+
+def _is_money_that_came(row: DiscrepancyRow) -> bool:
+    """Whether a row is of a payment that the channel has and that completed nothing here."""
+    is_came = row.verdict in {Verdict.IN_SUSPENSE.value, Verdict.THERE_ONLY.value}
+    return is_came and row.kind == RowKind.PAYMENT.value and row.order_id is not None
+
+
+def _sighting_key(row: DiscrepancyRow) -> SightingKey:
+    """Of what the bill lacks; of ours only money in suspense has its number at the channel."""
+    return row.order_id or 0, row.ordinal or 0, row.kind if row.channel_no is None else SUSPENSE
 
 
 def _key(row: DiscrepancyRow) -> RowKey:

@@ -27,7 +27,7 @@ from budan.core.pace import (
 from budan.core.trade import UNPAID_END_STATES, Trade, TradeState
 from budan.flows.cashback_plan import plan_granted, plan_settled, view_written_cashback
 from budan.flows.events import OrderEvent, OrderEventOrder, render_event, render_trade_no
-from budan.flows.late_money import plan_late_payment
+from budan.flows.late_money import plan_late_payment, plan_suspense
 from budan.flows.views import CashbackView
 from budan.store.acts import StatementKey
 from budan.store.door import (
@@ -340,7 +340,10 @@ def _plan_contradiction(subject: Subject, heard: Heard, decision: Contradiction,
             statement=msgspec.json.encode(evidence).decode(),
         ),
     )
-    writes.entries.extend((subject.key, entry) for entry in contradiction_entries(trade, evidence, decision))
+    entries = contradiction_entries(trade, evidence, decision)
+    if entries:
+        writes.entries.extend((subject.key, entry) for entry in entries)
+        plan_suspense(subject.locked, subject.trade, evidence, writes)
     return Planned(
         decision=decision.mismatch.value,
         order_state=subject.locked.order.state.value,

@@ -143,34 +143,51 @@ def _discrepancy(judged: Judged, *, subject: str, occurrence: int) -> NewDiscrep
     row, ours = judged.row, judged.ours
     assert row is not None or ours is not None
     number = None if ours is None else ours.number
-    their_minor = None if row is None else row.amount_minor
-    if judged.verdict is Verdict.SETTLE_DIFFERS and row is not None and ours is not None:
-        # Both sides have the order's amount: what differs is what the channel settles of it.
-        their_minor = settled_otherwise(row, ours)
     currency = row.currency if row is not None else ours.currency if ours is not None else ""
-    # Of what has not moved here only an amount that differs is told: that is what the difference is about.
-    is_told = ours is not None and (
-        ours.has_moved or judged.verdict in {Verdict.AMOUNT_DIFFERS, Verdict.CURRENCY_DIFFERS}
-    )
+    their_minor, (our_minor, our_currency) = _their_amount(judged), _our_amount(judged)
+    lonely = ours.suspended if row is None and ours is not None else None
     return NewDiscrepancy(
         kind=judged.kind.value,
         subject=subject,
         occurrence=occurrence,
         verdict=judged.verdict.value,
         line_no=None if row is None else row.line_no,
-        channel_no=None if row is None else row.channel_no,
+        # Of what the bill lacks it tells money in suspense from the trade's own.
+        channel_no=lonely.payment if lonely is not None else None if row is None else row.channel_no,
         happened_at=row.happened_at if row is not None else ours.moved_at if ours is not None else None,
         status=None if row is None else row.status,
         currency=currency,
         their_minor=their_minor,
-        our_minor=ours.amount_minor if ours is not None and is_told else None,
-        our_currency=ours.currency if ours is not None and ours.currency != currency else None,
+        our_minor=our_minor,
+        our_currency=our_currency if our_currency != currency else None,
         fee_e5=None if row is None else row.fee_e5,
         lane=None if number is None else number.lane,
         order_id=None if number is None else number.order_id,
         ordinal=None if number is None else number.ordinal,
         state=judged.state,
     )
+
+
+def _their_amount(judged: Judged) -> int | None:
+    """What the bill says of what a difference is about."""
+    row, ours = judged.row, judged.ours
+    if judged.verdict is Verdict.SETTLE_DIFFERS and row is not None and ours is not None:
+        # Both sides have the order's amount: what differs is what the channel settles of it.
+        return settled_otherwise(row, ours)
+    return None if row is None else row.amount_minor
+
+
+def _our_amount(judged: Judged) -> tuple[int | None, str | None]:
+    """What we say of it, and its currency."""
+    ours = judged.ours
+    if ours is None:
+        return None, None
+    if judged.verdict is Verdict.IN_SUSPENSE and ours.suspended is not None:
+        # Both sides have what came: what differs is what its trade is about.
+        return ours.suspended.wanted_minor, ours.suspended.wanted_currency
+    # Of what has not moved here only an amount that differs is told: that is what the difference is about.
+    is_told = ours.has_moved or judged.verdict in {Verdict.AMOUNT_DIFFERS, Verdict.CURRENCY_DIFFERS}
+    return ours.amount_minor if is_told else None, ours.currency
 
 
 def _finding(judged: Judged, *, subject: str, occurrence: int) -> NewFinding:

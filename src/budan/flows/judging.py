@@ -15,6 +15,7 @@ from budan.core.reconcile import (
     PortalRefund,
     RowKind,
     Sum,
+    Suspended,
     Tally,
     Terms,
     Verdict,
@@ -23,10 +24,12 @@ from budan.core.reconcile import (
     judge_pair,
     judge_stranger,
     meet_portal_refunds,
+    meet_suspended,
 )
 from budan.core.refund import RefundState
 from budan.store.matching import UnequalRow
 from budan.store.reconcile import HomeRow, MovedRow, OrderKey, RowKey, Sighting, SightingKey
+from budan.store.suspense import SUSPENSE, SuspendedRow
 
 KINDS: Final = (RowKind.PAYMENT, RowKind.REFUND, RowKind.REVERSAL)
 # What is so near to midnight may stand in the bill of the day beside it: two clocks and a slow channel lie between.
@@ -84,11 +87,15 @@ class Judgement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lookups:
-    """Where the judge asks: trades and refunds by key, orders' refunds made past us, sightings, what other bills have had."""
+    """Where the judge asks: trades and refunds by key, orders' refunds made past us, sightings, what other bills have had.
+
+    And the account's money in suspense of the day and of those beside; what names no moment may be of any later one.
+    """
 
     trades: Callable[[Sequence[RowKey]], Awaitable[dict[RowKey, MovedRow]]]
     refunds: Callable[[Sequence[RowKey]], Awaitable[dict[RowKey, MovedRow]]]
     portal_refunds: Callable[[Sequence[OrderKey]], Awaitable[list[PortalRefund]]]
+    suspense: Callable[[], Awaitable[list[SuspendedRow]]]
     sightings: Callable[[Sequence[SightingKey]], Awaitable[dict[SightingKey, Sighting]]]
     had: Callable[[Sequence[HomeRow]], Awaitable[set[SightingKey]]]
 
@@ -124,6 +131,8 @@ class Judge:
     async def judge(self, rows: Sequence[UnequalRow]) -> Judgement:
         """All verdicts. Reads only."""
         lines = [_line(row, self._terms) for row in rows if row.line_no is not None]
+        suspended = [_suspended_row(row, self._terms) for row in await self._lookups.suspense()]
+        lines = self._meet_suspended(lines, suspended)
         moved = await self._look_up(lines)
         lines = await self._name_portal_refunds(lines, moved, rows)
         self._had = await self._list_had(lines, moved)
@@ -134,19 +143,44 @@ class Judge:
             if line.bill.line_no in doubles:
                 self._add(line, Verdict.DOUBLE, ours=line.joined, counted=_NOTHING)
                 continue
-            ours = line.joined or moved.get((line.bill.kind, line.key)) if line.key else None
+            ours = _find_ours(line, moved)
             if ours is None:
                 strangers.append(line)
             else:
                 self._judge_known(line, ours)
         await self._judge_strangers(strangers)
-        await self._judge_alone(_alone(rows, lines))
+        met = [line.suspended for line in lines if line.suspended is not None]
+        alone = [one for one in suspended if one not in met and not self._is_elsewhere(one)]
+        await self._judge_alone(_alone(rows, lines), alone)
         return self._found
+
+    def _meet_suspended(self, lines: "Sequence[_Line]", suspended: Sequence[OurRow]) -> "list[_Line]":
+        """The lines, with our money in suspense: no copy of a day's payments has it, and its trade's own is another payment.
+
+        What a trade's own payment fits is that, whatever lies in suspense beside it.
+        """
+        near = [one for one in suspended if not self._is_elsewhere(one) or is_neighbour(one, self._terms.day)]
+        named = [
+            (line.bill, number)
+            for line in lines
+            if line.bill.kind is RowKind.PAYMENT
+            and line.bill.status == "succeeded"
+            and not (line.joined is not None and line.joined.amount_minor == line.bill.amount_minor)
+            and (number := find_number(line.bill, self._terms)) is not None
+        ]
+        met = meet_suspended(named, near)
+        return [
+            msgspec.structs.replace(line, suspended=one, joined=None, is_twice=False, is_returned=False)
+            if (one := met.get(line.bill.line_no)) is not None
+            else line
+            for line in lines
+        ]
 
     async def _look_up(self, lines: "Sequence[_Line]") -> dict[tuple[RowKind, RowKey | None], OurRow]:
         """What is here of the numbers that our copied side does not have."""
-        trades = {line.key for line in lines if line.key and not line.joined and line.bill.kind is not RowKind.REFUND}
-        refunds = {line.key for line in lines if line.key and not line.joined and line.bill.kind is RowKind.REFUND}
+        unmet = [line for line in lines if line.key and not line.joined and not line.suspended]
+        trades = {line.key for line in unmet if line.key and line.bill.kind is not RowKind.REFUND}
+        refunds = {line.key for line in unmet if line.key and line.bill.kind is RowKind.REFUND}
         found: dict[tuple[RowKind, RowKey | None], OurRow] = {}
         for key, row in (await self._lookups.trades(sorted(trades))).items():
             found[RowKind.PAYMENT, key] = our_row(row, RowKind.PAYMENT, self._terms)
@@ -164,10 +198,11 @@ class Judge:
         """
         wanted: dict[SightingKey, HomeRow] = {}
         for line in lines:
-            ours = moved.get((line.bill.kind, line.key))
+            ours = line.suspended or moved.get((line.bill.kind, line.key))
             if ours is None or ours.moved_at is None or line.bill.status != "succeeded":
                 continue
-            back = moved.get((RowKind.REVERSAL, line.key)) if line.bill.kind is RowKind.PAYMENT else None
+            is_payment = line.bill.kind is RowKind.PAYMENT and line.suspended is None
+            back = moved.get((RowKind.REVERSAL, line.key)) if is_payment else None
             if self._is_beside(ours) and not (back is not None and back.has_moved):
                 key = _sighting_key(ours)
                 wanted[key] = HomeRow(key=key, day=beijing_day(ours.moved_at), known_at=ours.known_at)
@@ -191,33 +226,29 @@ class Judge:
         if is_beside and _sighting_key(ours) in self._had:
             self._add(line, Verdict.DOUBLE, ours=ours, counted=_NOTHING)
             return
-        if line.joined is not None and line.bill.status == "succeeded" and _sighting_key(ours) in self._edges.beside:
+        here = Sum(rows=1, amount_minor=ours.amount_minor)
+        is_today = line.joined is not None or (
+            ours.has_moved and not self._is_elsewhere(ours) and verdict is not Verdict.UNKNOWN_NUMBER
+        )
+        if is_today and line.joined is None:
+            # Copied out by nobody: it moved while the copy was taken, or is in none.
+            self._found.late[kind, ours.currency] += here
+        if kind is RowKind.REVERSAL and line.key is not None:
+            self._returned.add(line.key)
+        if line.is_returned and line.joined is not None:
+            self._taken_back.append(ours)
+        if is_today and line.bill.status == "succeeded" and _sighting_key(ours) in self._edges.beside:
             # The bill of the day beside had ours first.
             self._add(line, Verdict.DOUBLE, ours=ours, counted=_NOTHING)
             self._add_alone(ours, Verdict.NEIGHBOUR_DAY)
-            if line.is_returned:
-                self._taken_back.append(ours)
             return
-        here = Sum(rows=1, amount_minor=ours.amount_minor)
-        if kind is RowKind.REVERSAL and line.key is not None:
-            self._returned.add(line.key)
-        if line.joined is not None:
-            counted = here
-            if line.is_returned:
-                self._taken_back.append(ours)
-        elif ours.has_moved and not self._is_elsewhere(ours) and verdict is not Verdict.UNKNOWN_NUMBER:
-            # It moved while the copy was taken.
-            counted = here
-            self._found.late[kind, ours.currency] += here
-        else:
-            counted = _NOTHING
         # What moved here after this bill was made, or counts on another day, has its row here, whatever that differs by:
         # else the other day would miss it as well.
         if is_beside or (not ours.has_moved and verdict is not Verdict.UNKNOWN_NUMBER):
             seen, is_done = self._found.sightings, line.bill.status == "succeeded"
             seen[_sighting_key(ours)] = seen.get(_sighting_key(ours), False) or is_done
         state = "asked" if verdict is Verdict.THERE_ONLY else "open"
-        self._add(line, verdict, ours=ours, counted=counted, state=state)
+        self._add(line, verdict, ours=ours, counted=here if is_today else _NOTHING, state=state)
 
     async def _name_portal_refunds(
         self, lines: "Sequence[_Line]", moved: dict[tuple[RowKind, RowKey | None], OurRow], rows: Sequence[UnequalRow]
@@ -274,13 +305,14 @@ class Judge:
         else:
             self._add(line, judge_stranger(line.bill, self._terms), ours=None, counted=_NOTHING)
 
-    async def _judge_alone(self, rows: Sequence[UnequalRow]) -> None:
+    async def _judge_alone(self, rows: Sequence[UnequalRow], suspended: Sequence[OurRow]) -> None:
         """Our rows that the bill does not have: looked for in the bills of the days beside before they are missed."""
         keys = {(KINDS[row.kind], _lane_key(row)): row for row in rows}
         trades = await self._lookups.trades(sorted(key for kind, key in keys if kind is RowKind.PAYMENT))
         refunds = await self._lookups.refunds(sorted(key for kind, key in keys if kind is RowKind.REFUND))
         wanted = [(key[1], key[2], kind.value) for kind, key in keys]
         wanted += [(ours.number.order_id, ours.number.ordinal, RowKind.REVERSAL.value) for ours in self._taken_back]
+        wanted += [_sighting_key(ours) for ours in suspended]
         sighted = await self._lookups.sightings(wanted) if wanted else {}
         for (kind, key), row in keys.items():
             moved = (refunds if kind is RowKind.REFUND else trades)[key]
@@ -297,6 +329,9 @@ class Judge:
                 back = replace(ours, kind=RowKind.REVERSAL)
                 self._found.late[RowKind.REVERSAL, ours.currency] += Sum(rows=1, amount_minor=ours.amount_minor)
                 self._judge_missing(back, is_sighted=(key[1], key[2], RowKind.REVERSAL.value) in sighted)
+        for ours in suspended:
+            self._found.late[RowKind.PAYMENT, ours.currency] += Sum(rows=1, amount_minor=ours.amount_minor)
+            self._judge_missing(ours, is_sighted=_sighting_key(ours) in sighted)
 
     def _judge_missing(self, ours: OurRow, *, is_sighted: bool) -> None:
         if is_sighted:
@@ -346,7 +381,10 @@ class Judge:
 
 
 class _Line(msgspec.Struct, frozen=True, kw_only=True):
-    """A row of the bill; `joined` is our copied row that has its number, `trade_no` the number of its payment."""
+    """A row of the bill; `joined` is our copied row that has its number, `trade_no` the number of its payment.
+
+    `suspended` is our money in suspense that it is instead.
+    """
 
     bill: BillRow
     trade_no: str | None
@@ -354,6 +392,7 @@ class _Line(msgspec.Struct, frozen=True, kw_only=True):
     key: RowKey | None
     joined: OurRow | None
     is_returned: bool
+    suspended: OurRow | None = None
 
 
 def our_row(row: MovedRow, kind: RowKind, terms: Terms) -> OurRow:
@@ -382,8 +421,39 @@ def our_row(row: MovedRow, kind: RowKind, terms: Terms) -> OurRow:
     )
 
 
+def _suspended_row(row: SuspendedRow, terms: Terms) -> OurRow:
+    """Money in suspense as judged: a payment that came, with what its trade is about."""
+    return OurRow(
+        kind=RowKind.PAYMENT,
+        number=Number(
+            environment=terms.environment,
+            kind=NumberKind.ORDER,
+            lane=Lane(row.lane),
+            merchant_id=MerchantId(row.merchant_id),
+            order_id=OrderId(row.order_id),
+            ordinal=row.ordinal,
+        ),
+        account_id=terms.account_id,
+        has_moved=True,
+        moved_at=row.moved_at,
+        currency=row.currency,
+        amount_minor=row.amount_minor,
+        known_at=row.known_at,
+        begun_at=row.begun_at,
+        suspended=Suspended(payment=row.payment, wanted_minor=row.wanted_minor, wanted_currency=row.wanted_currency),
+    )
+
+
+def _find_ours(line: _Line, moved: Mapping[tuple[RowKind, RowKey | None], OurRow]) -> OurRow | None:
+    """What a row of the bill is here; None of a number that names nothing."""
+    if line.suspended is not None or line.joined is not None:
+        return line.suspended or line.joined
+    return moved.get((line.bill.kind, line.key)) if line.key else None
+
+
 def _sighting_key(ours: OurRow) -> SightingKey:
-    return ours.number.order_id, ours.number.ordinal, ours.kind.value
+    kind = ours.kind.value if ours.suspended is None else SUSPENSE
+    return ours.number.order_id, ours.number.ordinal, kind
 
 
 def _key(ours: OurRow) -> RowKey:

@@ -2,9 +2,12 @@
 
 from datetime import date, datetime
 
+from budan.core.evidence import Evidence
+from budan.core.numbers import AccountId, beijing_day
 from budan.core.reconcile import RowKind, late_day
 from budan.core.trade import Trade, TradeState
 from budan.store.door import DoorWrites, LateMoney, LockedOrder, LockedTrade
+from budan.store.suspense import SUSPENSE
 
 
 def plan_late_payment(
@@ -42,13 +45,27 @@ def plan_late_refund(
     _add(locked, trade, RowKind.REFUND, writes, ordinal=ordinal, day=day)
 
 
+def plan_suspense(locked: LockedOrder, trade: LockedTrade, evidence: Evidence, writes: DoorWrites) -> None:
+    """Write down the day of money that goes to suspense, also today's: no copy of a day's payments has it.
+
+    It is on the side of the account that told of it, and where no moment was told of the day on which it is booked.
+    """
+    day = beijing_day(evidence.paid_at or locked.now)
+    ordinal = trade.trade.attempt
+    writes.late.append(_late(locked, SUSPENSE, ordinal=ordinal, day=day, account_id=evidence.account_id))
+
+
 def _add(
     locked: LockedOrder, trade: LockedTrade, kind: RowKind, writes: DoorWrites, *, ordinal: int, day: date | None
 ) -> None:
     if day is not None:
-        key = (locked.lane, locked.order_id)
         account_id = trade.trade.account_id
-        writes.late.append(LateMoney(key=key, kind=kind.value, ordinal=ordinal, day=day, account_id=account_id))
+        writes.late.append(_late(locked, kind.value, ordinal=ordinal, day=day, account_id=account_id))
+
+
+def _late(locked: LockedOrder, kind: str, *, ordinal: int, day: date, account_id: AccountId) -> LateMoney:
+    key = (locked.lane, locked.order_id)
+    return LateMoney(key=key, kind=kind, ordinal=ordinal, day=day, account_id=account_id)
 
 
 def _is_back(trade: Trade) -> bool:

@@ -37,6 +37,7 @@ from budan.store.reconcile import (
     Sighting,
     SightingKey,
 )
+from budan.store.suspense import SUSPENSE, SuspendedRow, list_came
 from budan.store.tie_out import NewTieOut, add_tie_out, forget_tie_out
 
 Progress = Callable[[str], None]
@@ -315,6 +316,15 @@ class Reconciliation:
                     made += await stored.list_portal_refunds(transaction, part)
             return made
 
+        async def suspense() -> list[SuspendedRow]:
+            async with self._database.reading() as transaction:
+                return await list_came(
+                    transaction,
+                    AccountId(terms.account_id),
+                    first=terms.day - NEIGHBOUR_MAX,
+                    last=terms.day + timedelta(days=stored.UNTOLD_DAYS_MAX),
+                )
+
         async def sightings(wanted: Sequence[SightingKey]) -> dict[SightingKey, Sighting]:
             found: dict[SightingKey, Sighting] = {}
             for part in _parts(wanted):
@@ -334,7 +344,14 @@ class Reconciliation:
                     )
             return found
 
-        return Lookups(trades=trades, refunds=refunds, portal_refunds=portal_refunds, sightings=sightings, had=had)
+        return Lookups(
+            trades=trades,
+            refunds=refunds,
+            portal_refunds=portal_refunds,
+            suspense=suspense,
+            sightings=sightings,
+            had=had,
+        )
 
     async def _look_up(
         self,
@@ -446,7 +463,10 @@ def _refuse_unbelieved(ours: Sequence[SideSum]) -> NoReturn:
 def _find_unequal(matching: Matching, terms: Terms, beside: Collection[SightingKey]) -> list[UnequalRow]:
     found = matching.compare(
         rate_e6=terms.rate_e6,
-        beside=[(_KIND_PLACES[kind], order_id, ordinal) for order_id, ordinal, kind in sorted(beside)],
+        # Money in suspense is in no copy.
+        beside=[
+            (_KIND_PLACES[kind], order_id, ordinal) for order_id, ordinal, kind in sorted(beside) if kind != SUSPENSE
+        ],
     )
     if found > DIFFERENCES_MAX:
         raise Refused(

@@ -27,6 +27,7 @@ from budan.core.reconcile import (
     PortalRefund,
     RowKind,
     Sum,
+    Suspended,
     Tally,
     Terms,
     Verdict,
@@ -36,6 +37,7 @@ from budan.core.reconcile import (
     judge_stranger,
     late_day,
     meet_portal_refunds,
+    meet_suspended,
     parse_rate,
     tie_out,
 )
@@ -71,6 +73,7 @@ OURS = OurRow(
     currency="CNY",
     amount_minor=1_280,
 )
+SUSPENDED = Suspended(payment="4200X", wanted_minor=1_300, wanted_currency="CNY")
 NEXT_DAY = day_begin(DAY + timedelta(days=1)) + timedelta(minutes=1)
 
 
@@ -125,6 +128,12 @@ NEXT_DAY = day_begin(DAY + timedelta(days=1)) + timedelta(minutes=1)
         ({}, {"moved_at": NEXT_DAY, "begun_at": NEXT_DAY}, Verdict.NEIGHBOUR_DAY),
         ({"status": "failed"}, {"moved_at": NEXT_DAY}, Verdict.STATUS_DIFFERS),
         ({}, {"moved_at": NEXT_DAY + timedelta(days=1)}, Verdict.STATUS_DIFFERS),
+        # Money that does not fit its order: what the channel takes or settles of it is judged when it is somebody's.
+        ({}, {"suspended": SUSPENDED}, Verdict.IN_SUSPENSE),
+        ({"settle_minor": 1_180, "fee_e5": 9_000}, {"suspended": SUSPENDED}, Verdict.IN_SUSPENSE),
+        ({"amount_minor": 1_279}, {"suspended": SUSPENDED}, Verdict.AMOUNT_DIFFERS),
+        ({"status": "failed"}, {"suspended": SUSPENDED}, Verdict.STATUS_DIFFERS),
+        ({}, {"suspended": SUSPENDED, "moved_at": NEXT_DAY}, Verdict.NEIGHBOUR_DAY),
         ({}, {"has_moved": False}, Verdict.THERE_ONLY),
         # Not done there and not done here: only what both sides wait for must be the same.
         ({}, {"has_moved": False, "amount_minor": 1_279}, Verdict.THERE_ONLY),
@@ -176,6 +185,21 @@ def test_a_refund_made_past_us_is_met_by_its_name_or_where_a_total_told_it_by_it
                     assert met[line_no] in named or not free, "its name comes first"
                 else:
                     assert all(one in met.values() for one in named + fits)
+
+
+def test_a_row_is_the_money_in_suspense_of_its_name_else_of_its_amount_and_each_is_met_once() -> None:
+    """Two payments of one trade lie in suspense: neither is taken for the other, and a third row of the bill is neither."""
+    named, other = [
+        replace(OURS, amount_minor=minor, suspended=replace(SUSPENDED, payment=payment))
+        for payment, minor in (("4200A", 5), ("4200B", 7))
+    ]
+    rows = [
+        (replace(ROW, line_no=line_no, channel_no=name, amount_minor=minor), NUMBER)
+        for line_no, (name, minor) in enumerate([("4300", 7), ("4200A", 7), ("4300", 5), (None, 7)])
+    ]
+    assert meet_suspended(rows, [other, named]) == {0: other, 1: named}
+    strange = [(row, replace(NUMBER, ordinal=NUMBER.ordinal + 1)) for row, _ in rows]
+    assert meet_suspended(strange, [other, named]) == {}
 
 
 def test_a_sum_of_fees_is_bounded_by_how_each_may_be_rounded() -> None:

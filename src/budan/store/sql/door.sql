@@ -312,6 +312,7 @@ new_contradiction AS ( -- one for each statement that does not fit
         unnest($2::smallint[], $3::bigint[], $4::smallint[], $5::bytea[], $6::text[], $25::jsonb[])
             AS w (lane, order_id, attempt, digest, mismatch, statement)
     ON CONFLICT (lane, order_id, attempt, digest) DO NOTHING
+    RETURNING lane, order_id, attempt
 ),
 
 new_remedy AS ( -- original times are kept (I12)
@@ -335,7 +336,7 @@ new_remedy AS ( -- original times are kept (I12)
         ) AS w (lane, order_id, attempt, cause, learned_source, paid_at, learned_at, actor)
 ),
 
-new_late AS ( -- its day is compared again, and looks for it here
+new_late AS ( -- its day is compared again, and looks for it here; a statement that comes again is no news of suspense
     INSERT INTO late_money (lane, order_id, kind, ordinal, day, account_id, known_at)
     SELECT
         w.lane,
@@ -348,6 +349,12 @@ new_late AS ( -- its day is compared again, and looks for it here
     FROM
         unnest($33::smallint[], $34::bigint[], $35::text[], $36::smallint[], $37::date[], $38::integer[])
             AS w (lane, order_id, kind, ordinal, day, account_id)
+    WHERE
+        w.kind <> 'suspense'
+        OR EXISTS (
+            SELECT FROM new_contradiction AS c
+            WHERE c.lane = w.lane AND c.order_id = w.order_id AND c.attempt = w.ordinal
+        )
     ON CONFLICT (lane, order_id, kind, ordinal, day) DO UPDATE SET known_at = excluded.known_at
 ),
 

@@ -368,7 +368,7 @@ ON CONFLICT (account_id, order_id, ordinal, kind, bill_day) DO UPDATE
 -- name: discrepancy_reopen_beside :none
 -- Differences of the day before a bill's, and up to $3 days after it, that ended because a bill had their row, and no
 -- bill whose word counts has it any more: open again, with a note that says why. Which words count is as where they end
--- (flows/discrepancies.py).
+-- (flows/discrepancies.py); of ours only money in suspense has its number at the channel.
 -- Leans on the unique key of discrepancy and the primary key of bill_sighting.
 WITH reopened AS ( -- few
     UPDATE discrepancy AS d
@@ -381,7 +381,8 @@ WITH reopened AS ( -- few
             SELECT FROM bill_sighting AS s
             LEFT JOIN reconcile_run AS r ON s.run_id = r.id
             WHERE
-                s.account_id = $1 AND s.order_id = d.order_id AND s.ordinal = d.ordinal AND s.kind = d.kind
+                s.account_id = $1 AND s.order_id = d.order_id AND s.ordinal = d.ordinal
+                AND s.kind = CASE WHEN d.channel_no IS NULL THEN d.kind ELSE 'suspense' END
                 AND (
                     r.origin = 'channel'
                     OR NOT EXISTS (
@@ -475,7 +476,9 @@ WHERE
     AND NOT EXISTS (
         SELECT FROM discrepancy AS d
         WHERE
-            d.account_id = $1 AND d.day = w.day AND d.kind = w.kind AND d.order_id = w.order_id
+            d.account_id = $1 AND d.day = w.day AND d.order_id = w.order_id
+            AND d.kind = CASE WHEN w.kind = 'suspense' THEN 'payment' ELSE w.kind END
+            AND (d.channel_no IS NOT NULL) = (w.kind = 'suspense')
             AND d.ordinal = w.ordinal AND d.verdict = 'here_only' AND d.resolution IS DISTINCT FROM 'gone'
     )
     AND EXISTS (
@@ -487,7 +490,8 @@ WHERE
                 OR EXISTS (
                     SELECT FROM discrepancy AS d
                     WHERE
-                        d.account_id = $1 AND d.day = w.day AND d.kind = w.kind AND d.order_id = w.order_id
+                        d.account_id = $1 AND d.day = w.day AND d.order_id = w.order_id
+                        AND d.kind = CASE WHEN w.kind = 'suspense' THEN 'payment' ELSE w.kind END
                         AND d.ordinal = w.ordinal AND d.run_id = r.id AND d.their_minor IS NOT NULL
                 )
             )
@@ -652,8 +656,8 @@ ORDER BY d.id
 LIMIT $7;
 
 -- name: discrepancy_list_followed :many
--- Differences after a number, oldest first, of an account or of all, that may end without a person: what is on one side
--- only. Leans on discrepancy_followed.
+-- Differences after a number, oldest first, of an account or of all, that may end without a person's word on them: what
+-- is on one side only, and money in suspense. Leans on discrepancy_followed.
 SELECT
     d.id,
     d.account_id,
@@ -689,7 +693,7 @@ FROM discrepancy AS d
 WHERE
     d.id > $1
     AND d.state <> 'resolved'
-    AND d.verdict IN ('there_only', 'here_only')
+    AND d.verdict IN ('there_only', 'here_only', 'in_suspense')
     AND ($2::integer IS NULL OR d.account_id = $2)
 ORDER BY d.id
 LIMIT $3;
