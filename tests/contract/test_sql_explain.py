@@ -217,6 +217,13 @@ async def test_a_look_for_due_webhooks_opens_no_partition(connection: Connection
     assert {read.table for read in await explain(connection, "webhook_list_due")} == {"webhook_due", "webhook_endpoint"}
 
 
+async def test_who_has_deliveries_waiting_in_a_lane_is_read_by_the_index_of_turns(connection: Connection) -> None:
+    """Asked when a lane changed hands, which is when everything else is asked too."""
+    await connection.execute("PREPARE waiting AS " + query("webhook_list_waiting_endpoints").sql)
+    plan = await connection.fetchval("EXPLAIN (FORMAT JSON) EXECUTE waiting (NULL)")
+    assert '"Index Name": "webhook_due_due_at"' in plan
+
+
 async def test_what_a_person_must_look_at_is_read_by_its_own_index(connection: Connection) -> None:
     """Asked each few seconds by every worker, of a table with a row for each open order."""
     await connection.execute("PREPARE counting AS " + query("query_count_needing_person").sql)

@@ -1,5 +1,6 @@
 """Webhook deliveries: what is due, one signed call each, and what it brought."""
 
+import asyncio
 from collections.abc import Callable, Hashable, Sequence
 from datetime import datetime
 from types import TracebackType
@@ -78,6 +79,9 @@ class Deliveries:
         self._outcomes: Coalescer[Delivered, bool] = Coalescer(self._write, name="deliveries", key=_row_key)
         self._addresses: dict[str, tuple[tuple[str, int], float]] = {}
         self._keys: dict[bytes, bytes] = {}
+        # By lane: the fence under which it was looked, and the endpoints that had something waiting there.
+        self._left_behind: dict[Lane, tuple[int, frozenset[int]]] = {}
+        self._looking = asyncio.Lock()
 
     async def __aenter__(self) -> Self:
         await self._outcomes.__aenter__()
@@ -169,6 +173,21 @@ class Deliveries:
                 moved = await stored.bring_deliveries_forward(transaction, due, fence=fence, rows_max=CHUNK_ROWS_MAX)
             if moved < CHUNK_ROWS_MAX:
                 return
+
+    async def bring_left_behind_forward(self, due: DueDelivery, *, fence: int) -> None:
+        """What the lane's last holder left waiting for the endpoint of `due`, which takes deliveries, is due now.
+
+        Raises as `bring_forward`. A lane is looked through once under each fence: after it changed hands each of its
+        endpoints asks, and to look for each would read all that waits for a dead one as often. Safe to repeat.
+        """
+        async with self._looking:
+            looked_under, endpoints = self._left_behind.get(due.lane, (None, frozenset[int]()))
+            if looked_under != fence:
+                async with self._database.reading_statement() as transaction:
+                    endpoints = await stored.list_waiting_endpoints(transaction, due.lane)
+                self._left_behind[due.lane] = (fence, endpoints)
+        if due.endpoint_id in endpoints:
+            await self.bring_forward(due, fence=fence)
 
     async def _send(self, due: DueDelivery, *, now: datetime) -> tuple[int | None, str]:
         """The status of the answer, or None with what stood in the way."""

@@ -148,6 +148,9 @@ def plan_refund(
         case RefundContradiction():
             after = before
             planned = _plan_contradiction(subject, row.attempt, evidence, decision.mismatch, writes)
+            if decision.mismatch is RefundMismatch.WRONG_ACCOUNT and attempts is None:
+                # It may be a stranger's: nobody's word about a refund of another account hurries our questions.
+                return planned
         case _:
             assert_never(decision)
     if evidence.outcome not in {RefundOutcome.UNKNOWN, RefundOutcome.PENDING, RefundOutcome.NOT_FOUND}:
@@ -418,7 +421,7 @@ def _plan_step(
         # What never left keeps its rung; a first send is asked about from the ladder's beginning.
         climbed = attempts + 1 if evidence.sent else attempts
         wait = delay_after(REFUND_LADDER_S, attempts=climbed - 1 if climbed else 0)
-        due_at = now + (wait if evidence.sent else max(wait, refund_unsent_wait(age=age)))
+        due_at = now + (wait if evidence.sent else refund_unsent_wait(age=age))
         if after.state is RefundState.ABNORMAL:
             due_at = now + delay_after(REFUND_LADDER_S, attempts=len(REFUND_LADDER_S))
         elif after.refused and after.send_until is not None:

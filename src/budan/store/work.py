@@ -17,6 +17,7 @@ _WEBHOOK_LIST_EVENTS = query("webhook_list_events")
 _WEBHOOK_WRITE = query("webhook_write")
 _WEBHOOK_PUT_OFF = query("webhook_put_off")
 _WEBHOOK_BRING_FORWARD = query("webhook_bring_forward")
+_WEBHOOK_LIST_WAITING_ENDPOINTS = query("webhook_list_waiting_endpoints")
 _EVIDENCE_LIST_DUE = query("evidence_list_due")
 _WORK_COUNT_DUE = query("work_count_due")
 
@@ -230,6 +231,11 @@ async def put_deliveries_off(
     """Put off what else is due at the endpoint of `due`, but for the oldest few; gives how many were."""
     arguments = ([due.lane], due.endpoint_id, fence, rows_kept, rows_max, delay_s)
     return len(await transaction.many(_WEBHOOK_PUT_OFF, *arguments))
+
+
+async def list_waiting_endpoints(transaction: Transaction, lane: Lane) -> frozenset[int]:
+    """The endpoints that have a delivery in the lane whose turn is later."""
+    return frozenset(row["endpoint_id"] for row in await transaction.many(_WEBHOOK_LIST_WAITING_ENDPOINTS, lane))
 
 
 async def bring_deliveries_forward(transaction: Transaction, due: DueDelivery, *, fence: int, rows_max: int) -> int:

@@ -69,7 +69,7 @@ class DeliverWork:
                 await self._deliveries.bring_forward(row, fence=fence)
             case Verdict.FIRST_TAKEN:
                 # It may have been away for hours while another worker had its lane: what waits then stands on a late rung.
-                await self._deliveries.bring_forward(row, fence=fence)
+                await self._deliveries.bring_left_behind_forward(row, fence=fence)
             case Verdict.NOTHING_NEW:
                 return
             case _:

@@ -16,6 +16,7 @@ from structlog.testing import capture_logs
 from budan.core.errors import Refused, StoreUnavailable
 from budan.core.evidence import Source
 from budan.core.numbers import AccountId, Lane
+from budan.core.pace import REFUND_UNSENT_S_MAX
 from budan.core.refund import RefundEvidence, RefundOutcome
 from budan.flows.books import Books
 from budan.flows.refund_door import RefundItem
@@ -366,6 +367,26 @@ async def test_a_row_that_goes_on_failing_is_put_off_and_asks_its_channel_seldom
     assert await desk.sums() == (0, 280, 0)
 
 
+async def test_a_step_that_could_not_leave_comes_again_by_the_refunds_age_on_whatever_rung_it_stands(
+    desk: Desk,
+) -> None:
+    """A refund asked about once a day waited another day because its account was busy for a moment."""
+    order = await desk.paid()
+    asked = await desk.ask(order, 280)
+    unsent = replace(
+        told_elsewhere(desk, order),
+        refund_no=asked.refund_no,
+        outcome=RefundOutcome.UNKNOWN,
+        source=Source.QUERY,
+        sent=False,
+    )
+    await desk.house.flows.refund_door.record(RefundItem(evidence=unsent, attempts=8))
+    due = await desk.rows.fetchrow("SELECT attempts, extract(epoch FROM due_at - now()) AS wait_s FROM refund_due")
+    assert due is not None
+    assert due["attempts"] == 8
+    assert due["wait_s"] <= REFUND_UNSENT_S_MAX
+
+
 async def test_a_dead_card_is_told_and_its_money_stays_promised(desk: Desk) -> None:
     order = await desk.paid()
     await desk.faults(order, refund_ends="abnormal")
@@ -452,6 +473,21 @@ async def test_a_refund_made_elsewhere_in_another_currency_or_account_books_noth
     assert await desk.rows.fetchval("SELECT count(*) FROM refund") == 0
     assert await desk.balance("channel:%") == PAID_MINOR
     assert await desk.events() == ["order.paid"] + ["order.held"] * (hold_reason is not None)
+
+
+@pytest.mark.invariant("I4")
+async def test_a_strangers_word_about_a_refund_hurries_no_question_and_stays_a_contradiction(desk: Desk) -> None:
+    """Whoever knows one account's keys could have another's channel asked as often as he likes."""
+    order = await desk.paid()
+    asked = await desk.ask(order, 500)
+    await desk.rows.execute("UPDATE refund_due SET attempts = 8, due_at = clock_timestamp() + interval '1 day'")
+    waits = await desk.rows.fetchrow("SELECT * FROM refund_due")
+    told = replace(told_elsewhere(desk, order), account_id=AccountId(9_999), refund_no=asked.refund_no)
+    planned = await desk.house.flows.refund_door.record(RefundItem(evidence=told))
+    assert planned.decision == "unrelated_account"
+    assert await desk.rows.fetchrow("SELECT * FROM refund_due") == waits
+    assert await desk.rows.fetchval("SELECT count(*) FROM refund_evidence") == 0
+    assert await desk.rows.fetchval("SELECT mismatch FROM contradiction") == "wrong_account"
 
 
 @pytest.mark.invariant("I8", "I10")

@@ -1,17 +1,22 @@
 """One merchant's endpoint is dead or slow; the others must not notice."""
 
 import asyncio
+from dataclasses import replace
 from math import log2
 from statistics import median
 from time import monotonic
 
 import asyncpg
+import pytest
 
+from budan.core.numbers import Lane
 from budan.flows.delivering import PROBES_KEPT
+from budan.store import work as stored
+from budan.store.database import Transaction
 from budan.workers.deliver import DELIVERY_LIMITS
 from integration.workers.receivers import Received, Receiver, answering, receiving, stay_silent, take
 from integration.workers.watching import when
-from integration.workers.working import working
+from integration.workers.working import delivering, working
 from stage import Stage, StagedMerchant, StagedOrder
 
 Rows = asyncpg.Connection
@@ -117,6 +122,31 @@ async def test_a_backlog_that_another_worker_left_is_delivered_as_soon_as_its_en
             await pay_all(stage, [merchant])
             await when(rows, "SELECT count(*) = 0 FROM webhook_due")
     assert len({came.order_no for came in receiver.received}) == len(receiver.received) == 21
+
+
+async def test_a_lane_that_changed_hands_is_looked_through_once_and_not_for_each_endpoint(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half a million deliveries that wait for one dead endpoint would be read anew for each of its neighbours."""
+    looked_through: list[Lane] = []
+    look = stored.list_waiting_endpoints
+
+    async def list_waiting(transaction: Transaction, lane: Lane) -> frozenset[int]:
+        looked_through.append(lane)
+        return await look(transaction, lane)
+
+    monkeypatch.setattr(stored, "list_waiting_endpoints", list_waiting)
+    async with receiving() as receiver, delivering(stage, allowed=[receiver.authority]) as deliveries:
+        merchants = [await stage.add_merchant(webhook_url=receiver.url(str(number))) for number in range(3)]
+        await pay_all(stage, merchants)
+        lanes = sorted({merchant.lane for merchant in merchants})
+        due = await deliveries.list_due(lanes=lanes, endpoints_left_out=[], rows_max=10)
+        for fence in (1, 1, 2):
+            # As neighbours in one lane.
+            rows = [replace(row, lane=lanes[0]) for row in due]
+            await asyncio.gather(*(deliveries.bring_left_behind_forward(row, fence=fence) for row in rows))
+    assert len(due) == 3
+    assert looked_through == [lanes[0]] * 2
 
 
 async def test_the_backlog_of_one_endpoint_hides_no_other(stage: Stage, rows: Rows) -> None:

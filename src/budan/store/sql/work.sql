@@ -276,6 +276,11 @@ WHERE
     AND d.version = w.version
 RETURNING d.order_id;
 
+-- name: webhook_list_waiting_endpoints :many
+-- The endpoints for which deliveries of a lane wait whose turn is later. Leans on webhook_due_due_at; reads all that wait
+-- in the lane, so once for all its endpoints.
+SELECT DISTINCT endpoint_id FROM webhook_due WHERE lane = $1::smallint AND due_at > statement_timestamp();
+
 -- name: webhook_bring_forward :many
 -- An endpoint takes deliveries again: what waits for it is due now. Skips rows that are being written. Leans on
 -- webhook_due_due_at.
