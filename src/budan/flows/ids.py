@@ -73,6 +73,8 @@ class IdSource:
         if kept:
             self._good_until_s = asked_s + LEASE_S - LEASE_MARGIN_S
         else:
+            # Another may hold it by now: what is given under it could be given twice.
+            self._good_until_s = asked_s
             await self.start()
         return True
 

@@ -107,6 +107,28 @@ async def test_ids_are_given_again_as_soon_as_the_database_is_back(
         await database.close()
 
 
+async def test_a_process_whose_number_another_has_gives_no_ids_until_it_has_one_again(
+    database_dsn: str, rows: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It learns by a renewal that its lease is lost; where no number is free it must not go on under the old one."""
+    monkeypatch.setattr(ids, "RENEW_EVERY_S", 0.02)
+    monkeypatch.setattr(ids, "RETRY_EVERY_S", 0.02)
+    database = await Database.connect(database_dsn)
+    source = ids.IdSource(database=database, clock=SteppedClock())
+    await source.start()
+    assert _gives_ids(source)
+    await rows.execute("UPDATE id_lease SET holder = 'another', expires_at = clock_timestamp() + interval '1 hour'")
+    keeping = asyncio.create_task(source.keep())
+    async with asyncio.timeout(10):
+        while _gives_ids(source):
+            await rows.execute("SELECT 1")
+        await rows.execute("UPDATE id_lease SET expires_at = clock_timestamp() - interval '1 hour'")
+        while not _gives_ids(source):
+            await rows.execute("SELECT 1")
+    keeping.cancel()
+    await database.close()
+
+
 def _gives_ids(source: ids.IdSource) -> bool:
     try:
         return source.next() > 0

@@ -277,8 +277,8 @@ WHERE
 RETURNING d.order_id;
 
 -- name: webhook_list_waiting_endpoints :many
--- The endpoints for which deliveries of a lane wait whose turn is later. Leans on webhook_due_due_at; reads all that wait
--- in the lane, so once for all its endpoints.
+-- The endpoints for which deliveries of a lane wait whose turn is later. Leans on webhook_due_due_at; reads them all,
+-- so once for all the lane's endpoints.
 SELECT DISTINCT endpoint_id FROM webhook_due WHERE lane = $1::smallint AND due_at > statement_timestamp();
 
 -- name: webhook_bring_forward :many
