@@ -100,16 +100,22 @@ def decide(order: Order, trade: Trade, evidence: Evidence) -> Decision:
             assert_never(evidence.outcome)
 
 
-def decide_settled(order: Order, trade: Trade, evidence: Evidence, found: Contradiction) -> Transition | Contradiction:
+def decide_settled(
+    order: Order, trade: Trade, evidence: Evidence, found: Contradiction, *, accepted_at: datetime | None
+) -> Transition | Contradiction:
     """What `evidence` does that `found` did not fit and that a release has settled; pure, total, safe to repeat.
 
-    It holds nothing again. Where the trade's own channel, asked since, still says so, that is its last word: persons have
-    said what becomes of the money, and nobody can pay this trade any more. It ends as unpaid, or its order would be asked
-    about and kept open for ever; a payment that fits and comes all the same is a late one. A repeated notice ends
-    nothing: it may be from before the release, of a code that a payer has before him.
+    It holds nothing again. Where two persons accepted it (`accepted_at`; None: the channel's fresh word cleared it) and
+    the trade's own channel, asked since, still says so, that is its last word: persons have said what becomes of the
+    money, and nobody can pay this trade any more. It ends as unpaid, or its order would be asked about and kept open for
+    ever; a payment that fits and comes all the same is a late one. A repeated notice ends nothing: it may be from before
+    the release, of a code that a payer has before him. Nor does anything end a trade whose payment was seen: that money
+    goes back by the reverse that the trade waits for (I9).
     """
-    is_last_word = evidence.source is Source.QUERY and found.mismatch is not Mismatch.WRONG_ACCOUNT
-    return _end_unpaid(order, trade) if trade.is_open and is_last_word else found
+    if found.mismatch is Mismatch.WRONG_ACCOUNT or trade.paid_seen or not trade.is_open:
+        return found
+    is_asked_since = accepted_at is not None and evidence.asked_at is not None and evidence.asked_at > accepted_at
+    return _end_unpaid(order, trade) if evidence.source is Source.QUERY and is_asked_since else found
 
 
 def _mismatch(trade: Trade, evidence: Evidence) -> Mismatch | None:
@@ -256,6 +262,7 @@ def _end_unpaid(order: Order, trade: Trade) -> Transition:
 
     That is no word of a reverse: what is paid later all the same did not go back, and is a late payment.
     """
+    assert not trade.paid_seen, "money that was seen goes back or completes the order; it never ends as unpaid (I9)"
     state = TradeState.FAILED if trade.direction is Direction.B2C else TradeState.CLOSED
     order_state = _after_reverse(order, trade) if trade.state is TradeState.REVERSING else order.state
     return Transition(order_state=order_state, trade=replace(trade, state=state))

@@ -1,11 +1,10 @@
 """The one door: everything that tells whether money moved enters here, in batches, one transaction each."""
 
-from collections.abc import Sequence
-from collections.abc import Set as AbstractSet
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from types import TracebackType
-from typing import Self
+from types import MappingProxyType, TracebackType
+from typing import Final, Self
 
 import msgspec
 import structlog
@@ -91,6 +90,8 @@ class _Arrival:
         """Where the order's rows are."""
         return None if self.number is None else (self.number.lane, self.number.order_id)
 
+
+_NOTHING_SETTLED: Final[Mapping[StatementKey, datetime | None]] = MappingProxyType({})
 
 UNKNOWN_TRADE = "unknown_trade"
 FOREIGN_ENVIRONMENT = "foreign_environment"
@@ -239,19 +240,21 @@ class Door:
         *,
         cashbacks: dict[Key, Cashback],
         now: datetime,
-        settled: AbstractSet[StatementKey] = frozenset(),
+        settled: Mapping[StatementKey, datetime | None] = _NOTHING_SETTLED,
     ) -> Planned:
         item, subject = arrival.item, _find_subject(arrival, locked, trades, cashbacks)
         if subject is None:
             planned = _plan_unknown(arrival, kept, now=now)
         else:
+            statement = _statement_key(subject, item.evidence) if settled else None
             heard = Heard(
                 evidence=item.evidence,
                 notices=self._healths.notices_of(subject.trade.trade.account_id),
                 action=item.action,
                 asked_attempts=item.asked_attempts,
                 actor=item.actor,
-                is_settled=bool(settled) and _statement_key(subject, item.evidence) in settled,
+                is_settled=statement in settled,
+                accepted_at=None if statement is None else settled.get(statement),
             )
             planned = plan(subject, heard, writes, environment=self._environment)
         if item.notice is not None:

@@ -100,7 +100,7 @@ class Heard:
 
     The payer's action of a placement, the question's place on its ladder, and the persons whose word it is. `notices` is
     what may be expected of the account's notices: it decides when to ask again. `is_settled`: a release has settled this
-    very statement, so that it is no news if it does not fit.
+    very statement, so that it is no news if it does not fit; `accepted_at` is when two persons took it as it stands.
     """
 
     evidence: Evidence
@@ -109,6 +109,7 @@ class Heard:
     asked_attempts: int | None = None
     actor: str | None = None
     is_settled: bool = False
+    accepted_at: datetime | None = None
 
     @property
     def is_answer(self) -> bool:
@@ -122,7 +123,9 @@ def plan(subject: Subject, heard: Heard, writes: DoorWrites, *, environment: Env
     decision = decide(subject.locked.order, subject.trade.trade, evidence)
     unfit = decision.mismatch.value if isinstance(decision, Contradiction) else None
     if isinstance(decision, Contradiction) and heard.is_settled:
-        decision = decide_settled(subject.locked.order, subject.trade.trade, evidence, decision)
+        decision = decide_settled(
+            subject.locked.order, subject.trade.trade, evidence, decision, accepted_at=heard.accepted_at
+        )
     match decision:
         case Transition():
             kept = heard if unfit is None else _factless(heard)
@@ -438,7 +441,7 @@ def _plan_ended_question(subject: Subject, heard: Heard, after: Trade, writes: D
     Only an answer counts as asked: nothing else would look for the second payment of an order that is paid.
     """
     now, attempts = subject.locked.now, heard.asked_attempts
-    if after.paid_seen:
+    if after.state is TradeState.REVERSED and after.paid_seen:
         _ask(subject, None, attempts=0, writes=writes)
     elif subject.trade.trade.is_open:
         _ask(subject, now + delay_after(QUERY_LADDER_ENDED_S, attempts=0), attempts=0, writes=writes)

@@ -157,7 +157,7 @@ class RefundDoor:
         strangers = frozenset[Key]()
         if writes.door.contradictions:
             settled = await acts.find_settled(transaction, statements_of(writes.door.contradictions))
-            spare_settled(writes.door, settled)
+            spare_settled(writes.door, settled.keys())
             speakers = {
                 arrival.key: arrival.item.evidence.account_id for arrival in arrivals if arrival.key is not None
             }

@@ -96,10 +96,12 @@ async def list_open_contradictions(transaction: Transaction, keys: Sequence[Key]
     return [OpenContradiction(**dict(row)) for row in rows]
 
 
-async def find_settled(transaction: Transaction, statements: Sequence[StatementKey]) -> set[StatementKey]:
-    """Which of these statements a release has settled."""
+async def find_settled(
+    transaction: Transaction, statements: Sequence[StatementKey]
+) -> dict[StatementKey, datetime | None]:
+    """Which of these statements a release has settled, and when two persons accepted it; None where it was cleared."""
     rows = await transaction.many(_CONTRADICTION_LIST_SETTLED, *columns(sorted(statements), 4))
-    return {(row["lane"], row["order_id"], row["attempt"], row["digest"]) for row in rows}
+    return {(row["lane"], row["order_id"], row["attempt"], row["digest"]): row["accepted_at"] for row in rows}
 
 
 async def settle_contradictions(

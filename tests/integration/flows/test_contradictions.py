@@ -1,9 +1,11 @@
 """A channel that lies, through the real adapters over HTTP, and what two persons do about it."""
 
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import asyncpg
+import msgspec
 import pytest
 
 from budan.cli.sandbox_account import add_sandbox_account
@@ -128,6 +130,51 @@ async def test_a_denial_is_cleared_when_the_channel_asked_afresh_says_paid(house
     assert [one.mismatch for one in released.cleared] == ["payment_denied"]
     assert await rows(house, "SELECT state, hold_reason FROM orders") == [("paid", None)]
     assert await rows(house, "SELECT how FROM settled_contradiction") == [("cleared",)]
+
+
+@pytest.mark.invariant("I6", "I9")
+async def test_a_denial_that_nobody_accepted_ends_no_reverse_whose_payment_was_seen(house: House) -> None:
+    """The replica lags on after the release: the payment still waits for the reverse, and is still asked about."""
+    async with calling(house.sandbox.url) as caller:
+        code = await caller.auth_code("wechat_v3", timeout_after_charge=True)
+    order = await house.flows.payments.charge(a_charge(house, code, wait_s=0.2))
+    ((lane, order_id, now),) = await rows(house, "SELECT lane, order_id, clock_timestamp() FROM trade")
+    await house.flows.closing.begin_reverse((lane, order_id), 1, reverse_at=now)
+    await ask(house, order)
+    assert await rows(house, "SELECT state, paid_seen FROM trade") == [("reversing", True)]
+    denial = Evidence(
+        trade_no=order.trades[0].trade_no,
+        account_id=AccountId(house.account_ids["wechat_v3"]),
+        outcome=Outcome.UNPAID_FINAL,
+        source=Source.QUERY,
+        learned_at=now,
+        asked_at=now,
+    )
+    await house.flows.door.record(DoorItem(evidence=denial))
+    assert await rows(house, "SELECT hold_reason FROM orders") == [("payment_denied",)]
+    assert [one.mismatch for one in (await release(house, order)).cleared] == ["payment_denied"]
+    again = replace(denial, asked_at=now + timedelta(hours=1))
+    assert (await house.flows.door.record(DoorItem(evidence=again, asked_attempts=1))).decision == "payment_denied"
+    assert await rows(house, "SELECT state, hold_reason FROM orders") == [("paying", None)]
+    assert await rows(house, "SELECT state, paid_seen FROM trade") == [("reversing", True)]
+    assert await rows(house, "SELECT count(*) FROM query_due") == [(1,)]
+    assert await rows(house, "SELECT count(*) FROM close_due") == [(1,)]
+
+
+@pytest.mark.invariant("I4")
+async def test_an_answer_from_before_persons_accepted_ends_no_trade(house: House) -> None:
+    """A kept row may be taken to the door long after: only what is asked since is the channel's last word."""
+    order = await paid_at_channel(house, amount_off_minor=-80)
+    ((before,),) = await rows(house, "SELECT clock_timestamp()")
+    await ask(house, order)
+    await release(house, order, accept=True, resolution=Resolution.RETURNED)
+    ((statement,),) = await rows(house, "SELECT statement::text FROM contradiction")
+    told = replace(msgspec.json.decode(statement, type=Evidence), asked_at=before)
+    await house.flows.door.record(DoorItem(evidence=told))
+    assert await rows(house, "SELECT state FROM trade") == [("submitted",)]
+    ((since,),) = await rows(house, "SELECT clock_timestamp()")
+    await house.flows.door.record(DoorItem(evidence=replace(told, asked_at=since)))
+    assert await rows(house, "SELECT state FROM trade") == [("closed",)]
 
 
 @pytest.mark.invariant("I4")

@@ -1,5 +1,5 @@
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -40,6 +40,7 @@ T = TradeState
 C2B, B2C = Direction.C2B, Direction.B2C
 AFTER_WINDOW = SEND_UNTIL + EXPIRY_SKEW + timedelta(seconds=1)
 AFTER_EXPIRY = EXPIRES_AT + EXPIRY_SKEW + timedelta(seconds=1)
+ACCEPTED_AT = AFTER_WINDOW
 COMPLETE, LATE, SECOND = Effect.COMPLETE, Effect.RETURN_LATE, Effect.RETURN_SECOND
 RETURNED, NOTHING = Effect.BOOK_RETURNED, Effect.NOTHING
 TOLD = an_order(told_unpaid=True)
@@ -235,21 +236,43 @@ def test_what_does_not_fit_is_a_contradiction(
 def test_what_persons_have_settled_and_the_channel_says_again_ends_an_open_trade(state: T, source: Source) -> None:
     """Else it stays open, and its order with it: the channel will never say anything that fits."""
     found = Contradiction(mismatch=Mismatch.WRONG_AMOUNT, to_suspense=True)
-    said = paid(order_minor=999, source=source)
-    decision = decide_settled(an_order(), c2b(state), said, found)
+    said = paid(order_minor=999, source=source, asked_at=ACCEPTED_AT + timedelta(seconds=1))
+    decision = decide_settled(an_order(), c2b(state), said, found, accepted_at=ACCEPTED_AT)
     if source is QUERY and c2b(state).is_open:
         assert isinstance(decision, Transition)
         assert (decision.trade.state, decision.effect) == (T.CLOSED, NOTHING)
-        assert decide_settled(an_order(state=decision.order_state), decision.trade, said, found) is found
+        after = an_order(state=decision.order_state)
+        assert decide_settled(after, decision.trade, said, found, accepted_at=ACCEPTED_AT) is found
     else:
         assert decision is found
+
+
+@pytest.mark.invariant("I4", "I9")
+@pytest.mark.parametrize(
+    ("trade", "accepted_at", "asked_at"),
+    [
+        (b2c(T.REVERSING), None, ACCEPTED_AT + timedelta(seconds=1)),
+        (b2c(T.REVERSING), ACCEPTED_AT, ACCEPTED_AT),
+        (b2c(T.REVERSING), ACCEPTED_AT, None),
+        (b2c(T.REVERSING, seen=True), ACCEPTED_AT, ACCEPTED_AT + timedelta(seconds=1)),
+    ],
+    ids=["only cleared", "asked before", "not asked", "payment seen"],
+)
+def test_only_what_two_persons_accepted_and_was_asked_since_ends_a_trade_whose_payment_nobody_saw(
+    trade: Trade, accepted_at: datetime | None, asked_at: datetime | None
+) -> None:
+    """A reverse that a lagging "not paid" ended would leave the payer's money here, and nobody would ask about it."""
+    found = Contradiction(mismatch=Mismatch.PAYMENT_DENIED, to_suspense=False)
+    said = refused(source=QUERY, asked_at=asked_at)
+    assert decide_settled(order(CLOSING), trade, said, found, accepted_at=accepted_at) is found
 
 
 @pytest.mark.invariant("I4")
 def test_what_another_account_says_ends_no_trade_though_persons_have_settled_it() -> None:
     """The trade's own channel may take its payer's money still."""
     found = Contradiction(mismatch=Mismatch.WRONG_ACCOUNT, to_suspense=True)
-    assert decide_settled(an_order(), a_trade(), paid(account_id=OTHER_ACCOUNT, source=QUERY), found) is found
+    said = paid(account_id=OTHER_ACCOUNT, source=QUERY, asked_at=ACCEPTED_AT + timedelta(seconds=1))
+    assert decide_settled(an_order(), a_trade(), said, found, accepted_at=ACCEPTED_AT) is found
 
 
 def test_our_own_refund_of_a_second_payment_is_no_contradiction() -> None:

@@ -82,13 +82,16 @@ WHERE c.lane = any($1) AND s.lane IS NULL
 ORDER BY c.found_at, c.attempt, c.digest;
 
 -- name: contradiction_list_settled :many
--- Which of these statements a release has settled. Leans on the primary key of settled_contradiction.
+-- Which of these statements a release has settled, and when two persons accepted it as it stands: one that the
+-- channel's fresh word cleared nobody accepted. Leans on the primary keys of settled_contradiction and operator_act.
 SELECT
     s.lane,
     s.order_id,
     s.attempt,
-    s.digest
+    s.digest,
+    CASE WHEN s.how = 'accepted' THEN a.confirmed_at END AS accepted_at
 FROM settled_contradiction AS s
+INNER JOIN operator_act AS a ON s.lane = a.lane AND s.order_id = a.order_id AND s.act = a.ordinal
 INNER JOIN
     unnest($1::smallint[], $2::bigint[], $3::smallint[], $4::bytea[]) AS w (lane, order_id, attempt, digest)
     ON s.lane = w.lane AND s.order_id = w.order_id AND s.attempt = w.attempt AND s.digest = w.digest
