@@ -29,6 +29,7 @@ from budan.store import (
     refunds,
     rows,
     settlement,
+    setup_acts,
     suspects,
     tie_out,
     timeline,
@@ -106,6 +107,8 @@ MADE_FROM_ROWS: dict[str, type] = {
     "ledger_list_wrong_fees": ledger.WrongFee,
     "ledger_list_strays": ledger.Stray,
     "settlement_payout_list": settlement.PayoutRow,
+    "setup_act_list_merchants": setup_acts.SetupActRow,
+    "setup_act_list_accounts": setup_acts.SetupActRow,
     "payee_list_of": payees.PayeeRow,
     "payee_list_in_force": payees.PayeeRow,
     "payee_list_sealed": payees.SealedPayee,
@@ -190,6 +193,7 @@ async def test_a_row_has_the_fields_of_its_value(connection: Connection, name: s
         ("operator_act", acts.ActRow),
         ("settlement_batch", settlement.BatchRow),
         ("merchant_payee", payees.PayeeRow),
+        ("setup_act", setup_acts.SetupActRow),
     ],
 )
 async def test_a_field_may_be_none_where_its_column_may_be_null(connection: Connection, table: str, made: type) -> None:

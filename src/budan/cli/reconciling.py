@@ -16,6 +16,7 @@ from budan.cli.file_words import stand_for_rows
 from budan.cli.frame import ERR, OUT, database_dsn, json_option, print_json, run_async, with_settings
 from budan.cli.moments import Day
 from budan.cli.settings import STORE_SETTINGS, Settings
+from budan.cli.setup_acts import print_acts, show_act
 from budan.cli.sheets import Amount, Cell, CsvSheet, Sheet, open_sheet
 from budan.cli.table_text import safe_cell
 from budan.core.errors import Refused
@@ -31,6 +32,7 @@ from budan.flows.reconciling import BillWish
 from budan.host.memory import spare_what_is_built
 from budan.ports.bill import FetchedBill, Packing
 from budan.store.reconcile import DiscrepancyFilter, DiscrepancyRow
+from budan.store.setup_acts import SetupActRow
 
 # What a screen shows where nobody says how much.
 LIST_ROWS: Final = 100
@@ -325,11 +327,14 @@ def reconcile_contract(
     settings: Settings,
     as_json: bool,
 ) -> None:
-    """What an account's contract says of the channel's fee, or set it. Without it fees are summed and not judged."""
+    """What an account's contract says of the channel's fee, with who said what before, or set it.
+
+    Without it fees are summed and not judged.
+    """
     if rate is not None and by is None:
         raise Refused("name_malformed", param="by", detail="whoever sets a rate says who they are")
 
-    async def act() -> list[dict[str, object]]:
+    async def act() -> tuple[list[dict[str, object]], list[SetupActRow]]:
         async with _open(settings) as desk:
             config = await desk.find_account(account, channel=None)
             if rate is not None:
@@ -340,16 +345,18 @@ def reconcile_contract(
                     by=by or "",
                 )
             rows = await desk.discrepancies.list_contracts(config.account_id)
-            return [
+            kept: list[dict[str, object]] = [
                 {"effective_from": row.effective_from, "rate_e6": row.rate_e6, "set_by": row.set_by} for row in rows
             ]
+            return kept, await desk.discrepancies.list_contract_acts(config.account_id)
 
-    rows = run_async(act())
+    rows, acts = run_async(act())
     if as_json:
-        print_json({"contract": rows})
+        print_json({"contract": rows, "acts": [show_act(act) for act in acts]})
         return
     for row in rows:
         OUT.print(f"from {row['effective_from']}: {row['rate_e6']} millionths, set by {row['set_by']}", markup=False)
+    print_acts(acts)
 
 
 @asynccontextmanager

@@ -11,12 +11,14 @@ from rich.table import Table
 from budan.cli.frame import OUT, by_option, database_dsn, json_option, print_json, run_async, with_settings
 from budan.cli.payees import payee
 from budan.cli.settings import STORE_SETTINGS, Settings
+from budan.cli.setup_acts import acts_option, print_acts, show_act
 from budan.cli.shown import show_values
 from budan.cli.wiring import build_administration, build_webhook_secrets, open_database
 from budan.flows.administering import AddedMerchant, Administration, MerchantWish, OrderTerms
 from budan.flows.rotating import OVERLAP_S_DEFAULT
 from budan.flows.settlement_terms import SettlementTerms
 from budan.flows.webhook_secrets import ChangedSecret, EndedOverlap
+from budan.store.setup_acts import SetupActRow
 from budan.store.upgrade import upgrade
 
 P = ParamSpec("P")
@@ -205,12 +207,11 @@ def merchant_set(
         payout_minor_min=payout_minor_min,
         hold_back_bp=hold_back_bp,
         hold_back_days=hold_back_days,
-        by=by,
     )
 
     async def set_terms() -> dict[str, object]:
         async with open_administration(settings) as administration:
-            await administration.set_terms(merchant_id, terms, settlement=settlement)
+            await administration.set_terms(merchant_id, terms, settlement=settlement, by=by)
             return next(asdict(row) for row in await administration.list_merchants() if row.merchant_id == merchant_id)
 
     row = run_async(set_terms())
@@ -263,16 +264,25 @@ def merchant_rotate(
 
 
 @merchant.command("list")
+@click.argument("merchant_id", type=int, required=False)
+@acts_option
 @with_settings(*STORE_SETTINGS)
 @json_option
-def merchant_list(*, settings: Settings, as_json: bool) -> None:
-    """All merchants."""
+def merchant_list(*, merchant_id: int | None, with_acts: bool, settings: Settings, as_json: bool) -> None:
+    """All merchants, or one of them."""
 
-    async def read() -> list[dict[str, object]]:
+    async def read() -> tuple[list[dict[str, object]], list[SetupActRow]]:
         async with open_administration(settings) as administration:
-            return [asdict(row) for row in await administration.list_merchants()]
+            acts = await administration.list_acts(merchant_id) if with_acts else []
+            rows = await administration.list_merchants()
+            return [asdict(row) for row in rows if merchant_id in {None, row.merchant_id}], acts
 
-    _print_rows("merchants", run_async(read()), as_json=as_json)
+    rows, acts = run_async(read())
+    if as_json:
+        print_json({"merchants": rows} | ({"acts": [show_act(act) for act in acts]} if with_acts else {}))
+        return
+    _print_rows("merchants", rows, as_json=False)
+    print_acts(acts)
 
 
 @click.group()

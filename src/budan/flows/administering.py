@@ -4,7 +4,7 @@ import base64
 import re
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from hashlib import sha256
 
 import msgspec
@@ -12,6 +12,7 @@ import msgspec
 from budan.core.errors import Refused
 from budan.core.fees import FeeTerms
 from budan.core.numbers import AccountId, Environment, MerchantId
+from budan.flows.acts import check_name
 from budan.flows.choosing import CHANNELS
 from budan.flows.intake import EXPIRES_IN_S_MAX, EXPIRES_IN_S_MIN
 from budan.flows.rates import check_rate
@@ -25,6 +26,7 @@ from budan.store import accounts
 from budan.store import directory as stored
 from budan.store.database import Database, RowsFailed, Transaction
 from budan.store.rates import set_rate
+from budan.store.setup_acts import SetupActRow, SetupKind, add_setup_act, list_merchant_acts
 from budan.wire.secret_box import SecretBox
 from budan.wire.webhook import new_secret
 
@@ -162,20 +164,23 @@ class Administration:
         return code, token
 
     async def set_terms(
-        self, merchant_id: int, terms: OrderTerms, *, settlement: SettlementTerms = UNCHANGED_SETTLEMENT
+        self, merchant_id: int, terms: OrderTerms, *, settlement: SettlementTerms = UNCHANGED_SETTLEMENT, by: str
     ) -> None:
         """Change how a merchant's new orders end, what late payments of all of them become, and how it is settled.
 
-        Safe to repeat. Raises `Refused` with `expires_in_out_of_range`, `late_payment_unknown`, `zone_unknown`,
-        `settlement_terms_out_of_range` or `merchant_unknown`.
+        What it was before is kept, with who changed it. Safe to repeat. Raises `Refused` with `name_malformed`,
+        `expires_in_out_of_range`, `late_payment_unknown`, `zone_unknown`, `settlement_terms_out_of_range` or
+        `merchant_unknown`.
         """
+        by = check_name(by)
         _check_terms(terms)
         check_settlement_terms(settlement)
         try:
             async with self._database.transaction() as transaction:
-                if not await _set_terms(transaction, MerchantId(merchant_id), terms):
-                    raise Refused("merchant_unknown", param="merchant")
-                await set_settlement_terms(transaction, MerchantId(merchant_id), settlement)
+                before = await _lock_merchant(transaction, MerchantId(merchant_id))
+                await _set_terms(transaction, before.merchant_id, terms)
+                await set_settlement_terms(transaction, before.merchant_id, settlement, by=by)
+                await _keep_change(transaction, before, by=by)
         except RowsFailed as failed:
             raise Refused("zone_unknown", param="settles_zone", detail="the database does not know it") from failed
 
@@ -226,6 +231,15 @@ class Administration:
         async with self._database.transaction() as transaction:
             return await stored.list_merchants(transaction)
 
+    async def list_acts(self, merchant_id: int | None) -> list[SetupActRow]:
+        """What persons set up of a merchant, or of all, the newest first; raises `Refused` with `merchant_unknown`."""
+        async with self._database.reading() as transaction:
+            if merchant_id is None:
+                return await list_merchant_acts(transaction, None)
+            if await stored.find_merchant(transaction, MerchantId(merchant_id)) is None:
+                raise Refused("merchant_unknown", param="merchant")
+            return await list_merchant_acts(transaction, MerchantId(merchant_id))
+
     async def list_accounts(self) -> list[stored.AccountRow]:
         """All channel accounts, without secrets."""
         async with self._database.transaction() as transaction:
@@ -252,6 +266,32 @@ def _check_merchant(wish: MerchantWish, *, environment: Environment) -> None:
     _check_terms(wish.terms)
     for channel, rate_bp in wish.rates_bp.items():
         check_rate(channel, rate_bp)
+
+
+async def _lock_merchant(transaction: Transaction, merchant_id: MerchantId) -> stored.MerchantRow:
+    if not await stored.lock_merchant(transaction, merchant_id):
+        raise Refused("merchant_unknown", param="merchant")
+    merchant = await stored.find_merchant(transaction, merchant_id)
+    assert merchant is not None, "this transaction holds it"
+    return merchant
+
+
+async def _keep_change(transaction: Transaction, before: stored.MerchantRow, *, by: str) -> None:
+    """Write down what this transaction has changed of a merchant, if anything."""
+    after = await stored.find_merchant(transaction, before.merchant_id)
+    assert after is not None, "this transaction holds it"
+    was, now = asdict(before), asdict(after)
+    # Who set the last settlement terms is no term, and stands in the act itself.
+    changed = [name for name in now if now[name] != was[name] and name != "settlement_set_by"]
+    if changed:
+        await add_setup_act(
+            transaction,
+            SetupKind.MERCHANT_SET,
+            merchant_id=before.merchant_id,
+            by=by,
+            before={name: was[name] for name in changed},
+            after={name: now[name] for name in changed},
+        )
 
 
 async def _set_terms(transaction: Transaction, merchant_id: MerchantId, terms: OrderTerms) -> bool:

@@ -15,6 +15,7 @@ from budan.flows.acts import check_name
 from budan.flows.door import Door, DoorItem
 from budan.store import door as gate
 from budan.store import reconcile as stored
+from budan.store.accounts import lock_account
 from budan.store.contracts import ContractRow, list_contracts, set_contract
 from budan.store.database import Database, Transaction
 from budan.store.reconcile import (
@@ -27,6 +28,7 @@ from budan.store.reconcile import (
     RowKey,
     SightingKey,
 )
+from budan.store.setup_acts import SetupActRow, SetupKind, add_setup_act, list_account_acts
 from budan.store.suspense import SUSPENSE, list_settled
 
 PAGE_ROWS: Final = 1_000
@@ -149,15 +151,38 @@ class Discrepancies:
             return await _view(transaction, discrepancy_id)
 
     async def set_contract(self, account_id: AccountId, *, rate_e6: int, effective_from: date, by: str) -> None:
-        """What the channel takes of an account's payments from a day on. Raises `Refused` with `name_malformed`."""
+        """What the channel takes of an account's payments from a day on; what was said before of that day is kept.
+
+        Safe to repeat. Raises `Refused` with `name_malformed` or `account_unknown`.
+        """
         by = check_name(by)
         async with self._database.transaction() as transaction:
+            if await lock_account(transaction, account_id) is None:
+                raise Refused("account_unknown", param="account")
+            said = await list_contracts(transaction, account_id)
+            was = next((row for row in said if row.effective_from == effective_from), None)
+            if was is not None and was.rate_e6 == rate_e6:
+                return
             await set_contract(transaction, account_id, effective_from=effective_from, rate_e6=rate_e6, set_by=by)
+            await add_setup_act(
+                transaction,
+                SetupKind.CONTRACT_SET,
+                account_id=account_id,
+                by=by,
+                before=None if was is None else {"effective_from": effective_from, "rate_e6": was.rate_e6},
+                after={"effective_from": effective_from, "rate_e6": rate_e6},
+            )
 
     async def list_contracts(self, account_id: AccountId) -> list[ContractRow]:
         """The rates of an account's contract, oldest first."""
         async with self._database.reading() as transaction:
             return await list_contracts(transaction, account_id)
+
+    async def list_contract_acts(self, account_id: AccountId) -> list[SetupActRow]:
+        """Who said what of an account's contract, and what it said before, the newest first."""
+        async with self._database.reading() as transaction:
+            acts = await list_account_acts(transaction, account_id)
+        return [act for act in acts if act.kind == SetupKind.CONTRACT_SET.value]
 
     async def _look_again(self, rows: Sequence[DiscrepancyRow]) -> dict[int, Move]:
         """What ended or changed without a person, by difference."""

@@ -115,5 +115,5 @@ def _standing(row: PayeeRow, *, in_force: int | None, newest: int | None, now: d
 
 
 async def _lock(transaction: Transaction, merchant_id: MerchantId) -> None:
-    if not await stored.lock_merchant(transaction, merchant_id):
+    if not await directory.lock_merchant(transaction, merchant_id):
         raise Refused("merchant_unknown", param="merchant")

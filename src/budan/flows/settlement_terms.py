@@ -1,12 +1,11 @@
 """How a merchant is settled, as an operator sets it."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from budan.core.errors import Refused
 from budan.core.numbers import MerchantId
-from budan.flows.acts import check_name
 from budan.store import settlement as stored
 from budan.store.database import Transaction
 
@@ -24,7 +23,6 @@ class SettlementTerms:
 
     Its days end by the clock of `zone` and are settled `after_days` later (T+n). A payout below `payout_minor_min` waits
     for the next day; `hold_back_bp` of each batch stays here for `hold_back_days`, for refunds that are still to come.
-    `by` is who sets them, kept where anything is set.
     """
 
     zone: str | None = None
@@ -32,20 +30,13 @@ class SettlementTerms:
     payout_minor_min: int | None = None
     hold_back_bp: int | None = None
     hold_back_days: int | None = None
-    by: str | None = None
 
 
 UNCHANGED_SETTLEMENT: Final = SettlementTerms()
 
 
-def _setter(terms: SettlementTerms) -> str | None:
-    """Who sets them, None where nothing is set or nobody was asked; raises `Refused` with `name_malformed`."""
-    is_unchanged = replace(terms, by=None) == UNCHANGED_SETTLEMENT
-    return None if is_unchanged or terms.by is None else check_name(terms.by)
-
-
 def check_settlement_terms(terms: SettlementTerms) -> None:
-    """Raises `Refused` with `zone_unknown`, `settlement_terms_out_of_range` or `name_malformed`."""
+    """Raises `Refused` with `zone_unknown` or `settlement_terms_out_of_range`."""
     if terms.zone is not None:
         try:
             ZoneInfo(terms.zone)
@@ -59,10 +50,11 @@ def check_settlement_terms(terms: SettlementTerms) -> None:
     ):
         if given is not None and not least <= given <= most:
             raise Refused("settlement_terms_out_of_range", param=param, detail=f"{least} to {most}")
-    _setter(terms)
 
 
-async def set_settlement_terms(transaction: Transaction, merchant_id: MerchantId, terms: SettlementTerms) -> bool:
+async def set_settlement_terms(
+    transaction: Transaction, merchant_id: MerchantId, terms: SettlementTerms, *, by: str
+) -> bool:
     """Change how a merchant is settled, from its next day on; False where there is no such merchant."""
     return await stored.set_terms(
         transaction,
@@ -72,5 +64,5 @@ async def set_settlement_terms(transaction: Transaction, merchant_id: MerchantId
         payout_minor_min=terms.payout_minor_min,
         hold_back_bp=terms.hold_back_bp,
         hold_back_days=terms.hold_back_days,
-        set_by=_setter(terms),
+        set_by=None if terms == UNCHANGED_SETTLEMENT else by,
     )

@@ -15,6 +15,7 @@ _MERCHANT_NEXT_ID = query("merchant_next_id")
 _MERCHANT_ADD = query("merchant_add")
 _MERCHANT_LIST = query("merchant_list")
 _MERCHANT_FIND = query("merchant_find")
+_MERCHANT_LOCK = query("merchant_lock")
 _MERCHANT_LIST_TERMS = query("merchant_list_terms")
 _MERCHANT_SET_TERMS = query("merchant_set_terms")
 _API_KEY_ADD = query("api_key_add")
@@ -158,6 +159,11 @@ async def find_merchant(transaction: Transaction, merchant_id: MerchantId) -> Me
     """One merchant."""
     row = await transaction.maybe(_MERCHANT_FIND, merchant_id)
     return None if row is None else _merchant(row)
+
+
+async def lock_merchant(transaction: Transaction, merchant_id: MerchantId) -> bool:
+    """Hold a merchant of which something is to change; False where there is none."""
+    return await transaction.maybe(_MERCHANT_LOCK, merchant_id) is not None
 
 
 async def list_terms(transaction: Transaction, merchant_ids: Sequence[MerchantId]) -> list[TermsRow]:

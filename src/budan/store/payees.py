@@ -17,7 +17,6 @@ _PAYEE_LIST_OF = query("payee_list_of")
 _PAYEE_LIST_IN_FORCE = query("payee_list_in_force")
 _PAYEE_LIST_SEALED = query("payee_list_sealed")
 _PAYEE_LOCK_MERCHANTS = query("payee_lock_merchants")
-_PAYEE_LOCK_MERCHANT = query("payee_lock_merchant")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,8 +85,3 @@ async def list_sealed(transaction: Transaction, *, after_id: int, rows_max: int)
 async def keep_payees(transaction: Transaction, merchant_ids: Collection[MerchantId]) -> None:
     """Let nobody change the payees of these merchants until the transaction ends."""
     await transaction.many(_PAYEE_LOCK_MERCHANTS, sorted(merchant_ids))
-
-
-async def lock_merchant(transaction: Transaction, merchant_id: MerchantId) -> bool:
-    """Hold a merchant whose payees are to change; False where there is none."""
-    return await transaction.maybe(_PAYEE_LOCK_MERCHANT, merchant_id) is not None

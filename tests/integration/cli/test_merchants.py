@@ -29,6 +29,33 @@ async def test_an_operator_changes_how_a_merchants_orders_end_and_what_is_not_to
     assert listed == again
 
 
+async def test_what_a_merchants_terms_were_before_and_who_changed_them_stays(stage: Stage, typist: Typist) -> None:
+    """Terms decide over money for months: whoever asks in spring what held in autumn needs each change, not the last."""
+    merchant, other = await stage.add_merchant(), await stage.add_merchant()
+    setting = ("merchant", "set", str(merchant.merchant_id))
+    await typist.json(*setting, "--settles-after", "3", "--late-payment", "refund", "--by", "Ann")
+    await typist.json(*setting, "--settles-after", "2", "--by", "Bob")
+    # What changes nothing is no act, nor is what was refused.
+    await typist.json(*setting, "--settles-after", "2", "--by", "Cid")
+    assert (await typist.type(*setting, "--expires-in", "300", "--hold-back", "10000")).code == 2
+    told = await typist.json("merchant", "list", str(merchant.merchant_id), "--acts")
+    assert [row["expires_in_s"] for row in told["merchants"]] == [900]
+    assert [
+        (act["acted_by"], act["before"], act["after"]) for act in told["acts"] if act["kind"] == "merchant_set"
+    ] == [
+        ("Bob", {"settles_after_days": 3}, {"settles_after_days": 2}),
+        (
+            "Ann",
+            {"late_payment": "complete", "settles_after_days": 1},
+            {"late_payment": "refund", "settles_after_days": 3},
+        ),
+    ]
+    shown = (await typist.type("merchant", "list", "--acts")).out
+    assert f"Bob: merchant_set of merchant {merchant.merchant_id}: settles_after_days 3 -> 2" in shown
+    others = await stage.administration.list_acts(other.merchant_id)
+    assert "merchant_set" not in {act.kind for act in others}
+
+
 async def test_a_merchant_is_added_with_its_own_times_and_nonsense_is_refused(stage: Stage, typist: Typist) -> None:
     refused = await typist.type("merchant", "add", "Tea house", "--late-payment", "keep")
     assert (refused.code, "late_payment_unknown" in refused.err) == (2, True)

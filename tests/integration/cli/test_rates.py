@@ -72,3 +72,19 @@ async def test_who_sets_what_moves_money_is_kept_and_a_rate_that_has_not_begun_i
     assert (plan["set_by"], plan["ended_by"]) == ("Ann", "Bob")
     settled = await typist.json("merchant", "set", merchant_id, "--hold-back", "500", "--by", "Ann")
     assert settled["settlement_set_by"] == "Ann"
+
+
+async def test_what_an_accounts_contract_said_before_stays(stage: Stage, typist: Typist) -> None:
+    """The fees of a day were judged by what it said then: overwritten, nobody could tell why they once agreed."""
+    words = ("reconcile", "contract", str(await stage.add_account()))
+    for rate, by in (("0.6%", "Ann"), ("0.38%", "Bob"), ("0.38%", "Cid")):
+        told = await typist.json(*words, "--rate", rate, "--from", "2026-01-05", "--by", by)
+    assert told["contract"] == [{"effective_from": "2026-01-05", "rate_e6": 3_800, "set_by": "Bob"}]
+    assert [(act["acted_by"], act["before"], act["after"]) for act in told["acts"]] == [
+        (
+            "Bob",
+            {"effective_from": "2026-01-05", "rate_e6": 6_000},
+            {"effective_from": "2026-01-05", "rate_e6": 3_800},
+        ),
+        ("Ann", None, {"effective_from": "2026-01-05", "rate_e6": 6_000}),
+    ]

@@ -205,7 +205,7 @@ async def test_a_statement_says_what_is_owed_wherever_it_stands(
     """A merchant read that nothing was owed while a batch waited for the bank, and no payout was ever shown."""
     merchant = await stage.add_merchant()
     terms = SettlementTerms(hold_back_bp=1_000, hold_back_days=7)
-    await stage.administration.set_terms(merchant.merchant_id, OrderTerms(), settlement=terms)
+    await stage.administration.set_terms(merchant.merchant_id, OrderTerms(), settlement=terms, by="Ann")
     await sell(stage, merchant)
     await pass_days(rows, 2)
     batch = await settle_one(settling)
@@ -240,7 +240,7 @@ async def test_too_little_waits_and_a_share_stays_here_for_refunds(
 ) -> None:
     merchant = await stage.add_merchant()
     terms = SettlementTerms(payout_minor_min=OWED_MINOR + 1, hold_back_bp=1_002, hold_back_days=7)
-    await stage.administration.set_terms(merchant.merchant_id, OrderTerms(), settlement=terms)
+    await stage.administration.set_terms(merchant.merchant_id, OrderTerms(), settlement=terms, by="Ann")
     (sold,) = await sell(stage, merchant)
     await pass_days(rows, 3)
     assert await settle(settling) == []
@@ -253,7 +253,7 @@ async def test_too_little_waits_and_a_share_stays_here_for_refunds(
     assert (await balances(books))[f"held_back:{merchant.merchant_id}"] == -held_back
     # A refund that no sale covers takes what was held back, when its days are over.
     await stage.administration.set_terms(
-        merchant.merchant_id, OrderTerms(), settlement=SettlementTerms(payout_minor_min=1)
+        merchant.merchant_id, OrderTerms(), settlement=SettlementTerms(payout_minor_min=1), by="Ann"
     )
     await refund(rows, sold, minor=30)
     await pass_days(rows, 3)
@@ -288,7 +288,7 @@ async def test_a_day_ends_by_the_merchants_own_clock_and_is_settled_so_many_days
         SettlementTerms(hold_back_bp=10_000),
     ):
         with pytest.raises(Refused):
-            await stage.administration.set_terms(near.merchant_id, OrderTerms(), settlement=wrong)
+            await stage.administration.set_terms(near.merchant_id, OrderTerms(), settlement=wrong, by="Ann")
 
 
 async def test_a_day_ends_no_sooner_than_the_last_batch_did(stage: Stage, rows: Rows) -> None:

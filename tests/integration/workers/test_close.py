@@ -199,7 +199,9 @@ async def test_a_close_that_comes_too_late_finds_the_second_payment_and_it_goes_
 async def test_a_payment_after_the_expiry_is_what_the_merchant_chose(
     counter: Counter, rows: Rows, policy: str, decision: str
 ) -> None:
-    await counter.stage.administration.set_terms(counter.merchant.merchant_id, OrderTerms(late_payment=policy))
+    await counter.stage.administration.set_terms(
+        counter.merchant.merchant_id, OrderTerms(late_payment=policy), by="Ann"
+    )
     order = await counter.order("wechat_v3")
     await let_time_pass(rows, minutes=LIFE_MIN)
     async with working(counter.stage):
@@ -308,7 +310,7 @@ async def test_an_order_lives_as_long_as_its_merchant_says_and_longer_with_a_pay
     with_payer = {"payment": PaymentWish(method=Method.JSAPI, channel="wechat_v3", payer_openid="oUpF8uMuAJO")}
     assert (await life_s(), await life_s(**with_payer)) == (900, 7_200)
     terms = OrderTerms(expires_in_s=300, expires_in_with_payer_s=600)
-    await counter.stage.administration.set_terms(counter.merchant.merchant_id, terms)
+    await counter.stage.administration.set_terms(counter.merchant.merchant_id, terms, by="Ann")
     # The directory follows the store within its two seconds.
     async with asyncio.timeout(20):
         while await life_s() == 900:
@@ -330,9 +332,9 @@ async def test_terms_that_no_channel_keeps_or_nobody_knows_are_refused(
 ) -> None:
     merchant = await stage.add_merchant()
     with pytest.raises(Refused, match=rf"^{code}$"):
-        await stage.administration.set_terms(merchant.merchant_id, terms)
+        await stage.administration.set_terms(merchant.merchant_id, terms, by="Ann")
     with pytest.raises(Refused, match=r"^merchant_unknown$"):
-        await stage.administration.set_terms(1_000_000, OrderTerms())
+        await stage.administration.set_terms(1_000_000, OrderTerms(), by="Ann")
 
 
 @pytest.mark.invariant("I6")

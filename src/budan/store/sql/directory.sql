@@ -44,6 +44,13 @@ SELECT
 FROM merchant
 WHERE id = $1;
 
+-- name: merchant_lock :maybe
+-- A merchant of which this transaction changes something, held until its end. By the primary key.
+SELECT id
+FROM merchant
+WHERE id = $1
+FOR NO KEY UPDATE;
+
 -- name: merchant_list_terms :many
 -- How long merchants' orders live, and the clock by which what is read with it counts: by a cache that fills itself.
 SELECT

@@ -79,10 +79,3 @@ FROM merchant
 WHERE id = any($1::integer[])
 ORDER BY id
 FOR SHARE;
-
--- name: payee_lock_merchant :maybe
--- A merchant whose payees this transaction changes. By the primary key.
-SELECT id
-FROM merchant
-WHERE id = $1
-FOR NO KEY UPDATE;
