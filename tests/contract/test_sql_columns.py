@@ -18,6 +18,7 @@ from budan.store import (
     cashbacks,
     closing,
     contracts,
+    day_closing,
     directory,
     jobs,
     ledger,
@@ -124,6 +125,7 @@ MADE_FROM_ROWS: dict[str, type] = {
     "discrepancy_list": reconcile.DiscrepancyRow,
     "discrepancy_count": reconcile.DiscrepancyCount,
     "discrepancy_note_list": reconcile.NoteRow,
+    "closing_list_bills": day_closing.BillOfDay,
 }
 # What a column is called where the value's field says more.
 RENAMED = {"id": "order_id"}

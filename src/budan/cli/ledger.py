@@ -13,6 +13,7 @@ from tempfile import TemporaryFile
 import click
 from rich.table import Table
 
+from budan.cli.day_closing import close, list_closed
 from budan.cli.frame import ERR, EXIT_BROKEN, OUT, database_dsn, json_option, print_json, run_async, with_settings
 from budan.cli.moments import Day
 from budan.cli.settings import STORE_SETTINGS, Settings
@@ -31,7 +32,7 @@ def ledger() -> None:
     """The books: every cent of every order, in double entry. Days are Beijing days, like those of the channels' bills."""
 
 
-for _command in (settle, settlements, settlement, payout):
+for _command in (close, settle, settlements, settlement, payout):
     ledger.add_command(_command)
 
 
@@ -52,24 +53,6 @@ def ledger_check(*, settings: Settings, as_json: bool) -> None:
         _show_check(found)
     if not found.holds:
         raise SystemExit(EXIT_BROKEN)
-
-
-@ledger.command("close")
-@click.option("--through", type=Day(), default=None, help="The last day to close; yesterday where absent.")
-@with_settings(*STORE_SETTINGS)
-@json_option
-def ledger_close(*, through: date | None, settings: Settings, as_json: bool) -> None:
-    """Close the days that are over. Safe to repeat: a closed day stays as it is."""
-
-    async def close() -> list[date]:
-        async with _open_books(settings) as books:
-            return await books.close_days(through=through, progress=_progress)
-
-    closed = run_async(close())
-    if as_json:
-        print_json({"closed": closed})
-    else:
-        OUT.print("\n".join(f"closed {day}" for day in closed) if closed else "nothing to close")
 
 
 @ledger.command("balance")
@@ -178,6 +161,8 @@ def _progress(text: str) -> None:
 
 def _show_check(found: LedgerCheck) -> None:
     OUT.print(f"{found.postings} postings in {found.entries} entries, {found.days_compared} closed days")
+    for line in list_closed(found.closed_days):
+        OUT.print(line, markup=False)
     for fault in _list_faults(found):
         OUT.print(fault, style="bold red", markup=False)
     OUT.print("the books hold" if found.holds else "THE BOOKS DO NOT HOLD")

@@ -25,6 +25,7 @@ from budan.core.money import CURRENCY_EXPONENTS
 from budan.core.numbers import beijing_day
 from budan.core.reconcile import parse_rate
 from budan.flows.bill_days import WaitedBill
+from budan.flows.day_closing import tell_books
 from budan.flows.day_page import render_page
 from budan.flows.day_report import ALL, DayReport, TieLine
 from budan.flows.discrepancies import ASKED_FOR, LIST_ROWS_MAX, RESOLUTIONS, DiscrepancyView
@@ -131,13 +132,14 @@ def reconcile_runs(
         print_json({"runs": [report.as_json() for report in reports], "waited": waited} | page)
         return
     heads = ("run", "day", "account", "channel", "from", "lines", "agree", "differ", "repaired", "unresolved", "ties")
-    table = Table(*heads)
+    table = Table(*heads, "books")
     for report in reports:
         run = report.run
         numbers = (run.lines, report.matched, report.differences, report.repaired, report.unresolved)
         origin = f"{run.origin}, a part" if run.is_partial else run.origin
         ties = "yes" if report.ties_out else "NO"
-        table.add_row(str(run.id), str(run.day), run.account_name, run.channel, origin, *map(str, numbers), ties)
+        books = "open" if report.closed is None else "closed, despite" if report.closed.despite else "closed"
+        table.add_row(str(run.id), str(run.day), run.account_name, run.channel, origin, *map(str, numbers), ties, books)
     OUT.print(table)
     for one in waited:
         said = f"{one.bill.code} {one.bill.message}".strip() or "not asked for yet"
@@ -392,6 +394,8 @@ async def _write_sheet(desk: BooksDesk, path: Path, wanted: DiscrepancyFilter, r
     with open_sheet(path, title="differences", header=_SHEET_HEADER) as sheet:
         for line in report.tell_untied():
             sheet.add((None, report.run.day, report.run.account_id, None, "DOES NOT TIE OUT", line))
+        for line in tell_books(report.run.day, report.closed):
+            sheet.add((None, report.run.day, report.run.account_id, None, "books", line))
         for line in report.tie_lines():
             sheet.add(tie_cells(line, report))
         return await _fill(sheet, desk, wanted)
@@ -436,6 +440,7 @@ def sheet_cells(row: DiscrepancyRow) -> tuple[Cell, ...]:
         row.notes,
         safe_cell(row.currency),
         safe_cell(row.our_currency or row.currency),
+        "yes" if row.after_close else None,
     )
 
 
@@ -501,6 +506,8 @@ def _show_report(report: DayReport, *, as_json: bool) -> None:
         table.add_row(tally.kind, tally.verdict, str(tally.their_rows), sums[0], str(tally.our_rows), sums[1])
     OUT.print(table)
     OUT.print(f"ties out: {'yes' if report.ties_out else 'NO'}", markup=False)
+    for line in tell_books(run.day, report.closed):
+        OUT.print(line, markup=False)
     if report.unresolved:
         OUT.print(f"budan reconcile discrepancies --account {run.account_id} --day {run.day}", markup=False)
 
@@ -510,7 +517,7 @@ _DISCREPANCY_HEADER: Final = (
     *("state", "resolution", "age_h", "owner"),
 )
 # A screen has no room for notes: `budan reconcile discrepancy` shows those of one. In a sheet amounts are numbers.
-_SHEET_HEADER: Final = (*_DISCREPANCY_HEADER, "notes", "currency_there", "currency_here")
+_SHEET_HEADER: Final = (*_DISCREPANCY_HEADER, "notes", "currency_there", "currency_here", "found_after_close")
 
 
 def _discrepancy_cells(row: DiscrepancyRow) -> tuple[str, ...]:
@@ -532,12 +539,16 @@ def _discrepancy_cells(row: DiscrepancyRow) -> tuple[str, ...]:
 
 
 def tell_state(row: DiscrepancyRow) -> str:
-    """The state, and how often its channel was asked in vain about a refund; 0 times where its account cannot be used."""
+    """The state, whether it came after its day was closed, and how often its channel was asked in vain about a refund.
+
+    0 times where its account cannot be used.
+    """
+    late = ", found after the close" if row.after_close else ""
     is_waiting = row.ask_count > 0 or (row.kind == "refund" and row.age_s > ASKED_FOR.total_seconds())
     if row.state != "asked" or not is_waiting:
-        return row.state
+        return f"{row.state}{late}"
     answer = "no final answer yet" if row.answered_at is None else f"denied at {row.answered_at:%Y-%m-%d %H:%M}"
-    return f"asked {row.ask_count} times, {answer}"
+    return f"asked {row.ask_count} times, {answer}{late}"
 
 
 def _show_discrepancy(view: DiscrepancyView, *, as_json: bool) -> None:

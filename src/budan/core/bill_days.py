@@ -67,6 +67,29 @@ def list_wanted(
     return tuple(first + timedelta(days=days) for days in range((last - first).days + 1))
 
 
+def is_wanted(
+    day: date,
+    *,
+    created_at: datetime,
+    planned_to: date | None,
+    moved_on: date | None,
+    used_at: datetime | None,
+    enabled: bool,
+    now: datetime,
+    ready: time,
+) -> bool:
+    """Whether a day that is not planned is one of `list_wanted`, or will be once its bill is ready."""
+    return day in list_wanted(
+        created_at=created_at,
+        planned_to=planned_to,
+        moved_on=moved_on,
+        used_at=used_at,
+        enabled=enabled,
+        now=max(now, ready_at(day, ready)),
+        ready=ready,
+    )
+
+
 def ask_again_in(ready: datetime, *, now: datetime) -> timedelta:
     """How long to wait after an answer that brought no bill, or one that was refused."""
     return min(max((now - ready) / 10, AGAIN_MIN), AGAIN_MAX)

@@ -2,20 +2,34 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, time, timedelta
+from datetime import date, datetime, time, timedelta
 
-from budan.core.bill_days import FIRST_DAYS, BillState, ask_again_in, is_late, list_wanted, ready_at
-from budan.core.numbers import beijing_day
+from budan.core.bill_days import (
+    FIRST_DAYS,
+    NOTHING_MOVED,
+    BillState,
+    ask_again_in,
+    is_late,
+    is_wanted,
+    list_wanted,
+    ready_at,
+)
+from budan.core.numbers import AccountId, beijing_day
 from budan.ports.bill import BillTerms
 from budan.store import bill_days as stored
+from budan.store import day_closing as closing
 from budan.store.bill_days import BillAccount, NewBillDay, OpenBill
 from budan.store.database import Database
+from budan.store.day_closing import BillOfDay
 
 OPEN_ROWS_MAX = 1_000
 # What the table shows of a channel's words, which are foreign text.
 MESSAGE_LENGTH_MAX = 200
 # Of a bill that is being fetched or compared, or whose process died over it.
 UNDER_WAY = "under_way"
+# Of a bill that nobody has asked for yet, and of one that its channel has not promised yet.
+NOT_ASKED = "not_asked"
+NOT_READY = "not_ready"
 # News is looked for so far back before the last look: a comparison that was under way then could not know it, and takes
 # no day.
 NEWS_OVERLAP = timedelta(days=1)
@@ -27,6 +41,19 @@ class WaitedBill:
 
     bill: OpenBill
     is_late: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UncomparedBill:
+    """An account whose whole bill of a day was not compared, for the reason `code`.
+
+    `is_fetched` is False where its channel serves none: only a file that a person loads can be compared.
+    """
+
+    account_id: AccountId
+    account: str
+    code: str
+    is_fetched: bool
 
 
 class BillDays:
@@ -112,6 +139,50 @@ class BillDays:
         async with self._database.reading() as transaction:
             bills = await stored.list_open(transaction, due_only=False, rows_max=OPEN_ROWS_MAX)
         return [WaitedBill(bill=bill, is_late=bill_is_late(bill)) for bill in bills]
+
+    async def list_uncompared(self, day: date) -> Sequence[UncomparedBill]:
+        """The bills of a day that is over and that are wanted, planned or not, and not compared; by account.
+
+        A whole file that a person loaded is as good. That nothing moved, as the channel and our own books say, too.
+        """
+        async with self._database.reading() as transaction:
+            now = await transaction.clock()
+            accounts = await stored.list_accounts(transaction, refund_days=FIRST_DAYS)
+            bills = {bill.account_id: bill for bill in await closing.list_bills(transaction, day=day)}
+        return [
+            UncomparedBill(
+                account_id=account.account_id,
+                account=f"{account.name} ({account.channel})",
+                code=code,
+                is_fetched=self._terms.get(account.channel) is not None,
+            )
+            for account in accounts
+            if (code := self._why_uncompared(account, bills[account.account_id], day=day, now=now)) is not None
+        ]
+
+    def _why_uncompared(self, account: BillAccount, bill: BillOfDay, *, day: date, now: datetime) -> str | None:
+        """Why a day's bill is not compared; None where it is, or nobody waits for it."""
+        if bill.has_file or (bill.run_id is not None and bill.state in {None, BillState.COMPARED.value}):
+            return None
+        if bill.state is not None:
+            # One that was compared and is wanted anew brought money since, whatever is said of it last.
+            is_quiet = bill.code == NOTHING_MOVED and bill.run_id is None
+            return None if is_quiet else bill.code or NOT_ASKED
+        terms = self._terms.get(account.channel)
+        ready = time() if terms is None else _ready_time(account, terms)
+        wanted = is_wanted(
+            day,
+            created_at=account.created_at,
+            planned_to=account.planned_to,
+            moved_on=account.moved_on,
+            used_at=account.used_at,
+            enabled=account.enabled,
+            now=now,
+            ready=ready,
+        )
+        if not wanted:
+            return None
+        return NOT_ASKED if now >= ready_at(day, ready) else NOT_READY
 
     async def begin(self, bill: OpenBill) -> bool:
         """Put a bill off before it is fetched: one that kills its process is not met again at once, by one after another.

@@ -1,4 +1,4 @@
-"""The books: proved as a whole, closed day by day, and read as balances, statements and a journal."""
+"""The books: proved as a whole, and read as balances, statements and a journal."""
 
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -21,9 +21,10 @@ from budan.core.numbers import (
 from budan.flows.statement import CLOSING, OPENING, Standing, StatementLine, group_lines, merge_lines
 from budan.store import directory, settlement
 from budan.store import ledger as stored
-from budan.store.database import Database, RowsFailed, Transaction
+from budan.store.database import Database, Transaction
 from budan.store.ledger import (
     Balance,
+    ClosedDay,
     Line,
     Moved,
     NextDay,
@@ -70,12 +71,13 @@ class WrongBalance:
 
 @dataclass(slots=True, kw_only=True)
 class LedgerCheck:
-    """What `Books.check` found; each list has the first few only, the counts all."""
+    """What `Books.check` found; each list has the first few only, the counts and `closed_days` all."""
 
     postings: int = 0
     entries: int = 0
     unbalanced: int = 0
     days_compared: int = 0
+    closed_days: list[ClosedDay] = field(default_factory=list[ClosedDay])
     unbalanced_entries: list[Unbalanced] = field(default_factory=list[Unbalanced])
     unbooked_payments: list[Unbooked] = field(default_factory=list[Unbooked])
     wrong_moves: list[WrongMove] = field(default_factory=list[WrongMove])
@@ -127,7 +129,7 @@ class TrialBalance:
 
 
 class Books:
-    """Reads and closes the ledger. Its database is one whose sessions read in bulk."""
+    """Reads the ledger. Its database is one whose sessions read in bulk."""
 
     def __init__(self, *, database: Database, environment: Environment, lanes: int) -> None:
         self._database = database
@@ -152,6 +154,7 @@ class Books:
         progress("entries of orders to come")
         await self._check_stretch(found, first_id=id_floor(_end(beijing_day(first.now))), past_id=ID_MAX)
         await self._check_budgets(found)
+        found.closed_days += days
         carried: dict[BalanceKey, int] = {}
         for closed in days:
             progress(f"closed day {closed.day}")
@@ -205,7 +208,7 @@ class Books:
 
     async def _compare_day(self, found: LedgerCheck, day: date, carried: dict[BalanceKey, int]) -> None:
         """A day's sums against its postings, and its balances against those of the days before, which `carried` keeps."""
-        moved = {(one.lane, one.account, one.currency): one for one in await self._sum_day(day)}
+        moved = {(one.lane, one.account, one.currency): one for one in await self.sum_day(day)}
         async with self._database.reading() as transaction:
             balances = await stored.list_moved_balances(transaction, day=day)
         closed = {(one.lane, one.account, one.currency): one for one in balances}
@@ -220,35 +223,8 @@ class Books:
                 found.wrong_carries.append(_wrong_balance(day, key, balance.balance_minor, expected))
         found.days_compared += 1
 
-    async def close_days(self, *, through: date | None, progress: Progress) -> list[date]:
-        """Close every day that is over, up to `through`; gives those closed now. Safe to repeat and to race.
-
-        Raises `Refused` with `day_not_over` when `through` is not over yet by the database's clock.
-        """
-        async with self._database.reading() as transaction:
-            first = await stored.next_day(transaction)
-        last = last_day_over(first.now)
-        if through is not None and through > last:
-            raise Refused("day_not_over", param="through", detail=f"the last day that is over is {last}")
-        closed: list[date] = []
-        for day in _days(first.day, last if through is None else through):
-            progress(f"closing {day}")
-            moved = await self._sum_day(day)
-            try:
-                async with self._database.transaction() as transaction:
-                    await stored.close_day(transaction, day, moved)
-            except RowsFailed:
-                if not await self._is_closed(day):
-                    raise
-                continue
-            closed.append(day)
-        return closed
-
-    async def _is_closed(self, day: date) -> bool:
-        async with self._database.reading() as transaction:
-            return any(closed.day == day for closed in await stored.list_days(transaction))
-
-    async def _sum_day(self, day: date) -> list[Moved]:
+    async def sum_day(self, day: date) -> list[Moved]:
+        """What moved on each account in a day."""
         return await self._sum(since=_begin(day), until=_end(day))
 
     async def _sum(self, *, since: datetime, until: datetime) -> list[Moved]:

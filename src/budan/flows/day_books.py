@@ -8,8 +8,10 @@ from typing import Final
 from budan.core.numbers import beijing_day
 from budan.flows.bill_days import BillDays, WaitedBill
 from budan.flows.day_report import DayReport, read_report
+from budan.store import ledger
 from budan.store import reconcile as stored
 from budan.store.database import Database
+from budan.store.ledger import ClosedDay
 from budan.store.reconcile import DiscrepancyFilter, DiscrepancyRow
 
 RUNS_READ_MAX: Final = 200
@@ -18,9 +20,13 @@ ROWS_SHOWN: Final = 200
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DayBooksView:
-    """What there is to say of a day. `open_rows` are of all days, the oldest first, `ROWS_SHOWN` at most."""
+    """What there is to say of a day. `closed` is how its books were closed, None while they are open.
+
+    `open_rows` are of all days, the oldest first, `ROWS_SHOWN` at most.
+    """
 
     day: date
+    closed: ClosedDay | None
     reports: Sequence[DayReport]
     waited: Sequence[WaitedBill]
     open_rows: Sequence[DiscrepancyRow]
@@ -44,4 +50,6 @@ class DayBooks:
             newest = {run.account_id: run for run in last}
             reports = [await read_report(transaction, newest[account_id]) for account_id in sorted(newest)]
             open_rows = await stored.list_discrepancies(transaction, DiscrepancyFilter(), rows_max=ROWS_SHOWN)
-        return DayBooksView(day=day, reports=reports, waited=await self._bills.list_waited(), open_rows=open_rows)
+            closed = await ledger.find_day(transaction, day)
+        waited = await self._bills.list_waited()
+        return DayBooksView(day=day, closed=closed, reports=reports, waited=waited, open_rows=open_rows)

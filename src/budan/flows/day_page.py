@@ -6,6 +6,7 @@ from typing import Final
 
 from budan.core.journal import render_money
 from budan.core.reconcile import AGREED, RowKind, Verdict
+from budan.flows.day_closing import tell_books
 from budan.flows.day_report import DayReport
 from budan.store.reconcile import DiscrepancyRow
 from budan.store.tie_out import TallyRow
@@ -33,7 +34,7 @@ def render_page(report: DayReport, rows: Sequence[DiscrepancyRow]) -> str:
     )
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title><style>{_STYLE}</style></head>'
-        f"<body><h1>{title}</h1>{_untied(report)}<p>{escape(facts)}</p>"
+        f"<body><h1>{title}</h1>{_untied(report)}{_books(report)}<p>{escape(facts)}</p>"
         f"<h2>Tie-out</h2>{_outcomes(report)}<h2>Verdicts</h2>{_bars(report)}{_tallies(report)}"
         f"<h2>Differences (the first {len(rows)})</h2>{_differences(rows)}</body></html>"
     )
@@ -43,6 +44,11 @@ def _untied(report: DayReport) -> str:
     """Nobody may read on and not see it."""
     lines = "".join(f"<br>{escape(line)}" for line in report.tell_untied())
     return f'<p class="untied" role="alert">THIS DAY DOES NOT TIE OUT{lines}</p>' if lines else ""
+
+
+def _books(report: DayReport) -> str:
+    """Whether the day's books are closed, by whom, and despite what."""
+    return f"<p>{'<br>'.join(escape(line) for line in tell_books(report.run.day, report.closed))}</p>"
 
 
 def _bars(report: DayReport) -> str:
@@ -119,13 +125,18 @@ def _differences(rows: Sequence[DiscrepancyRow]) -> str:
             "" if row.line_no is None else str(row.line_no),
             render_sum(row.their_minor, row.currency),
             render_sum(row.our_minor, row.our_currency or row.currency),
-            row.state if row.resolution is None else f"{row.state}: {row.resolution}",
+            _tell_state(row),
             row.owner or "",
             f"{row.age_s / 3_600:.0f} h",
         )
         for row in rows
     ]
     return _table(header, cells, numbers_from=len(header))
+
+
+def _tell_state(row: DiscrepancyRow) -> str:
+    ended = row.state if row.resolution is None else f"{row.state}: {row.resolution}"
+    return f"{ended}, found after the close" if row.after_close else ended
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]], *, numbers_from: int) -> str:

@@ -4,14 +4,16 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Final, Literal
 
 from budan.core.journal import render_money
 from budan.core.numbers import AccountId
 from budan.core.reconcile import AGREED, DAY_FEES, FeeBounds, RowKind, Sum, Verdict
 from budan.core.tie_out import Became, Part, Sides, TieOut, agreed_as, ended_as, tie_day
+from budan.store import ledger
 from budan.store import reconcile as stored
 from budan.store.database import Database, Transaction
+from budan.store.ledger import ClosedDay
 from budan.store.reconcile import DiscrepancyCount, RunRow
 from budan.store.tie_out import FindingCount, SideRow, TallyRow, read_tie_out
 
@@ -34,10 +36,35 @@ class TieLine:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class UntiedSide:
+    """A side, `there` or `here`, of which another sum is accounted for than was counted."""
+
+    kind: str
+    currency: str
+    side: str
+    counted: Sum
+    known: Sum
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Untied:
+    """Another reason why a report does not tie out.
+
+    `older_release`: nobody counted its sides. `matched`: of this kind what matched is not the same on both sides.
+    `lines`: so many of the bill's rows are counted, and not all.
+    """
+
+    what: Literal["older_release", "matched", "lines"]
+    kind: str = ""
+    counted: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DayReport:
     """A run with its tie-out; `counts` are of the account's whole day, for a later bill may have added to it.
 
     `sides` is what the run counted, `tallies` what it found, and `findings` what became of that until now.
+    `closed` is how the books of its day were closed, None while they are open.
     """
 
     run: RunRow
@@ -45,6 +72,7 @@ class DayReport:
     sides: Sequence[SideRow]
     findings: Sequence[FindingCount]
     counts: Sequence[DiscrepancyCount]
+    closed: ClosedDay | None
 
     @property
     def tie_outs(self) -> tuple[TieOut, ...]:
@@ -63,14 +91,18 @@ class DayReport:
         """Whether every row and every cent of both sides is accounted for, in each kind and currency."""
         return all(one.ties for one in self.tie_outs) and self._counted_rows == self.run.lines
 
-    def tell_untied(self) -> list[str]:
-        """What does not tie out, for people; nothing where all does."""
+    def list_untied(self) -> Sequence[UntiedSide | Untied]:
+        """What does not tie out; nothing where all does."""
         if self.tallies and not self.sides:
-            return ["its sides were counted by an older release: load its bill again, and it is compared anew"]
-        told = [_tell_untied(one) for one in self.tie_outs if not one.ties]
+            return [Untied(what="older_release")]
+        found = [part for one in self.tie_outs if not one.ties for part in _untied_parts(one)]
         if self._counted_rows != self.run.lines:
-            told.append(f"the bill has {self.run.lines} rows, of which {self._counted_rows} are counted")
-        return told
+            found.append(Untied(what="lines", counted=self._counted_rows))
+        return found
+
+    def tell_untied(self) -> list[str]:
+        """What does not tie out, in English for people; nothing where all does."""
+        return [_tell_untied(found, lines=self.run.lines) for found in self.list_untied()]
 
     def tie_lines(self) -> list[TieLine]:
         """What became of the rows of each kind and currency, and all of them as they were counted, in this order."""
@@ -210,6 +242,7 @@ class DayReport:
             "repaired": self.repaired,
             "unresolved": self.unresolved,
             "unresolved_elsewhere": self.unresolved_elsewhere,
+            "closed": self.closed,
             "ties_out": self.ties_out,
             "untied": self.tell_untied(),
             "tie_out": [_tie_json(one) for one in self.tie_outs],
@@ -282,16 +315,28 @@ def _both(sides: Sides) -> dict[str, object]:
     }
 
 
-def _tell_untied(one: TieOut) -> str:
-    """The sides that do not add up, with what was counted and what is accounted for."""
-    counted, known, currency = one.counted, one.accounted, one.currency
+def _untied_parts(one: TieOut) -> list[UntiedSide | Untied]:
+    counted, known = one.counted, one.accounted
     sides = {"there": (counted.theirs, known.theirs), "here": (counted.ours, known.ours)}
-    told = [
-        f"{side} {_tell(was, currency)} counted, {_tell(now, currency)} accounted for"
+    found: list[UntiedSide | Untied] = [
+        UntiedSide(kind=one.kind.value, currency=one.currency, side=side, counted=was, known=now)
         for side, (was, now) in sides.items()
         if was != now
     ]
-    return f"{one.kind.value}: {'; '.join(told) or 'what matched is not the same on both sides'}"
+    return found or [Untied(what="matched", kind=one.kind.value)]
+
+
+def _tell_untied(found: UntiedSide | Untied, *, lines: int) -> str:
+    match found:
+        case UntiedSide():
+            was, now = _tell(found.counted, found.currency), _tell(found.known, found.currency)
+            return f"{found.kind}: {found.side} {was} counted, {now} accounted for"
+        case Untied(what="older_release"):
+            return "its sides were counted by an older release: load its bill again, and it is compared anew"
+        case Untied(what="matched"):
+            return f"{found.kind}: what matched is not the same on both sides"
+        case _:
+            return f"the bill has {lines} rows, of which {found.counted} are counted"
 
 
 def _tell(found: Sum, currency: str) -> str:
@@ -313,6 +358,7 @@ async def read_report(transaction: Transaction, run: RunRow) -> DayReport:
         sides=kept.sides,
         findings=kept.findings,
         counts=await stored.count_discrepancies(transaction, AccountId(run.account_id), day=run.day),
+        closed=await ledger.find_day(transaction, run.day),
     )
 
 

@@ -3,9 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
+from typing import Any
 
+import msgspec
+
+from budan.core.day_closing import StandPoint, list_against
 from budan.core.numbers import Lane, MerchantId, OrderId
-from budan.store.database import Transaction, columns
+from budan.store.database import Record, Transaction, columns
 from budan.store.queries import query
 
 _LEDGER_COUNT_ENTRIES = query("ledger_count_entries")
@@ -27,6 +31,8 @@ _LEDGER_BALANCE_FIND = query("ledger_balance_find")
 _LEDGER_LIST_LINES = query("ledger_list_lines")
 _LEDGER_LIST_STATEMENT = query("ledger_list_statement")
 _LEDGER_LIST_BATCH_LINES = query("ledger_list_batch_lines")
+
+_STOOD = msgspec.json.Decoder(tuple[StandPoint, ...])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,11 +160,22 @@ class Moved:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClosedDay:
-    """A day whose sums stand."""
+    """A day whose sums stand: by whom it was closed, where somebody was named, and what there was to tell of it then.
+
+    With a `reason` something stood against it.
+    """
 
     day: date
     postings: int
     closed_at: datetime
+    closed_by: str | None
+    reason: str | None
+    stood: tuple[StandPoint, ...]
+
+    @property
+    def despite(self) -> tuple[StandPoint, ...]:
+        """What stood against it."""
+        return list_against(self.stood)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -259,9 +276,21 @@ async def list_moved(transaction: Transaction, *, since: datetime, until: dateti
     return [Moved(**dict(row)) for row in await transaction.many(_LEDGER_LIST_MOVED, since, until)]
 
 
-async def list_days(transaction: Transaction) -> list[ClosedDay]:
-    """Closed days, the oldest first."""
-    return [ClosedDay(**dict(row)) for row in await transaction.many(_LEDGER_DAY_LIST)]
+async def list_days(transaction: Transaction, *, day: date | None = None) -> list[ClosedDay]:
+    """Closed days, the oldest first; with `day` that one alone, where it is closed."""
+    rows = await transaction.many(_LEDGER_DAY_LIST, day)
+    return [_closed_day(row) for row in rows]
+
+
+def _closed_day(row: Record) -> ClosedDay:
+    values: dict[str, Any] = dict(row)
+    values["stood"] = _STOOD.decode(row["stood"])
+    return ClosedDay(**values)
+
+
+async def find_day(transaction: Transaction, day: date) -> ClosedDay | None:
+    """A closed day; None where it is open."""
+    return next(iter(await list_days(transaction, day=day)), None)
 
 
 async def next_day(transaction: Transaction) -> NextDay:
@@ -269,9 +298,22 @@ async def next_day(transaction: Transaction) -> NextDay:
     return NextDay(**dict(await transaction.one(_LEDGER_DAY_NEXT)))
 
 
-async def close_day(transaction: Transaction, day: date, moved: Sequence[Moved]) -> None:
-    """Keep a day's sums; a day that is closed already is a constraint's error."""
-    await transaction.none(_LEDGER_DAY_CLOSE, day, sum(one.postings for one in moved))
+async def close_day(
+    transaction: Transaction,
+    day: date,
+    moved: Sequence[Moved],
+    *,
+    by: str | None,
+    reason: str | None,
+    stood: Sequence[StandPoint],
+) -> None:
+    """Keep a day's sums, and who closed it, why, and what there was to tell of it.
+
+    A day that is closed already is a constraint's error.
+    """
+    assert reason is not None or not list_against(stood), "nobody says why it is closed all the same"
+    postings = sum(one.postings for one in moved)
+    await transaction.none(_LEDGER_DAY_CLOSE, day, postings, by, reason, msgspec.json.encode(stood).decode())
     rows = sorted((one.lane, one.account, one.currency, one.debit_minor, one.credit_minor) for one in moved)
     await transaction.none(_LEDGER_BALANCE_ADD, day, *columns(rows, 5))
 

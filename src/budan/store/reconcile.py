@@ -212,7 +212,7 @@ _VALUES = attrgetter(*NewDiscrepancy.__struct_fields__)
 class DiscrepancyRow:
     """A difference as it stands, its currencies as in `NewDiscrepancy`.
 
-    Its age ends with it; `notes` is what was written to it, None where nothing was or is asked. Of a refund that is asked about, `ask_count` questions left, the next at `ask_at`; `answered_at` is the last final answer's.
+    Its age ends with it; `notes` is what was written to it, None where nothing was or is asked. Of a refund that is asked about, `ask_count` questions left, the next at `ask_at`; `answered_at` is the last final answer's. `after_close`: its day was closed when it was found, or opened again.
     """
 
     id: int
@@ -243,6 +243,7 @@ class DiscrepancyRow:
     ask_at: datetime
     ask_count: int
     answered_at: datetime | None
+    after_close: bool
     age_s: float
     notes: str | None
 

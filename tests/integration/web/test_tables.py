@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 
 import budan.web
+from budan.core.day_closing import Stand, StandPoint
 from budan.core.reconcile import DAY_FEES, RowKind, Verdict
 from budan.core.tie_out import Became
 from budan.flows.day_report import ALL
@@ -27,6 +28,7 @@ NOT_BEHIND_THE_WEB = {
     "books.py",
     "cashbacks.py",
     "cron.py",
+    "day_closing.py",
     "discrepancies.py",
     "file_words.py",
     "holding.py",
@@ -98,6 +100,8 @@ def test_every_word_that_a_page_says_exists_and_every_word_is_said() -> None:
     said |= {f"books.outcome.{name}" for name in (ALL, *(became.value for became in Became))}
     said |= {f"books.state.{state}" for state in ("open", "asked", "awaited")}
     said |= {f"books.bill.{state}" for state in ("waiting", "late", "missed")}
+    said |= {f"books.stand.{stand.value}" for stand in Stand if StandPoint(stand=stand).is_against}
+    said |= {f"books.untied.{what}" for what in ("there", "here", "matched", "lines", "older_release")}
     known = set(_texts("zh"))
     plain = {key for key in known if not key.startswith("refused.")}
     assert said - {"cashier.scan.", "cashier.open_wallet.", "wallet."} - {"refused.other"} == plain

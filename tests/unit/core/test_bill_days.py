@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from budan.core.bill_days import NOTHING_MOVED, ask_again_in, is_believed, is_late, list_wanted, ready_at
+from budan.core.bill_days import NOTHING_MOVED, ask_again_in, is_believed, is_late, is_wanted, list_wanted, ready_at
 
 TEN = time(10)
 TODAY = date(2026, 3, 20)
@@ -47,6 +47,31 @@ def wanted(**changes: Any) -> list[int]:
 )
 def test_a_day_is_wanted_once_it_is_ready_and_no_day_is_left_out(changes: dict[str, Any], days: list[int]) -> None:
     assert wanted(**changes) == days
+
+
+@pytest.mark.parametrize(
+    ("changes", "is_one"),
+    [
+        ({}, True),
+        # Not ready before ten: whoever closes at night waits for it all the same.
+        ({"now": NOW - timedelta(hours=11)}, True),
+        ({"created_at": NOW}, False),
+        ({"planned_to": TODAY - timedelta(days=1)}, False),
+        ({"enabled": False}, False),
+    ],
+)
+def test_yesterdays_bill_is_wanted_before_it_is_ready(changes: dict[str, Any], *, is_one: bool) -> None:
+    """A day must not be closed in the hours before its bill can be there."""
+    parts = {
+        "created_at": NOW - timedelta(days=100),
+        "planned_to": None,
+        "moved_on": None,
+        "used_at": None,
+        "enabled": True,
+        "now": NOW,
+        "ready": TEN,
+    }
+    assert is_wanted(TODAY - timedelta(days=1), **(parts | changes)) is is_one
 
 
 def test_a_bill_is_late_after_two_hours_and_asked_for_more_rarely_with_its_age() -> None:

@@ -398,12 +398,16 @@ WHERE booked_at >= $1 AND booked_at < $2
 GROUP BY lane, account, currency;
 
 -- name: ledger_day_list :many
--- The days that are closed; one row a day.
+-- The days that are closed, or one of them; one row a day.
 SELECT
     day,
     postings,
-    closed_at
+    closed_at,
+    closed_by,
+    reason,
+    stood::text AS stood
 FROM ledger_day
+WHERE $1::date IS NULL OR day = $1
 ORDER BY day;
 
 -- name: ledger_day_next :one
@@ -417,7 +421,8 @@ SELECT
 
 -- name: ledger_day_close :none
 -- The primary key lets one of two closers through.
-INSERT INTO ledger_day (day, postings, closed_at) VALUES ($1, $2, clock_timestamp());
+INSERT INTO ledger_day (day, postings, closed_at, closed_by, reason, stood)
+VALUES ($1, $2, clock_timestamp(), $3, $4, $5::jsonb);
 
 -- name: ledger_balance_add :none
 -- A day's movements on top of each account's last balance. Leans on the primary key of ledger_balance.

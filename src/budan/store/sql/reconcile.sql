@@ -372,7 +372,7 @@ ON CONFLICT (account_id, order_id, ordinal, kind, bill_day) DO UPDATE
 -- Leans on the unique key of discrepancy and the primary key of bill_sighting.
 WITH reopened AS ( -- few
     UPDATE discrepancy AS d
-    SET state = 'open', resolved_at = NULL, resolution = NULL
+    SET state = 'open', resolved_at = NULL, resolution = NULL, reopened_at = clock_timestamp()
     WHERE
         d.account_id = $1
         AND d.day BETWEEN $2::date - 1 AND $2::date + $3::integer
@@ -577,6 +577,7 @@ ON CONFLICT (account_id, day, kind, subject, occurrence) DO UPDATE
         state = excluded.state,
         resolved_at = NULL,
         resolution = NULL,
+        reopened_at = CASE WHEN k.state = 'resolved' THEN clock_timestamp() ELSE k.reopened_at END,
         ask_at = excluded.ask_at,
         ask_count = 0,
         answered_at = NULL
@@ -639,6 +640,9 @@ SELECT
     d.ask_at,
     d.ask_count,
     d.answered_at,
+    coalesce(
+        coalesce(d.reopened_at, d.found_at) > (SELECT c.closed_at FROM ledger_day AS c WHERE c.day = d.day), FALSE
+    ) AS after_close,
     extract(EPOCH FROM coalesce(d.resolved_at, clock_timestamp()) - d.found_at)::double precision AS age_s,
     (
         SELECT string_agg(n.written_by || ': ' || n.note, '; ' ORDER BY n.number) FROM discrepancy_note AS n
@@ -687,6 +691,9 @@ SELECT
     d.ask_at,
     d.ask_count,
     d.answered_at,
+    coalesce(
+        coalesce(d.reopened_at, d.found_at) > (SELECT c.closed_at FROM ledger_day AS c WHERE c.day = d.day), FALSE
+    ) AS after_close,
     extract(EPOCH FROM coalesce(d.resolved_at, clock_timestamp()) - d.found_at)::double precision AS age_s,
     NULL::text AS notes
 FROM discrepancy AS d

@@ -7,11 +7,13 @@ from urllib.parse import parse_qs
 from litestar import Response, get
 from litestar.handlers import HTTPRouteHandler
 
+from budan.core.day_closing import StandPoint
 from budan.core.errors import Refused
 from budan.flows.bill_days import WaitedBill
 from budan.flows.day_page import render_sum
-from budan.flows.day_report import DayReport
+from budan.flows.day_report import DayReport, Untied, UntiedSide
 from budan.flows.wired import Flows
+from budan.store.ledger import ClosedDay
 from budan.store.reconcile import DiscrepancyRow
 from budan.web.exchange import Answer, Exchange, Scope
 from budan.web.page.render import Pages, local_address, speech_of
@@ -49,6 +51,7 @@ class BooksPage:
             "books.html",
             speech=speech,
             day=view.day,
+            books=_books(view.closed, speech),
             earlier=address(-1),
             later=address(1),
             reports=[_report(report, speech) for report in view.reports],
@@ -96,11 +99,51 @@ def _report(report: DayReport, speech: Words) -> dict[str, object]:
         "run": run.id,
         "lines": run.lines,
         "is_partial": run.is_partial,
-        "untied": report.tell_untied(),
+        "untied": [_untied(found, speech, lines=run.lines) for found in report.list_untied()],
         "elsewhere": report.unresolved_elsewhere,
         "outcomes": outcomes,
         "rows": rows,
     }
+
+
+def _books(closed: ClosedDay | None, speech: Words) -> Sequence[str]:
+    """Whether the day is closed, by whom, why although something was open, and what that was; a line each."""
+    if closed is None:
+        return [speech.say("books.not_closed")]
+    told = [speech.say("books.closed", at=f"{closed.closed_at:%Y-%m-%d %H:%M} UTC")]
+    if closed.closed_by is not None:
+        told.append(speech.say("books.closed_by", name=closed.closed_by))
+    if closed.reason is not None:
+        told.append(speech.say("books.closed_despite", reason=closed.reason))
+    return [*told, *(_stood(point, speech) for point in closed.despite)]
+
+
+def _stood(point: StandPoint, speech: Words) -> str:
+    """What stood against the day when it was closed; of an earlier day where it was found late."""
+    told = speech.say(
+        f"books.stand.{point.stand.value}",
+        account=point.account,
+        code=point.code,
+        count=point.rows_found,
+        kind=speech.say(f"books.kind.{point.kind}") if point.kind else "",
+        verdict=speech.say(f"books.verdict.{point.verdict}") if point.verdict else "",
+        sum=render_sum(point.amount_minor, point.currency),
+    )
+    return told if point.day is None else told + speech.say("books.stand_late", day=point.day)
+
+
+def _untied(found: UntiedSide | Untied, speech: Words, *, lines: int) -> str:
+    kind = speech.say(f"books.kind.{found.kind}") if found.kind else ""
+    if isinstance(found, Untied):
+        return speech.say(f"books.untied.{found.what}", kind=kind, lines=lines, counted=found.counted)
+    return speech.say(
+        f"books.untied.{found.side}",
+        kind=kind,
+        rows=found.counted.rows,
+        sum=render_sum(found.counted.amount_minor, found.currency),
+        known_rows=found.known.rows,
+        known_sum=render_sum(found.known.amount_minor, found.currency),
+    )
 
 
 def _waited(one: WaitedBill, speech: Words) -> Sequence[str]:
@@ -124,7 +167,7 @@ def _difference(row: DiscrepancyRow, speech: Words) -> Sequence[str]:
         "" if row.line_no is None else str(row.line_no),
         render_sum(row.their_minor, row.currency),
         render_sum(row.our_minor, row.our_currency or row.currency),
-        speech.say(f"books.state.{row.state}"),
+        speech.say(f"books.state.{row.state}") + (speech.say("books.after_close") if row.after_close else ""),
         row.owner or "",
         speech.say("books.age", hours=f"{row.age_s / 3_600:.0f}"),
     )

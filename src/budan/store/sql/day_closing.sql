@@ -1,0 +1,134 @@
+-- What stands against closing a day of the books.
+
+-- name: closing_list_bills :many
+-- All accounts, with what is waited for of a day's bill and whether a whole one was compared: the newest run of those,
+-- by its end. Leans on the primary key of bill_day and the unique key of reconcile_run.
+WITH compared AS ( -- one row for each account
+    SELECT
+        account_id,
+        (array_agg(id ORDER BY ended_at DESC, id DESC))[1] AS run_id,
+        bool_or(origin = 'file') AS has_file
+    FROM reconcile_run
+    WHERE day = $1 AND NOT is_partial
+    GROUP BY account_id
+)
+
+SELECT
+    a.id AS account_id,
+    b.state,
+    b.code,
+    c.run_id,
+    coalesce(c.has_file, FALSE) AS has_file
+FROM channel_account AS a
+LEFT JOIN bill_day AS b ON a.id = b.account_id AND b.day = $1
+LEFT JOIN compared AS c ON a.id = c.account_id
+ORDER BY a.id;
+
+-- name: closing_list_late_runs :many
+-- The newest whole run of each account's day that was closed before it ended, after $1: a day before $2. Few.
+SELECT DISTINCT ON (account_id, day)
+    id
+FROM reconcile_run
+WHERE ended_at > $1 AND day < $2 AND NOT is_partial
+ORDER BY account_id ASC, day ASC, ended_at DESC, id DESC;
+
+-- name: closing_list_differences :many
+-- What differs on a day and nobody has ended, and with $2 what was found, or is open again, since then of the days
+-- before, which are closed; sums are as a report has them, by account, day, kind, verdict and currency. Of some one
+-- person has proposed the end ($3 is how long that stands). Leans on discrepancy_unresolved and the primary key of
+-- operator_act.
+SELECT
+    d.account_id,
+    a.name || ' (' || a.channel || ')' AS account,
+    d.day,
+    d.kind,
+    d.verdict,
+    CASE WHEN d.their_minor IS NULL THEN coalesce(d.our_currency, d.currency) ELSE d.currency END AS currency,
+    count(*) AS rows_found,
+    coalesce(
+        sum(
+            CASE
+                WHEN d.kind = 'fees' OR d.verdict = 'settle_differs' THEN abs(d.their_minor - d.our_minor)
+                ELSE coalesce(d.their_minor, d.our_minor)
+            END
+        ),
+        0
+    )::bigint AS amount_minor,
+    count(*) FILTER (
+        WHERE EXISTS (
+            SELECT FROM operator_act AS o
+            WHERE
+                o.lane = d.lane AND o.order_id = d.order_id
+                AND o.kind IN ('release', 'evidence') AND o.confirmed_by IS NULL
+                AND o.acted_at > statement_timestamp() - $3::interval
+        )
+    ) AS proposed
+FROM discrepancy AS d
+INNER JOIN channel_account AS a ON d.account_id = a.id
+WHERE
+    d.state <> 'resolved'
+    AND (d.day = $1 OR (d.day < $1 AND coalesce(d.reopened_at, d.found_at) > $2::timestamptz))
+GROUP BY
+    d.account_id,
+    a.name,
+    a.channel,
+    d.day,
+    d.kind,
+    d.verdict,
+    CASE WHEN d.their_minor IS NULL THEN coalesce(d.our_currency, d.currency) ELSE d.currency END
+ORDER BY d.day, d.account_id, d.kind, d.verdict, currency;
+
+-- name: closing_list_waiting :many
+-- Orders on hold that were put on hold in a time or of which something was booked then; and money that came into
+-- suspense then and that nobody has said the owner of: an entry is resolved by one of its own. Of some one person has
+-- proposed the end ($3). Leans on orders_held, posting_suspense and the primary keys of posting and operator_act.
+WITH waiting AS ( -- a row for each
+    SELECT
+        'hold' AS stand,
+        o.lane,
+        o.id AS order_id,
+        o.currency,
+        o.amount_minor
+    FROM orders AS o
+    WHERE
+        o.hold_reason IS NOT NULL
+        AND (
+            (o.hold_since >= $1 AND o.hold_since < $2)
+            OR EXISTS (
+                SELECT FROM posting AS p
+                WHERE p.lane = o.lane AND p.order_id = o.id AND p.booked_at >= $1 AND p.booked_at < $2
+            )
+        )
+    UNION ALL
+    SELECT
+        'suspense' AS stand,
+        s.lane,
+        s.order_id,
+        s.currency,
+        -s.amount_minor AS amount_minor
+    FROM posting AS s
+    WHERE
+        s.account = 'suspense' AND s.booked_at >= $1 AND s.booked_at < $2 AND s.entry_key LIKE 'suspense:%'
+        AND NOT EXISTS (
+            SELECT FROM posting AS e
+            WHERE e.lane = s.lane AND e.order_id = s.order_id AND e.entry_key = 'adjustment:' || s.entry_key
+        )
+)
+
+SELECT
+    w.stand,
+    w.currency,
+    count(*) AS rows_found,
+    sum(w.amount_minor)::bigint AS amount_minor,
+    count(*) FILTER (
+        WHERE EXISTS (
+            SELECT FROM operator_act AS a
+            WHERE
+                a.lane = w.lane AND a.order_id = w.order_id
+                AND a.kind IN ('release', 'evidence') AND a.confirmed_by IS NULL
+                AND a.acted_at > statement_timestamp() - $3::interval
+        )
+    ) AS proposed
+FROM waiting AS w
+GROUP BY w.stand, w.currency
+ORDER BY w.stand, w.currency;

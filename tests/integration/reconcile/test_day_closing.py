@@ -1,0 +1,163 @@
+"""Closing a day: what stands against it is told, and it stays open until that is gone or a person says why not."""
+
+from collections.abc import Sequence
+from datetime import date, timedelta
+from typing import Any
+
+import asyncpg
+import msgspec
+import pytest
+
+from budan.cli.wiring import build_bill_days
+from budan.core.day_closing import Stand, StandPoint
+from budan.flows.books import Books
+from budan.flows.day_closing import DayClosing, Despite
+from budan.flows.day_page import render_page
+from budan.flows.holding import Resolution
+from budan.store.ledger import find_day
+from budan.web.asgi import build_app
+from integration.cli.commands import Typist
+from integration.reconcile.bills import write_bill
+from integration.reconcile.clerk import Clerk
+from integration.reconcile.counter import BillCounter
+from integration.reconcile.test_books_page import get
+from stage import AMOUNT_MINOR
+
+Rows = asyncpg.Connection
+
+
+@pytest.fixture
+async def closing(clerk: Clerk, counter: BillCounter, rows: Rows) -> DayClosing:
+    """The installation is there since the clerk's day, its account since before."""
+    await rows.execute("UPDATE installation SET created_at = $1", clerk.noon)
+    stage = clerk.stage
+    books = Books(database=stage.database, environment=stage.settings.environment, lanes=stage.opened.lanes)
+    return DayClosing(database=stage.database, books=books, bills=build_bill_days(stage.opened))
+
+
+async def close(closing: DayClosing, day: date, *, despite: Despite | None = None) -> Sequence[StandPoint] | None:
+    """Close up to a day; gives what stood against that day, None where it is closed."""
+    seen = await closing.close(through=day, by="ann", despite=despite, progress=lambda _: None)
+    return None if seen[-1].is_closed else seen[-1].against
+
+
+async def test_a_day_with_something_open_is_closed_only_by_a_persons_word_and_says_so_from_then_on(
+    clerk: Clerk, counter: BillCounter, closing: DayClosing, typist: Typist
+) -> None:
+    """Balances that never change again must not hide what nobody has explained."""
+    day = str(clerk.day)
+    command = ("ledger", "close", "--through", day)
+    ended = await typist.type(*command)
+    assert ended.code == 1
+    assert f"NOT CLOSED {day}: 1 things are open" in ended.out
+    assert "the bill of main (wechat_v3) is not compared: not_asked" in ended.out
+    stranger = clerk.line(clerk.name(clerk.noon), trade_no="4711", channel_no="71", amount_minor=70)
+    counter.answers[clerk.day] = write_bill([clerk.line(await clerk.paid()), stranger])
+    await counter.run()
+    told = msgspec.json.decode((await typist.type(*command, "--json")).out)
+    (looked,) = told["days"]
+    (point,) = looked["points"]
+    found = (told["closed"], looked["is_closed"], looked["against"], point["stand"], point["verdict"])
+    assert found == ([], False, 1, "discrepancy", "unknown_number")
+    assert (point["rows_found"], point["amount_minor"], point["currency"]) == (1, 70, "CNY")
+
+    for words, refused in (
+        (("--despite-open", "--reason", "x", "--by", " "), "name_malformed (by)"),
+        (("--despite-open", "--by", "ann"), "reason_malformed (reason)"),
+        (("--reason", "x"), "reason_unwanted (reason)"),
+    ):
+        wrong = await typist.type(*command, *words)
+        assert (wrong.code, refused in wrong.err) == (2, True), wrong.err
+    wrong = await typist.type("ledger", "close", "--despite-open", "--reason", "x", "--by", "ann")
+    assert (wrong.code, "day_missing (through)" in wrong.err) == (2, True)
+    assert await close(closing, clerk.day) is not None, "a refusal closes nothing"
+
+    word = ("--despite-open", "--by", "ann", "--reason", "WeChat looks for it")
+    ended = await typist.type(*command, *word)
+    assert (ended.code, f"closed {day}, despite:" in ended.out) == (0, True)
+    assert (await typist.type(*command, *word)).out.strip() == "nothing to close"
+    checked = await typist.type("ledger", "check")
+    assert "by ann, despite what was open: WeChat looks for it" in checked.out
+    despite = "main (wechat_v3): 1 payment unknown number, 0.70 CNY"
+    assert despite in checked.out
+    (run,) = (await typist.json("reconcile", "runs", "--day", day))["runs"]
+    assert (run["closed"]["closed_by"], run["closed"]["stood"][0]["amount_minor"]) == ("ann", 70)
+    assert f"despite: {despite}" in (await typist.type("reconcile", "show", str(run["run"]))).out
+    assert despite in render_page(await clerk.reconciliation.get_report(run["run"]), [])
+    flows = clerk.stage.flows
+    for language, words in (("en", "unknown number, 0.70 CNY."), ("zh", "收款未知单号 1 笔，0.70 CNY。")):
+        _, page = await get(
+            build_app(flows), f"/books/{flows.books_links.render()}", language=language, query=f"day={day}"
+        )
+        assert words in page
+
+
+async def test_what_is_found_of_a_closed_day_stands_against_the_next_one_and_once_only(
+    clerk: Clerk, counter: BillCounter, closing: DayClosing, rows: Rows
+) -> None:
+    """The books are not opened again, so what comes late must be met where somebody still looks."""
+    ended = clerk.line(clerk.name(clerk.noon), trade_no="4710", channel_no="70")
+    counter.answers[clerk.day] = write_bill([ended])
+    await counter.run()
+    (difference,) = await clerk.list_differences()
+    await clerk.discrepancies.resolve(difference.id, resolution="claimed", by="bob", note="told WeChat")
+    assert await close(closing, clerk.day) is None
+    next_day = clerk.day + timedelta(days=1)
+    assert await close(closing, next_day) is None
+    await rows.execute("DELETE FROM ledger_day WHERE day = $1", next_day)
+    assert not any(row.after_close for row in await clerk.list_differences())
+
+    stranger = clerk.line(clerk.name(clerk.noon), trade_no="4711", channel_no="71")
+    await clerk.compare([ended, stranger], origin="channel")
+    found = await clerk.differences()
+    assert (found["4711"].after_close, found["4710"].after_close) == (True, True), "found, and opened again"
+    late, *others = await close(closing, next_day) or []
+    assert not others
+    assert (late.day, late.verdict, late.rows_found) == (clerk.day, "unknown_number", 2)
+    assert await close(closing, next_day, despite=Despite(by="ann", reason="told WeChat")) is None
+    async with clerk.stage.database.reading() as transaction:
+        kept = await find_day(transaction, next_day)
+    assert kept is not None
+    assert (kept.reason, kept.despite) == ("told WeChat", (late,))
+    after = await closing.look(next_day + timedelta(days=1))
+    assert not [point for point in after if point.stand is Stand.DISCREPANCY]
+
+
+async def test_money_that_waits_a_report_that_does_not_tie_out_and_a_held_order_stand_against_their_day(
+    clerk: Clerk, counter: BillCounter, closing: DayClosing, rows: Rows
+) -> None:
+    """A day's cents are explained when nobody needs to decide about any of them."""
+    wrong, held = await clerk.order(), await clerk.paid()
+    await clerk.hear(wrong, order_minor=AMOUNT_MINOR - 1, paid_at=clerk.noon)
+    await clerk.stage.operator.holds.hold(held.order_no, by="ann", reason="asked")
+    await rows.execute("UPDATE posting SET booked_at = $1", clerk.noon)
+    await rows.execute("UPDATE orders SET hold_since = now()")
+    counter.answers[clerk.day] = write_bill(
+        [clerk.line(held), clerk.line(wrong, amount_minor=AMOUNT_MINOR - 1, fee="0.00000")]
+    )
+    await counter.run()
+    await rows.execute("DELETE FROM reconcile_side")
+    await rows.execute("DELETE FROM discrepancy_note; DELETE FROM reconcile_finding; DELETE FROM discrepancy")
+    found = {point.stand: point for point in await close(closing, clerk.day) or ()}
+    assert set(found) == {Stand.UNTIED, Stand.HOLD, Stand.SUSPENSE}
+    assert (found[Stand.HOLD].rows_found, found[Stand.HOLD].amount_minor) == (2, 2 * AMOUNT_MINOR)
+    assert (found[Stand.SUSPENSE].rows_found, found[Stand.SUSPENSE].amount_minor) == (1, AMOUNT_MINOR - 1)
+    assert "older release" in found[Stand.UNTIED].detail
+    await clerk.stage.operator.holds.propose_release(
+        wrong.order_no, by="ann", reason="x", resolution=Resolution.RETURNED, accept=True
+    )
+    found = {point.stand: point for point in await close(closing, clerk.day) or ()}
+    assert (found[Stand.HOLD].proposed, found[Stand.SUSPENSE].proposed) == (1, 1)
+
+
+async def test_an_account_without_a_bill_keeps_no_day_open(clerk: Clerk, closing: DayClosing, rows: Rows) -> None:
+    """Nobody could ever close: what its channel does not give is told, and is nobody's fault."""
+    await rows.execute("UPDATE channel_account SET channel = 'ipaynow'")
+    seen: Sequence[Any] = await closing.close(through=clerk.day, by=None, despite=None, progress=lambda _: None)
+    (one,) = seen
+    assert one.is_closed
+    assert {(point.stand, point.account) for point in one.points} == {(Stand.NO_BILL, "main (ipaynow)")}
+    async with clerk.stage.database.reading() as transaction:
+        kept = await find_day(transaction, clerk.day)
+    assert kept is not None
+    assert (kept.closed_by, kept.reason, kept.despite, len(kept.stood)) == (None, None, (), 1)
