@@ -13,6 +13,7 @@ import pytest
 
 from budan.store import (
     acts,
+    adjustments,
     asked_refunds,
     audit,
     cashbacks,
@@ -107,6 +108,8 @@ MADE_FROM_ROWS: dict[str, type] = {
     "ledger_list_wrong_moves": ledger.WrongMove,
     "ledger_list_wrong_fees": ledger.WrongFee,
     "ledger_list_strays": ledger.Stray,
+    "ledger_list_wrong_adjustments": ledger.WrongAdjustment,
+    "adjustment_list": adjustments.AdjustmentRow,
     "settlement_payout_list": settlement.PayoutRow,
     "setup_act_list_merchants": setup_acts.SetupActRow,
     "setup_act_list_accounts": setup_acts.SetupActRow,
@@ -162,7 +165,8 @@ def field_types(made: type) -> dict[str, tuple[type, bool]]:
 
 
 def _plain(hint: Any) -> tuple[type, bool]:
-    if isinstance(hint, types.UnionType):
+    # A NewType or None is the older kind of union.
+    if typing.get_origin(hint) in {types.UnionType, typing.Union}:
         (kept,) = [part for part in typing.get_args(hint) if part is not type(None)]
         return _plain(kept)[0], True
     return getattr(hint, "__supertype__", hint), False

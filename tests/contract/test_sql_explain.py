@@ -254,6 +254,7 @@ async def test_what_waits_for_a_person_is_read_by_indexes_that_have_little_else(
         "refund_open",
         "evidence_due_due_at",
         "query_due_needs_person",
+        "adjustment_proposed",
     }
 
 

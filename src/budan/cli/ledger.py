@@ -13,6 +13,7 @@ from tempfile import TemporaryFile
 import click
 from rich.table import Table
 
+from budan.cli.adjustments import adjust
 from budan.cli.day_closing import close, list_closed
 from budan.cli.frame import ERR, EXIT_BROKEN, OUT, database_dsn, json_option, print_json, run_async, with_settings
 from budan.cli.moments import Day
@@ -32,7 +33,7 @@ def ledger() -> None:
     """The books: every cent of every order, in double entry. Days are Beijing days, like those of the channels' bills."""
 
 
-for _command in (close, settle, settlements, settlement, payout):
+for _command in (close, settle, settlements, settlement, payout, adjust):
     ledger.add_command(_command)
 
 
@@ -111,7 +112,18 @@ def ledger_statement(
             told[line.entry if line.entry in told else "lines"].append(asdict(line))
         print_json({"merchant_id": merchant_id} | told)
         return
-    header = ("booked_at", "order_no", "reference", "entry", "currency", "amount", "owed", "payable", "held_back")
+    header = (
+        "booked_at",
+        "order_no",
+        "reference",
+        "entry",
+        "currency",
+        "amount",
+        "owed",
+        "payable",
+        "held_back",
+        "reason",
+    )
     rows = [_statement_row(line) for line in lines]
     if as_csv:
         csv.writer(sys.stdout, lineterminator="\n").writerows([header, *rows])
@@ -119,7 +131,7 @@ def ledger_statement(
     table = Table(*header)
     for row in rows:
         table.add_row(*row)
-    OUT.print(table)
+    OUT.print(table, markup=False)
 
 
 @ledger.command("export")
@@ -206,17 +218,28 @@ def _list_faults(found: LedgerCheck) -> Iterator[str]:
         )
     for stray in found.strays:
         yield f"BELONGS TO NOTHING: {stray.entry_key} of {stray.order_id}, lane {stray.lane}"
+    yield from _list_book_faults(found)
+
+
+def _list_book_faults(found: LedgerCheck) -> Iterator[str]:
+    """Of the books themselves: adjustments, closed days and batches."""
+    for wrong in found.wrong_adjustments:
+        approved = partial(render_money, currency=wrong.currency)
+        yield (
+            f"NOT ADJUSTED AS APPROVED: {wrong.entry_key} of {wrong.order_id}, lane {wrong.lane}: "
+            f"{approved(wrong.approved_minor)} approved, {approved(wrong.booked_minor)} booked on {wrong.account}"
+        )
     for carry in found.wrong_carries:
         carried = partial(render_money, currency=carry.currency)
         yield (
             f"CARRIED WRONGLY: {carry.day}, {carry.account}, lane {carry.lane}: {carried(carry.closed_minor)}, "
             f"and by the days before {carried(carry.booked_minor)}"
         )
-    for wrong in found.wrong_balances:
-        stood = partial(render_money, currency=wrong.currency)
+    for changed in found.wrong_balances:
+        stood = partial(render_money, currency=changed.currency)
         yield (
-            f"CHANGED AFTER CLOSING: {wrong.day}, {wrong.account}, lane {wrong.lane}: closed with "
-            f"{stood(wrong.closed_minor)}, now {stood(wrong.booked_minor)}"
+            f"CHANGED AFTER CLOSING: {changed.day}, {changed.account}, lane {changed.lane}: closed with "
+            f"{stood(changed.closed_minor)}, now {stood(changed.booked_minor)}"
         )
     for untied in found.untied_batches:
         owed = partial(render_money, currency=untied.currency)
@@ -248,6 +271,7 @@ def _statement_row(line: StatementLine) -> tuple[str, ...]:
             render_amount(owed, currency=line.currency)
             for owed in (line.owed_minor, line.payable_minor, line.held_back_minor)
         ),
+        safe_cell(line.reason),
     )
 
 

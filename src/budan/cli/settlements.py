@@ -74,6 +74,7 @@ LINE_HEADER: Final = (
     "order_fee",
     "amount",
     "mark",
+    "reason",
 )
 
 
@@ -153,7 +154,7 @@ def settlement(*, batch_no: str, as_csv: bool, settings: Settings, as_json: bool
     table = Table(*LINE_HEADER[1:])
     for line in lines:
         table.add_row(*(_shown(cell) for cell in _line_cells(line)[1:]))
-    OUT.print(table)
+    OUT.print(table, markup=False)
 
 
 @click.group("payout")
@@ -410,6 +411,7 @@ def _line_cells(settled: SettledLine) -> tuple[Cell, ...]:
         fee,
         Amount(amount_minor=line.amount_minor, currency=line.currency),
         line.mark,
+        line.reason,
     )
 
 
@@ -466,6 +468,7 @@ def _line(settled: SettledLine) -> dict[str, object]:
         "fee_minor": line.fee_minor,
         "amount_minor": line.amount_minor,
         "mark": line.mark,
+        "reason": line.reason,
     }
 
 

@@ -271,10 +271,17 @@ async def watch_fleet(opened: Opened) -> AsyncGenerator[None]:
 @asynccontextmanager
 async def open_settling(opened: Opened) -> AsyncGenerator[Settling]:
     """What settles by hand, with ids of its own."""
+    async with open_ids(opened) as ids:
+        yield Settling(bulk=opened.bulk, ids=ids)
+
+
+@asynccontextmanager
+async def open_ids(opened: Opened) -> AsyncGenerator[IdSource]:
+    """Ids of a process that has no flows."""
     ids = IdSource(database=opened.database, clock=opened.clock)
     await ids.start()
     async with _running(ids.keep()):
-        yield Settling(bulk=opened.bulk, ids=ids)
+        yield ids
 
 
 def operator_flows(opened: Opened, flows: Flows) -> OperatorFlows:

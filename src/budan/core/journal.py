@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from datetime import date
 from enum import Enum
 
-from budan.core.ledger import CASHBACK_EXPENSE, FEE_INCOME
+from budan.core.ledger import CASHBACK_EXPENSE, CHANNEL_FEE, FEE_INCOME
 from budan.core.money import CURRENCY_EXPONENTS
 
 # The house's own accounts that are no liabilities.
-_ROOTS = {FEE_INCOME: "Income", CASHBACK_EXPENSE: "Expenses"}
+_ROOTS = {FEE_INCOME: "Income", CASHBACK_EXPENSE: "Expenses", CHANNEL_FEE: "Expenses"}
 
 
 class JournalFormat(Enum):

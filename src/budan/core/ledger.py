@@ -47,7 +47,8 @@ REFUND_PAYABLE = "refund_payable"  # what payers get back
 CASHBACK_EXPENSE = "cashback_expense"  # what the platform gives payers of its own
 CASHBACK_PAYABLE = "cashback_payable"  # what payers have of it
 SUSPENSE = "suspense"  # money that came and cannot be booked to its order
-BANK = "bank"  # where payouts leave from
+BANK = "bank"  # where payouts leave from, and what channels pay comes to
+CHANNEL_FEE = "channel_fee"  # what channels keep of it
 
 # Tells a batch's entry from those of orders where a merchant's account is read (store/sql/settlement.sql).
 SETTLEMENT_KEY = "settlement:"

@@ -69,16 +69,24 @@ def check_proposal(proposal: Proposal, *, by: str, now: datetime) -> None:
 
     Raises `Refused` with `same_person`, `proposal_confirmed` or `proposal_expired`, in this order.
     """
-    if is_same_person(proposal.acted_by, by):
-        raise Refused("same_person", param="by", detail=f"{proposal.acted_by} proposed it: another person must confirm")
-    if proposal.confirmed_by is not None:
-        if not is_same_person(proposal.confirmed_by, by):
-            raise Refused("proposal_confirmed", param="confirm", detail=f"by {proposal.confirmed_by}")
+    if has_confirmed(proposed_by=proposal.acted_by, confirmed_by=proposal.confirmed_by, by=by):
         return
     if now - proposal.acted_at > PROPOSAL_LIFE:
         raise Refused(
             "proposal_expired", param="confirm", detail="propose it again: what it was about may have changed"
         )
+
+
+def has_confirmed(*, proposed_by: str, confirmed_by: str | None, by: str) -> bool:
+    """Whether this person, who is not the proposer, has confirmed a proposal before; else nobody has.
+
+    Raises `Refused` with `same_person` or `proposal_confirmed`, in this order.
+    """
+    if is_same_person(proposed_by, by):
+        raise Refused("same_person", param="by", detail=f"{proposed_by} proposed it: another person must confirm")
+    if confirmed_by is not None and not is_same_person(confirmed_by, by):
+        raise Refused("proposal_confirmed", param="confirm", detail=f"by {confirmed_by}")
+    return confirmed_by is not None
 
 
 def is_same_person(one: str, other: str) -> bool:

@@ -32,6 +32,7 @@ from budan.store.ledger import (
     Stretch,
     Unbalanced,
     Unbooked,
+    WrongAdjustment,
     WrongBudget,
     WrongCashback,
     WrongFee,
@@ -88,6 +89,7 @@ class LedgerCheck:
     wrong_budgets: list[WrongBudget] = field(default_factory=list[WrongBudget])
     wrong_fees: list[WrongFee] = field(default_factory=list[WrongFee])
     strays: list[Stray] = field(default_factory=list[Stray])
+    wrong_adjustments: list[WrongAdjustment] = field(default_factory=list[WrongAdjustment])
     wrong_carries: list[WrongBalance] = field(default_factory=list[WrongBalance])
 
     @property
@@ -104,6 +106,7 @@ class LedgerCheck:
             or self.wrong_budgets
             or self.wrong_fees
             or self.strays
+            or self.wrong_adjustments
             or self.wrong_carries
         )
 
@@ -188,6 +191,9 @@ class Books:
             async with self._database.reading() as transaction:
                 found.wrong_fees += await stored.list_wrong_fees(transaction, stretch, rows_max=EXAMPLES_MAX)
                 found.strays += await stored.list_strays(transaction, stretch, rows_max=EXAMPLES_MAX)
+                found.wrong_adjustments += await stored.list_wrong_adjustments(
+                    transaction, stretch, rows_max=EXAMPLES_MAX
+                )
             async with self._database.reading() as transaction:
                 found.untied_batches += await settlement.list_untied(transaction, stretch, rows_max=EXAMPLES_MAX)
                 found.astray_entries += await settlement.list_astray(transaction, stretch, rows_max=EXAMPLES_MAX)
@@ -203,6 +209,7 @@ class Books:
             found.wrong_cashbacks,
             found.wrong_fees,
             found.strays,
+            found.wrong_adjustments,
         ):
             del examples[EXAMPLES_MAX:]
 
@@ -296,7 +303,13 @@ class Books:
             if is_opened:
                 of = entry[0]
                 line = standing.line(of.currency, of.entry_key, at=of.booked_at)
-                yield replace(line, order_no=self._order_no(of), reference=of.reference, amount_minor=amount_minor)
+                yield replace(
+                    line,
+                    order_no=self._order_no(of),
+                    reference=of.reference,
+                    amount_minor=amount_minor,
+                    reason=of.reason,
+                )
         if not is_opened:
             for currency in standing.currencies():
                 yield standing.line(currency, OPENING, at=shown_from)
@@ -346,7 +359,7 @@ class Books:
         return [
             JournalEntry(
                 day=beijing_day(entry[0].booked_at),
-                title=entry[0].entry_key,
+                title=f"{entry[0].entry_key} {entry[0].reason}".rstrip(),
                 order_no=self._order_no(entry[0]),
                 lines=tuple(
                     JournalLine(account=line.account, amount_minor=line.amount_minor, currency=line.currency)
@@ -357,6 +370,9 @@ class Books:
         ]
 
     def _order_no(self, line: Line) -> str:
+        """The number of what an entry belongs to; none of an adjustment without an order."""
+        if line.merchant_id is None:
+            return ""
         return render_number(
             Number(
                 environment=self._environment,

@@ -117,7 +117,7 @@ class Discrepancies:
         owner, by = check_name(owner), check_name(by)
         text = _check_note(note if note is not None else f"given to {owner}")
         async with self._database.transaction() as transaction:
-            await _lock_unresolved(transaction, discrepancy_id)
+            await lock_unresolved(transaction, discrepancy_id)
             await stored.assign_discrepancy(transaction, discrepancy_id, owner=owner)
             await stored.add_note(transaction, discrepancy_id, written_by=by, note=text)
             return await _view(transaction, discrepancy_id)
@@ -132,10 +132,8 @@ class Discrepancies:
             raise Refused("resolution_unknown", param="as", detail=f"one of {', '.join(RESOLUTIONS)}")
         by, note = check_name(by), _check_note(note)
         async with self._database.transaction() as transaction:
-            await _lock_unresolved(transaction, discrepancy_id)
-            row = (await _view(transaction, discrepancy_id)).discrepancy
-            await stored.settle_discrepancies(transaction, [Move(row=row, state="resolved", resolution=resolution)])
-            await stored.add_note(transaction, discrepancy_id, written_by=by, note=note)
+            row = await lock_unresolved(transaction, discrepancy_id)
+            await end_locked(transaction, row, resolution=resolution, by=by, note=note)
             return await _view(transaction, discrepancy_id)
 
     async def annotate(self, discrepancy_id: int, *, by: str, note: str) -> DiscrepancyView:
@@ -406,12 +404,25 @@ def _check_note(note: str) -> str:
     return note
 
 
-async def _lock_unresolved(transaction: Transaction, discrepancy_id: int) -> None:
+async def lock_unresolved(transaction: Transaction, discrepancy_id: int) -> DiscrepancyRow:
+    """A difference that somebody is about to end, which nobody else changes until the transaction ends.
+
+    Raises `Refused` with `discrepancy_not_found` or `discrepancy_resolved`.
+    """
     state = await stored.lock_discrepancy(transaction, discrepancy_id)
     if state is None:
         raise Refused("discrepancy_not_found", param="discrepancy")
     if state == "resolved":
         raise Refused("discrepancy_resolved", param="discrepancy")
+    return (await _view(transaction, discrepancy_id)).discrepancy
+
+
+async def end_locked(transaction: Transaction, row: DiscrepancyRow, *, resolution: str, by: str, note: str) -> None:
+    """End a difference that this transaction holds, by persons' decision."""
+    assert resolution in RESOLUTIONS
+    ended = await stored.settle_discrepancies(transaction, [Move(row=row, state="resolved", resolution=resolution)])
+    assert ended == {row.id}, "nobody else changes what this transaction holds"
+    await stored.add_note(transaction, row.id, written_by=by, note=note)
 
 
 async def _view(transaction: Transaction, discrepancy_id: int) -> DiscrepancyView:

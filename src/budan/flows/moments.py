@@ -6,6 +6,7 @@ from datetime import datetime
 
 from budan.core.journal import render_money
 from budan.store.acts import ActRow
+from budan.store.adjustments import AdjustmentRow
 from budan.store.rows import TradeRow
 from budan.store.timeline import (
     ContradictionRow,
@@ -35,6 +36,7 @@ class OrderRows:
     webhooks: tuple[WebhookRow, ...]
     deliveries: tuple[DeliveryRow, ...]
     acts: tuple[ActRow, ...]
+    adjustments: tuple[AdjustmentRow, ...]
 
     def cut(self, rows_max: int) -> tuple[str, ...]:
         """The tables that have at least as many rows as were read."""
@@ -65,6 +67,7 @@ def list_moments(order: WholeOrder, trades: Sequence[TradeRow], rows: OrderRows)
         *(moment for row in rows.webhooks for moment in _of_webhook(row)),
         *(_of_delivery(row) for row in rows.deliveries),
         *(moment for row in rows.acts for moment in _of_act(row)),
+        *(moment for row in rows.adjustments for moment in _of_adjustment(row)),
     ]
     return sorted(moments, key=lambda moment: moment.at)
 
@@ -180,3 +183,13 @@ def _of_act(row: ActRow) -> Iterator[Moment]:
     if row.confirmed_by is not None and row.confirmed_at is not None:
         detail = f"act {row.ordinal} by {row.confirmed_by}"
         yield Moment(at=row.confirmed_at, what=f"{row.kind}_confirmed", detail=detail)
+
+
+def _of_adjustment(row: AdjustmentRow) -> Iterator[Moment]:
+    """What was booked for it is among the postings."""
+    detail = f"adjustment {row.number} by {row.proposed_by}: {row.reason}"
+    yield Moment(at=row.proposed_at, what="adjustment_proposed", detail=detail)
+    if row.decided_by is not None and row.decided_at is not None:
+        why = "" if row.decision_reason is None else f": {row.decision_reason}"
+        detail = f"adjustment {row.number} by {row.decided_by}{why}"
+        yield Moment(at=row.decided_at, what=f"adjustment_{row.state}", detail=detail)

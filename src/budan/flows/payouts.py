@@ -65,7 +65,7 @@ class Batch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SettledLine:
-    """A line of a batch with the numbers of both."""
+    """A line of a batch with the numbers of both; no order's where it is an adjustment of none."""
 
     batch_no: str
     order_no: str
@@ -179,7 +179,7 @@ class Payouts:
         Raises `Refused` with `name_malformed`, `reference_malformed`, `batches_too_many`, as `get_batch` does, or as
         `decide_payout` does.
         """
-        by, reference = check_name(by), _check_reference(reference)
+        by, reference = check_name(by), check_reference(reference)
         return await self._act(batch_nos, PayoutAct.PAY_OUT, by=by, reference=reference, reason=None)
 
     async def pay_second(self, batch_nos: Sequence[str], *, by: str, reference: str, reason: str) -> list[PaidOut]:
@@ -188,7 +188,7 @@ class Payouts:
         The merchant is debited with it, so its next batch has that much less. Raises `Refused` as `pay_out` does, with
         `reason_malformed`, or as `decide_second_payout` does.
         """
-        by, reference, reason = check_name(by), _check_reference(reference), check_reason(reason)
+        by, reference, reason = check_name(by), check_reference(reference), check_reason(reason)
         wanted = self._parse_all(batch_nos)
         async with self._database.transaction() as transaction:
             locked = await _lock(transaction, wanted)
@@ -210,7 +210,7 @@ class Payouts:
         A second payout is owed back no more, and its batch stays as it is.
         Raises as `pay_out` does, and with `reason_malformed`.
         """
-        by, reference, reason = check_name(by), _check_reference(reference), check_reason(reason)
+        by, reference, reason = check_name(by), check_reference(reference), check_reason(reason)
         return await self._act(batch_nos, PayoutAct.TAKE_BACK, by=by, reference=reference, reason=reason)
 
     async def _act(
@@ -277,6 +277,8 @@ class Payouts:
         return self._render(NumberKind.SETTLEMENT, key, merchant_id)
 
     def _order_no(self, line: BatchLine) -> str:
+        if line.order_minor is None and not line.is_batch:
+            return ""
         kind = NumberKind.SETTLEMENT if line.is_batch else NumberKind.ORDER
         return self._render(kind, (line.lane, line.order_id), line.merchant_id)
 
@@ -359,7 +361,8 @@ def _entry(batch: LockedBatch, act: PayoutAct) -> tuple[BatchKey, Entry]:
     return (batch.lane, batch.batch_id), entry
 
 
-def _check_reference(reference: str) -> str:
+def check_reference(reference: str) -> str:
+    """A bank's reference as it is kept; raises `Refused` with `reference_malformed`."""
     kept = " ".join(reference.split())
     if not 1 <= len(kept) <= REFERENCE_CHARACTERS_MAX or not kept.isprintable():
         detail = f"1 to {REFERENCE_CHARACTERS_MAX} printable characters"

@@ -20,7 +20,7 @@ class StatementLine:
 
     `payable_minor` of that is in batches that no bank has sent, `held_back_minor` stays here for refunds; the rest is not
     settled yet. A batch moves between these, so it changes nothing of what is owed. `OPENING` and `CLOSING` are entries
-    of no order: how it stood before the first day and after the last.
+    of no order: how it stood before the first day and after the last. `reason` is a person's, of an adjustment.
     """
 
     booked_at: datetime
@@ -32,6 +32,7 @@ class StatementLine:
     owed_minor: int
     payable_minor: int
     held_back_minor: int
+    reason: str
 
 
 class Standing:
@@ -65,6 +66,7 @@ class Standing:
             owed_minor=payable + held_back + own,
             payable_minor=payable,
             held_back_minor=held_back,
+            reason="",
         )
 
 

@@ -26,7 +26,7 @@ from budan.flows.door import TOLD_OF_REFUND
 from budan.flows.moments import Moment, OrderRows, list_moments
 from budan.flows.presence import list_outages
 from budan.ports.channel import Method, direction_of
-from budan.store import acts, directory
+from budan.store import acts, adjustments, directory
 from budan.store import reading as stored_reading
 from budan.store import timeline as stored
 from budan.store.database import Database, Transaction
@@ -279,6 +279,7 @@ async def _read_rows(transaction: Transaction, key: Key) -> OrderRows:
         webhooks=tuple(await stored.list_webhooks(transaction, [key], rows_max=CHILD_ROWS_MAX)),
         deliveries=tuple(await stored.list_deliveries(transaction, [key], rows_max=CHILD_ROWS_MAX)),
         acts=tuple(await acts.list_acts(transaction, [key], rows_max=CHILD_ROWS_MAX)),
+        adjustments=tuple(await adjustments.list_of_order(transaction, key, rows_max=CHILD_ROWS_MAX)),
     )
 
 

@@ -20,6 +20,7 @@ INEFFECTIVE_AFTER: Final = timedelta(hours=2)
 KINDS: Final = {
     "order_held": ("orders are on hold", "budan orders list --held"),
     "suspense": ("orders have money in suspense", "say whose it is: budan orders release"),
+    "adjustment_proposed": ("adjustments wait for a second person", "budan ledger adjust list"),
     "refund_abnormal": ("refunds cannot reach their payer's account", "pay them out by the channel's portal"),
     "refund_not_taken": ("refunds are not taken by their channel", "look at the account's balance and keys"),
     "refund_not_done": ("refunds were taken and are not done", "ask the channel"),

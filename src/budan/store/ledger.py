@@ -20,6 +20,7 @@ _LEDGER_LIST_WRONG_CASHBACK = query("ledger_list_wrong_cashback")
 _LEDGER_LIST_WRONG_BUDGETS = query("ledger_list_wrong_budgets")
 _LEDGER_LIST_WRONG_FEES = query("ledger_list_wrong_fees")
 _LEDGER_LIST_STRAYS = query("ledger_list_strays")
+_LEDGER_LIST_WRONG_ADJUSTMENTS = query("ledger_list_wrong_adjustments")
 _LEDGER_LIST_MOVED = query("ledger_list_moved")
 _LEDGER_DAY_LIST = query("ledger_day_list")
 _LEDGER_DAY_NEXT = query("ledger_day_next")
@@ -147,6 +148,19 @@ class Stray:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WrongAdjustment:
+    """What an approved adjustment says of one account, and what is booked there in its name; 0 where nothing is."""
+
+    lane: Lane
+    order_id: OrderId
+    entry_key: str
+    account: str
+    currency: str
+    approved_minor: int
+    booked_minor: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Moved:
     """What moved on one account in a stretch of time."""
 
@@ -201,7 +215,10 @@ class Balance:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
-    """One posting with what names its order, or the settlement batch whose id stands in the order's place."""
+    """One posting with what names its order, or the settlement batch whose id stands in the order's place.
+
+    An adjustment may have neither, and no merchant; `reason` is an adjustment's, else empty.
+    """
 
     lane: Lane
     order_id: OrderId
@@ -211,9 +228,10 @@ class Line:
     amount_minor: int
     currency: str
     booked_at: datetime
-    merchant_id: MerchantId
+    merchant_id: MerchantId | None
     reference: str
     is_batch: bool
+    reason: str
 
     @property
     def place(self) -> tuple[datetime, int, str, int]:
@@ -269,6 +287,14 @@ async def list_strays(transaction: Transaction, stretch: Stretch, *, rows_max: i
     """Entries of a stretch that belong to nothing."""
     rows = await transaction.many(_LEDGER_LIST_STRAYS, stretch.lanes, stretch.first_id, stretch.past_id, rows_max)
     return [Stray(**dict(row)) for row in rows]
+
+
+async def list_wrong_adjustments(transaction: Transaction, stretch: Stretch, *, rows_max: int) -> list[WrongAdjustment]:
+    """Adjustments of a stretch that are booked otherwise than they were approved, or not at all, or not approved."""
+    rows = await transaction.many(
+        _LEDGER_LIST_WRONG_ADJUSTMENTS, stretch.lanes, stretch.first_id, stretch.past_id, rows_max
+    )
+    return [WrongAdjustment(**dict(row)) for row in rows]
 
 
 async def list_moved(transaction: Transaction, *, since: datetime, until: datetime) -> list[Moved]:

@@ -124,6 +124,7 @@ class BatchLine:
     """One line of a batch with its order; `fee_minor` is None where the order was never completed.
 
     `is_batch`: it is a second payout's; the batch's id stands in the order's place, and no order's amounts are there.
+    Nor are they of an adjustment without an order, under its own id; `reason` is an adjustment's, else empty.
     """
 
     lane: Lane
@@ -138,6 +139,7 @@ class BatchLine:
     order_minor: int | None
     fee_minor: int | None
     is_batch: bool
+    reason: str
 
     @property
     def place(self) -> tuple[int, str]:
@@ -279,7 +281,7 @@ def _new_batch(fields: dict[str, object]) -> NewBatch:
 
 
 async def book(transaction: Transaction, entries: Sequence[tuple[BatchKey, Entry]], *, now: datetime) -> None:
-    """Post entries of batches; one that is there already is a constraint's error."""
+    """Post entries of batches, payouts and adjustments; one that is there already is a constraint's error."""
     rows = [
         (lane, batch_id, entry.key, number, line.account, line.amount_minor, line.currency)
         for (lane, batch_id), entry in entries

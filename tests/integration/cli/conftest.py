@@ -6,6 +6,10 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+from budan.flows.books import Books
+from budan.flows.payouts import Payouts
+from budan.flows.settling import Settling
+from budan.store.database import Database, Workload
 from stage import Stage, open_stage
 
 
@@ -21,3 +25,20 @@ async def rows(database_dsn: str) -> AsyncIterator["asyncpg.Connection[asyncpg.R
     connection = await asyncpg.connect(database_dsn, timeout=10)
     yield connection
     await connection.close()
+
+
+@pytest.fixture
+def settling(stage: Stage) -> Settling:
+    return Settling(bulk=stage.opened.bulk, ids=stage.flows.ids)
+
+
+@pytest.fixture
+async def books(stage: Stage, database_dsn: str) -> AsyncIterator[Books]:
+    database = await Database.connect(database_dsn, workload=Workload.BULK)
+    yield Books(database=database, environment=stage.settings.environment, lanes=stage.opened.lanes)
+    await database.close()
+
+
+@pytest.fixture
+def payouts(stage: Stage) -> Payouts:
+    return Payouts(database=stage.database, environment=stage.settings.environment, box=stage.opened.keys.box)

@@ -1,12 +1,15 @@
-"""Days that go by, what is sold on them, and whom it is paid to, for tests of settlement."""
+"""Days that go by, what is sold on them, whom it is paid to, and the proof of the books, for tests of settlement."""
 
 from contextlib import aclosing
 
 import asyncpg
 
 from budan.core.payee import check_payee
+from budan.flows.books import Books, LedgerCheck
 from budan.flows.payees import Payees
-from budan.flows.payouts import Batch, BatchFilter, Payouts
+from budan.flows.payouts import Batch, BatchFilter, Payouts, SettledLine
+from budan.flows.settling import Settling
+from budan.store.settlement import NewBatch
 from stage import Stage, StagedMerchant, StagedOrder
 
 Rows = asyncpg.Connection
@@ -36,6 +39,35 @@ async def list_batches(payouts: Payouts, wanted: BatchFilter = ANY) -> list[Batc
     batches = payouts.list_batches(wanted)
     async with aclosing(batches):
         return [batch async for batch in batches]
+
+
+async def settle(settling: Settling) -> list[NewBatch]:
+    made: list[NewBatch] = []
+    settled_days = settling.settle(merchant_id=None)
+    async with aclosing(settled_days):
+        async for settled in settled_days:
+            made += settled.batches
+    return sorted(made, key=lambda batch: (batch.merchant_id, batch.day))
+
+
+async def settle_one(settling: Settling) -> NewBatch:
+    (batch,) = await settle(settling)
+    return batch
+
+
+async def list_lines(payouts: Payouts, batch: Batch) -> list[SettledLine]:
+    lines = payouts.list_lines(batch)
+    async with aclosing(lines):
+        return [line async for line in lines]
+
+
+async def check(books: Books) -> LedgerCheck:
+    return await books.check(progress=lambda _: None)
+
+
+async def balances(books: Books) -> dict[str, int]:
+    trial = await books.trial_balance(day=None)
+    return {line.account: line.balance_minor for line in trial.lines if line.balance_minor}
 
 
 def payees_of(stage: Stage) -> Payees:

@@ -1,6 +1,5 @@
 """Finance people read these figures, so each is compared with what was really paid, and each break is made on purpose."""
 
-from collections.abc import AsyncIterator
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -13,20 +12,12 @@ from budan.core.errors import Refused
 from budan.core.numbers import beijing_day
 from budan.flows.books import Books
 from budan.flows.day_closing import DayClosing
-from budan.store.database import Database, Workload
 from integration.cli.commands import Typist
 from stage import AMOUNT_MINOR, FEE_RATE_BP, Stage, StagedMerchant
 
 Rows = asyncpg.Connection
 FEE_MINOR = (AMOUNT_MINOR * FEE_RATE_BP + 5_000) // 10_000
 OWED_MINOR = AMOUNT_MINOR - FEE_MINOR
-
-
-@pytest.fixture
-async def books(stage: Stage, database_dsn: str) -> AsyncIterator[Books]:
-    database = await Database.connect(database_dsn, workload=Workload.BULK)
-    yield Books(database=database, environment=stage.settings.environment, lanes=stage.opened.lanes)
-    await database.close()
 
 
 async def close_days(stage: Stage, books: Books) -> list[date]:
@@ -238,7 +229,7 @@ async def test_a_statement_begins_with_what_stood_before_it(stage: Stage, rows: 
     )
     await rows.execute("UPDATE orders SET reference = '=1+1' WHERE id = $1", order.order_id)
     header, opening, row, closing = (await typist.type(*words, "--csv")).out.splitlines()
-    assert header == "booked_at,order_no,reference,entry,currency,amount,owed,payable,held_back"
+    assert header == "booked_at,order_no,reference,entry,currency,amount,owed,payable,held_back,reason"
     assert [line.split(",")[3:6] for line in (opening, closing)] == [["opening", "CNY", ""], ["closing", "CNY", ""]]
     assert row.split(",")[2] == "'=1+1", "a spreadsheet would run it"
 

@@ -29,11 +29,6 @@ OWED_MINOR = AMOUNT_MINOR - (AMOUNT_MINOR * FEE_RATE_BP + 5_000) // 10_000
 NUMBER, OTHER_NUMBER = "100123456789", "100999988887"
 
 
-@pytest.fixture
-def payouts(stage: Stage) -> Payouts:
-    return Payouts(database=stage.database, environment=stage.settings.environment, box=stage.opened.keys.box)
-
-
 async def test_a_payout_file_names_whom_to_pay_and_leaves_out_who_has_nobody(
     stage: Stage, rows: Rows, typist: Typist, tmp_path: Path
 ) -> None:

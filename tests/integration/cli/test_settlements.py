@@ -1,7 +1,6 @@
 """Merchants are paid by these figures, so each is compared with what was sold, and the books must prove all of them."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from contextlib import aclosing
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -12,35 +11,27 @@ from budan.core.errors import Refused
 from budan.core.settlement import BatchState
 from budan.flows import settling as settling_module
 from budan.flows.administering import OrderTerms
-from budan.flows.books import Books, LedgerCheck
+from budan.flows.books import Books
 from budan.flows.job import RunArguments, RunningJob
-from budan.flows.payouts import Batch, BatchFilter, Payouts, SettledLine
+from budan.flows.payouts import BatchFilter, Payouts
 from budan.flows.settlement_terms import SettlementTerms
 from budan.flows.settling import SettleDaily, Settling
-from budan.store.database import Database, Workload
-from budan.store.settlement import NewBatch, lock_due
+from budan.store.settlement import lock_due
 from integration.cli.commands import Typist
-from integration.cli.settled import Rows, list_batches, pass_days, sell
+from integration.cli.settled import (
+    Rows,
+    balances,
+    check,
+    list_batches,
+    list_lines,
+    pass_days,
+    sell,
+    settle,
+    settle_one,
+)
 from stage import AMOUNT_MINOR, FEE_RATE_BP, Stage, StagedOrder
 
 OWED_MINOR = AMOUNT_MINOR - (AMOUNT_MINOR * FEE_RATE_BP + 5_000) // 10_000
-
-
-@pytest.fixture
-def settling(stage: Stage) -> Settling:
-    return Settling(bulk=stage.opened.bulk, ids=stage.flows.ids)
-
-
-@pytest.fixture
-async def books(stage: Stage, database_dsn: str) -> AsyncIterator[Books]:
-    database = await Database.connect(database_dsn, workload=Workload.BULK)
-    yield Books(database=database, environment=stage.settings.environment, lanes=stage.opened.lanes)
-    await database.close()
-
-
-@pytest.fixture
-def payouts(stage: Stage) -> Payouts:
-    return Payouts(database=stage.database, environment=stage.settings.environment, box=stage.opened.keys.box)
 
 
 async def refund(rows: Rows, order: StagedOrder, *, minor: int) -> None:
@@ -70,39 +61,10 @@ async def refund(rows: Rows, order: StagedOrder, *, minor: int) -> None:
         )
 
 
-async def settle(settling: Settling) -> list[NewBatch]:
-    made: list[NewBatch] = []
-    settled_days = settling.settle(merchant_id=None)
-    async with aclosing(settled_days):
-        async for settled in settled_days:
-            made += settled.batches
-    return sorted(made, key=lambda batch: (batch.merchant_id, batch.day))
-
-
-async def settle_one(settling: Settling) -> NewBatch:
-    (batch,) = await settle(settling)
-    return batch
-
-
-async def list_lines(payouts: Payouts, batch: Batch) -> list[SettledLine]:
-    lines = payouts.list_lines(batch)
-    async with aclosing(lines):
-        return [line async for line in lines]
-
-
 async def marks(payouts: Payouts) -> list[str]:
     """The marks of the newest batch's lines."""
     newest, *_ = await list_batches(payouts)
     return sorted(line.line.mark for line in await list_lines(payouts, newest))
-
-
-async def check(books: Books) -> LedgerCheck:
-    return await books.check(progress=lambda _: None)
-
-
-async def balances(books: Books) -> dict[str, int]:
-    trial = await books.trial_balance(day=None)
-    return {line.account: line.balance_minor for line in trial.lines if line.balance_minor}
 
 
 @pytest.mark.invariant("I10")

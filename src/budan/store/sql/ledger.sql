@@ -340,7 +340,8 @@ LIMIT $4;
 
 -- name: ledger_list_strays :many
 -- Entries that belong to nothing: their order or batch is not there, or they are of no kind that it has, or correct
--- what is not there. Leans on the primary keys of posting, orders, settlement_batch and operator_act.
+-- what is not there, or adjust what nobody approved. Leans on the primary keys of posting, orders, settlement_batch and
+-- operator_act, and on adjustment_entry.
 WITH entry AS ( -- one row for each
     SELECT DISTINCT
         lane,
@@ -361,6 +362,15 @@ WHERE
     NOT CASE
         WHEN b.id IS NOT NULL
             THEN e.entry_key ~ '^(settlement|payout|payout_return|second_payout|second_payout_return):'
+        WHEN e.entry_key ~ '^adjustment:[0-9]+$'
+            THEN EXISTS (
+                SELECT 1 FROM adjustment AS j
+                WHERE
+                    j.lane = e.lane
+                    AND j.entry_id = e.order_id
+                    AND e.entry_key = 'adjustment:' || j.number
+                    AND (j.order_id IS NULL) = (o.id IS NULL)
+            )
         WHEN o.id IS NULL THEN FALSE
         WHEN e.entry_key LIKE 'adjustment:suspense:%'
             THEN EXISTS (
@@ -382,6 +392,64 @@ WHERE
         ELSE e.entry_key ~ '^(payment|return|refund|cashback|suspense):'
     END
 ORDER BY e.lane, e.order_id, e.entry_key
+LIMIT $4;
+
+-- name: ledger_list_wrong_adjustments :many
+-- Approved adjustments that are not booked as they were approved, account by account, and entries of such that nobody
+-- approved. Leans on adjustment_entry and the primary key of posting.
+WITH approved AS ( -- what each says
+    SELECT
+        a.lane,
+        a.entry_id AS order_id,
+        'adjustment:' || a.number AS entry_key,
+        s.account,
+        a.currency,
+        s.amount_minor
+    FROM adjustment AS a
+    CROSS JOIN
+        LATERAL (
+            VALUES
+            (a.debit, a.amount_minor), ('channel_fee', a.fee_minor), (a.credit, -a.amount_minor - a.fee_minor)
+        ) AS s (account, amount_minor)
+    WHERE
+        a.lane = any($1::smallint[])
+        AND a.entry_id >= $2
+        AND a.entry_id < $3
+        AND a.state = 'approved'
+        AND s.amount_minor <> 0
+),
+
+booked AS ( -- what the books have
+    SELECT
+        lane,
+        order_id,
+        entry_key,
+        account,
+        currency,
+        sum(amount_minor)::bigint AS amount_minor
+    FROM posting
+    WHERE lane = any($1) AND order_id >= $2 AND order_id < $3 AND entry_key ~ '^adjustment:[0-9]+$'
+    GROUP BY lane, order_id, entry_key, account, currency
+)
+
+SELECT
+    coalesce(a.lane, b.lane) AS lane,
+    coalesce(a.order_id, b.order_id) AS order_id,
+    coalesce(a.entry_key, b.entry_key) AS entry_key,
+    coalesce(a.account, b.account) AS account,
+    coalesce(a.currency, b.currency) AS currency,
+    coalesce(a.amount_minor, 0)::bigint AS approved_minor,
+    coalesce(b.amount_minor, 0)::bigint AS booked_minor
+FROM approved AS a
+FULL JOIN booked AS b
+    ON
+        a.lane = b.lane
+        AND a.order_id = b.order_id
+        AND a.entry_key = b.entry_key
+        AND a.account = b.account
+        AND a.currency = b.currency
+WHERE a.amount_minor IS DISTINCT FROM b.amount_minor
+ORDER BY lane, order_id, entry_key, account
 LIMIT $4;
 
 -- name: ledger_list_moved :many
@@ -521,8 +589,8 @@ FROM ledger_balance
 WHERE day = $1;
 
 -- name: ledger_list_lines :many
--- The lines of a stretch of time, entry by entry, for a journal. An entry belongs to an order or to a settlement batch.
--- Leans on posting_booked_at.
+-- The lines of a stretch of time, entry by entry, for a journal. An entry belongs to an order, a settlement batch or an
+-- adjustment, which may have no order, and no merchant either. Leans on posting_booked_at and adjustment_entry.
 SELECT
     p.lane,
     p.order_id,
@@ -534,15 +602,19 @@ SELECT
     p.booked_at,
     coalesce(o.merchant_id, b.merchant_id) AS merchant_id,
     coalesce(o.reference, '') AS reference,
-    o.id IS NULL AS is_batch
+    b.id IS NOT NULL AS is_batch,
+    coalesce(a.reason, '') AS reason
 FROM posting AS p
 LEFT JOIN orders AS o ON p.lane = o.lane AND p.order_id = o.id
 LEFT JOIN settlement_batch AS b ON o.id IS NULL AND p.lane = b.lane AND p.order_id = b.id
+LEFT JOIN adjustment AS a
+    ON p.lane = a.lane AND p.order_id = a.entry_id AND p.entry_key = 'adjustment:' || a.number
 WHERE p.booked_at >= $1 AND p.booked_at < $2
 ORDER BY p.booked_at, p.lane, p.order_id, p.entry_key, p.line;
 
 -- name: ledger_list_statement :many
--- A merchant's own lines after a place in its statement, oldest first. Leans on posting_merchant.
+-- A merchant's own lines after a place in its statement, oldest first, an adjustment's with its reason. Leans on
+-- posting_merchant and adjustment_entry.
 SELECT
     p.lane,
     p.order_id,
@@ -554,10 +626,13 @@ SELECT
     p.booked_at,
     coalesce(o.merchant_id, b.merchant_id) AS merchant_id,
     coalesce(o.reference, '') AS reference,
-    o.id IS NULL AS is_batch
+    b.id IS NOT NULL AS is_batch,
+    coalesce(a.reason, '') AS reason
 FROM posting AS p
 LEFT JOIN orders AS o ON p.lane = o.lane AND p.order_id = o.id
 LEFT JOIN settlement_batch AS b ON o.id IS NULL AND p.lane = b.lane AND p.order_id = b.id
+LEFT JOIN adjustment AS a
+    ON p.lane = a.lane AND p.order_id = a.entry_id AND p.entry_key = 'adjustment:' || a.number
 WHERE
     p.lane = $1
     AND p.account = $2
@@ -582,7 +657,8 @@ SELECT
     p.booked_at,
     b.merchant_id,
     '' AS reference,
-    TRUE AS is_batch
+    TRUE AS is_batch,
+    '' AS reason
 FROM settlement_batch AS b
 INNER JOIN posting AS p ON b.lane = p.lane AND b.id = p.order_id
 WHERE

@@ -150,7 +150,7 @@ dated AS ( -- when each counts, and whether it waits: of an order that must be l
         END AS counts_at
     FROM entry AS e
     LEFT JOIN orders AS o ON o.lane = $1 AND e.order_id = o.id
-    WHERE o.id IS NOT NULL OR e.entry_key LIKE 'second_payout%'
+    WHERE o.id IS NOT NULL OR e.entry_key LIKE 'second_payout%' OR e.entry_key LIKE 'adjustment:%'
 ),
 
 fitting AS ( -- of this day or an earlier one; an earlier one's is marked with its reason
@@ -334,7 +334,8 @@ FROM new_batch
 ORDER BY id;
 
 -- name: settlement_book :none
--- The entries of batches and of their payouts. A batch's own id stands where an order's would.
+-- The entries of batches, of their payouts, and of adjustments. A batch's own id stands where an order's would, and so
+-- does that of an adjustment that belongs to no order.
 INSERT INTO posting (lane, order_id, entry_key, line, account, amount_minor, currency, booked_at)
 SELECT
     w.lane,
@@ -459,8 +460,8 @@ LEFT JOIN merchant_payee AS p ON f.payee_id = p.id
 WHERE b.lane = $1 AND b.id = $2;
 
 -- name: settlement_line_list :many
--- A batch's lines after a place in it, in the order of their orders, or of the batches of second payouts. Leans on
--- settlement_line_batch and the primary key of orders.
+-- A batch's lines after a place in it, in the order of their orders or of what stands in an order's place; an
+-- adjustment's with its reason. Leans on settlement_line_batch, the primary key of orders and adjustment_entry.
 SELECT
     l.lane,
     l.order_id,
@@ -473,9 +474,12 @@ SELECT
     coalesce(o.reference, '') AS reference,
     o.amount_minor AS order_minor,
     o.fee_minor,
-    o.id IS NULL AS is_batch
+    o.id IS NULL AND l.entry_key LIKE 'second_payout%' AS is_batch,
+    coalesce(a.reason, '') AS reason
 FROM settlement_line AS l
 LEFT JOIN orders AS o ON l.lane = o.lane AND l.order_id = o.id
+LEFT JOIN adjustment AS a
+    ON l.lane = a.lane AND l.order_id = a.entry_id AND l.entry_key = 'adjustment:' || a.number
 WHERE l.lane = $1 AND l.batch_id = $2 AND (l.order_id, l.entry_key) > ($3::bigint, $4::text)
 ORDER BY l.order_id, l.entry_key
 LIMIT $5;

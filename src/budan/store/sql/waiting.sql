@@ -2,7 +2,7 @@
 -- What only a person can end, in all lanes, and since when: each counted up to a bound ($1), the oldest of them first.
 -- What the channels may still end by themselves counts after its time: a refund that nobody took ($2), one that was
 -- taken ($3), a statement without effect ($4). Leans on orders_held, posting_suspense, refund_open,
--- query_due_needs_person, and on evidence_due, which has next to no rows.
+-- query_due_needs_person, adjustment_proposed, and on evidence_due, which has next to no rows.
 WITH suspended AS MATERIALIZED ( -- by time and by itself: grouped at once it might be read by the order's key
     SELECT
         lane,
@@ -40,6 +40,16 @@ FROM (
         GROUP BY lane, order_id, currency
         HAVING sum(amount_minor) <> 0
         ORDER BY min(booked_at)
+        LIMIT $1
+    )
+    UNION ALL
+    (
+        SELECT
+            'adjustment_proposed' AS what,
+            proposed_at AS since
+        FROM adjustment
+        WHERE state = 'proposed'
+        ORDER BY proposed_at
         LIMIT $1
     )
     UNION ALL

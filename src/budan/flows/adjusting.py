@@ -1,0 +1,379 @@
+"""Adjustments: one person proposes a posting with its reason, another approves it, and only then it is booked (I10)."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from budan.core.adjustment import (
+    AdjustmentState,
+    Correction,
+    adjustment_entry,
+    correct_settled,
+    parse_correction,
+    parse_receipt,
+)
+from budan.core.errors import Refused, StaleState
+from budan.core.ledger import Entry
+from budan.core.numbers import AccountId, Environment, Lane, MerchantId, OrderId, trade_number
+from budan.core.reconcile import Verdict
+from budan.flows.acts import check_name, check_reason, has_confirmed, is_same_person
+from budan.flows.discrepancies import NOTE_LENGTH_MAX, end_locked, lock_unresolved
+from budan.flows.ids import IdSource
+from budan.flows.locking import lock_named
+from budan.flows.payouts import check_reference
+from budan.flows.timelines import parse_order_no
+from budan.store import adjustments as stored
+from budan.store import directory
+from budan.store.adjustments import AdjustmentRow, NewAdjustment
+from budan.store.database import Database, Transaction
+from budan.store.door import Key, lock_orders
+from budan.store.reconcile import DiscrepancyRow
+from budan.store.settlement import book
+
+LIST_ROWS_MAX: Final = 1_000
+# Where what belongs to no merchant is booked: a platform's figure is the sum over lanes.
+HOUSE_LANE: Final = Lane(0)
+# How a difference ends whose adjustment is approved (flows/discrepancies.py).
+CORRECTED: Final = "corrected"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdjustmentWish:
+    """What a person wants to have booked; nothing of it is checked yet.
+
+    Without accounts and amount the `difference` of reconciliation says what they are, where that is unambiguous.
+    """
+
+    by: str
+    reason: str
+    debit: str | None
+    credit: str | None
+    amount_minor: int | None
+    currency: str
+    order_no: str | None
+    difference: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReceiptWish:
+    """What came into our bank of a channel account by this reference of the bank's, and what the channel kept of it."""
+
+    by: str
+    reason: str
+    account_id: int
+    received_minor: int
+    fee_minor: int
+    currency: str
+    reference: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adjustment:
+    """An adjustment with its order's number and what it books, or would; `changed` is False where it was so before."""
+
+    row: AdjustmentRow
+    order_no: str | None
+    entry: Entry
+    changed: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Place:
+    """Where an adjustment's entry is, and whose it is."""
+
+    lane: Lane
+    merchant_id: MerchantId | None
+    order_id: OrderId | None
+
+
+class Adjustments:
+    """Takes proposals and decisions; the one that approves books it, in the same transaction."""
+
+    def __init__(self, *, database: Database, environment: Environment, ids: IdSource) -> None:
+        self._database = database
+        self._environment = environment
+        self._ids = ids
+
+    async def propose(self, wish: AdjustmentWish) -> Adjustment:
+        """Write down what one person wants to have booked. Books nothing.
+
+        Raises `Refused` with `name_malformed`, `reason_malformed`, `adjustment_incomplete`, as `parse_correction` and
+        `parse_order_no` do, then with `discrepancy_not_found`, `discrepancy_resolved`, `difference_proposed`,
+        `difference_of_another_order`, `difference_ambiguous`, `difference_adjusted`, `order_not_found`,
+        `merchants_differ`, `account_unknown` or `merchant_unknown`.
+        """
+        by, reason = check_name(wish.by), check_reason(wish.reason)
+        correction = _parse(wish)
+        number = None
+        if wish.order_no is not None:
+            number = parse_order_no(wish.order_no, environment=self._environment)
+        async with self._database.transaction() as transaction:
+            key = None if number is None else (number.lane, number.order_id)
+            difference = None
+            if wish.difference is not None:
+                difference, earlier = await _lock_difference(transaction, wish.difference)
+                key = _order_of(difference, named=key)
+                if correction is None:
+                    correction = await _fill_in(transaction, difference, earlier)
+            assert correction is not None, "refused before"
+            if number is not None:
+                await lock_named(transaction, number)
+            place = await _place(transaction, correction, key)
+            return await self._add(
+                transaction, correction, place, difference=difference, reference=None, by=by, reason=reason
+            )
+
+    async def receive(self, wish: ReceiptWish) -> Adjustment:
+        """Write down what a channel paid into our bank. Books nothing; safe to repeat: the reference tells.
+
+        Raises `Refused` with `name_malformed`, `reason_malformed`, `reference_malformed`, as `parse_receipt` does, then
+        with `account_unknown`, or with `receipt_exists` where this reference has another sum.
+        """
+        by, reason, reference = check_name(wish.by), check_reason(wish.reason), check_reference(wish.reference)
+        correction = parse_receipt(
+            AccountId(wish.account_id),
+            received_minor=wish.received_minor,
+            fee_minor=wish.fee_minor,
+            currency=wish.currency,
+        )
+        async with self._database.transaction() as transaction:
+            place = await _place(transaction, correction, None)
+            return await self._add(
+                transaction, correction, place, difference=None, reference=reference, by=by, reason=reason
+            )
+
+    async def approve(self, number: int, *, by: str) -> Adjustment:
+        """A second person agrees: its entry is booked, and the difference that it mends is resolved with it.
+
+        Safe to repeat: it is booked once. Raises `Refused` with `name_malformed`, `adjustment_not_found`,
+        `adjustment_ended`, as `has_confirmed` does, or with `discrepancy_resolved` or `difference_changed` where the
+        difference is not what it was when it was proposed.
+        """
+        by = check_name(by)
+        async with self._database.transaction() as transaction:
+            row = await _lock(transaction, number)
+            _refuse_ended(row)
+            if has_confirmed(proposed_by=row.proposed_by, confirmed_by=row.decided_by, by=by):
+                return self._shown(row, changed=False)
+            # A difference is locked before an order, here and where it is proposed.
+            if row.discrepancy_id is not None:
+                await _end_difference(transaction, row, row.discrepancy_id, by=by)
+            if row.order_id is not None:
+                await lock_orders(transaction, [(row.lane, row.order_id)])
+            now = await transaction.clock()
+            entry_id = self._ids.next() if row.order_id is None else row.order_id
+            if not await stored.approve_if(transaction, number, by=by, at=now, entry_id=entry_id):
+                raise StaleState
+            await book(transaction, [((row.lane, entry_id), _entry(row))], now=now)
+            return self._shown(await _lock(transaction, number), changed=True)
+
+    async def reject(self, number: int, *, by: str, reason: str) -> Adjustment:
+        """End a proposal without booking it; by its own proposer it is withdrawn. Safe to repeat.
+
+        Raises `Refused` with `name_malformed`, `reason_malformed`, `adjustment_not_found`, `adjustment_approved`, or
+        with `adjustment_ended` where somebody else has ended it.
+        """
+        by, reason = check_name(by), check_reason(reason)
+        async with self._database.transaction() as transaction:
+            row = await _lock(transaction, number)
+            if row.state == AdjustmentState.APPROVED.value:
+                raise Refused("adjustment_approved", param="adjustment", detail=f"by {row.decided_by}: propose another")
+            if row.decided_by is not None:
+                if not is_same_person(row.decided_by, by):
+                    _refuse_ended(row)
+                return self._shown(row, changed=False)
+            is_own = is_same_person(row.proposed_by, by)
+            state = AdjustmentState.WITHDRAWN if is_own else AdjustmentState.REJECTED
+            if not await stored.end_if(transaction, number, state=state.value, by=by, reason=reason):
+                raise StaleState
+            return self._shown(await _lock(transaction, number), changed=True)
+
+    async def list_page(self, *, after: int, state: AdjustmentState | None, rows_max: int) -> list[Adjustment]:
+        """Adjustments after a number, oldest first. Raises `Refused` with `limit_out_of_range`."""
+        if not 0 < rows_max <= LIST_ROWS_MAX:
+            raise Refused("limit_out_of_range", param="limit", detail=f"1 to {LIST_ROWS_MAX}")
+        async with self._database.reading() as transaction:
+            rows = await stored.list_adjustments(
+                transaction, after=after, state=None if state is None else state.value, rows_max=rows_max
+            )
+        return [self._shown(row, changed=False) for row in rows]
+
+    async def _add(
+        self,
+        transaction: Transaction,
+        correction: Correction,
+        place: _Place,
+        *,
+        difference: DiscrepancyRow | None,
+        reference: str | None,
+        by: str,
+        reason: str,
+    ) -> Adjustment:
+        new = NewAdjustment(
+            lane=place.lane,
+            merchant_id=place.merchant_id,
+            order_id=place.order_id,
+            discrepancy_id=None if difference is None else difference.id,
+            discrepancy_seen=None if difference is None else _seen(difference),
+            currency=correction.currency,
+            debit=correction.debit,
+            credit=correction.credit,
+            amount_minor=correction.amount_minor,
+            fee_minor=correction.fee_minor,
+            bank_reference=reference,
+            reason=reason,
+            proposed_by=by,
+        )
+        number = await stored.add_adjustment(transaction, new)
+        if number is not None:
+            return self._shown(await _lock(transaction, number), changed=True)
+        assert reference is not None, "only a receipt's reference can be there already"
+        return self._shown(await _find_receipt(transaction, correction, reference), changed=False)
+
+    def _shown(self, row: AdjustmentRow, *, changed: bool) -> Adjustment:
+        order_no = None
+        if row.order_id is not None and row.merchant_id is not None:
+            order_no = trade_number(
+                environment=self._environment,
+                lane=row.lane,
+                merchant_id=row.merchant_id,
+                order_id=row.order_id,
+                attempt=0,
+            )
+        return Adjustment(row=row, order_no=order_no, entry=_entry(row), changed=changed)
+
+
+def _parse(wish: AdjustmentWish) -> Correction | None:
+    """What the wish says itself; None where it leaves all of that to its difference."""
+    given = {"debit": wish.debit, "credit": wish.credit, "amount": wish.amount_minor}
+    missing = [name for name, value in given.items() if value is None]
+    if wish.difference is not None and len(missing) == len(given):
+        return None
+    if wish.debit is None or wish.credit is None or wish.amount_minor is None:
+        detail = "debit, credit and amount belong together; a difference alone may say all three"
+        raise Refused("adjustment_incomplete", param=missing[0], detail=detail)
+    return parse_correction(
+        debit=wish.debit, credit=wish.credit, amount_minor=wish.amount_minor, currency=wish.currency
+    )
+
+
+async def _lock(transaction: Transaction, number: int) -> AdjustmentRow:
+    row = await stored.lock_adjustment(transaction, number)
+    if row is None:
+        raise Refused("adjustment_not_found", param="adjustment")
+    return row
+
+
+def _refuse_ended(row: AdjustmentRow) -> None:
+    if row.decision_reason is not None:
+        detail = f"{row.state} by {row.decided_by}: {row.decision_reason}"
+        raise Refused("adjustment_ended", param="adjustment", detail=detail)
+
+
+async def _lock_difference(transaction: Transaction, number: int) -> tuple[DiscrepancyRow, list[AdjustmentRow]]:
+    """A difference with what was booked for it before."""
+    row = await lock_unresolved(transaction, number)
+    earlier = await stored.list_of_difference(transaction, number)
+    waits = next((one for one in earlier if one.state == AdjustmentState.PROPOSED.value), None)
+    if waits is not None:
+        detail = f"adjustment {waits.number} of {waits.proposed_by}'s waits for a second person"
+        raise Refused("difference_proposed", param="difference", detail=detail)
+    return row, [one for one in earlier if one.state == AdjustmentState.APPROVED.value]
+
+
+def _order_of(difference: DiscrepancyRow, *, named: Key | None) -> Key | None:
+    """The order of a difference, or the one that was named where the difference has none."""
+    if difference.lane is None or difference.order_id is None:
+        return named
+    key = (Lane(difference.lane), OrderId(difference.order_id))
+    if named is not None and named != key:
+        raise Refused("difference_of_another_order", param="order_no")
+    return key
+
+
+async def _fill_in(
+    transaction: Transaction, difference: DiscrepancyRow, earlier: Iterable[AdjustmentRow]
+) -> Correction:
+    """What mends a difference of itself: what the channel settles otherwise, less what was booked for it before."""
+    ours_minor, theirs_minor = difference.our_minor, difference.their_minor
+    if difference.verdict != Verdict.SETTLE_DIFFERS.value or ours_minor is None or theirs_minor is None:
+        detail = f"of {difference.verdict} say which accounts and how much: debit, credit, amount"
+        raise Refused("difference_ambiguous", param="difference", detail=detail)
+    key = _order_of(difference, named=None)
+    assert key is not None, "what is settled otherwise is a payment of ours"
+    merchant_id = (await lock_orders(transaction, [key]))[key].order.merchant_id
+    account_id = AccountId(difference.account_id)
+    booked_minor = sum(
+        line.amount_minor for one in earlier for line in _entry(one).postings if line.account == f"channel:{account_id}"
+    )
+    correction = correct_settled(
+        merchant_id=merchant_id,
+        account_id=account_id,
+        ours_minor=ours_minor + booked_minor,
+        theirs_minor=theirs_minor,
+        currency=difference.currency,
+    )
+    if correction is None:
+        numbers = ", ".join(str(one.number) for one in earlier)
+        detail = f"adjustment {numbers} has booked it: budan reconcile resolve {difference.id} --as {CORRECTED}"
+        raise Refused("difference_adjusted", param="difference", detail=detail)
+    return correction
+
+
+async def _place(transaction: Transaction, correction: Correction, key: Key | None) -> _Place:
+    """Where it is booked: with its order, else with its merchant; a merchant's account is in its own lane only."""
+    merchants = set(correction.merchants)
+    if key is not None:
+        locked = (await lock_orders(transaction, [key])).get(key)
+        if locked is None:
+            raise Refused("order_not_found", param="order_no")
+        merchants.add(locked.order.merchant_id)
+    if len(merchants) > 1:
+        raise Refused("merchants_differ", param="debit", detail="one adjustment is of one merchant, and of its order")
+    for account_id in sorted(correction.accounts):
+        if await directory.find_account(transaction, account_id) is None:
+            raise Refused("account_unknown", param="account", detail=f"there is no channel account {account_id}")
+    if not merchants:
+        return _Place(lane=HOUSE_LANE, merchant_id=None, order_id=None)
+    merchant = await directory.find_merchant(transaction, next(iter(merchants)))
+    if merchant is None:
+        raise Refused("merchant_unknown", param="merchant")
+    return _Place(lane=merchant.lane, merchant_id=merchant.merchant_id, order_id=None if key is None else key[1])
+
+
+async def _find_receipt(transaction: Transaction, correction: Correction, reference: str) -> AdjustmentRow:
+    """The receipt that has this reference already, if it is the same one."""
+    rows = await stored.list_of_receipt(transaction, credit=correction.credit, bank_reference=reference)
+    stands = (AdjustmentState.PROPOSED.value, AdjustmentState.APPROVED.value)
+    (row,) = [one for one in rows if one.state in stands]
+    if _correction(row) != correction:
+        raise Refused("receipt_exists", param="reference", detail=f"adjustment {row.number} has another sum")
+    return row
+
+
+async def _end_difference(transaction: Transaction, row: AdjustmentRow, number: int, *, by: str) -> None:
+    difference = await lock_unresolved(transaction, number)
+    if _seen(difference) != row.discrepancy_seen:
+        detail = f"it was {row.discrepancy_seen}, and is {_seen(difference)}: reject this and propose anew"
+        raise Refused("difference_changed", param="difference", detail=detail)
+    note = f"adjustment {row.number}, proposed by {row.proposed_by}: {row.reason}"
+    await end_locked(transaction, difference, resolution=CORRECTED, by=by, note=note[:NOTE_LENGTH_MAX])
+
+
+def _seen(difference: DiscrepancyRow) -> str:
+    """A difference as a person decides about it."""
+    return f"{difference.verdict} {difference.their_minor} there, {difference.our_minor} here {difference.currency}"
+
+
+def _correction(row: AdjustmentRow) -> Correction:
+    return Correction(
+        debit=row.debit,
+        credit=row.credit,
+        amount_minor=row.amount_minor,
+        fee_minor=row.fee_minor,
+        currency=row.currency,
+    )
+
+
+def _entry(row: AdjustmentRow) -> Entry:
+    return adjustment_entry(row.number, _correction(row))
