@@ -82,10 +82,7 @@ class Stage:
     async def add_account(self, channel: str = "wechat_v3") -> AccountId:
         """An account that nobody can call: for tests whose evidence comes from elsewhere."""
         return await self.administration.add_account(
-            channel=channel,
-            name=f"account {token_hex(4)}",
-            settings={},
-            account_secrets={},
+            channel=channel, name=f"account {token_hex(4)}", settings={}, account_secrets={}, by="Ann"
         )
 
     async def add_merchant(self, *, webhook_url: str | None = None, account_id: int | None = None) -> StagedMerchant:
@@ -99,7 +96,7 @@ class Stage:
             with_key=True,
             with_shop=False,
         )
-        (added,) = await self.administration.add_merchants([wish])
+        (added,) = await self.administration.add_merchants([wish], by="Ann")
         assert added.api_key
         return StagedMerchant(
             merchant_id=added.merchant_id,

@@ -83,7 +83,7 @@ async def _make_merchant(environment: dict[str, str], sandbox: SandboxSide) -> s
         )
         account_ids = [
             await administration.add_account(
-                channel=channel, name=channel, settings=account.settings, account_secrets=account.secrets
+                channel=channel, name=channel, settings=account.settings, account_secrets=account.secrets, by="Ann"
             )
             for channel, account in sandbox.accounts.items()
         ]
@@ -95,7 +95,7 @@ async def _make_merchant(environment: dict[str, str], sandbox: SandboxSide) -> s
             with_key=True,
             with_shop=True,
         )
-        (merchant,) = await administration.add_merchants([wish])
+        (merchant,) = await administration.add_merchants([wish], by="Ann")
     assert merchant.api_key is not None
     return merchant.api_key
 

@@ -9,16 +9,18 @@ import click
 import msgspec
 from rich.table import Table
 
-from budan.cli.frame import EXIT_BROKEN, OUT, database_dsn, json_option, print_json, run_async, with_settings
+from budan.cli.frame import EXIT_BROKEN, OUT, by_option, database_dsn, json_option, print_json, run_async, with_settings
 from budan.cli.sandbox_account import add_sandbox_account
 from budan.cli.secret_files import read_secret_file
 from budan.cli.settings import STORE_SETTINGS, Settings
+from budan.cli.setup_acts import acts_option, print_acts, show_act
 from budan.cli.wiring import Opened, ask_channel, build_account_desk, build_sealing, open_database
 from budan.core.errors import Refused
 from budan.flows.account_desk import METHODS, AccountDesk, AccountStanding, Taker
 from budan.flows.choosing import CHANNELS
 from budan.flows.rotating import OVERLAP_S_DEFAULT
 from budan.flows.sealing import SealedAgain
+from budan.store.setup_acts import SetupActRow
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -30,22 +32,27 @@ def channel() -> None:
 
 
 @channel.command("list")
+@click.argument("account_id", type=int, required=False)
+@acts_option
 @with_settings(*STORE_SETTINGS)
 @json_option
-def channel_list(*, settings: Settings, as_json: bool) -> None:
-    """All channel accounts, without secrets: whether new trades go there, and when their keys end."""
+def channel_list(*, account_id: int | None, with_acts: bool, settings: Settings, as_json: bool) -> None:
+    """All channel accounts, or one, without secrets: whether new trades go there, and when their keys end."""
 
-    async def read() -> list[AccountStanding]:
+    async def read() -> tuple[list[AccountStanding], list[SetupActRow]]:
         async with _open_desk(settings) as (_, desk):
-            return await desk.list_standings()
+            standings = _chosen(await desk.list_standings(), () if account_id is None else (account_id,))
+            return standings, await desk.list_acts(account_id) if with_acts else []
 
-    rows = [_show(standing) for standing in run_async(read())]
+    standings, acts = run_async(read())
+    rows = [_show(standing) for standing in standings]
     if as_json:
-        print_json({"accounts": rows})
+        print_json({"accounts": rows} | ({"acts": [show_act(act) for act in acts]} if with_acts else {}))
     elif not rows:
         OUT.print("no accounts")
     else:
         _print_table(rows, ("account_id", "channel", "name", "enabled", "usable", "ends_at", "settings"))
+        print_acts(acts)
 
 
 @channel.command("add")
@@ -56,6 +63,7 @@ def channel_list(*, settings: Settings, as_json: bool) -> None:
 @click.option(
     "--secret-file", "files", multiple=True, metavar="FIELD=PATH", help="A key, from a file; - is the standard input."
 )
+@by_option
 @with_settings(*STORE_SETTINGS, "sandbox_url")
 @json_option
 def channel_add(
@@ -65,6 +73,7 @@ def channel_add(
     sandbox: bool,
     sets: tuple[str, ...],
     files: tuple[str, ...],
+    by: str,
     settings: Settings,
     as_json: bool,
 ) -> None:
@@ -82,10 +91,12 @@ def channel_add(
             row: dict[str, object] = {"channel": channel_name, "name": name}
             if sandbox:
                 sandbox_url = settings.text("sandbox_url")
-                account_id, sandbox_id = await add_sandbox_account(desk, sandbox_url, channel=channel_name, name=name)
+                account_id, sandbox_id = await add_sandbox_account(
+                    desk, sandbox_url, channel=channel_name, name=name, by=by
+                )
                 return {"account_id": account_id, **row, "sandbox_account_id": sandbox_id}
             account_id = await desk.add_account(
-                channel=channel_name, name=name, settings=given[0], account_secrets=given[1]
+                channel=channel_name, name=name, settings=given[0], account_secrets=given[1], by=by
             )
             return {"account_id": account_id, **row}
 
@@ -127,20 +138,22 @@ def channel_check(*, account_ids: tuple[int, ...], ask: bool, settings: Settings
 
 @channel.command("disable")
 @click.argument("account_id", type=int)
+@by_option
 @with_settings(*STORE_SETTINGS)
 @json_option
-def channel_disable(*, account_id: int, settings: Settings, as_json: bool) -> None:
+def channel_disable(*, account_id: int, by: str, settings: Settings, as_json: bool) -> None:
     """Let no new trade go there. Notices, queries, closes and refunds go on. Takes effect within seconds."""
-    _set_enabled(settings, account_id, enabled=False, as_json=as_json)
+    _set_enabled(settings, account_id, enabled=False, by=by, as_json=as_json)
 
 
 @channel.command("enable")
 @click.argument("account_id", type=int)
+@by_option
 @with_settings(*STORE_SETTINGS)
 @json_option
-def channel_enable(*, account_id: int, settings: Settings, as_json: bool) -> None:
+def channel_enable(*, account_id: int, by: str, settings: Settings, as_json: bool) -> None:
     """Let new trades go there again."""
-    _set_enabled(settings, account_id, enabled=True, as_json=as_json)
+    _set_enabled(settings, account_id, enabled=True, by=by, as_json=as_json)
 
 
 @channel.command("rotate")
@@ -152,6 +165,7 @@ def channel_enable(*, account_id: int, settings: Settings, as_json: bool) -> Non
 )
 @click.option("--end-overlap", is_flag=True, help="Refuse what was signed with the old keys from now on.")
 @click.option("--reseal", is_flag=True, help="Seal all secrets of the database with the installation's newest key.")
+@by_option
 @with_settings(*STORE_SETTINGS)
 @json_option
 def channel_rotate(
@@ -162,6 +176,7 @@ def channel_rotate(
     overlap_s: int,
     end_overlap: bool,
     reseal: bool,
+    by: str,
     settings: Settings,
     as_json: bool,
 ) -> None:
@@ -186,8 +201,10 @@ def channel_rotate(
     async def rotate() -> dict[str, object]:
         async with _open_desk(settings) as (_, desk):
             if end_overlap:
-                return {"account_id": account_id, "ended": await desk.end_overlap(account_id), "old_until": None}
-            until = await desk.rotate(account_id, settings=given[0], account_secrets=given[1], overlap_s=overlap_s)
+                return {"account_id": account_id, "ended": await desk.end_overlap(account_id, by=by), "old_until": None}
+            until = await desk.rotate(
+                account_id, settings=given[0], account_secrets=given[1], overlap_s=overlap_s, by=by
+            )
             return {"account_id": account_id, "old_until": until}
 
     row = run_async(rotate())
@@ -234,6 +251,7 @@ def _taker_options(command: Callable[P, R]) -> Callable[P, R]:
     "--method", "methods", multiple=True, help="native, jsapi, wap or code; all that the channel has unless told."
 )
 @click.option("--priority", type=int, default=0, show_default=True, help="The lowest goes first.")
+@by_option
 @with_settings(*STORE_SETTINGS)
 @json_option
 def channel_allow(
@@ -243,6 +261,7 @@ def channel_allow(
     shop_id: int | None,
     methods: tuple[str, ...],
     priority: int,
+    by: str,
     settings: Settings,
     as_json: bool,
 ) -> None:
@@ -254,7 +273,7 @@ def channel_allow(
 
     async def allow() -> None:
         async with _open_desk(settings) as (_, desk):
-            await desk.allow(account_id, taker, priority=priority, methods=methods)
+            await desk.allow(account_id, taker, priority=priority, methods=methods, by=by)
 
     run_async(allow())
     row = {
@@ -273,17 +292,18 @@ def channel_allow(
 @channel.command("disallow")
 @click.argument("account_id", type=int)
 @_taker_options
+@by_option
 @with_settings(*STORE_SETTINGS)
 @json_option
 def channel_disallow(
-    *, account_id: int, merchant_id: int | None, shop_id: int | None, settings: Settings, as_json: bool
+    *, account_id: int, merchant_id: int | None, shop_id: int | None, by: str, settings: Settings, as_json: bool
 ) -> None:
     """Let new orders of a merchant or of one shop go to an account no more. What is in flight there goes on."""
     taker = Taker(merchant_id=merchant_id, shop_id=shop_id)
 
     async def disallow() -> bool:
         async with _open_desk(settings) as (_, desk):
-            return await desk.disallow(account_id, taker)
+            return await desk.disallow(account_id, taker, by=by)
 
     was = run_async(disallow())
     if as_json:
@@ -304,10 +324,10 @@ async def _ask(opened: Opened, desk: AccountDesk, standing: AccountStanding) -> 
     return await ask_channel(opened, await desk.open_account(standing.account_id))
 
 
-def _set_enabled(settings: Settings, account_id: int, *, enabled: bool, as_json: bool) -> None:
+def _set_enabled(settings: Settings, account_id: int, *, enabled: bool, by: str, as_json: bool) -> None:
     async def change() -> None:
         async with _open_desk(settings) as (_, desk):
-            await desk.set_enabled(account_id, enabled=enabled)
+            await desk.set_enabled(account_id, enabled=enabled, by=by)
 
     run_async(change())
     if as_json:

@@ -3,6 +3,7 @@
 import asyncio
 import functools
 import getpass
+import os
 import sys
 from collections.abc import Callable, Coroutine, Generator
 from contextlib import contextmanager
@@ -68,7 +69,7 @@ def _login() -> str:
     try:
         return getpass.getuser()
     except (KeyError, OSError):  # a container's user may have no name
-        return ""
+        return f"uid {os.getuid()}"
 
 
 def print_json(value: object) -> None:

@@ -27,6 +27,7 @@ from budan.store.queries import Query, query
 from budan.store.rows import Claim, NewOrder, NewTrade
 
 MERCHANTS: Final = 32
+BY: Final = "budan bench"
 # A few of the door's batches; a round is some tens of milliseconds.
 ORDERS_PER_ROUND: Final = 600
 AMOUNT_MINOR: Final = 1_000
@@ -89,7 +90,9 @@ async def measure_posting(*, dsn: str, folder: Path, rounds: int) -> tuple[float
 
 
 async def _add_merchants(administration: Administration) -> tuple[list[AddedMerchant], AccountId]:
-    account_id = await administration.add_account(channel="wechat_v3", name="posting", settings={}, account_secrets={})
+    account_id = await administration.add_account(
+        channel="wechat_v3", name="posting", settings={}, account_secrets={}, by=BY
+    )
     wishes = [
         MerchantWish(
             name=f"Merchant {number}",
@@ -101,7 +104,7 @@ async def _add_merchants(administration: Administration) -> tuple[list[AddedMerc
         )
         for number in range(MERCHANTS)
     ]
-    return await administration.add_merchants(wishes), account_id
+    return await administration.add_merchants(wishes, by=BY), account_id
 
 
 async def _complete(flows: Flows, door: Door, merchants: Sequence[AddedMerchant], account_id: AccountId) -> float:

@@ -31,7 +31,7 @@ class KeepsAccounts(Protocol):
     """Where an opened account is kept."""
 
     async def add_account(
-        self, *, channel: str, name: str, settings: dict[str, str], account_secrets: Mapping[str, str]
+        self, *, channel: str, name: str, settings: dict[str, str], account_secrets: Mapping[str, str], by: str
     ) -> AccountId:
         """Keep it; gives our id."""
         ...
@@ -43,6 +43,7 @@ async def add_sandbox_account(
     *,
     channel: str,
     name: str,
+    by: str,
 ) -> tuple[AccountId, str]:
     """Open an account at the sandbox and keep it; gives our id and the sandbox's."""
     if not sandbox_url:
@@ -53,6 +54,7 @@ async def add_sandbox_account(
         name=name,
         settings=opened.settings,
         account_secrets=opened.secrets,
+        by=by,
     )
     return account_id, opened.sandbox_account_id
 

@@ -120,6 +120,7 @@ def _settlement_options(command: Callable[P, R]) -> Callable[P, R]:
 @click.option("--with-key", is_flag=True, help="Issue an API key and print it, this once.")
 @click.option("--with-shop", is_flag=True, help="Add a shop with a printed code and a desk.")
 @_terms_options
+@by_option
 @with_settings(*STORE_SETTINGS, "public_url", "listen")
 @json_option
 def merchant_add(
@@ -133,6 +134,7 @@ def merchant_add(
     expires_in: int | None,
     expires_in_with_payer: int | None,
     late_payment: str | None,
+    by: str,
     settings: Settings,
     as_json: bool,
 ) -> None:
@@ -153,7 +155,7 @@ def merchant_add(
         )
         for name in names
     ]
-    added = run_async(_add_merchants(settings, wishes))
+    added = run_async(_add_merchants(settings, wishes, by=by))
     rows = [show_merchant(one, public_url=settings.public_url) for one in added]
     if as_json:
         print_json({"merchants": rows})
@@ -292,14 +294,15 @@ def key() -> None:
 
 @key.command("issue")
 @click.argument("merchant_id", type=int)
+@by_option
 @with_settings(*STORE_SETTINGS)
 @json_option
-def key_issue(*, merchant_id: int, settings: Settings, as_json: bool) -> None:
+def key_issue(*, merchant_id: int, by: str, settings: Settings, as_json: bool) -> None:
     """Issue an API key and print it, this once."""
 
     async def issue() -> str:
         async with open_administration(settings) as administration:
-            return await administration.issue_key(merchant_id)
+            return await administration.issue_key(merchant_id, by=by)
 
     api_key = run_async(issue())
     if as_json:
@@ -315,9 +318,9 @@ async def open_administration(settings: Settings) -> AsyncGenerator[Administrati
         yield build_administration(opened)
 
 
-async def _add_merchants(settings: Settings, wishes: list[MerchantWish]) -> list[AddedMerchant]:
+async def _add_merchants(settings: Settings, wishes: list[MerchantWish], *, by: str) -> list[AddedMerchant]:
     async with open_administration(settings) as administration:
-        return await administration.add_merchants(wishes)
+        return await administration.add_merchants(wishes, by=by)
 
 
 def _parse_rate(text: str) -> tuple[str, int]:

@@ -28,6 +28,8 @@ DATABASE_RESTART_DELAY_S: Final = 1.0
 DATABASE_LOG_LOOK_EVERY_S: Final = 60.0
 SANDBOX_PORT_DEFAULT: Final = 8081
 DEMO_RATES_BP: Final = {"wechat_v3": 60, "alipay": 55}
+# Who made the demo shop, as what is set up keeps it.
+DEMO_BY: Final = "budan up"
 
 
 @click.command()
@@ -180,6 +182,7 @@ async def _add_demo_shop(settings: Settings, *, webhook: str | None) -> None:
                     settings.text("sandbox_url"),
                     channel=channel,
                     name=f"sandbox {channel}",
+                    by=DEMO_BY,
                 )
             )[0]
             for channel in DEMO_RATES_BP
@@ -192,7 +195,7 @@ async def _add_demo_shop(settings: Settings, *, webhook: str | None) -> None:
             with_key=True,
             with_shop=True,
         )
-        (added,) = await administration.add_merchants([wish])
+        (added,) = await administration.add_merchants([wish], by=DEMO_BY)
     OUT.print("A demo shop was made. Its secrets are shown this once:")
     for name, value in show_merchant(added, public_url=settings.public_url).items():
         OUT.print(f"  {name}: {value}", markup=False)

@@ -13,6 +13,7 @@ from budan.core.errors import Refused
 from budan.core.evidence import Outcome
 from budan.core.numbers import AccountId, Environment, Lane, MerchantId, OrderId, id_floor, trade_number
 from budan.core.trade import Direction
+from budan.flows.acts import check_name
 from budan.flows.administering import Administration, account_context
 from budan.flows.choosing import CHANNELS
 from budan.flows.rotating import check_overlap, refuse_running
@@ -22,6 +23,7 @@ from budan.store import accounts as stored
 from budan.store import directory
 from budan.store.database import Database, Transaction
 from budan.store.directory import AccountRow
+from budan.store.setup_acts import SetupActRow, SetupKind, add_setup_act, list_account_acts
 from budan.wire.secret_box import CannotOpen, SecretBox
 
 # A certificate takes days to be issued, and longer where somebody must sign for it.
@@ -118,9 +120,9 @@ class AccountDesk:
         self._inspect = inspect
 
     async def add_account(
-        self, *, channel: str, name: str, settings: dict[str, str], account_secrets: Mapping[str, str]
+        self, *, channel: str, name: str, settings: dict[str, str], account_secrets: Mapping[str, str], by: str
     ) -> AccountId:
-        """A new account, its keys judged and sealed.
+        """A new account, its keys judged and sealed, with who added it.
 
         Not safe to repeat: a second one is refused by its name. Raises `Refused` with `channel_unknown`,
         `account_field_wrong`, `certificate_ended`, `name_malformed` or `name_used`.
@@ -139,18 +141,25 @@ class AccountDesk:
         async with self._database.reading() as transaction:
             _refuse_ended(facts, now=await transaction.clock())
         return await self._administration.add_account(
-            channel=channel, name=name, settings=settings, account_secrets=account_secrets
+            channel=channel, name=name, settings=settings, account_secrets=account_secrets, by=by
         )
 
     async def rotate(
-        self, account_id: int, *, settings: Mapping[str, str], account_secrets: Mapping[str, str], overlap_s: int
+        self,
+        account_id: int,
+        *,
+        settings: Mapping[str, str],
+        account_secrets: Mapping[str, str],
+        overlap_s: int,
+        by: str,
     ) -> datetime | None:
         """Put these in place of what the account has; gives until when the old keys count beside the new ones.
 
-        Whose account it is stays: trades in flight are that merchant's. Raises `Refused` with `overlap_out_of_range`,
-        `account_unknown`, `rotation_running`, `account_field_wrong`, `account_identity` or `certificate_ended`.
+        Whose account it is stays: trades in flight are that merchant's. Who did it is kept, with the names of the secrets.
+        Raises `Refused` with `overlap_out_of_range`, `name_malformed`, `account_unknown`, `rotation_running`, `account_field_wrong`, `account_identity` or `certificate_ended`.
         """
         check_overlap(overlap_s)
+        by = check_name(by)
         async with self._database.transaction() as transaction:
             row = await self._lock(transaction, account_id)
             now = await transaction.clock()
@@ -165,39 +174,55 @@ class AccountDesk:
             facts = self._inspect(after)
             self._refuse_other_identity(before, facts)
             _refuse_ended(facts, now=now)
-            return await stored.rotate(
+            until = await stored.rotate(
                 transaction,
                 row.account_id,
                 settings=dict(after.settings),
                 sealed_secrets=self._seal(row.account_id, after.secrets),
                 overlap_s=overlap_s,
             )
+            was = {name: before.settings.get(name) for name in settings}
+            given = {**settings, "secrets": sorted(account_secrets), "old_until": until}
+            kind = SetupKind.ACCOUNT_ROTATE
+            await add_setup_act(transaction, kind, account_id=row.account_id, by=by, before=was, after=given)
+            return until
 
-    async def end_overlap(self, account_id: int) -> bool:
+    async def end_overlap(self, account_id: int, *, by: str) -> bool:
         """Refuse from now on what was signed with the old keys; False where there were none. Safe to repeat.
 
-        Raises `Refused` with `account_unknown`.
+        Raises `Refused` with `name_malformed` or `account_unknown`.
         """
+        by = check_name(by)
         async with self._database.transaction() as transaction:
             row = await self._lock(transaction, account_id)
-            return await stored.end_overlap(transaction, row.account_id)
+            ended = await stored.end_overlap(transaction, row.account_id)
+            if ended:
+                await add_setup_act(transaction, SetupKind.ACCOUNT_END_OVERLAP, account_id=row.account_id, by=by)
+            return ended
 
-    async def set_enabled(self, account_id: int, *, enabled: bool) -> None:
+    async def set_enabled(self, account_id: int, *, enabled: bool, by: str) -> None:
         """Let new trades go there, or no more. What is in flight is asked about, told and refunded as before.
 
-        Safe to repeat. Raises `Refused` with `account_unknown`.
+        Safe to repeat. Raises `Refused` with `name_malformed` or `account_unknown`.
         """
+        by = check_name(by)
         async with self._database.transaction() as transaction:
-            if not await stored.set_enabled(transaction, AccountId(account_id), enabled=enabled):
-                raise Refused("account_unknown", param="account")
+            row = await self._lock(transaction, account_id)
+            if row.enabled == enabled:
+                return
+            is_set = await stored.set_enabled(transaction, row.account_id, enabled=enabled)
+            assert is_set, "this transaction holds it"
+            kind = SetupKind.ACCOUNT_ENABLE if enabled else SetupKind.ACCOUNT_DISABLE
+            await add_setup_act(transaction, kind, account_id=row.account_id, by=by)
 
-    async def allow(self, account_id: int, to: Taker, *, priority: int, methods: Sequence[str]) -> None:
+    async def allow(self, account_id: int, to: Taker, *, priority: int, methods: Sequence[str], by: str) -> None:
         """Let new orders of a merchant, or of a shop of its own, go there; the lowest priority goes first.
 
         A shop that is given accounts of its own uses no other ones. No methods are all. Safe to repeat: it replaces what
-        was said before. Raises `Refused` with `method_unknown`, `priority_out_of_range`, `account_unknown`,
-        `merchant_unknown` or `shop_unknown`.
+        was said before. Raises `Refused` with `name_malformed`, `method_unknown`, `priority_out_of_range`,
+        `account_unknown`, `merchant_unknown` or `shop_unknown`.
         """
+        by = check_name(by)
         wrong = next((method for method in methods if method not in METHODS), None)
         if wrong is not None:
             raise Refused("method_unknown", param="method", detail=f"one of {', '.join(METHODS)}")
@@ -206,32 +231,47 @@ class AccountDesk:
         kept = sorted(set(methods)) or None
         async with self._database.transaction() as transaction:
             row = await self._lock(transaction, account_id)
-            await _refuse_unknown(transaction, to)
+            merchant_id = await _get_merchant(transaction, to)
             if to.shop_id is not None:
                 await stored.allow_shop_account(
                     transaction, shop_id=to.shop_id, account_id=row.account_id, priority=priority, methods=kept
                 )
-                return
-            assert to.merchant_id is not None, "a taker is one of both"
-            await stored.allow_account(
+            else:
+                await stored.allow_account(
+                    transaction, merchant_id=merchant_id, account_id=row.account_id, priority=priority, methods=kept
+                )
+            await add_setup_act(
                 transaction,
-                merchant_id=MerchantId(to.merchant_id),
+                SetupKind.ACCOUNT_ALLOW,
+                merchant_id=merchant_id,
                 account_id=row.account_id,
-                priority=priority,
-                methods=kept,
+                by=by,
+                after={"shop_id": to.shop_id, "priority": priority, "methods": kept},
             )
 
-    async def disallow(self, account_id: int, to: Taker) -> bool:
-        """Let its new orders go there no more; False where they did not. Safe to repeat."""
+    async def disallow(self, account_id: int, to: Taker, *, by: str) -> bool:
+        """Let its new orders go there no more; False where they did not. Safe to repeat.
+
+        Raises `Refused` with `name_malformed`.
+        """
+        by = check_name(by)
         async with self._database.transaction() as transaction:
-            if to.shop_id is not None:
-                return await stored.disallow_shop_account(
-                    transaction, shop_id=to.shop_id, account_id=AccountId(account_id)
+            was = await _disallow(transaction, AccountId(account_id), to)
+            if was:
+                await add_setup_act(
+                    transaction,
+                    SetupKind.ACCOUNT_DISALLOW,
+                    merchant_id=await _get_merchant(transaction, to),
+                    account_id=AccountId(account_id),
+                    by=by,
+                    before={"shop_id": to.shop_id},
                 )
-            assert to.merchant_id is not None, "a taker is one of both"
-            return await stored.disallow_account(
-                transaction, merchant_id=MerchantId(to.merchant_id), account_id=AccountId(account_id)
-            )
+            return was
+
+    async def list_acts(self, account_id: int | None) -> list[SetupActRow]:
+        """What persons set up of an account, or of all, the newest first."""
+        async with self._database.reading() as transaction:
+            return await list_account_acts(transaction, None if account_id is None else AccountId(account_id))
 
     async def list_standings(self) -> list[AccountStanding]:
         """All accounts, judged at the database's clock."""
@@ -328,11 +368,25 @@ async def ask_for_nothing(channel: Channel, *, environment: Environment, now: da
     return f"{result.code} {result.message}".strip() or "no answer"
 
 
-async def _refuse_unknown(transaction: Transaction, to: Taker) -> None:
-    if to.shop_id is not None and await stored.find_merchant_of_shop(transaction, to.shop_id) is None:
-        raise Refused("shop_unknown", param="shop")
-    if to.merchant_id is not None and await directory.find_merchant(transaction, MerchantId(to.merchant_id)) is None:
+async def _get_merchant(transaction: Transaction, to: Taker) -> MerchantId:
+    """Whose orders are meant; raises `Refused` with `shop_unknown` or `merchant_unknown`."""
+    if to.shop_id is not None:
+        owner = await stored.find_merchant_of_shop(transaction, to.shop_id)
+        if owner is None:
+            raise Refused("shop_unknown", param="shop")
+        return owner
+    assert to.merchant_id is not None, "a taker is one of both"
+    merchant = await directory.find_merchant(transaction, MerchantId(to.merchant_id))
+    if merchant is None:
         raise Refused("merchant_unknown", param="merchant")
+    return merchant.merchant_id
+
+
+async def _disallow(transaction: Transaction, account_id: AccountId, to: Taker) -> bool:
+    if to.shop_id is not None:
+        return await stored.disallow_shop_account(transaction, shop_id=to.shop_id, account_id=account_id)
+    assert to.merchant_id is not None, "a taker is one of both"
+    return await stored.disallow_account(transaction, merchant_id=MerchantId(to.merchant_id), account_id=account_id)
 
 
 def _opened(sealed: bytes, *, row: AccountRow, box: SecretBox) -> dict[str, str]:

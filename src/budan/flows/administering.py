@@ -89,24 +89,27 @@ class Administration:
         self._box = box
         self._lanes = lanes
 
-    async def add_merchants(self, wishes: Sequence[MerchantWish]) -> list[AddedMerchant]:
-        """Add merchants with all that their wishes name, or none of them.
+    async def add_merchants(self, wishes: Sequence[MerchantWish], *, by: str) -> list[AddedMerchant]:
+        """Add merchants with all that their wishes name, or none of them; `by` is kept with them and with their rates.
 
         Not safe to repeat: each call adds. Raises `Refused` with `name_malformed`, `url_malformed`, `https_needed`
         (outside `local`: orders and payers would travel readable), `channel_unknown`, `rate_out_of_range`, `expires_in_out_of_range`, `late_payment_unknown` or `account_unknown`, and
         `StoreUnavailable`.
         """
+        by = check_name(by)
         for wish in wishes:
             _check_merchant(wish, environment=self._environment)
         try:
             async with self._database.transaction() as transaction:
-                return [await self._add_merchant(transaction, wish) for wish in wishes]
+                return [await self._add_merchant(transaction, wish, by=by) for wish in wishes]
         except RowsFailed as failed:
             raise Refused("account_unknown", param="account", detail=str(failed)) from failed
 
-    async def _add_merchant(self, transaction: Transaction, wish: MerchantWish) -> AddedMerchant:
+    async def _add_merchant(self, transaction: Transaction, wish: MerchantWish, *, by: str) -> AddedMerchant:
         merchant = await stored.add_merchant(transaction, name=wish.name, lanes=self._lanes)
         merchant_id = merchant.merchant_id
+        given = {"name": wish.name, "accounts": wish.account_ids, "rates_bp": wish.rates_bp}
+        await add_setup_act(transaction, SetupKind.MERCHANT_ADD, merchant_id=merchant_id, by=by, after=given)
         await _set_terms(transaction, merchant_id, wish.terms)
         for priority, account_id in enumerate(wish.account_ids):
             await accounts.allow_account(
@@ -125,7 +128,7 @@ class Administration:
                 method=None,
                 effective_from=None,
                 terms=FeeTerms(rate_bp=rate_bp),
-                set_by=None,
+                set_by=by,
             )
         endpoint_id, secret = None, None
         if wish.webhook_url is not None:
@@ -139,7 +142,7 @@ class Administration:
             name=merchant.name,
             webhook_endpoint_id=endpoint_id,
             webhook_secret=secret,
-            api_key=await self._issue_key(transaction, merchant_id) if wish.with_key else None,
+            api_key=await self._issue_key(transaction, merchant_id, by=by) if wish.with_key else None,
             shop_code=shop_code,
             terminal_token=token,
         )
@@ -184,14 +187,15 @@ class Administration:
         except RowsFailed as failed:
             raise Refused("zone_unknown", param="settles_zone", detail="the database does not know it") from failed
 
-    async def issue_key(self, merchant_id: int) -> str:
-        """A new API key, shown this once; raises `Refused` with `merchant_unknown`."""
+    async def issue_key(self, merchant_id: int, *, by: str) -> str:
+        """A new API key, shown this once, with who issued it; raises `Refused` with `name_malformed` or `merchant_unknown`."""
+        by = check_name(by)
         async with self._database.transaction() as transaction:
             if await stored.find_merchant(transaction, MerchantId(merchant_id)) is None:
                 raise Refused("merchant_unknown", param="merchant")
-            return await self._issue_key(transaction, MerchantId(merchant_id))
+            return await self._issue_key(transaction, MerchantId(merchant_id), by=by)
 
-    async def _issue_key(self, transaction: Transaction, merchant_id: MerchantId) -> str:
+    async def _issue_key(self, transaction: Transaction, merchant_id: MerchantId, *, by: str) -> str:
         key_id, secret = secrets.token_hex(_KEY_ID_BYTES), secrets.token_hex(_SECRET_BYTES)
         await stored.add_api_key(
             transaction,
@@ -199,6 +203,8 @@ class Administration:
             merchant_id=merchant_id,
             secret_digest=sha256(secret.encode()).digest(),
         )
+        issued = {"key_id": key_id}
+        await add_setup_act(transaction, SetupKind.KEY_ISSUE, merchant_id=merchant_id, by=by, after=issued)
         return f"bdk_{self._environment.value}_{key_id}_{secret}"
 
     async def add_account(
@@ -208,11 +214,13 @@ class Administration:
         name: str,
         settings: dict[str, str],
         account_secrets: Mapping[str, str],
+        by: str,
     ) -> AccountId:
-        """A channel account, its secrets sealed and unjudged: `AccountDesk.add` looks at them first.
+        """A channel account, its secrets sealed and unjudged: `AccountDesk.add_account` looks at them first.
 
-        Raises `Refused` with `channel_unknown` or `name_used`.
+        Raises `Refused` with `channel_unknown`, `name_malformed` or `name_used`.
         """
+        by = check_name(by)
         if channel not in CHANNELS:
             raise Refused("channel_unknown", param="channel", detail=f"one of {sorted(CHANNELS)}")
         _check_name(name)
@@ -222,6 +230,8 @@ class Administration:
                 plain = msgspec.json.encode(dict(account_secrets))
                 sealed = self._box.seal(plain, context=account_context(account_id))
                 await stored.seal_account(transaction, account_id=account_id, sealed_secrets=sealed)
+                given = {"channel": channel, "name": name, "settings": settings}
+                await add_setup_act(transaction, SetupKind.ACCOUNT_ADD, account_id=account_id, by=by, after=given)
         except RowsFailed as failed:
             raise Refused("name_used", param="name", detail=name) from failed
         return account_id

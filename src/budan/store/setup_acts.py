@@ -23,8 +23,17 @@ ACTS_SHOWN_MAX: Final = 1_000
 class SetupKind(Enum):
     """What was done."""
 
+    MERCHANT_ADD = "merchant_add"
     MERCHANT_SET = "merchant_set"
+    KEY_ISSUE = "key_issue"
     CONTRACT_SET = "contract_set"
+    ACCOUNT_ADD = "account_add"
+    ACCOUNT_ROTATE = "account_rotate"
+    ACCOUNT_END_OVERLAP = "account_end_overlap"
+    ACCOUNT_ENABLE = "account_enable"
+    ACCOUNT_DISABLE = "account_disable"
+    ACCOUNT_ALLOW = "account_allow"
+    ACCOUNT_DISALLOW = "account_disallow"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

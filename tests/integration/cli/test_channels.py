@@ -49,6 +49,7 @@ async def added(desk: AccountDesk, **how: datetime) -> int:
         name=f"account {len(await desk.list_standings())}",
         settings=SETTINGS,
         account_secrets=secrets(**how),
+        by="Ann",
     )
 
 
@@ -80,12 +81,12 @@ async def test_a_field_that_is_missing_or_misspelt_is_named(stage: Stage) -> Non
     desk = build_account_desk(stage.opened)
     for name in SETTINGS:
         settings = {field: value for field, value in SETTINGS.items() if field != name}
-        act = desk.add_account(channel="wechat_v3", name="w", settings=settings, account_secrets=secrets())
+        act = desk.add_account(channel="wechat_v3", name="w", settings=settings, account_secrets=secrets(), by="Ann")
         assert await refusal(act) == ("account_field_wrong", name)
     settings = SETTINGS | {"mchld": "1"}
-    act = desk.add_account(channel="wechat_v3", name="w", settings=settings, account_secrets=secrets())
+    act = desk.add_account(channel="wechat_v3", name="w", settings=settings, account_secrets=secrets(), by="Ann")
     assert await refusal(act) == ("account_field_wrong", "mchld")
-    act = desk.add_account(channel="wechat_v4", name="w", settings=SETTINGS, account_secrets=secrets())
+    act = desk.add_account(channel="wechat_v4", name="w", settings=SETTINGS, account_secrets=secrets(), by="Ann")
     assert await refusal(act) == ("channel_unknown", "channel")
     assert await desk.list_standings() == []
 
@@ -111,27 +112,66 @@ async def test_a_rotation_keeps_whose_the_account_is_and_one_set_of_old_keys(sta
     desk = build_account_desk(stage.opened)
     account_id = await added(desk)
     new = {"platform_keys": json.dumps({"PUB_KEY_ID_NEW": public_text(another_key())})}
-    other = desk.rotate(account_id, settings={"mchid": "1900000110"}, account_secrets=new, overlap_s=60)
+    other = desk.rotate(account_id, settings={"mchid": "1900000110"}, account_secrets=new, overlap_s=60, by="Ann")
     assert await refusal(other) == ("account_identity", "mchid")
-    wrong = desk.rotate(account_id, settings={}, account_secrets={"apiv3_key": "short"}, overlap_s=60)
+    wrong = desk.rotate(account_id, settings={}, account_secrets={"apiv3_key": "short"}, overlap_s=60, by="Ann")
     assert await refusal(wrong) == ("account_field_wrong", "apiv3_key")
-    endless = desk.rotate(account_id, settings={}, account_secrets=new, overlap_s=10**9)
+    endless = desk.rotate(account_id, settings={}, account_secrets=new, overlap_s=10**9, by="Ann")
     assert await refusal(endless) == ("overlap_out_of_range", "overlap_s")
-    assert await refusal(desk.rotate(999, settings={}, account_secrets=new, overlap_s=60)) == (
+    assert await refusal(desk.rotate(999, settings={}, account_secrets=new, overlap_s=60, by="Ann")) == (
         "account_unknown",
         "account",
     )
     before = await desk.open_account(account_id)
-    until = await desk.rotate(account_id, settings={}, account_secrets=new, overlap_s=3_600)
+    until = await desk.rotate(account_id, settings={}, account_secrets=new, overlap_s=3_600, by="Ann")
     config = await desk.open_account(account_id)
     assert config.old_keys is not None
     assert (config.old_keys.secrets, config.old_keys.until) == (before.secrets, until)
     assert config.secrets == before.secrets | new
-    again = desk.rotate(account_id, settings={}, account_secrets=new, overlap_s=60)
+    again = desk.rotate(account_id, settings={}, account_secrets=new, overlap_s=60, by="Ann")
     assert await refusal(again) == ("rotation_running", "account")
-    assert [await desk.end_overlap(account_id) for _ in range(2)] == [True, False]
+    assert [await desk.end_overlap(account_id, by="Ann") for _ in range(2)] == [True, False]
     assert (await desk.open_account(account_id)).old_keys is None
-    assert await desk.rotate(account_id, settings={}, account_secrets=new, overlap_s=0) is None
+    assert await desk.rotate(account_id, settings={}, account_secrets=new, overlap_s=0, by="Ann") is None
+
+
+async def test_who_did_what_to_an_account_is_kept_without_its_secrets(
+    stage: Stage, rows: "asyncpg.Connection[asyncpg.Record]", typist: Typist
+) -> None:
+    """An account decides whose bank the money reaches: whoever finds it changed asks first who did it."""
+    desk = build_account_desk(stage.opened)
+    account_id, merchant = await added(desk), await stage.add_merchant()
+    new = {"apiv3_key": "k" * 32}
+    await desk.rotate(
+        account_id, settings={"gateway": "http://127.0.0.1:8"}, account_secrets=new, overlap_s=60, by="Bob"
+    )
+    account, to = str(account_id), ("--merchant", str(merchant.merchant_id), "--by", "Cid")
+    for words in (
+        ("rotate", account, "--end-overlap", "--by", "Cid"),
+        ("allow", account, *to),
+        ("disallow", account, *to),
+    ):
+        # What is said twice was done once.
+        await typist.json("channel", *words)
+    for _ in range(2):
+        await typist.json("channel", "disable", account, "--by", "Dan")
+    await typist.json("channel", "enable", account, "--by", "Eve")
+    told = (await typist.json("channel", "list", account, "--acts"))["acts"]
+    assert [(act["acted_by"], act["kind"]) for act in reversed(told)] == [
+        ("Ann", "account_add"),
+        ("Bob", "account_rotate"),
+        ("Cid", "account_end_overlap"),
+        ("Cid", "account_allow"),
+        ("Cid", "account_disallow"),
+        ("Dan", "account_disable"),
+        ("Eve", "account_enable"),
+    ]
+    rotated = told[-2]
+    assert (rotated["before"], rotated["after"]["secrets"]) == ({"gateway": SETTINGS["gateway"]}, ["apiv3_key"])
+    assert rotated["after"]["gateway"] == "http://127.0.0.1:8"
+    kept = await rows.fetchval("SELECT string_agg(setup_act::text, ' ') FROM setup_act")
+    assert not any(text[:30] in kept for text in (*secrets().values(), *new.values()))
+    assert await refusal(desk.set_enabled(account_id, enabled=False, by=" ")) == ("name_malformed", "by")
 
 
 async def test_an_accounts_secrets_are_sealed_at_rest_and_open_for_it_only(
@@ -165,7 +205,7 @@ async def test_the_installations_key_is_replaced_and_everything_sealed_anew(
     account_id = await added(desk)
     await added(desk)
     new_platform = {"platform_keys": json.dumps({"PUB_KEY_ID_NEW": public_text(another_key())})}
-    await desk.rotate(account_id, settings={}, account_secrets=new_platform, overlap_s=3_600)
+    await desk.rotate(account_id, settings={}, account_secrets=new_platform, overlap_s=3_600, by="Ann")
     merchant = await stage.add_merchant(webhook_url="http://127.0.0.1:9/hooks")
     changed = await build_webhook_secrets(stage.opened).rotate(
         merchant.merchant_id, endpoint_id=None, overlap_s=3_600, by="Ann", reason="its key got out"

@@ -237,6 +237,7 @@ async def silent_channel(stage: Stage) -> AsyncIterator[StagedOrder]:
             "apiv3_key": "k" * 32,
             "platform_keys": json.dumps({"PUB_KEY_ID_1": public_text(load_private_key(make_private_key()))}),
         },
+        by="Ann",
     )
     async with server:
         yield await stage.add_order(await stage.add_merchant(account_id=account_id))

@@ -68,6 +68,24 @@ async def test_a_merchant_is_added_with_its_own_times_and_nonsense_is_refused(st
     assert (unknown.code, "merchant_unknown" in unknown.err) == (2, True)
 
 
+async def test_who_added_a_merchant_its_rates_and_its_keys_is_kept(stage: Stage, typist: Typist) -> None:
+    """The first rate and the first key are worth as much as later ones, and nobody could tell whose they were."""
+    given = ("--rate", "wechat_v3=38", "--with-key", "--by", "Ann")
+    (added,) = (await typist.json("merchant", "add", "Tea house", *given))["merchants"]
+    merchant_id = str(added["merchant_id"])
+    issued = await typist.json("key", "issue", merchant_id, "--by", "Bob")
+    (rate,) = (await typist.json("rate", "list", merchant_id))["rates"]
+    assert (rate["rate_bp"], rate["set_by"]) == (38, "Ann")
+    told = (await typist.json("merchant", "list", merchant_id, "--acts"))["acts"]
+    assert [(act["acted_by"], act["kind"]) for act in reversed(told)] == [
+        ("Ann", "merchant_add"),
+        ("Ann", "key_issue"),
+        ("Bob", "key_issue"),
+    ]
+    _, _, key_id, secret = issued["api_key"].split("_")
+    assert (told[0]["after"], secret in str(told)) == ({"key_id": key_id}, False)
+
+
 async def test_outside_local_no_merchants_events_go_unencrypted(stage: Stage) -> None:
     """They name orders, amounts and payers."""
     live = Administration(
@@ -82,9 +100,9 @@ async def test_outside_local_no_merchants_events_go_unencrypted(stage: Stage) ->
         with_shop=False,
     )
     with pytest.raises(Refused, match="https_needed"):
-        await live.add_merchants([wish])
+        await live.add_merchants([wish], by="Ann")
     assert await stage.administration.list_merchants() == []
-    (added,) = await live.add_merchants([replace(wish, webhook_url="https://shop.example/hooks")])
+    (added,) = await live.add_merchants([replace(wish, webhook_url="https://shop.example/hooks")], by="Ann")
     assert added.webhook_endpoint_id is not None
 
 

@@ -55,7 +55,9 @@ async def house(database_dsn: str, flows_sandbox: RunningSandbox, tmp_path: Path
             lanes=opened.lanes,
         )
         account_ids = {
-            channel: (await add_sandbox_account(administration, flows_sandbox.url, channel=channel, name=channel))[0]
+            channel: (
+                await add_sandbox_account(administration, flows_sandbox.url, channel=channel, name=channel, by="Ann")
+            )[0]
             for channel in ("wechat_v3", "alipay")
         }
         wish = MerchantWish(
@@ -66,7 +68,7 @@ async def house(database_dsn: str, flows_sandbox: RunningSandbox, tmp_path: Path
             with_key=True,
             with_shop=True,
         )
-        (merchant,) = await administration.add_merchants([wish])
+        (merchant,) = await administration.add_merchants([wish], by="Ann")
         yield House(
             settings=settings,
             opened=opened,

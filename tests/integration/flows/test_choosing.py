@@ -114,7 +114,7 @@ async def counter(database_dsn: str, tmp_path: Path):  # noqa: ANN201 - a fixtur
             with_key=False,
             with_shop=True,
         )
-        (merchant,) = await stage.administration.add_merchants([wish])
+        (merchant,) = await stage.administration.add_merchants([wish], by="Ann")
         assert merchant.shop_code is not None
         shop = await stage.flows.directory.find_shop(merchant.shop_code)
         assert shop is not None
@@ -162,12 +162,12 @@ async def test_a_page_in_a_browser_is_wechats_only_where_the_payers_address_is_k
 async def test_an_account_may_be_meant_for_some_ways_of_paying_only(counter: Counter) -> None:
     first, second, *_ = counter.ids
     desk, taker = build_account_desk(counter.stage.opened), Taker(merchant_id=counter.merchant.merchant_id)
-    await desk.allow(first, taker, priority=0, methods=("jsapi",))
+    await desk.allow(first, taker, priority=0, methods=("jsapi",), by="Ann")
     assert [await counter.choose(method) for method in (Method.JSAPI, Method.NATIVE)] == [first, second]
     assert await counter.charge() == second
-    await desk.allow(first, taker, priority=9, methods=())
+    await desk.allow(first, taker, priority=9, methods=(), by="Ann")
     assert [await counter.choose(method) for method in (Method.JSAPI, Method.NATIVE)] == [second, second]
-    assert [await desk.disallow(second, taker) for _ in range(2)] == [True, False]
+    assert [await desk.disallow(second, taker, by="Ann") for _ in range(2)] == [True, False]
     assert await counter.choose(Method.JSAPI) == first
 
 
@@ -175,22 +175,25 @@ async def test_a_shop_with_accounts_of_its_own_uses_no_other(counter: Counter) -
     """Its money goes to its own account, or nowhere: not to its merchant's because that one is out of use."""
     first, *_, own = counter.ids
     desk = build_account_desk(counter.stage.opened)
-    await desk.allow(own, Taker(shop_id=counter.shop_id), priority=0, methods=("native",))
+    await desk.allow(own, Taker(shop_id=counter.shop_id), priority=0, methods=("native",), by="Ann")
     assert (await counter.choose(shop=True), await counter.choose()) == (own, first)
     assert await refused(counter.choose(Method.JSAPI, shop=True)) == "method_unsupported"
-    await desk.set_enabled(own, enabled=False)
+    await desk.set_enabled(own, enabled=False, by="Ann")
     assert await refused(counter.choose(shop=True)) == "no_account"
-    assert await desk.disallow(own, Taker(shop_id=counter.shop_id))
+    assert await desk.disallow(own, Taker(shop_id=counter.shop_id), by="Ann")
     assert await counter.choose(shop=True) == first
 
 
 async def test_what_is_not_there_cannot_be_allowed(counter: Counter) -> None:
     desk, account = build_account_desk(counter.stage.opened), counter.ids[0]
     here = Taker(merchant_id=counter.merchant.merchant_id)
-    assert await refused(desk.allow(999, here, priority=0, methods=())) == "account_unknown"
-    assert await refused(desk.allow(account, Taker(shop_id=999), priority=0, methods=())) == "shop_unknown"
-    assert await refused(desk.allow(account, Taker(merchant_id=999), priority=0, methods=())) == "merchant_unknown"
-    assert await refused(desk.allow(account, here, priority=0, methods=("nfc",))) == "method_unknown"
-    assert await refused(desk.allow(account, here, priority=-1, methods=())) == "priority_out_of_range"
+    assert await refused(desk.allow(999, here, priority=0, methods=(), by="Ann")) == "account_unknown"
+    assert await refused(desk.allow(account, Taker(shop_id=999), priority=0, methods=(), by="Ann")) == "shop_unknown"
+    assert (
+        await refused(desk.allow(account, Taker(merchant_id=999), priority=0, methods=(), by="Ann"))
+        == "merchant_unknown"
+    )
+    assert await refused(desk.allow(account, here, priority=0, methods=("nfc",), by="Ann")) == "method_unknown"
+    assert await refused(desk.allow(account, here, priority=-1, methods=(), by="Ann")) == "priority_out_of_range"
     with pytest.raises(Refused):
         Taker()

@@ -225,7 +225,9 @@ async def test_a_signed_answer_that_settles_nothing_yet_is_an_answer_all_the_sam
         box=house.opened.keys.box,
         lanes=house.opened.lanes,
     )
-    account_id, _ = await add_sandbox_account(administration, house.sandbox.url, channel="ipaynow", name="ipaynow")
+    account_id, _ = await add_sandbox_account(
+        administration, house.sandbox.url, channel="ipaynow", name="ipaynow", by="Ann"
+    )
     wish = MerchantWish(
         name="Kiosk",
         webhook_url=None,
@@ -234,7 +236,7 @@ async def test_a_signed_answer_that_settles_nothing_yet_is_an_answer_all_the_sam
         with_key=False,
         with_shop=False,
     )
-    (merchant,) = await administration.add_merchants([wish])
+    (merchant,) = await administration.add_merchants([wish], by="Ann")
     async with calling(house.sandbox.url) as caller:
         code = await caller.auth_code("wechat_v3", user_paying_s=TYPES_FOR_EVER_S)
     order = await house.flows.payments.charge(

@@ -27,7 +27,7 @@ class QuickChannel:
         name = f"quick {channel} {self.url}"
         opened = await open_sandbox_account(sandbox_url=self.url, channel=channel, name=name)
         return await stage.administration.add_account(
-            channel=channel, name=name, settings=opened.settings, account_secrets=opened.secrets
+            channel=channel, name=name, settings=opened.settings, account_secrets=opened.secrets, by="Ann"
         )
 
     async def close(self, trade_nos: list[str]) -> None:

@@ -27,7 +27,7 @@ async def stage(database_dsn: str, tmp_path: Path) -> AsyncIterator[Stage]:
 async def clerk(stage: Stage, rows: asyncpg.Connection, database_dsn: str, tmp_path: Path) -> AsyncIterator[Clerk]:
     bulk = await Database.connect(database_dsn, workload=Workload.BULK)
     account_id = await stage.administration.add_account(
-        channel="wechat_v3", name="main", settings={"mchid": MCHID}, account_secrets={}
+        channel="wechat_v3", name="main", settings={"mchid": MCHID}, account_secrets={}, by="Ann"
     )
     yield Clerk(
         stage=stage,

@@ -13,7 +13,7 @@ async def test_a_bill_by_hand_is_compared_with_the_books(clerk: Clerk, stage: St
     """One payment is ours; the others, and a refund of ours that nobody made here, are differences with their lines."""
     settings = dict(bill.settings)
     account_id = await stage.administration.add_account(
-        channel=bill.channel, name="other", settings=settings, account_secrets={}
+        channel=bill.channel, name="other", settings=settings, account_secrets={}, by="Ann"
     )
     clerk.merchant = await stage.add_merchant(account_id=account_id)
     clerk.channel, clerk.settings, clerk.day = bill.channel, settings, DAY

@@ -74,7 +74,7 @@ async def test_money_that_another_account_tells_of_is_on_that_accounts_side(cler
     order = await clerk.order()
     theirs = clerk.merchant
     account_id = await clerk.stage.administration.add_account(
-        channel="wechat_v3", name="other", settings=clerk.settings, account_secrets={}
+        channel="wechat_v3", name="other", settings=clerk.settings, account_secrets={}, by="Ann"
     )
     clerk.merchant = replace(theirs, account_id=account_id)
     await came(clerk, order, minor=A, account_id=account_id)

@@ -197,7 +197,7 @@ class House:
 
     async def add_merchant(self, name: str) -> AddedMerchant:
         """One more merchant, with a key of its own."""
-        (added,) = await self.administration.add_merchants([_wish(name, tuple(self.account_ids.values()))])
+        (added,) = await self.administration.add_merchants([_wish(name, tuple(self.account_ids.values()))], by="Ann")
         return added
 
 
@@ -239,11 +239,15 @@ async def open_house(*, dsn: str, folder: Path, sandbox: SandboxSide) -> AsyncIt
         )
         account_ids = {
             channel: await administration.add_account(
-                channel=channel, name=channel, settings=account.settings, account_secrets=_with_test_key(account)
+                channel=channel,
+                name=channel,
+                settings=account.settings,
+                account_secrets=_with_test_key(account),
+                by="Ann",
             )
             for channel, account in sandbox.accounts.items()
         }
-        (merchant,) = await administration.add_merchants([_wish("一号店", tuple(account_ids.values()))])
+        (merchant,) = await administration.add_merchants([_wish("一号店", tuple(account_ids.values()))], by="Ann")
         app = build_app(flows, wallet_url=sandbox.url)
         ready = asyncio.Event()
         serving = asyncio.create_task(serve_on(app, listener=listener, on_ready=ready.set))

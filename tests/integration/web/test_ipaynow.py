@@ -15,7 +15,7 @@ async def merchant(house: House) -> AddedMerchant:
     """A merchant whose only account is one that `budan channel add ipaynow --sandbox` would make."""
     opened = await open_sandbox_account(sandbox_url=house.sandbox.url, channel="ipaynow", name="聚合")
     account_id = await house.administration.add_account(
-        channel="ipaynow", name="聚合", settings=opened.settings, account_secrets=opened.secrets
+        channel="ipaynow", name="聚合", settings=opened.settings, account_secrets=opened.secrets, by="Ann"
     )
     wish = MerchantWish(
         name="面馆",
@@ -25,7 +25,7 @@ async def merchant(house: House) -> AddedMerchant:
         with_key=True,
         with_shop=False,
     )
-    (added,) = await house.administration.add_merchants([wish])
+    (added,) = await house.administration.add_merchants([wish], by="Ann")
     return added
 
 

@@ -15,7 +15,7 @@ async def open_at_sandbox(house: House, channel: str) -> AccountId:
     """An account as `budan channel add --sandbox` makes one."""
     opened = await open_sandbox_account(sandbox_url=house.sandbox.url, channel=channel, name=channel)
     return await house.administration.add_account(
-        channel=channel, name=channel, settings=opened.settings, account_secrets=opened.secrets
+        channel=channel, name=channel, settings=opened.settings, account_secrets=opened.secrets, by="Ann"
     )
 
 
@@ -29,7 +29,7 @@ async def a_merchant(house: House, *account_ids: int) -> AddedMerchant:
         with_key=True,
         with_shop=False,
     )
-    (added,) = await house.administration.add_merchants([wish])
+    (added,) = await house.administration.add_merchants([wish], by="Ann")
     return added
 
 

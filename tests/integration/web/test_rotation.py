@@ -24,7 +24,7 @@ LANES = [Lane(lane) for lane in range(64)]
 async def a_merchant_at(house: House, channel: str) -> tuple[AddedMerchant, int, str]:
     """A merchant with an account of its own at the sandbox, whose keys no other test uses."""
     account_id, sandbox_id = await add_sandbox_account(
-        build_account_desk(house.opened), house.sandbox.url, channel=channel, name=f"{channel} that changes"
+        build_account_desk(house.opened), house.sandbox.url, channel=channel, name=f"{channel} that changes", by="Ann"
     )
     wish = MerchantWish(
         name="面馆",
@@ -34,7 +34,7 @@ async def a_merchant_at(house: House, channel: str) -> tuple[AddedMerchant, int,
         with_key=True,
         with_shop=False,
     )
-    (added,) = await house.administration.add_merchants([wish])
+    (added,) = await house.administration.add_merchants([wish], by="Ann")
     return added, account_id, sandbox_id
 
 
@@ -112,7 +112,7 @@ async def test_keys_change_while_orders_are_in_flight(house: House, channel: str
     orders = [await placed(house, merchant, channel) for _ in range(IN_FLIGHT)]
     told = await change_at_the_channel(house, sandbox_id, keeps_old=True)
     until = await desk.rotate(
-        account_id, settings={}, account_secrets=new_secret(channel, told, known), overlap_s=3_600
+        account_id, settings={}, account_secrets=new_secret(channel, told, known), overlap_s=3_600, by="Ann"
     )
     assert until is not None
     await refreshed(house, account_id)
@@ -121,7 +121,7 @@ async def test_keys_change_while_orders_are_in_flight(house: House, channel: str
     assert {(await paid(house, merchant, order["order_no"]))["learned_source"] for order in orders} == {"notice"}
 
     late = [await placed(house, merchant, channel) for _ in range(2)]
-    assert await desk.end_overlap(account_id)
+    assert await desk.end_overlap(account_id, by="Ann")
     await refreshed(house, account_id)
     for order in late:
         await pay(house, order)
@@ -135,7 +135,7 @@ async def test_an_account_out_of_use_takes_no_new_trade_and_ends_what_it_has(hou
     merchant, account_id, _ = await a_merchant_at(house, "wechat_v3")
     told, asked = [await placed(house, merchant, "wechat_v3") for _ in range(2)]
     desk = build_account_desk(house.opened)
-    await desk.set_enabled(account_id, enabled=False)
+    await desk.set_enabled(account_id, enabled=False, by="Ann")
     await refreshed(house, account_id)
     wish = an_order(payment={"method": "native", "channel": "wechat_v3"})
     refused = await house.call("POST", "/v1/orders", wish, key=merchant.api_key)
@@ -178,10 +178,11 @@ async def test_new_orders_go_to_the_next_account_while_the_first_does_not_answer
         name="away",
         settings={**config.settings, "gateway": "http://127.0.0.1:9"},
         account_secrets=config.secrets,
+        by="Ann",
     )
     taker = Taker(merchant_id=merchant.merchant_id)
-    await desk.allow(answering, taker, priority=1, methods=())
-    await desk.allow(away, taker, priority=0, methods=())
+    await desk.allow(answering, taker, priority=1, methods=(), by="Ann")
+    await desk.allow(away, taker, priority=0, methods=(), by="Ann")
     wish = {"payment": {"method": "native", "channel": "wechat_v3"}}
     turned_away = 0
     while (reply := await house.call("POST", "/v1/orders", an_order(**wish), key=merchant.api_key)).status == 503:

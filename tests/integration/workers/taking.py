@@ -68,7 +68,7 @@ async def open_counter(stage: Stage, sandbox_url: str, *, webhook_url: str | Non
     """A merchant with an account at the sandbox on each channel."""
     account_ids = {
         channel: AccountId(
-            (await add_sandbox_account(stage.administration, sandbox_url, channel=channel, name=channel))[0]
+            (await add_sandbox_account(stage.administration, sandbox_url, channel=channel, name=channel, by="Ann"))[0]
         )
         for channel in CHANNELS
     }
@@ -80,7 +80,7 @@ async def open_counter(stage: Stage, sandbox_url: str, *, webhook_url: str | Non
         with_key=True,
         with_shop=False,
     )
-    (merchant,) = await stage.administration.add_merchants([wish])
+    (merchant,) = await stage.administration.add_merchants([wish], by="Ann")
     return Counter(stage=stage, merchant=merchant, account_ids=account_ids)
 
 

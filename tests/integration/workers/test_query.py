@@ -44,7 +44,9 @@ def wish(merchant: StagedMerchant, *, channel: str) -> CreateOrder:
 async def test_a_payment_whose_notice_was_lost_is_found_told_and_marked(
     stage: Stage, rows: Rows, sandbox: RunningSandbox, channel: str
 ) -> None:
-    account_id, _ = await add_sandbox_account(stage.administration, sandbox.url, channel=channel, name="account")
+    account_id, _ = await add_sandbox_account(
+        stage.administration, sandbox.url, channel=channel, name="account", by="Ann"
+    )
     async with receiving() as receiver, working(stage, allowed=[receiver.authority]), calling(sandbox.url) as payer:
         merchant = await stage.add_merchant(webhook_url=receiver.url(), account_id=account_id)
         order = await stage.flows.payments.create_order(wish(merchant, channel=channel))
@@ -67,7 +69,9 @@ async def test_a_payment_whose_notice_was_lost_is_found_told_and_marked(
 async def test_an_unpaid_order_is_asked_about_ever_more_rarely_as_it_ages(
     stage: Stage, rows: Rows, sandbox: RunningSandbox
 ) -> None:
-    account_id, _ = await add_sandbox_account(stage.administration, sandbox.url, channel="wechat_v3", name="account")
+    account_id, _ = await add_sandbox_account(
+        stage.administration, sandbox.url, channel="wechat_v3", name="account", by="Ann"
+    )
     merchant = await stage.add_merchant(account_id=account_id)
     await stage.flows.payments.create_order(wish(merchant, channel="wechat_v3"))
     assert await rows.fetchval("SELECT due_at - created_at FROM query_due JOIN trade USING (lane, order_id)") == (

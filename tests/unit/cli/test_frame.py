@@ -1,10 +1,12 @@
 """Exit codes tell a script whether to call somebody or to look at its own words."""
 
+import os
 from pathlib import Path
 
+import click
 import pytest
 
-from budan.cli.frame import database_dsn, exit_codes, listening
+from budan.cli.frame import by_option, database_dsn, exit_codes, listening
 from budan.cli.settings import load_settings
 from budan.host.supervisor import ProgramFailed
 from budan.web.serve import listen_at
@@ -18,6 +20,22 @@ def test_a_server_that_is_away_is_no_wrong_use(tmp_path: Path, folder: str, code
     with pytest.raises(SystemExit) as ended, exit_codes():
         database_dsn(settings)
     assert ended.value.code == code
+
+
+def test_whoever_has_no_name_on_a_machine_is_named_by_their_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A container's user has none, and what they do there is refused without one."""
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    nobody = 4_000_000_000
+    monkeypatch.setattr(os, "getuid", lambda: nobody)
+
+    @by_option
+    def command(*, by: str) -> None:
+        seen.append(by)
+
+    seen: list[str] = []
+    click.command()(command).main([], standalone_mode=False)
+    assert seen == [f"uid {nobody}"]
 
 
 def test_a_program_that_does_not_run_ends_us_with_one_line(capsys: pytest.CaptureFixture[str]) -> None:
