@@ -33,8 +33,8 @@ def adjust() -> None:
 
 
 @adjust.command("propose")
-@click.option("--debit", default=None, help=f"Which account gets it: {', '.join(TOUCHED)}.")
-@click.option("--credit", default=None, help="Which account gives it, of the same ones.")
+@click.option("--debit", default=None, help=f"What is debited, of {', '.join(TOUCHED)}: a merchant is owed less.")
+@click.option("--credit", default=None, help="What is credited, of the same ones: a channel owes us less.")
 @click.option("--amount", "amount_minor", type=int, default=None, help="Minor units, fen for CNY.")
 @_CURRENCY
 @click.option("--order", "order_no", default=None, help="The order that it belongs to.")

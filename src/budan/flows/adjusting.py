@@ -87,7 +87,10 @@ class _Place:
 
 
 class Adjustments:
-    """Takes proposals and decisions; the one that approves books it, in the same transaction."""
+    """Takes proposals and decisions; the one that approves books it, in the same transaction.
+
+    A proposal does not lapse: all that it books stands in it, and a difference is looked at again when it is approved.
+    """
 
     def __init__(self, *, database: Database, environment: Environment, ids: IdSource) -> None:
         self._database = database
@@ -345,7 +348,9 @@ async def _find_receipt(transaction: Transaction, correction: Correction, refere
     """The receipt that has this reference already, if it is the same one."""
     rows = await stored.list_of_receipt(transaction, credit=correction.credit, bank_reference=reference)
     stands = (AdjustmentState.PROPOSED.value, AdjustmentState.APPROVED.value)
-    (row,) = [one for one in rows if one.state in stands]
+    row = next((one for one in rows if one.state in stands), None)
+    if row is None:
+        raise Refused("receipt_exists", param="reference", detail="it was ended this very moment: say it again")
     if _correction(row) != correction:
         raise Refused("receipt_exists", param="reference", detail=f"adjustment {row.number} has another sum")
     return row

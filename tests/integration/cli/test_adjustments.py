@@ -17,6 +17,7 @@ from budan.flows.adjusting import Adjustments, AdjustmentWish, ReceiptWish
 from budan.flows.books import Books
 from budan.flows.payouts import Payouts
 from budan.flows.settling import Settling
+from budan.flows.timelines import Timelines
 from budan.flows.waiting import count_waiting
 from integration.cli.commands import Typist
 from integration.cli.settled import Rows, balances, check, list_batches, list_lines, pass_days, settle, settle_one
@@ -102,6 +103,10 @@ async def test_what_one_proposes_is_booked_once_another_approves_it_and_never_be
     lines = [line async for line in books.statement(merchant.merchant_id, first_day=day, last_day=day)]
     shown = [(line.entry, line.order_no, line.amount_minor, line.reason) for line in lines if line.reason]
     assert shown == [("adjustment:1", order.order_no, 200, "the terminal was away")]
+    timelines = Timelines(database=stage.database, environment=stage.settings.environment, lanes=stage.opened.lanes)
+    told = [(one.what, one.detail) for one in (await timelines.get_timeline(order.order_no)).moments]
+    assert ("adjustment_proposed", "adjustment 1 by Ann: the terminal was away") in told
+    assert ("adjustment_approved", "adjustment 1 by Bob") in told
 
 
 async def test_a_proposal_that_is_not_wanted_ends_and_waits_for_nobody(
