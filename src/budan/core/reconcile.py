@@ -444,13 +444,17 @@ def is_neighbour(ours: OurRow, day: date) -> bool:
     """Whether a row of ours may stand in the bill of a day that is not its own: the one before or after.
 
     Of a refund, and where the moment is ours alone, that is each from the day of its request to the day after it was done
-    or we learned of it.
+    or we learned of it. No channel tells when it took a charge back: a reversal is of its payment's day, and may stand in
+    each to the day after we learned of it.
     """
     if ours.moved_at is None or beijing_day(ours.moved_at) == day:
         return False
     home = beijing_day(ours.moved_at)
     first = home - NEIGHBOUR_MAX if ours.begun_at is None else min(home - NEIGHBOUR_MAX, beijing_day(ours.begun_at))
-    return first <= day <= home + NEIGHBOUR_MAX
+    last = home
+    if ours.kind is RowKind.REVERSAL and ours.known_at is not None:
+        last = max(home, beijing_day(ours.known_at))
+    return first <= day <= last + NEIGHBOUR_MAX
 
 
 def late_day(moved_at: datetime, *, now: datetime, order_id: int | None) -> date | None:

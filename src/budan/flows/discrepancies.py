@@ -286,13 +286,13 @@ async def _look_beside(transaction: Transaction, rows: Sequence[DiscrepancyRow])
     for account_id in {row.account_id for row in rows}:
         of_account = [row for row in rows if row.account_id == account_id]
         days = [row.day for row in of_account]
-        wanted = {_sighting_key(row) for row in of_account}
+        wanted = {key for row in of_account for key in _sighting_keys(row)}
         sighted = await stored.list_sightings(transaction, AccountId(account_id), sorted(wanted))
         read = await stored.list_days(
             transaction, AccountId(account_id), first=min(days) - NEIGHBOUR_MAX, last=max(days) + NEIGHBOUR_MAX
         )
         for row in of_account:
-            seen = sighted.get(_sighting_key(row))
+            seen = next((sighted[key] for key in _sighting_keys(row) if key in sighted), None)
             # What the channel's own bill misses no person's file ends.
             if seen is not None and (seen.by_channel or not read.get(row.day, False)):
                 moves[row.id] = Move(row=row, state="resolved", resolution=MET_BESIDE)
@@ -367,9 +367,9 @@ def _is_answered(row: DiscrepancyRow) -> bool:
 
 
 def _day_beside(row: DiscrepancyRow) -> date:
-    """The day at whose edge a row of ours is."""
+    """The day at whose edge a row of ours is; a reversal comes after its payment, whose moment is all that is known."""
     noon = day_begin(row.day) + timedelta(hours=12)
-    is_early = row.happened_at is not None and row.happened_at < noon
+    is_early = row.kind != RowKind.REVERSAL.value and row.happened_at is not None and row.happened_at < noon
     return row.day - NEIGHBOUR_MAX if is_early else row.day + NEIGHBOUR_MAX
 
 
@@ -379,9 +379,16 @@ def _is_money_that_came(row: DiscrepancyRow) -> bool:
     return is_came and row.kind == RowKind.PAYMENT.value and row.order_id is not None
 
 
-def _sighting_key(row: DiscrepancyRow) -> SightingKey:
-    """Of what the bill lacks; of ours only money in suspense has its number at the channel."""
-    return row.order_id or 0, row.ordinal or 0, row.kind if row.channel_no is None else SUSPENSE
+def _sighting_keys(row: DiscrepancyRow) -> list[SightingKey]:
+    """As what the bill of another day may have what this one lacks.
+
+    Of ours only money in suspense has its number at the channel. Of a charge that was taken back it may be the reversal
+    alone.
+    """
+    kinds = [row.kind] if row.channel_no is None else [SUSPENSE]
+    if kinds == [RowKind.PAYMENT.value]:
+        kinds.append(RowKind.REVERSAL.value)
+    return [(row.order_id or 0, row.ordinal or 0, kind) for kind in kinds]
 
 
 def _key(row: DiscrepancyRow) -> RowKey:

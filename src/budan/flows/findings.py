@@ -19,7 +19,8 @@ from budan.core.reconcile import (
     settled_otherwise,
     tie_out,
 )
-from budan.flows.judging import KINDS, Judged, Judgement
+from budan.flows.judged_rows import KINDS
+from budan.flows.judging import Judged, Judgement
 from budan.store.matching import SideSum
 from budan.store.reconcile import NewDiscrepancy
 from budan.store.tie_out import NewFinding, SideRow, TallyRow

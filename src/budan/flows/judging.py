@@ -8,14 +8,13 @@ from typing import Final
 
 import msgspec
 
-from budan.core.numbers import Lane, MerchantId, Number, NumberKind, OrderId, beijing_day, day_begin, render_number
+from budan.core.numbers import Number, NumberKind, beijing_day, day_begin, render_number
 from budan.core.reconcile import (
     BillRow,
     OurRow,
     PortalRefund,
     RowKind,
     Sum,
-    Suspended,
     Tally,
     Terms,
     Verdict,
@@ -26,12 +25,26 @@ from budan.core.reconcile import (
     meet_portal_refunds,
     meet_suspended,
 )
-from budan.core.refund import RefundState
+from budan.flows.judged_rows import (
+    KINDS,
+    Line,
+    copied_row,
+    find_doubles,
+    find_ours,
+    key_of,
+    lane_key,
+    line_of,
+    list_alone,
+    number_key,
+    our_row,
+    portal_key,
+    sighting_key,
+    suspended_row,
+)
 from budan.store.matching import UnequalRow
 from budan.store.reconcile import HomeRow, MovedRow, OrderKey, RowKey, Sighting, SightingKey
-from budan.store.suspense import SUSPENSE, SuspendedRow
+from budan.store.suspense import SuspendedRow
 
-KINDS: Final = (RowKind.PAYMENT, RowKind.REFUND, RowKind.REVERSAL)
 # What is so near to midnight may stand in the bill of the day beside it: two clocks and a slow channel lie between.
 MIDNIGHT_NEAR: Final = timedelta(hours=1)
 
@@ -130,31 +143,32 @@ class Judge:
 
     async def judge(self, rows: Sequence[UnequalRow]) -> Judgement:
         """All verdicts. Reads only."""
-        lines = [_line(row, self._terms) for row in rows if row.line_no is not None]
-        suspended = [_suspended_row(row, self._terms) for row in await self._lookups.suspense()]
+        lines = [line_of(row, self._terms) for row in rows if row.line_no is not None]
+        suspended = [suspended_row(row, self._terms) for row in await self._lookups.suspense()]
         lines = self._meet_suspended(lines, suspended)
         moved = await self._look_up(lines)
         lines = await self._name_portal_refunds(lines, moved, rows)
+        lines = await self._name_taken_back(lines, moved)
         self._had = await self._list_had(lines, moved)
-        doubles = _doubles(lines)
-        strangers: list[_Line] = []
+        doubles = find_doubles(lines)
+        strangers: list[Line] = []
         # Reversals first: a payment is judged by whether its reversal is there.
         for line in sorted(lines, key=lambda line: line.bill.kind is not RowKind.REVERSAL):
             if line.bill.line_no in doubles:
                 self._add(line, Verdict.DOUBLE, ours=line.joined, counted=_NOTHING)
                 continue
-            ours = _find_ours(line, moved)
+            ours = find_ours(line, moved)
             if ours is None:
                 strangers.append(line)
             else:
                 self._judge_known(line, ours)
         await self._judge_strangers(strangers)
-        met = [line.suspended for line in lines if line.suspended is not None]
+        met = [line.instead for line in lines if line.instead is not None]
         alone = [one for one in suspended if one not in met and not self._is_elsewhere(one)]
-        await self._judge_alone(_alone(rows, lines), alone)
+        await self._judge_alone(list_alone(rows, lines), alone)
         return self._found
 
-    def _meet_suspended(self, lines: "Sequence[_Line]", suspended: Sequence[OurRow]) -> "list[_Line]":
+    def _meet_suspended(self, lines: Sequence[Line], suspended: Sequence[OurRow]) -> list[Line]:
         """The lines, with our money in suspense: no copy of a day's payments has it, and its trade's own is another payment.
 
         What a trade's own payment fits is that, whatever lies in suspense beside it.
@@ -170,15 +184,15 @@ class Judge:
         ]
         met = meet_suspended(named, near)
         return [
-            msgspec.structs.replace(line, suspended=one, joined=None, is_twice=False, is_returned=False)
+            msgspec.structs.replace(line, instead=one, joined=None, is_twice=False, is_returned=False)
             if (one := met.get(line.bill.line_no)) is not None
             else line
             for line in lines
         ]
 
-    async def _look_up(self, lines: "Sequence[_Line]") -> dict[tuple[RowKind, RowKey | None], OurRow]:
+    async def _look_up(self, lines: Sequence[Line]) -> dict[tuple[RowKind, RowKey | None], OurRow]:
         """What is here of the numbers that our copied side does not have."""
-        unmet = [line for line in lines if line.key and not line.joined and not line.suspended]
+        unmet = [line for line in lines if line.key and not line.joined and not line.instead]
         trades = {line.key for line in unmet if line.key and line.bill.kind is not RowKind.REFUND}
         refunds = {line.key for line in unmet if line.key and line.bill.kind is RowKind.REFUND}
         found: dict[tuple[RowKind, RowKey | None], OurRow] = {}
@@ -190,7 +204,7 @@ class Judge:
         return found
 
     async def _list_had(
-        self, lines: "Sequence[_Line]", moved: Mapping[tuple[RowKind, RowKey | None], OurRow]
+        self, lines: Sequence[Line], moved: Mapping[tuple[RowKind, RowKey | None], OurRow]
     ) -> set[SightingKey]:
         """The rows of other days that another bill has had: their own day's, or one beside.
 
@@ -198,13 +212,13 @@ class Judge:
         """
         wanted: dict[SightingKey, HomeRow] = {}
         for line in lines:
-            ours = line.suspended or moved.get((line.bill.kind, line.key))
+            ours = line.instead or moved.get((line.bill.kind, line.key))
             if ours is None or ours.moved_at is None or line.bill.status != "succeeded":
                 continue
-            is_payment = line.bill.kind is RowKind.PAYMENT and line.suspended is None
+            is_payment = line.bill.kind is RowKind.PAYMENT and line.instead is None
             back = moved.get((RowKind.REVERSAL, line.key)) if is_payment else None
             if self._is_beside(ours) and not (back is not None and back.has_moved):
-                key = _sighting_key(ours)
+                key = sighting_key(ours)
                 wanted[key] = HomeRow(key=key, day=beijing_day(ours.moved_at), known_at=ours.known_at)
         if not wanted:
             return set()
@@ -219,11 +233,11 @@ class Judge:
         """Whether a row of ours that was looked up counts on another day than this, whose bill may have it all the same."""
         return ours.has_moved and ours.account_id == self._terms.account_id and is_neighbour(ours, self._terms.day)
 
-    def _judge_known(self, line: "_Line", ours: OurRow) -> None:
+    def _judge_known(self, line: Line, ours: OurRow) -> None:
         kind = line.bill.kind
         verdict = judge_pair(line.bill, ours, self._terms)
         is_beside = line.joined is None and self._is_beside(ours)
-        if is_beside and _sighting_key(ours) in self._had:
+        if is_beside and sighting_key(ours) in self._had:
             self._add(line, Verdict.DOUBLE, ours=ours, counted=_NOTHING)
             return
         here = Sum(rows=1, amount_minor=ours.amount_minor)
@@ -233,26 +247,26 @@ class Judge:
         if is_today and line.joined is None:
             # Copied out by nobody: it moved while the copy was taken, or is in none.
             self._found.late[kind, ours.currency] += here
-        if kind is RowKind.REVERSAL and line.key is not None:
-            self._returned.add(line.key)
+        if ours.kind is RowKind.REVERSAL:
+            self._returned.add(key_of(ours))
         if line.is_returned and line.joined is not None:
             self._taken_back.append(ours)
-        if is_today and line.bill.status == "succeeded" and _sighting_key(ours) in self._edges.beside:
+        if is_today and line.bill.status == "succeeded" and sighting_key(ours) in self._edges.beside:
             # The bill of the day beside had ours first.
             self._add(line, Verdict.DOUBLE, ours=ours, counted=_NOTHING)
-            self._add_alone(ours, Verdict.NEIGHBOUR_DAY)
+            self._add_alone(replace(ours, kind=kind), Verdict.NEIGHBOUR_DAY)
             return
         # What moved here after this bill was made, or counts on another day, has its row here, whatever that differs by:
         # else the other day would miss it as well.
         if is_beside or (not ours.has_moved and verdict is not Verdict.UNKNOWN_NUMBER):
             seen, is_done = self._found.sightings, line.bill.status == "succeeded"
-            seen[_sighting_key(ours)] = seen.get(_sighting_key(ours), False) or is_done
+            seen[sighting_key(ours)] = seen.get(sighting_key(ours), False) or is_done
         state = "asked" if verdict is Verdict.THERE_ONLY else "open"
         self._add(line, verdict, ours=ours, counted=here if is_today else _NOTHING, state=state)
 
     async def _name_portal_refunds(
-        self, lines: "Sequence[_Line]", moved: dict[tuple[RowKind, RowKey | None], OurRow], rows: Sequence[UnequalRow]
-    ) -> "list[_Line]":
+        self, lines: Sequence[Line], moved: dict[tuple[RowKind, RowKey | None], OurRow], rows: Sequence[UnequalRow]
+    ) -> list[Line]:
         """The lines, with our keys of refunds that were made past us: these have a number of ours on neither side.
 
         They are met by their payment and their name there. What is of another day is looked up into `moved`: it may
@@ -264,39 +278,66 @@ class Judge:
         if not orders:
             return list(lines)
         made = await self._lookups.portal_refunds(sorted(orders))
-        of_day = {_lane_key(row): row for row in rows if row.line_no is None and KINDS[row.kind] is RowKind.REFUND}
-        made = [one if _portal_key(one) in of_day else replace(one, by_total=False) for one in made]
+        of_day = {lane_key(row): row for row in rows if row.line_no is None and KINDS[row.kind] is RowKind.REFUND}
+        made = [one if portal_key(one) in of_day else replace(one, by_total=False) for one in made]
         met = meet_portal_refunds(named, made)
-        elsewhere = {_portal_key(one) for one in met.values()} - of_day.keys()
+        elsewhere = {portal_key(one) for one in met.values()} - of_day.keys()
         for key, row in (await self._lookups.refunds(sorted(elsewhere))).items():
             moved[RowKind.REFUND, key] = our_row(row, RowKind.REFUND, self._terms)
         return [self._named(line, met.get(line.bill.line_no), of_day) for line in lines]
 
-    def _named(self, line: "_Line", made: PortalRefund | None, of_day: Mapping[RowKey, UnequalRow]) -> "_Line":
+    async def _name_taken_back(
+        self, lines: Sequence[Line], moved: Mapping[tuple[RowKind, RowKey | None], OurRow]
+    ) -> list[Line]:
+        """The lines, with our charges that were taken back where the bill calls that a refund.
+
+        Alipay's and iPaynow's bills have no other word for it, and no number of a refund of ours is in such a row.
+        """
+        payments = {
+            line.bill.line_no: number_key(payment)
+            for line in lines
+            if line.joined is None
+            and (line.bill.kind, line.key) not in moved
+            and (payment := self._payment(line)) is not None
+        }
+        trades = await self._lookups.trades(sorted(set(payments.values()))) if payments else {}
+        left = {key: our_row(row, RowKind.REVERSAL, self._terms) for key, row in trades.items()}
+        named: list[Line] = []
+        for line in lines:
+            key = payments.get(line.bill.line_no)
+            back = None if key is None else left.get(key)
+            if key is not None and back is not None and back.has_moved and back.amount_minor == line.bill.amount_minor:
+                del left[key]
+                named.append(msgspec.structs.replace(line, instead=back))
+            else:
+                named.append(line)
+        return named
+
+    def _named(self, line: Line, made: PortalRefund | None, of_day: Mapping[RowKey, UnequalRow]) -> Line:
         if made is None:
             return line
         payment = self._payment(line)
         assert payment is not None, "it was met by its payment"
-        row = of_day.get(_portal_key(made))
+        row = of_day.get(portal_key(made))
         number = replace(payment, kind=NumberKind.REFUND, ordinal=made.ordinal)
-        joined = None if row is None else _copied(row, number, RowKind.REFUND, self._terms)
-        return msgspec.structs.replace(line, key=_portal_key(made), joined=joined)
+        joined = None if row is None else copied_row(row, number, RowKind.REFUND, self._terms)
+        return msgspec.structs.replace(line, key=portal_key(made), joined=joined)
 
-    async def _judge_strangers(self, strangers: "Sequence[_Line]") -> None:
+    async def _judge_strangers(self, strangers: Sequence[Line]) -> None:
         """Numbers that name nothing here."""
         payments = {line.bill.line_no: self._payment(line) for line in strangers}
-        trades = await self._lookups.trades(sorted({_number_key(one) for one in payments.values() if one is not None}))
+        trades = await self._lookups.trades(sorted({number_key(one) for one in payments.values() if one is not None}))
         for line in strangers:
             payment = payments[line.bill.line_no]
-            self._judge_stranger(line, None if payment is None else trades.get(_number_key(payment)))
+            self._judge_stranger(line, None if payment is None else trades.get(number_key(payment)))
 
-    def _payment(self, line: "_Line") -> Number | None:
+    def _payment(self, line: Line) -> Number | None:
         """The payment of ours that a refund of the bill names."""
         if line.bill.kind is not RowKind.REFUND:
             return None
         return find_number(replace(line.bill, kind=RowKind.PAYMENT, number=line.trade_no), self._terms)
 
-    def _judge_stranger(self, line: "_Line", payment: MovedRow | None) -> None:
+    def _judge_stranger(self, line: Line, payment: MovedRow | None) -> None:
         if payment is not None and payment.account_id == self._terms.account_id:
             ours = replace(our_row(payment, RowKind.PAYMENT, self._terms), has_moved=False)
             # Nobody can be asked without a number, nor about one of ours that our books have lost.
@@ -307,40 +348,45 @@ class Judge:
 
     async def _judge_alone(self, rows: Sequence[UnequalRow], suspended: Sequence[OurRow]) -> None:
         """Our rows that the bill does not have: looked for in the bills of the days beside before they are missed."""
-        keys = {(KINDS[row.kind], _lane_key(row)): row for row in rows}
+        keys = {(KINDS[row.kind], lane_key(row)): row for row in rows}
         trades = await self._lookups.trades(sorted(key for kind, key in keys if kind is RowKind.PAYMENT))
         refunds = await self._lookups.refunds(sorted(key for kind, key in keys if kind is RowKind.REFUND))
         wanted = [(key[1], key[2], kind.value) for kind, key in keys]
-        wanted += [(ours.number.order_id, ours.number.ordinal, RowKind.REVERSAL.value) for ours in self._taken_back]
-        wanted += [_sighting_key(ours) for ours in suspended]
+        returned = {key for (_, key), row in keys.items() if row.is_returned} | {
+            key_of(ours) for ours in self._taken_back
+        }
+        wanted += [(order_id, ordinal, RowKind.REVERSAL.value) for _, order_id, ordinal in sorted(returned)]
+        wanted += [sighting_key(ours) for ours in suspended]
         sighted = await self._lookups.sightings(wanted) if wanted else {}
         for (kind, key), row in keys.items():
             moved = (refunds if kind is RowKind.REFUND else trades)[key]
             ours = replace(our_row(moved, kind, self._terms), has_moved=True, amount_minor=row.our_minor or 0)
-            if row.is_returned and key in self._returned:
+            is_sighted = sighting_key(ours) in sighted
+            if row.is_returned and key not in self._returned:
+                self._taken_back.append(ours)
+            is_back = key in self._returned or (key[1], key[2], RowKind.REVERSAL.value) in sighted
+            if row.is_returned and is_back and not is_sighted:
                 self._add_alone(ours, Verdict.RETURNED)
             else:
-                if row.is_returned:
-                    self._taken_back.append(ours)
-                self._judge_missing(ours, is_sighted=(key[1], key[2], kind.value) in sighted)
+                self._judge_missing(ours, is_sighted=is_sighted)
         for ours in self._taken_back:
-            key = _key(ours)
+            key = key_of(ours)
             if key not in self._returned:
                 back = replace(ours, kind=RowKind.REVERSAL)
                 self._found.late[RowKind.REVERSAL, ours.currency] += Sum(rows=1, amount_minor=ours.amount_minor)
                 self._judge_missing(back, is_sighted=(key[1], key[2], RowKind.REVERSAL.value) in sighted)
         for ours in suspended:
             self._found.late[RowKind.PAYMENT, ours.currency] += Sum(rows=1, amount_minor=ours.amount_minor)
-            self._judge_missing(ours, is_sighted=_sighting_key(ours) in sighted)
+            self._judge_missing(ours, is_sighted=sighting_key(ours) in sighted)
 
     def _judge_missing(self, ours: OurRow, *, is_sighted: bool) -> None:
         if is_sighted:
             self._add_alone(ours, Verdict.NEIGHBOUR_DAY)
             return
         moment, begin = ours.moved_at, day_begin(self._terms.day)
-        until = self._edges.part_until
-        if until is not None and (moment is None or moment > until):
-            # A part of a bill ends before it.
+        until, is_reversal = self._edges.part_until, ours.kind is RowKind.REVERSAL
+        if until is not None and (moment is None or moment > until or is_reversal):
+            # A part of a bill ends before it, or may: a reversal comes some time after its payment.
             self._found.late[ours.kind, ours.currency] -= Sum(rows=1, amount_minor=ours.amount_minor)
             return
         is_older = ours.begun_at is not None and ours.begun_at < begin
@@ -348,9 +394,10 @@ class Judge:
             ((is_older or moment < begin + MIDNIGHT_NEAR) and not self._edges.before_is_read)
             or (moment >= begin + timedelta(days=1) - MIDNIGHT_NEAR and not self._edges.after_is_read)
         )
+        is_awaited = is_awaited or (is_reversal and not self._edges.after_is_read)
         self._add_alone(ours, Verdict.HERE_ONLY, state="awaited" if is_awaited else "open")
 
-    def _add(self, line: "_Line", verdict: Verdict, *, ours: OurRow | None, counted: Sum, state: str = "open") -> None:
+    def _add(self, line: Line, verdict: Verdict, *, ours: OurRow | None, counted: Sum, state: str = "open") -> None:
         bill = line.bill
         self._found.rows.append(
             Judged(
@@ -378,179 +425,3 @@ class Judge:
                 state=state,
             )
         )
-
-
-class _Line(msgspec.Struct, frozen=True, kw_only=True):
-    """A row of the bill; `joined` is our copied row that has its number, `trade_no` the number of its payment.
-
-    `suspended` is our money in suspense that it is instead.
-    """
-
-    bill: BillRow
-    trade_no: str | None
-    is_twice: bool
-    key: RowKey | None
-    joined: OurRow | None
-    is_returned: bool
-    suspended: OurRow | None = None
-
-
-def our_row(row: MovedRow, kind: RowKind, terms: Terms) -> OurRow:
-    """A trade or refund as judged; of a reversal the channel tells no moment."""
-    is_reversal = kind is RowKind.REVERSAL
-    return OurRow(
-        kind=kind,
-        number=Number(
-            environment=terms.environment,
-            kind=NumberKind.REFUND if kind is RowKind.REFUND else NumberKind.ORDER,
-            lane=Lane(row.lane),
-            merchant_id=MerchantId(row.merchant_id),
-            order_id=OrderId(row.order_id),
-            ordinal=row.ordinal,
-        ),
-        account_id=row.account_id,
-        has_moved=row.has_moved and (not is_reversal or row.state == "reversed"),
-        has_failed=kind is RowKind.REFUND and row.state == RefundState.FAILED.value,
-        moved_at=None if is_reversal else row.moved_at,
-        currency=row.currency,
-        amount_minor=row.amount_minor,
-        known_at=row.known_at,
-        begun_at=None if is_reversal else row.begun_at,
-        settle_minor=row.settle_minor,
-        rate_e6=row.rate_e6,
-    )
-
-
-def _suspended_row(row: SuspendedRow, terms: Terms) -> OurRow:
-    """Money in suspense as judged: a payment that came, with what its trade is about."""
-    return OurRow(
-        kind=RowKind.PAYMENT,
-        number=Number(
-            environment=terms.environment,
-            kind=NumberKind.ORDER,
-            lane=Lane(row.lane),
-            merchant_id=MerchantId(row.merchant_id),
-            order_id=OrderId(row.order_id),
-            ordinal=row.ordinal,
-        ),
-        account_id=terms.account_id,
-        has_moved=True,
-        moved_at=row.moved_at,
-        currency=row.currency,
-        amount_minor=row.amount_minor,
-        known_at=row.known_at,
-        begun_at=row.begun_at,
-        suspended=Suspended(payment=row.payment, wanted_minor=row.wanted_minor, wanted_currency=row.wanted_currency),
-    )
-
-
-def _find_ours(line: _Line, moved: Mapping[tuple[RowKind, RowKey | None], OurRow]) -> OurRow | None:
-    """What a row of the bill is here; None of a number that names nothing."""
-    if line.suspended is not None or line.joined is not None:
-        return line.suspended or line.joined
-    return moved.get((line.bill.kind, line.key)) if line.key else None
-
-
-def _sighting_key(ours: OurRow) -> SightingKey:
-    kind = ours.kind.value if ours.suspended is None else SUSPENSE
-    return ours.number.order_id, ours.number.ordinal, kind
-
-
-def _key(ours: OurRow) -> RowKey:
-    return _number_key(ours.number)
-
-
-def _portal_key(ours: PortalRefund) -> RowKey:
-    return ours.lane, ours.order_id, ours.ordinal
-
-
-def _number_key(number: Number) -> RowKey:
-    return number.lane, number.order_id, number.ordinal
-
-
-def _lane_key(row: UnequalRow) -> RowKey:
-    return row.lane or 0, row.order_id or 0, row.ordinal or 0
-
-
-def _doubles(lines: Sequence[_Line]) -> set[int]:
-    """The rows more than one of a number: all but the first that has our amount, or else the first."""
-    groups = defaultdict[tuple[RowKind, RowKey], list[_Line]](list)
-    for line in lines:
-        if line.is_twice and line.key is not None:
-            groups[line.bill.kind, line.key].append(line)
-    doubles = set[int]()
-    for group in groups.values():
-        fits = [line for line in group if line.joined and line.joined.amount_minor == line.bill.amount_minor]
-        kept = (fits or group)[0]
-        doubles.update(line.bill.line_no for line in group if line is not kept)
-    return doubles
-
-
-def _alone(rows: Sequence[UnequalRow], lines: Sequence[_Line]) -> list[UnequalRow]:
-    """Our rows without a row of the bill: also those whose id and ordinal stand there in a number that is wrong."""
-    joined = [line.joined for line in lines if line.joined is not None]
-    met = {(KINDS.index(ours.kind), ours.number.order_id, ours.number.ordinal) for ours in joined}
-    alone = {_row_key(row): row for row in rows if row.order_id is not None and _row_key(row) not in met}
-    return list(alone.values())
-
-
-def _row_key(row: UnequalRow) -> tuple[int, int, int]:
-    """Of our side of a row."""
-    return row.kind, row.order_id or 0, row.ordinal or 0
-
-
-def _line(row: UnequalRow, terms: Terms) -> _Line:
-    bill = _bill_row(row)
-    number = find_number(bill, terms)
-    return _Line(
-        bill=bill,
-        trade_no=row.trade_no,
-        is_twice=row.is_twice,
-        key=None if number is None else _number_key(number),
-        joined=_joined(row, number, bill.kind, terms),
-        is_returned=bool(row.is_returned),
-    )
-
-
-def _bill_row(row: UnequalRow) -> BillRow:
-    assert row.line_no is not None
-    assert row.happened_at is not None
-    assert row.status is not None
-    assert row.currency is not None
-    assert row.amount_minor is not None
-    return BillRow(
-        line_no=row.line_no,
-        kind=KINDS[row.kind],
-        happened_at=row.happened_at,
-        number=row.number or None,
-        channel_no=row.channel_no,
-        status=row.status,
-        currency=row.currency,
-        amount_minor=row.amount_minor,
-        fee_e5=row.fee_e5,
-        settle_minor=row.settle_minor,
-    )
-
-
-def _joined(row: UnequalRow, number: Number | None, kind: RowKind, terms: Terms) -> OurRow | None:
-    """Our copied row of the same id and ordinal, if the number's other parts are right as well."""
-    if row.order_id is None or number is None or row.lane != number.lane:
-        return None
-    return _copied(row, number, kind, terms)
-
-
-def _copied(row: UnequalRow, number: Number, kind: RowKind, terms: Terms) -> OurRow:
-    """Our side of a row as it was copied out."""
-    assert row.our_minor is not None
-    assert row.our_currency is not None
-    return OurRow(
-        kind=kind,
-        number=number,
-        account_id=terms.account_id,
-        has_moved=True,
-        moved_at=None,
-        currency=row.our_currency,
-        amount_minor=row.our_minor,
-        settle_minor=row.our_settle_minor,
-        rate_e6=row.our_rate_e6,
-    )

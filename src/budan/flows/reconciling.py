@@ -18,7 +18,8 @@ from budan.core.reconcile import NEIGHBOUR_MAX, ORDER_AGE_MAX, FeesBack, PortalR
 from budan.flows.blocking import run_to_end, until_done
 from budan.flows.day_report import DayReport, read_report
 from budan.flows.findings import FEE_CURRENCY, DayFees, Findings, bound_day_fees, list_findings, tie_sides
-from budan.flows.judging import KINDS, Edges, Judge, Lookups
+from budan.flows.judged_rows import KINDS
+from budan.flows.judging import Edges, Judge, Lookups
 from budan.ports.bill import BILL_FAULTS, BillRefused, BillTables, FetchedBill, ReadBill
 from budan.store import bill_days
 from budan.store import reconcile as stored

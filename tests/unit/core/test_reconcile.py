@@ -74,6 +74,7 @@ OURS = OurRow(
     amount_minor=1_280,
 )
 SUSPENDED = Suspended(payment="4200X", wanted_minor=1_300, wanted_currency="CNY")
+BACK: dict[str, Any] = {"kind": RowKind.REVERSAL}
 NEXT_DAY = day_begin(DAY + timedelta(days=1)) + timedelta(minutes=1)
 
 
@@ -126,6 +127,20 @@ NEXT_DAY = day_begin(DAY + timedelta(days=1)) + timedelta(minutes=1)
         ({}, {"moved_at": NOON - timedelta(days=1), "begun_at": NOON - timedelta(days=1)}, Verdict.NEIGHBOUR_DAY),
         # Two clocks lie between, at midnight after its request as well.
         ({}, {"moved_at": NEXT_DAY, "begun_at": NEXT_DAY}, Verdict.NEIGHBOUR_DAY),
+        # A charge was taken back some time after its payment, and before we learned of that: no channel tells when.
+        (BACK, {**BACK, "moved_at": NOON - timedelta(days=1), "known_at": NOON}, Verdict.NEIGHBOUR_DAY),
+        (BACK, {**BACK, "moved_at": NOON - timedelta(days=5), "known_at": NOON}, Verdict.NEIGHBOUR_DAY),
+        (
+            BACK,
+            {**BACK, "moved_at": NOON - timedelta(days=5), "known_at": NOON - timedelta(days=1)},
+            Verdict.NEIGHBOUR_DAY,
+        ),
+        (
+            BACK,
+            {**BACK, "moved_at": NOON - timedelta(days=5), "known_at": NOON - timedelta(days=2)},
+            Verdict.STATUS_DIFFERS,
+        ),
+        ({}, {"moved_at": NOON - timedelta(days=5), "known_at": NOON}, Verdict.STATUS_DIFFERS),
         ({"status": "failed"}, {"moved_at": NEXT_DAY}, Verdict.STATUS_DIFFERS),
         ({}, {"moved_at": NEXT_DAY + timedelta(days=1)}, Verdict.STATUS_DIFFERS),
         # Money that does not fit its order: what the channel takes or settles of it is judged when it is somebody's.

@@ -368,7 +368,7 @@ ON CONFLICT (account_id, order_id, ordinal, kind, bill_day) DO UPDATE
 -- name: discrepancy_reopen_beside :none
 -- Differences of the day before a bill's, and up to $3 days after it, that ended because a bill had their row, and no
 -- bill whose word counts has it any more: open again, with a note that says why. Which words count is as where they end
--- (flows/discrepancies.py); of ours only money in suspense has its number at the channel.
+-- (flows/discrepancies.py), and as what a bill may have it.
 -- Leans on the unique key of discrepancy and the primary key of bill_sighting.
 WITH reopened AS ( -- few
     UPDATE discrepancy AS d
@@ -382,7 +382,10 @@ WITH reopened AS ( -- few
             LEFT JOIN reconcile_run AS r ON s.run_id = r.id
             WHERE
                 s.account_id = $1 AND s.order_id = d.order_id AND s.ordinal = d.ordinal
-                AND s.kind = CASE WHEN d.channel_no IS NULL THEN d.kind ELSE 'suspense' END
+                AND (
+                    s.kind = CASE WHEN d.channel_no IS NULL THEN d.kind ELSE 'suspense' END
+                    OR (s.kind = 'reversal' AND d.kind = 'payment' AND d.channel_no IS NULL)
+                )
                 AND (
                     r.origin = 'channel'
                     OR NOT EXISTS (
