@@ -313,6 +313,22 @@ def reconcile_resolve(*, number: int, resolution: str, note: str, by: str, setti
     _show_discrepancy(run_async(change()), as_json=as_json)
 
 
+@reconcile.command("reopen")
+@click.argument("number", type=int)
+@click.option("--note", required=True, help="Why.")
+@_NAMED_BY
+@with_settings(*STORE_SETTINGS)
+@json_option
+def reconcile_reopen(*, number: int, note: str, by: str, settings: Settings, as_json: bool) -> None:
+    """Open a difference again that somebody ended by mistake; not one that a bill or the channel's word has ended."""
+
+    async def change() -> DiscrepancyView:
+        async with _open(settings) as desk:
+            return await desk.discrepancies.reopen(number, by=by, note=note)
+
+    _show_discrepancy(run_async(change()), as_json=as_json)
+
+
 @reconcile.command("contract")
 @click.argument("account")
 @click.option("--rate", default=None, help="What the channel takes of a payment, as 0.6%.")

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import Final
 
@@ -134,6 +134,30 @@ class Discrepancies:
         async with self._database.transaction() as transaction:
             row = await lock_unresolved(transaction, discrepancy_id)
             await end_locked(transaction, row, resolution=resolution, by=by, note=note)
+            return await _view(transaction, discrepancy_id)
+
+    async def reopen(self, discrepancy_id: int, *, by: str, note: str) -> DiscrepancyView:
+        """Open again what a person has ended by mistake, with how it was; it keeps its age and its owner. Moves no money.
+
+        What both sides agree on meanwhile, and what a bill or the channel's word has ended, stays so. Raises `Refused` with
+        `name_malformed`, `note_malformed`, `discrepancy_not_found`, `discrepancy_not_resolved` or `discrepancy_settled`.
+        """
+        by, note = check_name(by), _check_note(note)
+        async with self._database.reading() as transaction:
+            was = (await _view(transaction, discrepancy_id)).discrepancy
+        looked = await self._look_again([replace(was, state="open", resolution=None)])
+        async with self._database.transaction() as transaction:
+            if await stored.lock_discrepancy(transaction, discrepancy_id) != "resolved":
+                raise Refused("discrepancy_not_resolved", param="discrepancy")
+            ended = (await _view(transaction, discrepancy_id)).discrepancy.resolution
+            if discrepancy_id in looked or not await stored.reopen_discrepancy_if(transaction, discrepancy_id):
+                again = looked[discrepancy_id].resolution if discrepancy_id in looked else ended
+                detail = f"no person's word holds it: it ends by itself as {again}"
+                raise Refused("discrepancy_settled", param="discrepancy", detail=detail)
+            await stored.add_note(
+                transaction, discrepancy_id, written_by=by, note=f"open again: it was resolved as {ended}"
+            )
+            await stored.add_note(transaction, discrepancy_id, written_by=by, note=note)
             return await _view(transaction, discrepancy_id)
 
     async def annotate(self, discrepancy_id: int, *, by: str, note: str) -> DiscrepancyView:

@@ -46,6 +46,7 @@ _DISCREPANCY_SETTLE = query("discrepancy_settle")
 _DISCREPANCY_ASSIGN = query("discrepancy_assign")
 _LOCK_ACCOUNTS = query("reconcile_lock_accounts")
 _LOCK_ACCOUNT = query("reconcile_lock_account")
+_DISCREPANCY_REOPEN_IF = query("discrepancy_reopen_if")
 _DISCREPANCY_LOCK = query("discrepancy_lock")
 _NOTE_ADD = query("discrepancy_note_add")
 _NOTE_LIST = query("discrepancy_note_list")
@@ -579,6 +580,11 @@ async def lock_discrepancy(transaction: Transaction, discrepancy_id: int) -> str
     """The state of a difference, which nobody changes until the transaction ends; None where there is none."""
     row = await transaction.maybe(_DISCREPANCY_LOCK, discrepancy_id)
     return None if row is None else row["state"]
+
+
+async def reopen_discrepancy_if(transaction: Transaction, discrepancy_id: int) -> bool:
+    """Open again what a person has ended; False where no person did. It keeps its age, owner and notes."""
+    return await transaction.maybe(_DISCREPANCY_REOPEN_IF, discrepancy_id) is not None
 
 
 async def add_note(transaction: Transaction, discrepancy_id: int, *, written_by: str, note: str) -> None:

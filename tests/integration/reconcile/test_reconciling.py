@@ -406,6 +406,44 @@ async def test_people_take_care_of_differences_by_command(clerk: Clerk, typist: 
         await clerk.discrepancies.resolve(number, resolution="claimed", by="eve", note="again")
 
 
+async def test_what_a_person_ended_by_mistake_is_opened_again_with_its_history(
+    clerk: Clerk, rows: Rows, typist: Typist
+) -> None:
+    """The wrong number typed must not hide a loss for ever, and who hid it, and who found it, must both be read."""
+    report = await clerk.compare([clerk.line(clerk.name(clerk.noon), trade_no="4711")])
+    before = report.as_json()
+    (found,) = await clerk.list_differences()
+    words = ("reconcile", "reopen", str(found.id), "--note", "it was 12", "--by", "ann")
+    assert "discrepancy_not_resolved (discrepancy)" in (await typist.type(*words)).err
+    await clerk.discrepancies.resolve(found.id, resolution="accepted", by="bob", note="so be it")
+    assert (await clerk.reconciliation.get_report(report.run.id)).unresolved == 0
+    opened = await typist.json(*words)
+    assert [(note["written_by"], note["note"]) for note in opened["notes"]] == [
+        ("bob", "so be it"),
+        ("ann", "open again: it was resolved as accepted"),
+        ("ann", "it was 12"),
+    ]
+    assert (await clerk.reconciliation.get_report(report.run.id)).as_json() == before
+    (kept,) = await clerk.list_differences()
+    assert (kept.state, kept.resolution, kept.resolved_at, kept.found_at) == ("open", None, None, found.found_at)
+    # What a bill or the channel has ended is nobody's to open: the next look would end it again.
+    await clerk.compare([], origin="channel")
+    assert "discrepancy_settled (discrepancy)" in (await typist.type(*words)).err
+
+
+async def test_what_both_sides_agree_on_by_now_is_not_opened_again(clerk: Clerk) -> None:
+    """Somebody had accepted what the channel's own word has repaired since: opened, it would alarm for nothing."""
+    order = await clerk.order()
+    await clerk.compare([clerk.line(order)])
+    (found,) = await clerk.list_differences()
+    await clerk.discrepancies.resolve(found.id, resolution="accepted", by="bob", note="so be it")
+    await clerk.stage.flows.door.record(DoorItem(evidence=clerk.stage.payment(order, paid_at=clerk.noon)))
+    with pytest.raises(Refused, match="discrepancy_settled") as refused:
+        await clerk.discrepancies.reopen(found.id, by="ann", note="whose is it?")
+    assert refused.value.detail.endswith("repaired")
+    assert [row.resolution for row in await clerk.list_differences()] == ["accepted"]
+
+
 async def test_what_a_replaced_bill_opens_again_no_look_of_the_same_moment_ends(
     clerk: Clerk, rows: Rows, database_dsn: str
 ) -> None:

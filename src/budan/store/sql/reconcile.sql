@@ -780,6 +780,14 @@ FROM channel_account
 WHERE id = $1
 FOR NO KEY UPDATE;
 
+-- name: discrepancy_reopen_if :maybe
+-- A difference that a person has ended is open again; what a bill or the channel's word ended stays. By its primary
+-- key.
+UPDATE discrepancy
+SET state = 'open', resolved_at = NULL, resolution = NULL, reopened_at = clock_timestamp()
+WHERE id = $1 AND resolution IN ('accepted', 'corrected', 'refunded', 'claimed')
+RETURNING id;
+
 -- name: discrepancy_assign :maybe
 -- Who takes care of a difference.
 UPDATE discrepancy SET owner = $2
