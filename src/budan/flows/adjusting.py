@@ -31,6 +31,9 @@ from budan.store.reconcile import DiscrepancyRow
 from budan.store.settlement import book
 
 LIST_ROWS_MAX: Final = 1_000
+# The numbers of accounts and adjustments are PostgreSQL's integers, those of differences its bigints.
+NUMBER_MAX: Final = (1 << 31) - 1
+DIFFERENCE_MAX: Final = (1 << 63) - 1
 # Where what belongs to no merchant is booked: a platform's figure is the sum over lanes.
 HOUSE_LANE: Final = Lane(0)
 # How a difference ends whose adjustment is approved (flows/discrepancies.py).
@@ -197,7 +200,10 @@ class Adjustments:
             raise Refused("limit_out_of_range", param="limit", detail=f"1 to {LIST_ROWS_MAX}")
         async with self._database.reading() as transaction:
             rows = await stored.list_adjustments(
-                transaction, after=after, state=None if state is None else state.value, rows_max=rows_max
+                transaction,
+                after=min(max(after, 0), NUMBER_MAX),
+                state=None if state is None else state.value,
+                rows_max=rows_max,
             )
         return [self._shown(row, changed=False) for row in rows]
 
@@ -261,7 +267,7 @@ def _parse(wish: AdjustmentWish) -> Correction | None:
 
 
 async def _lock(transaction: Transaction, number: int) -> AdjustmentRow:
-    row = await stored.lock_adjustment(transaction, number)
+    row = await stored.lock_adjustment(transaction, number) if 0 < number <= NUMBER_MAX else None
     if row is None:
         raise Refused("adjustment_not_found", param="adjustment")
     return row
@@ -275,6 +281,8 @@ def _refuse_ended(row: AdjustmentRow) -> None:
 
 async def _lock_difference(transaction: Transaction, number: int) -> tuple[DiscrepancyRow, list[AdjustmentRow]]:
     """A difference with what was booked for it before."""
+    if not 0 < number <= DIFFERENCE_MAX:
+        raise Refused("discrepancy_not_found", param="discrepancy")
     row = await lock_unresolved(transaction, number)
     earlier = await stored.list_of_difference(transaction, number)
     waits = next((one for one in earlier if one.state == AdjustmentState.PROPOSED.value), None)
@@ -334,7 +342,8 @@ async def _place(transaction: Transaction, correction: Correction, key: Key | No
     if len(merchants) > 1:
         raise Refused("merchants_differ", param="debit", detail="one adjustment is of one merchant, and of its order")
     for account_id in sorted(correction.accounts):
-        if await directory.find_account(transaction, account_id) is None:
+        is_number = 0 < account_id <= NUMBER_MAX
+        if not is_number or await directory.find_account(transaction, account_id) is None:
             raise Refused("account_unknown", param="account", detail=f"there is no channel account {account_id}")
     if not merchants:
         return _Place(lane=HOUSE_LANE, merchant_id=None, order_id=None)

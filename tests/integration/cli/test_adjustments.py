@@ -222,17 +222,21 @@ async def test_what_cannot_be_adjusted_is_refused_by_name_and_nothing_is_kept(
         ({"debit": "channel:99"}, ("account_unknown", "account")),
         ({"credit": "merchant:99"}, ("merchant_unknown", "merchant")),
         ({"difference": 9}, ("discrepancy_not_found", "discrepancy")),
+        ({"difference": 1 << 63}, ("discrepancy_not_found", "discrepancy")),
     )
     for changes, refusal in wishes:
         assert await refusal_of(adjustments.propose(goodwill(merchant, **changes))) == refusal, changes
     receipts = (
         ({"account_id": 99}, ("account_unknown", "account")),
+        ({"account_id": 1 << 31}, ("account_unknown", "account")),
         ({"received_minor": 0}, ("amount_not_positive", "received")),
         ({"reference": "\n"}, ("reference_malformed", "reference")),
     )
     for changes, refusal in receipts:
         assert await refusal_of(adjustments.receive(receipt(merchant, **changes))) == refusal, changes
-    assert await refusal_of(adjustments.approve(9, by="Bob")) == ("adjustment_not_found", "adjustment")
+    for number in (9, 1 << 31):
+        assert await refusal_of(adjustments.approve(number, by="Bob")) == ("adjustment_not_found", "adjustment")
+    assert await adjustments.list_page(after=1 << 31, state=None, rows_max=1) == []
     assert await rows.fetchval("SELECT count(*) FROM adjustment") == 0
 
 

@@ -49,6 +49,7 @@ def test_money_names_its_currency_and_one_of_unknown_places_its_unit() -> None:
         ("fee_income", "Income:FeeIncome"),
         ("refund_payable", "Liabilities:RefundPayable"),
         ("suspense", "Liabilities:Suspense"),
+        ("channel_fee", "Expenses:ChannelFee"),
         ("adjustment:über", "Liabilities:Adjustment:-ber"),
     ],
 )
