@@ -39,23 +39,10 @@ class NewAdjustment:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AdjustmentRow:
+class AdjustmentRow(NewAdjustment):
     """An adjustment as it stands. Who decided, when and why is None while it waits, `entry_id` until it is booked."""
 
     number: int
-    lane: Lane
-    merchant_id: MerchantId | None
-    order_id: OrderId | None
-    discrepancy_id: int | None
-    discrepancy_seen: str | None
-    currency: str
-    debit: str
-    credit: str
-    amount_minor: int
-    fee_minor: int
-    bank_reference: str | None
-    reason: str
-    proposed_by: str
     proposed_at: datetime
     state: str
     decided_by: str | None
