@@ -219,10 +219,13 @@ class Discrepancies:
             found_refunds = await stored.list_refunds(transaction, sorted(set(refunds.values())))
         here = {number: found_trades.get(key) for number, key in trades.items()}
         here |= {number: found_refunds.get(key) for number, key in refunds.items()}
+        # Our number of one that was made past us is not that one's name at the channel, but perhaps another's.
+        external = {number for number, moved in here.items() if moved is not None and moved.is_external}
+        portal += [row for row in there_only if row.id in external]
         moves: dict[int, Move] = {}
         for row in there_only:
             moved = here.get(row.id)
-            if moved is None:
+            if moved is None or moved.is_external:
                 continue
             if _is_repaired(row, moved):
                 moves[row.id] = Move(row=row, state="resolved", resolution="repaired")
@@ -278,7 +281,7 @@ class Discrepancies:
             kept = [move for move in moves if move.row.account_id in free]
             beside = await _look_beside(transaction, [move.row for move in kept if move.resolution == MET_BESIDE])
             kept = [move for move in kept if move.resolution != MET_BESIDE or beside.get(move.row.id) == move]
-            portal = [move.row.id for move in kept if move.state == "resolved" and is_portal_refund(move.row)]
+            portal = [move.row.id for move in kept if move.state == "resolved" and _is_refund_there(move.row)]
             if portal:
                 await stored.add_portal_sightings(transaction, portal)
             changed = await stored.settle_discrepancies(transaction, kept)
@@ -346,9 +349,11 @@ def bill_evidence(row: DiscrepancyRow, *, source: Source = Source.BILL) -> Evide
 
 def is_portal_refund(row: DiscrepancyRow) -> bool:
     """Whether a refund of the bill was made past us: the row is then named by a payment of ours, the refund is not."""
-    if row.kind != RowKind.REFUND.value or row.verdict != Verdict.THERE_ONLY.value:
-        return False
-    return names_portal_refund(row.subject, order_id=row.order_id)
+    return _is_refund_there(row) and names_portal_refund(row.subject, order_id=row.order_id)
+
+
+def _is_refund_there(row: DiscrepancyRow) -> bool:
+    return row.kind == RowKind.REFUND.value and row.verdict == Verdict.THERE_ONLY.value
 
 
 def names_portal_refund(subject: str, *, order_id: int | None) -> bool:

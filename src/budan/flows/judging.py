@@ -140,13 +140,22 @@ class Judge:
         self._taken_back: list[OurRow] = []
         # Rows of another day whose own bill has had them.
         self._had: set[SightingKey] = set()
+        # What a row of this bill is already: each of ours counts once, by whatever number or name it is found.
+        self._met: set[SightingKey] = set()
 
     async def judge(self, rows: Sequence[UnequalRow]) -> Judgement:
         """All verdicts. Reads only."""
         lines = [line_of(row, self._terms) for row in rows if row.line_no is not None]
         suspended = [suspended_row(row, self._terms) for row in await self._lookups.suspense()]
         lines = self._meet_suspended(lines, suspended)
-        moved = await self._look_up(lines)
+        moved, external = await self._look_up(lines)
+        # Our number of what was made past us is not that one's name at the channel, but perhaps another's.
+        lines = [
+            msgspec.structs.replace(line, key=None)
+            if line.bill.kind is RowKind.REFUND and line.key in external
+            else line
+            for line in lines
+        ]
         lines = await self._name_portal_refunds(lines, moved, rows)
         lines = await self._name_taken_back(lines, moved)
         self._had = await self._list_had(lines, moved)
@@ -190,8 +199,10 @@ class Judge:
             for line in lines
         ]
 
-    async def _look_up(self, lines: Sequence[Line]) -> dict[tuple[RowKind, RowKey | None], OurRow]:
-        """What is here of the numbers that our copied side does not have."""
+    async def _look_up(
+        self, lines: Sequence[Line]
+    ) -> tuple[dict[tuple[RowKind, RowKey | None], OurRow], set[RowKey | None]]:
+        """What is here of the numbers that our copied side does not have, and which refunds of them were made past us."""
         unmet = [line for line in lines if line.key and not line.joined and not line.instead]
         trades = {line.key for line in unmet if line.key and line.bill.kind is not RowKind.REFUND}
         refunds = {line.key for line in unmet if line.key and line.bill.kind is RowKind.REFUND}
@@ -199,9 +210,13 @@ class Judge:
         for key, row in (await self._lookups.trades(sorted(trades))).items():
             found[RowKind.PAYMENT, key] = our_row(row, RowKind.PAYMENT, self._terms)
             found[RowKind.REVERSAL, key] = our_row(row, RowKind.REVERSAL, self._terms)
+        external = set[RowKey | None]()
         for key, row in (await self._lookups.refunds(sorted(refunds))).items():
-            found[RowKind.REFUND, key] = our_row(row, RowKind.REFUND, self._terms)
-        return found
+            if row.is_external:
+                external.add(key)
+            else:
+                found[RowKind.REFUND, key] = our_row(row, RowKind.REFUND, self._terms)
+        return found, external
 
     async def _list_had(
         self, lines: Sequence[Line], moved: Mapping[tuple[RowKind, RowKey | None], OurRow]
@@ -237,9 +252,12 @@ class Judge:
         kind = line.bill.kind
         verdict = judge_pair(line.bill, ours, self._terms)
         is_beside = line.joined is None and self._is_beside(ours)
-        if is_beside and sighting_key(ours) in self._had:
+        is_met = verdict is not Verdict.UNKNOWN_NUMBER and sighting_key(ours) in self._met
+        if is_met or (is_beside and sighting_key(ours) in self._had):
             self._add(line, Verdict.DOUBLE, ours=ours, counted=_NOTHING)
             return
+        if verdict is not Verdict.UNKNOWN_NUMBER:
+            self._met.add(sighting_key(ours))
         here = Sum(rows=1, amount_minor=ours.amount_minor)
         is_today = line.joined is not None or (
             ours.has_moved and not self._is_elsewhere(ours) and verdict is not Verdict.UNKNOWN_NUMBER
@@ -281,6 +299,10 @@ class Judge:
         of_day = {lane_key(row): row for row in rows if row.line_no is None and KINDS[row.kind] is RowKind.REFUND}
         made = [one if portal_key(one) in of_day else replace(one, by_total=False) for one in made]
         met = meet_portal_refunds(named, made)
+        # A second row of a name is the same refund again.
+        names = {bill.line_no: (bill.name, payment) for bill, payment in named if bill.name}
+        known = {names[line_no]: one for line_no, one in met.items() if line_no in names}
+        met = {line_no: known[name] for line_no, name in names.items() if name in known} | met
         elsewhere = {portal_key(one) for one in met.values()} - of_day.keys()
         for key, row in (await self._lookups.refunds(sorted(elsewhere))).items():
             moved[RowKind.REFUND, key] = our_row(row, RowKind.REFUND, self._terms)

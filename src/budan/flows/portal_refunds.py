@@ -9,9 +9,9 @@ from secrets import token_hex
 from typing import Final
 
 from budan.core.evidence import Source
-from budan.core.numbers import AccountId, Environment, Lane, MerchantId, OrderId, trade_number
+from budan.core.numbers import AccountId, Environment, Lane, MerchantId, OrderId, parse_number, trade_number
 from budan.core.pace import BILL_REFUND_LADDER_S, delay_after
-from budan.core.refund import RefundEffect, RefundEvidence, RefundOutcome, RefundState
+from budan.core.refund import RefundEffect, RefundEvidence, RefundOrigin, RefundOutcome, RefundState
 from budan.flows.calling import CALL_TIMEOUT_S
 from budan.flows.discrepancies import names_portal_refund
 from budan.flows.refund_door import RefundDoor, RefundItem
@@ -89,8 +89,13 @@ class PortalRefunds:
         own = {(row.lane, row.order_id, row.ordinal): row for rows in refunds.values() for row in rows}
         attempts: dict[int, int] = {}
         for asked in due:
-            row = own.get((Lane(asked.lane), OrderId(asked.order_id), asked.ordinal))
             if names_portal_refund(asked.subject, order_id=asked.order_id):
+                attempts[asked.id] = asked.ordinal
+                continue
+            ordinal = parse_number(asked.subject).ordinal
+            row = own.get((Lane(asked.lane), OrderId(asked.order_id), ordinal))
+            if row is not None and row.origin == RefundOrigin.EXTERNAL.value:
+                # Our number of one that was made past us is another's name at the channel.
                 attempts[asked.id] = asked.ordinal
             elif row is not None and row.state == RefundState.FAILED.value:
                 attempts[asked.id] = row.attempt

@@ -12,7 +12,7 @@ from budan.core.cashback import Cashback
 from budan.core.errors import StaleState, StoreUnavailable
 from budan.core.numbers import BadNumber, Environment, Number, NumberKind, parse_number
 from budan.core.pace import REFUND_LADDER_S, delay_after
-from budan.core.refund import RefundEffect, RefundEvidence
+from budan.core.refund import RefundEffect, RefundEvidence, RefundOrigin
 from budan.flows.cashback_plan import read_cashbacks
 from budan.flows.coalesce import Coalescer
 from budan.flows.door_plan import spare_settled, statements_of
@@ -40,7 +40,7 @@ class RefundItem:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Arrival:
-    """An item with what its numbers say: `refund` where it is one of ours, `trade` where only the trade is."""
+    """An item with what its numbers say: `trade` where it names one of ours, `refund` where one of that trade's order."""
 
     item: RefundItem
     refund: Number | None
@@ -49,8 +49,7 @@ class _Arrival:
     @property
     def key(self) -> Key | None:
         """Where the order's rows are."""
-        number = self.refund or self.trade
-        return None if number is None else (number.lane, number.order_id)
+        return None if self.trade is None else (self.trade.lane, self.trade.order_id)
 
 
 UNKNOWN_REFUND = "unknown_refund"
@@ -104,9 +103,12 @@ class RefundDoor:
         return planned
 
     def _enter(self, item: RefundItem) -> _Arrival:
-        evidence = item.evidence
-        refund = self._own(evidence.refund_no, NumberKind.REFUND)
-        return _Arrival(item=item, refund=refund, trade=self._own(evidence.trade_no, NumberKind.ORDER))
+        """I4: a number alone is no proof. Whose money went back says the trade; beside another's our number is a name."""
+        trade = self._own(item.evidence.trade_no, NumberKind.ORDER)
+        refund = self._own(item.evidence.refund_no, NumberKind.REFUND)
+        if refund is None or trade is None or replace(refund, kind=trade.kind, ordinal=trade.ordinal) != trade:
+            refund = None
+        return _Arrival(item=item, refund=refund, trade=trade)
 
     async def _put_off(self, arrival: _Arrival) -> None:
         """The step's next rung: a row that goes on failing must not let its channel be asked as fast as we can."""
@@ -184,23 +186,31 @@ class RefundDoor:
         cashbacks: dict[Key, Cashback],
     ) -> RefundPlanned:
         unknown = RefundPlanned(decision=UNKNOWN_REFUND, state="")
-        key, number = arrival.key, arrival.refund or arrival.trade
+        key, number = arrival.key, arrival.trade
         order = locked.get(key) if key is not None else None
         if key is None or number is None or order is None or order.order.merchant_id != number.merchant_id:
             return unknown
-        rows = tuple(refunds.get(key, []))
-        row = next((row for row in rows if arrival.refund is not None and row.ordinal == arrival.refund.ordinal), None)
-        attempt = number.ordinal if row is None else row.attempt
-        trade = next((trade for trade in trades.get(key, []) if trade.trade.attempt == attempt), None)
-        if trade is None or (row is None and arrival.refund is not None):
+        trade = next((trade for trade in trades.get(key, []) if trade.trade.attempt == number.ordinal), None)
+        if trade is None:
             return unknown
+        rows = tuple(refunds.get(key, []))
         subject = RefundSubject(locked=order, trade=trade, refunds=rows, cashback=cashbacks.get(key))
-        evidence = arrival.item.evidence
+        row, evidence = _find_own(arrival, rows), arrival.item.evidence
         if row is None:
             return plan_external(subject, evidence, writes, environment=self._environment)
         return plan_refund(
             subject, row, evidence, writes, attempts=arrival.item.attempts, environment=self._environment
         )
+
+
+def _find_own(arrival: _Arrival, rows: Sequence[RefundRow]) -> RefundRow | None:
+    """The refund of ours that is told of: one that was made past us has an ordinal here, and our number of it nowhere."""
+    refund, trade = arrival.refund, arrival.trade
+    if refund is None or trade is None:
+        return None
+    row = next((row for row in rows if row.ordinal == refund.ordinal), None)
+    is_ours = row is not None and row.origin != RefundOrigin.EXTERNAL.value and row.attempt == trade.ordinal
+    return row if is_ours else None
 
 
 def _changed(writes: Writes) -> set[Key]:

@@ -84,7 +84,8 @@ class MovedRow:
     `known_at` is since when it is booked or, of a refund, over; None where it is not.
     `rate_e6` is of a refund: the contract's on its payment's day, -1 where there was none. `settle_minor` is what the channel said that it settles of a payment, where that is not its amount.
     Where the channel told no moment `moved_at` is when we learned of it. `begun_at` is before when no bill can have it, of
-    all refunds and where the channel told no moment.
+    all refunds and where the channel told no moment. A refund that `is_external` was made past us: a bill has it by its
+    name there, and never by our number.
     """
 
     lane: int
@@ -102,6 +103,7 @@ class MovedRow:
     rate_e6: int | None
     answered_at: datetime | None
     known_at: datetime | None
+    is_external: bool
 
     @property
     def key(self) -> RowKey:

@@ -1,5 +1,6 @@
 """Refunds that somebody made in a channel's portal and only a bill tells of, asked about at the sandbox over HTTP."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -8,10 +9,11 @@ from budan.cli.reconciling import tell_state
 from budan.core.numbers import parse_number
 from budan.flows.discrepancies import Discrepancies
 from budan.flows.portal_refunds import PortalRefunds
+from budan.flows.refund_door import RefundItem
 from budan.flows.views import OrderView, RefundView
 from budan.store import asked_refunds
 from budan.store.reconcile import DiscrepancyFilter, DiscrepancyRow
-from integration.flows.test_refunds import PAID_MINOR, Desk, desk
+from integration.flows.test_refunds import PAID_MINOR, Desk, desk, told_elsewhere
 
 __all__ = ["desk"]
 
@@ -49,6 +51,25 @@ async def refund_by_portal(desk: Desk, order: OrderView, *, channel: str) -> str
     status, refund = await desk.payer.admin("POST", "/sandbox/portal-refunds", wish)
     assert status == 201, channel
     return refund["refund_no"]
+
+
+@pytest.mark.invariant("I4", "I9")
+async def test_a_refund_whose_number_is_ours_only_by_its_text_is_one_made_past_us(desk: Desk) -> None:
+    """The number alone is no proof: what is made past us may have any, and we keep ordinals for what was made there."""
+    order, other = await desk.paid(), await desk.paid()
+    door = desk.house.flows.refund_door
+    first = told_elsewhere(desk, order)
+    assert (await door.record(RefundItem(evidence=first))).decision == "external"
+    (made,) = (await desk.order(order)).refunds
+    second = replace(first, refund_no=made.refund_no)
+    decided = [(await door.record(RefundItem(evidence=second))).decision for _ in range(2)]
+    assert decided == ["external", "already_known"]
+    promised = await desk.ask(other, GIVEN_MINOR)
+    astray = replace(first, refund_no=promised.refund_no)
+    assert (await door.record(RefundItem(evidence=astray))).decision == "external"
+    assert (await desk.refund(other, promised)).state == "created"
+    assert [one.amount_minor for one in (await desk.order(order)).refunds] == [GIVEN_MINOR] * 3
+    assert await desk.rows.fetchval("SELECT refunded_elsewhere_minor FROM trade ORDER BY order_id LIMIT 1") == 3 * 280
 
 
 async def find_in_bill(desk: Desk, order: OrderView, refund_no: str, *, channel: str, **changes: Any) -> None:

@@ -203,6 +203,24 @@ async def test_a_refund_that_our_books_have_lost_is_not_mended_by_another_one_of
     assert {key: row.state for key, row in (await clerk.differences()).items()} == {clerk.refund_no(order, 2): "open"}
 
 
+@pytest.mark.invariant("I4")
+async def test_a_refund_that_is_named_by_our_number_of_one_made_past_us_is_another_one(clerk: Clerk) -> None:
+    """Joined by that number it was found in the books twice: both sides had 600 where these held 300."""
+    order = await clerk.paid()
+    second = clerk.refund_no(order)
+    await clerk.hear_of_portal_refund(order, refund_no="PORTAL1", at=clerk.noon)
+    lines = [clerk.line(order), clerk.line(order, refund_no="PORTAL1", amount_minor=300, channel_no="5")]
+    lines.append(clerk.line(order, refund_no=second, amount_minor=300, channel_no="6"))
+    report = await clerk.compare(lines)
+    assert verdicts(report, "refund") == {"matched": (1, 1), "there_only": (1, 0)}
+    assert {key: row.state for key, row in (await clerk.differences()).items()} == {second: "asked"}
+    assert (await clerk.discrepancies.follow_up()).repaired == 0
+    await clerk.hear_of_portal_refund(order, refund_no=second, at=clerk.noon)
+    assert (await clerk.discrepancies.follow_up()).repaired == 1
+    report = await clerk.compare([*lines, clerk.line(order, refund_no=second, amount_minor=300, channel_no="7")])
+    assert verdicts(report, "refund") == {"matched": (2, 2), "double": (1, 0)}
+
+
 @pytest.mark.parametrize("own_day_first", [True, False])
 async def test_a_payment_that_the_bills_of_two_days_have_is_a_double_whichever_is_compared_first(
     clerk: Clerk, *, own_day_first: bool

@@ -93,6 +93,7 @@ FROM (
 
 -- name: match_keep_ours :none
 -- Our side, as PostgreSQL copied it out. The key is that of the bill's numbers; order and attempt are found in it.
+-- What was made past us (a negative ordinal) has the bit above them too, which no number of a bill has: 0x800000000.
 CREATE TABLE our_row AS
 SELECT
     kind,
@@ -103,7 +104,7 @@ SELECT
     settle_minor,
     rate_e6,
     order_id >> 30 AS head,
-    ((order_id & 1073741823) << 5) | ordinal AS tail
+    ((order_id & 1073741823) << 5) | abs(ordinal) | CASE WHEN ordinal < 0 THEN 34359738368 ELSE 0 END AS tail
 FROM read_csv(
     $paths,
     auto_detect = FALSE,
@@ -286,7 +287,7 @@ SELECT
     b.line_no,
     coalesce(b.kind, o.kind) AS kind,
     o.lane,
-    (o.head << 30) | (o.tail >> 5) AS order_id,
+    (o.head << 30) | ((o.tail >> 5) & 1073741823) AS order_id,
     (o.tail & 31)::smallint AS ordinal,
     o.amount_minor AS our_minor,
     o.currency AS our_currency,

@@ -64,13 +64,14 @@ WHERE
 
 -- name: reconcile_copy_refunds :many
 -- Refunds of an account that went back at a time, for COPY. One whose channel told no moment counts as gone back when
--- we learned of it. With the contract's rate on its payment's day where that is not $4, for the fee that goes back is
+-- we learned of it. One that was made past us has no number of ours in any bill: its ordinal is negative. With the
+-- contract's rate on its payment's day where that is not $4, for the fee that goes back is
 -- of it; -1 is none. Leans on refund_moved_at and the primary keys of trade and account_contract.
 SELECT
     1 AS kind,
     r.lane,
     r.order_id,
-    r.ordinal,
+    CASE WHEN r.origin = 'external' THEN -r.ordinal ELSE r.ordinal END AS ordinal,
     r.amount_minor,
     r.currency,
     FALSE AS is_returned,
@@ -114,7 +115,8 @@ SELECT
     nullif(t.settle_minor, t.amount_minor) AS settle_minor,
     NULL::integer AS rate_e6,
     t.answered_at,
-    p.booked_at AS known_at
+    p.booked_at AS known_at,
+    FALSE AS is_external
 FROM unnest($1::smallint[], $2::bigint[], $3::smallint[]) AS w (lane, order_id, attempt)
 INNER JOIN trade AS t ON w.lane = t.lane AND w.order_id = t.order_id AND w.attempt = t.attempt
 INNER JOIN orders AS o ON t.lane = o.lane AND t.order_id = o.id
@@ -150,7 +152,8 @@ SELECT
         -1
     ) AS rate_e6,
     NULL::timestamptz AS answered_at,
-    r.ended_at AS known_at
+    r.ended_at AS known_at,
+    r.origin = 'external' AS is_external
 FROM unnest($1::smallint[], $2::bigint[], $3::smallint[]) AS w (lane, order_id, ordinal)
 INNER JOIN refund AS r ON w.lane = r.lane AND w.order_id = r.order_id AND w.ordinal = r.ordinal
 INNER JOIN trade AS t ON r.lane = t.lane AND r.order_id = t.order_id AND r.attempt = t.attempt
