@@ -159,7 +159,7 @@ async def test_a_day_without_movement_has_no_bill_or_an_empty_one(till: Till) ->
     assert tomorrow is None or isinstance(tomorrow, BillUnfetched)
 
 
-@pytest.mark.parametrize("name", ["wechat_v3", "alipay", "wechat_v2"])
+@pytest.mark.parametrize("name", ["wechat_v3", "alipay", "wechat_v2", "swiftpass"])
 async def test_another_accounts_bill_is_refused(till: Till, caller: Caller, name: str) -> None:
     bill = await till.fetch()
     assert isinstance(bill, FetchedBill)

@@ -93,7 +93,8 @@ class BillForm:
     but the separator. `texts` are columns that strangers write into, which may hold that too; they stand side by side.
     Of the visible ASCII of which the numbers of payments consist, `number_bar` alone is in none. `mark` stands before a row's first value. `kinds` and `statuses` turn the channel's words into ours.
     Amounts are written in minor units where they are `in_minor`, else in the major one with two places. A fee is
-    `fee_unit_e5` hundred-thousandths of the major unit times the factor.
+    `fee_unit_e5` hundred-thousandths of the major unit times the factor. `names_account` is False of a form that has no
+    place for it.
     """
 
     layout: Layout
@@ -113,6 +114,7 @@ class BillForm:
     refund_fee_factor: int
     check_head: Callable[[tuple[str, ...], ExpectedBill], None]
     read_foot: Callable[[Unpacked], Mapping[Total, int]]
+    names_account: bool = True
 
 
 def read_bill(
@@ -327,7 +329,12 @@ def _read_rows(
     if repeated is not None:
         raise BillRefused("row_repeated", line_no=repeated, detail="an earlier line has the same payment or refund")
     _refuse_other_sums(unpacked, found, said)
-    return ReadBill(sha256=unpacked.sha256, totals=_totals(found), remarks=_remarks(found))
+    return ReadBill(
+        sha256=unpacked.sha256,
+        totals=_totals(found),
+        remarks=_remarks(found),
+        names_account=form.names_account,
+    )
 
 
 def _read_parameters(unpacked: Unpacked, *, shape: _Shape, form: BillForm, expected: ExpectedBill) -> dict[str, object]:

@@ -14,12 +14,12 @@ from typing import Final, NoReturn, Protocol, TypeVar
 from budan.core.bill_days import NOTHING_MOVED
 from budan.core.errors import Refused
 from budan.core.numbers import AccountId, Environment, Lane, NumberKind, day_begin, day_span, id_floor, number_lead
-from budan.core.reconcile import NEIGHBOUR_MAX, ORDER_AGE_MAX, FeesBack, PortalRefund, Terms
+from budan.core.reconcile import NEIGHBOUR_MAX, ORDER_AGE_MAX, FeesBack, OurRow, PortalRefund, Terms
 from budan.flows.blocking import run_to_end, until_done
 from budan.flows.day_report import DayReport, read_report
 from budan.flows.findings import FEE_CURRENCY, DayFees, Findings, bound_day_fees, list_findings, tie_sides
 from budan.flows.judged_rows import KINDS
-from budan.flows.judging import Edges, Judge, Lookups
+from budan.flows.judging import Edges, Judge, Judgement, Lookups
 from budan.ports.bill import BILL_FAULTS, BillRefused, BillTables, FetchedBill, ReadBill
 from budan.store import bill_days
 from budan.store import reconcile as stored
@@ -108,7 +108,7 @@ class Reconciliation:
         They change nothing more unless another whole bill of the day was compared since: then their differences count
         again. A person's file neither ends what the channel's own bill has found nor the waiting for that bill.
 
-        Nothing is kept of a bill that is refused. Raises `Refused` with `day_not_over`, one of `BILL_FAULTS`,
+        Nothing is kept of a bill that is refused, of one that is another account's by its rows, too. Raises `Refused` with `day_not_over`, one of `BILL_FAULTS`,
         `bill_does_not_fit`, `bill_not_made` or `nothing_moved`.
         """
         async with self._database.reading() as transaction:
@@ -118,7 +118,8 @@ class Reconciliation:
             raise Refused("day_not_over", param="day", detail="until then a bill is a part: --partial")
         terms = Terms(environment=self._environment, account_id=wish.account_id, day=wish.day, rate_e6=rate_e6)
         async with self._matching() as (matching, folder):
-            digest = await self._read_both(wish, reader, matching, folder, rate_e6=rate_e6, progress=progress)
+            read = await self._read_both(wish, reader, matching, folder, rate_e6=rate_e6, progress=progress)
+            digest = read.digest
             if wish.bill is None and not wish.is_believed:
                 _refuse_unbelieved(await asyncio.to_thread(matching.sum_ours))
             known = await self._find_run(wish, digest)
@@ -128,7 +129,7 @@ class Reconciliation:
                     await stored.take_run(transaction, known.id, origin=wish.origin)
                     await _mark_compared(transaction, wish, known.id)
                 return await self._get_run(known.id)
-            compared = await self._compare(matching, terms, wish, progress=progress)
+            compared = await self._compare(matching, terms, wish, names_account=read.names_account, progress=progress)
             return await self._keep(wish, terms, compared, known=known, digest=digest, begun_at=begun_at)
 
     async def list_runs(self, *, account_id: int | None, day: date | None, rows_max: int) -> list[RunRow]:
@@ -166,23 +167,23 @@ class Reconciliation:
         *,
         rate_e6: int | None,
         progress: Progress,
-    ) -> bytes:
-        """The bill and our side of its day are in tables; gives the bill's digest. They are read beside each other."""
+    ) -> "_Read":
+        """The bill and our side of its day are in tables. They are read beside each other."""
         copied = asyncio.create_task(self._copy(wish, folder, rate_e6=rate_e6, progress=progress))
         try:
             progress("reading the bill")
             reading = partial(self._read_bill, wish, reader, matching, folder)
-            digest = await run_to_end(reading, interrupt=matching.interrupt)
+            read = await run_to_end(reading, interrupt=matching.interrupt)
             paths = await copied
         finally:
             # Nothing writes into the folder any more when it is removed.
             copied.cancel()
             await until_done(copied)
         await run_to_end(partial(matching.keep_ours, paths), interrupt=matching.interrupt)
-        return digest
+        return read
 
-    def _read_bill(self, wish: BillWish, reader: BillReader, matching: Matching, folder: Path) -> bytes:
-        digest = NO_BILL_DIGEST
+    def _read_bill(self, wish: BillWish, reader: BillReader, matching: Matching, folder: Path) -> "_Read":
+        found = _Read(digest=NO_BILL_DIGEST, names_account=True)
         if wish.bill is None:
             matching.make_no_bill()
         else:
@@ -193,12 +194,12 @@ class Reconciliation:
                 read = reader.read_bill(matching.tables, bill, day=wish.day, folder=unpacked)
             except BillRefused as refused:
                 raise Refused(BILL_FAULTS[refused.code], param="bill", detail=_where(refused)) from refused
-            digest = bytes.fromhex(read.sha256)
+            found = _Read(digest=bytes.fromhex(read.sha256), names_account=read.names_account)
         matching.keep_bill(
             order_lead=number_lead(self._environment, NumberKind.ORDER),
             refund_lead=number_lead(self._environment, NumberKind.REFUND),
         )
-        return digest
+        return found
 
     async def _copy(self, wish: BillWish, folder: Path, *, rate_e6: int | None, progress: Progress) -> list[Path]:
         """Our side of the day as files, in ranges of ids, so that no snapshot lives for long.
@@ -256,7 +257,9 @@ class Reconciliation:
             (run,) = await stored.list_runs(transaction, run_id=run_id, rows_max=1)
         return run
 
-    async def _compare(self, matching: Matching, terms: Terms, wish: BillWish, *, progress: Progress) -> "_Compared":
+    async def _compare(
+        self, matching: Matching, terms: Terms, wish: BillWish, *, names_account: bool, progress: Progress
+    ) -> "_Compared":
         progress("comparing")
         days, by_channel, beside = await self._look_beside(wish)
         finding = partial(_find_unequal, matching, terms, beside)
@@ -279,11 +282,14 @@ class Reconciliation:
         )
         judge = Judge(terms=terms, lookups=self._lookups(terms, by_channel=by_channel), edges=edges)
         judgement = await judge.judge(unequal)
+        lines = sum(side.rows for side in theirs)
+        if not names_account:
+            _refuse_foreign(judgement, terms, lines=lines, has_ours=any(side.rows for side in ours))
         tallies, sides = tie_sides(theirs, ours, judgement)
         fees = bound_day_fees(theirs, rate_e6=terms.rate_e6, beyond=beyond)
         found = list_findings(judgement.rows, fees)
         return _Compared(
-            lines=sum(side.rows for side in theirs),
+            lines=lines,
             fees=fees,
             found=found,
             tie_out=NewTieOut(tallies=tallies, sides=sides, findings=found.counted),
@@ -421,6 +427,12 @@ class Reconciliation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class _Read:
+    digest: bytes
+    names_account: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Compared:
     lines: int
     fees: DayFees
@@ -459,6 +471,28 @@ def _refuse_unbelieved(ours: Sequence[SideSum]) -> NoReturn:
     if any(side.rows for side in ours):
         raise Refused("bill_not_made", param="bill", detail="it says that nothing moved, and our books have rows")
     raise Refused(NOTHING_MOVED, param="bill", detail="our books say the same; it is believed a day after it was due")
+
+
+def _refuse_foreign(judgement: Judgement, terms: Terms, *, lines: int, has_ours: bool) -> None:
+    """A file that does not say whose it is, and of whose rows none is of this account, is another one's.
+
+    Told by a row that names an order of ours at another account, or by that our books have rows of the day and it has
+    none of them. One row of this account's is enough to believe it: a portal may give one file of two accounts.
+    """
+    strangers = [one for one in judgement.rows if one.row is not None and not _is_of(one.ours, terms)]
+    if not strangers or len(strangers) < lines:
+        return
+    elsewhere = next((one for one in strangers if one.ours is not None), None)
+    if elsewhere is not None and elsewhere.row is not None and elsewhere.ours is not None:
+        detail = f"line {elsewhere.row.line_no}: is of account {elsewhere.ours.account_id}, and no row is of this one"
+        raise Refused(BILL_FAULTS["foreign_account"], param="bill", detail=detail)
+    if has_ours:
+        detail = "our books have rows of the day, and no row is one of them or names an order of this account"
+        raise Refused(BILL_FAULTS["foreign_account"], param="bill", detail=detail)
+
+
+def _is_of(ours: OurRow | None, terms: Terms) -> bool:
+    return ours is not None and ours.account_id == terms.account_id
 
 
 def _find_unequal(matching: Matching, terms: Terms, beside: Collection[SightingKey]) -> list[UnequalRow]:

@@ -148,11 +148,15 @@ class BillTotals:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReadBill:
-    """A bill whose every line was read and agrees with its summary. `sha256` is of the unpacked bytes."""
+    """A bill whose every line was read and agrees with its summary. `sha256` is of the unpacked bytes.
+
+    `names_account` is False where nothing in such a file says whose it is: it is told by its rows alone.
+    """
 
     sha256: str
     totals: BillTotals
     remarks: tuple[BillRemark, ...]
+    names_account: bool = True
 
 
 class BillTables(Protocol):

@@ -1,7 +1,10 @@
 """A person loads a bill of any channel, whether or not the channel serves it by call, and it is compared like any other."""
 
+import asyncpg
 import pytest
 
+from budan.core.errors import Refused
+from budan.core.numbers import AccountId
 from integration.reconcile.clerk import Clerk, verdicts
 from stage import Stage
 from unit.channels.bill_samples import SAMPLES, Sample
@@ -12,10 +15,7 @@ from unit.channels.bills import DAY
 async def test_a_bill_by_hand_is_compared_with_the_books(clerk: Clerk, stage: Stage, bill: Sample) -> None:
     """One payment is ours; the others, and a refund of ours that nobody made here, are differences with their lines."""
     settings = dict(bill.settings)
-    account_id = await stage.administration.add_account(
-        channel=bill.channel, name="other", settings=settings, account_secrets={}, by="Ann"
-    )
-    clerk.merchant = await stage.add_merchant(account_id=account_id)
+    clerk.merchant = await stage.add_merchant(account_id=await _add_account(stage, bill, "other"))
     clerk.channel, clerk.settings, clerk.day = bill.channel, settings, DAY
     ours = await clerk.paid()
     lines = [line.replace(bill.number, ours.trade_no) for line in bill.lines]
@@ -26,3 +26,34 @@ async def test_a_bill_by_hand_is_compared_with_the_books(clerk: Clerk, stage: St
     other = kinds["reversal" if bill.channel == "wechat_v2" else "payment"]
     assert other["unknown_number"] == (1, 0)
     assert {row.line_no for row in (await clerk.differences()).values()} == {bill.first_row + 1, bill.first_row + 2}
+
+
+@pytest.mark.parametrize("has_our_orders", [True, False])
+async def test_a_file_that_names_no_account_is_refused_where_its_rows_are_of_another(
+    clerk: Clerk, stage: Stage, rows: asyncpg.Connection, *, has_our_orders: bool
+) -> None:
+    """iPaynow's: all of the day was missed here, and all of the file was strangers' rows that somebody had to end."""
+    (bill,) = [one for one in SAMPLES if not one.names_account]
+    merchants = [
+        await stage.add_merchant(account_id=await _add_account(stage, bill, name)) for name in ("one", "other")
+    ]
+    clerk.channel, clerk.settings, clerk.day = bill.channel, dict(bill.settings), DAY
+    clerk.merchant = merchants[0]
+    theirs = await clerk.paid()
+    clerk.merchant = merchants[1]
+    ours = await clerk.paid()
+    foreign = [line.replace(bill.number, theirs.trade_no) for line in bill.lines] if has_our_orders else bill.lines
+    with pytest.raises(Refused) as refused:
+        await clerk.compare_file(bill.pack(foreign), packing=bill.packing)
+    assert refused.value.code == "bill_foreign_account"
+    assert (f"account {merchants[0].account_id}" in (refused.value.detail or "")) is has_our_orders
+    assert await rows.fetchval("SELECT count(*) FROM reconcile_run") == 0, "nothing of it was kept"
+    mixed = [line.replace(bill.number, ours.trade_no) if place < 2 else line for place, line in enumerate(bill.lines)]
+    report = await clerk.compare_file(bill.pack(mixed), packing=bill.packing)
+    assert verdicts(report, "payment") == {"matched": (1, 1), "unknown_number": (1, 0)}, "a row of it is ours"
+
+
+async def _add_account(stage: Stage, bill: Sample, name: str) -> AccountId:
+    return await stage.administration.add_account(
+        channel=bill.channel, name=name, settings=dict(bill.settings), account_secrets={}, by="Ann"
+    )

@@ -64,11 +64,12 @@ def bill_form() -> BillForm:
         refund_fee_factor=1,
         check_head=_check_head,
         read_foot=_read_foot,
+        names_account=False,
     )
 
 
 def _check_head(_head: tuple[str, ...], _expected: ExpectedBill) -> None:
-    """Nothing in the file names the application: whoever loads it says whose it is."""
+    """Nothing in the file names the application: whoever loads it says whose it is, and its numbers are held against that."""
 
 
 def _read_foot(unpacked: Unpacked) -> Mapping[Total, int]:
