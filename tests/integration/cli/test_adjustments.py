@@ -254,7 +254,16 @@ async def test_the_commands_book_a_receipt_that_a_real_beancount_reads(
     assert "channel_fee 0.07 CNY" in (await typist.type("ledger", "adjust", "list")).out
     approved = await typist.json("ledger", "adjust", "approve", "1", "--by", "Bob")
     assert (approved["state"], approved["changed"], approved["entry"]) == ("approved", True, "adjustment:1")
+    words = ("--debit", "fee_income", "--credit", merchant_account(merchant.merchant_id), "--amount", "5")
+    proposed = await typist.json("ledger", "adjust", "propose", *words, "--reason", "goodwill", "--by", "Ann")
+    assert proposed["lines"] == [
+        {"account": "fee_income", "amount_minor": 5},
+        {"account": merchant_account(merchant.merchant_id), "amount_minor": -5},
+    ]
+    rejected = await typist.json("ledger", "adjust", "reject", "2", "--reason", "not agreed", "--by", "Bob")
+    assert (rejected["state"], rejected["decision_reason"]) == ("rejected", "not agreed")
     assert (await typist.json("ledger", "adjust", "list")) == {"adjustments": []}
+    assert len((await typist.json("ledger", "adjust", "list", "--all"))["adjustments"]) == 2
     day = str(beijing_day(await rows.fetchval("SELECT clock_timestamp()")))
     ended = await typist.type("ledger", "export", "--from", day, "--to", day, "--format", "beancount")
     journal = tmp_path / "books.beancount"
