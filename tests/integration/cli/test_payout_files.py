@@ -1,11 +1,14 @@
 """A bank does what a payout file says, so it names whom to pay, and what was sent is known whatever changes later."""
 
+import asyncio
 import csv
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
+import asyncpg
 import pytest
 
 from budan.core.errors import Refused
@@ -23,10 +26,12 @@ from integration.cli.settled import (
     propose_payee,
     sell,
 )
+from integration.flows.standing import until
 from stage import AMOUNT_MINOR, FEE_RATE_BP, Stage, StagedOrder
 
 OWED_MINOR = AMOUNT_MINOR - (AMOUNT_MINOR * FEE_RATE_BP + 5_000) // 10_000
 NUMBER, OTHER_NUMBER = "100123456789", "100999988887"
+WAITING = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
 
 
 async def test_a_payout_file_names_whom_to_pay_and_leaves_out_who_has_nobody(
@@ -80,6 +85,31 @@ async def test_what_was_sent_stays_known_when_the_payee_changes_before_the_bank_
     (back,) = await list_batches(payouts)
     assert back.payee is not None
     assert (back.payee.id, back.row.files, first < third) == (third, 0, True)
+
+
+async def test_a_file_waits_for_a_payee_that_is_being_confirmed_and_names_none_of_before(
+    stage: Stage, rows: Rows, payouts: Payouts, typist: Typist, database_dsn: str
+) -> None:
+    """Whoever was told that the new account is in force must not see the old one paid by a file of that moment."""
+    merchant = await stage.add_merchant()
+    await give_payee(stage, merchant, number=NUMBER)
+    await sell(stage, merchant)
+    await pass_days(rows, 2)
+    await typist.json("ledger", "settle")
+    (read,) = await list_batches(payouts)
+    proposal = await propose_payee(stage, merchant, number=OTHER_NUMBER)
+    somebody = await asyncpg.connect(database_dsn)
+    await somebody.execute("BEGIN; SELECT FROM merchant FOR NO KEY UPDATE")
+    await somebody.execute(
+        "UPDATE merchant_payee SET confirmed_by = 'Bob', confirmed_at = now() WHERE id = $1", proposal
+    )
+    sending = asyncio.create_task(payouts.send([read], by="Ann", file_sha256="0" * 64))
+    await until(rows, WAITING, is_so=lambda count: count == 1 or sending.done())
+    assert not sending.done()
+    await somebody.execute("COMMIT")
+    await somebody.close()
+    with pytest.raises(Refused, match="batch_changed"):
+        await sending
 
 
 async def test_a_payee_is_changed_by_two_persons_and_nothing_of_it_is_overwritten(
@@ -165,7 +195,9 @@ async def test_finance_settles_writes_the_file_and_tells_what_the_bank_did(
     path = tmp_path / "payouts.xlsx"
     written = await typist.json("ledger", "payout", "file", str(path))
     assert written["payout_minor"] == {"CNY": 2 * OWED_MINOR}
-    assert path.stat().st_size
+    with ZipFile(path) as book:
+        # As text: a number of sixteen digits and more would be rounded.
+        assert f"<t>{NUMBER}</t>" in book.read("xl/worksheets/sheet1.xml").decode()
     words = ("ledger", "payout", "paid", batch["batch_no"], "--reference", "b1", "--by", "Ann")
     assert (await typist.json(*words))["batches"][0]["changed"] is True
 
