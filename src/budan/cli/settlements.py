@@ -2,7 +2,7 @@
 
 import sys
 from collections import Counter
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import asdict
 from datetime import date
@@ -131,21 +131,23 @@ def settlement(*, batch_no: str, as_csv: bool, settings: Settings, as_json: bool
         run_async(_print_lines(settings, batch_no))
         return
 
-    async def read() -> tuple[Batch, list[PayoutRow], list[SettledLine]]:
+    async def read() -> tuple[Batch, list[str], list[PayoutRow], list[SettledLine]]:
         async with _open_payouts(settings) as payouts:
             batch = await payouts.get_batch(batch_no)
             lines = payouts.list_lines(batch)
             async with aclosing(lines):
-                return batch, await payouts.list_payouts(batch), [line async for line in lines]
+                releases, made = await payouts.list_releases(batch), await payouts.list_payouts(batch)
+                return batch, releases, made, [line async for line in lines]
 
-    batch, made, lines = run_async(read())
+    batch, releases, made, lines = run_async(read())
     if as_json:
-        print_json(
-            _batch(batch) | {"payouts_of": [_payout(one) for one in made], "lines_of": [_line(line) for line in lines]}
-        )
+        parts = {"payouts_of": [_payout(one) for one in made], "lines_of": [_line(line) for line in lines]}
+        print_json(_batch(batch) | {"releases": releases} | parts)
         return
     for name, cell in zip(BATCH_HEADER, _batch_cells(batch), strict=True):
         OUT.print(f"{name}: {_shown(cell)}", markup=False)
+    for line in _tell_releases(batch, releases):
+        OUT.print(line, markup=False)
     for one in made:
         back = f"; back {one.returned_at:%F %R}, {one.returned_by}: {one.return_reason}" if one.returned_at else ""
         second = "" if one.second_reason is None else f"; one too many: {one.second_reason}"
@@ -155,6 +157,15 @@ def settlement(*, batch_no: str, as_csv: bool, settings: Settings, as_json: bool
     for line in lines:
         table.add_row(*(_shown(cell) for cell in _line_cells(line)[1:]))
     OUT.print(table, markup=False)
+
+
+def _tell_releases(batch: Batch, releases: Sequence[str]) -> Iterator[str]:
+    """Where what was held back went, and whose hold-back this batch gives back."""
+    if batch.row.held_back_minor:
+        waits = f"stays here, from {batch.row.release_on} on the next batch gives it back"
+        yield f"held back: {waits if batch.released_in is None else f'given back in {batch.released_in}'}"
+    if releases:
+        yield f"released: held back by {', '.join(releases)}"
 
 
 @click.group("payout")
@@ -433,6 +444,7 @@ def _batch(batch: Batch) -> dict[str, object]:
         "released_minor": row.released_minor,
         "payout_minor": row.payout_minor,
         "release_on": row.release_on,
+        "released_in": batch.released_in,
         "state": row.state,
         "on_hold": batch.is_held,
         "payouts": row.payouts,

@@ -55,11 +55,13 @@ class Batch:
     """A batch with its number; `is_held` where one of its orders is held now, which stops its payout.
 
     `payee` is whom the merchant's payouts go to now, None where nobody has said it, which stops it too.
+    `released_in` is the number of the batch that gave back what this one held back, None where it is still here.
     """
 
     batch_no: str
     is_held: bool
     payee: PayeeRow | None
+    released_in: str | None
     row: BatchRow
 
 
@@ -133,6 +135,12 @@ class Payouts:
         """What was sent of a batch, and came back of it, oldest first."""
         async with self._database.reading() as transaction:
             return await stored.list_payouts(transaction, batch.row.key)
+
+    async def list_releases(self, batch: Batch) -> list[str]:
+        """The batches, by number, whose hold-back this one gives back, oldest first."""
+        async with self._database.reading() as transaction:
+            released = await stored.list_releases(transaction, batch.row)
+        return [self._batch_no((batch.row.lane, batch_id), batch.row.merchant_id) for batch_id in released]
 
     async def list_lines(self, batch: Batch) -> AsyncGenerator[SettledLine]:
         """A batch's lines, in the order of their orders."""
@@ -252,6 +260,9 @@ class Payouts:
                 batch_no=self._batch_no(row.key, row.merchant_id),
                 is_held=row.key in held,
                 payee=payees.get(row.merchant_id),
+                released_in=None
+                if row.released_in is None
+                else self._batch_no((row.lane, row.released_in), row.merchant_id),
                 row=row,
             )
             for row in rows

@@ -27,6 +27,7 @@ _PAYOUT_RETURN = query("settlement_payout_return")
 _SECOND_PAYOUT_ADD = query("settlement_second_payout_add")
 _SECOND_PAYOUT_RETURN = query("settlement_second_payout_return")
 _PAYOUT_LIST = query("settlement_payout_list")
+_LIST_RELEASES = query("settlement_list_releases")
 _SETTLEMENT_SET_PAYOUT_IF = query("settlement_set_payout_if")
 _SETTLEMENT_SET_TERMS = query("settlement_set_terms")
 _SETTLEMENT_LIST_UNTIED = query("settlement_list_untied")
@@ -75,7 +76,7 @@ class NewBatch:
 class BatchRow:
     """A batch as people see it: what somebody last told of it, if anybody has, and the last file that has its next payout.
 
-    `files` counts those files; the digest, the writer, the moment and whom it asks to pay are None where there is none, and
+    `released_in` is the batch that gave back what this one held back, None where it is still here. `files` counts those files; the digest, the writer, the moment and whom it asks to pay are None where there is none, and
     the payee where it named none.
     """
 
@@ -95,6 +96,7 @@ class BatchRow:
     released_minor: int
     payout_minor: int
     release_on: date
+    released_in: int | None
     state: str
     payouts: int
     bank_reference: str | None
@@ -393,6 +395,12 @@ async def return_second_payouts(
 async def list_payouts(transaction: Transaction, key: BatchKey) -> list[PayoutRow]:
     """A batch's payouts, oldest first."""
     return [PayoutRow(**dict(row)) for row in await transaction.many(_PAYOUT_LIST, *key)]
+
+
+async def list_releases(transaction: Transaction, batch: BatchRow) -> list[int]:
+    """The batches whose hold-back this one gives back, oldest first."""
+    arguments = (batch.lane, batch.merchant_id, batch.currency, batch.batch_id)
+    return [row["batch_id"] for row in await transaction.many(_LIST_RELEASES, *arguments)]
 
 
 async def set_terms(

@@ -198,8 +198,9 @@ async def test_a_statement_says_what_is_owed_wherever_it_stands(
 
 
 async def test_too_little_waits_and_a_share_stays_here_for_refunds(
-    stage: Stage, rows: Rows, settling: Settling, payouts: Payouts, books: Books
+    stage: Stage, rows: Rows, settling: Settling, books: Books, typist: Typist
 ) -> None:
+    """Whoever asks where a share went that was held back is told by either batch."""
     merchant = await stage.add_merchant()
     terms = SettlementTerms(payout_minor_min=OWED_MINOR + 1, hold_back_bp=1_002, hold_back_days=7)
     await stage.administration.set_terms(merchant.merchant_id, OrderTerms(), settlement=terms, by="Ann")
@@ -225,6 +226,11 @@ async def test_too_little_waits_and_a_share_stays_here_for_refunds(
     assert (batch.total_minor, batch.released_minor, batch.payout_minor) == (-30, held_back, held_back - 30)
     assert (await check(books)).holds
     assert f"held_back:{merchant.merchant_id}" not in await balances(books)
+    later, earlier = [one["batch_no"] for one in (await typist.json("ledger", "settlements"))["batches"]]
+    told = [await typist.json("ledger", "settlement", batch_no) for batch_no in (later, earlier)]
+    assert [(one["released_in"], one["releases"]) for one in told] == [(None, [earlier]), (later, [])]
+    assert f"held back: given back in {later}" in (await typist.type("ledger", "settlement", earlier)).out
+    assert f"released: held back by {earlier}" in (await typist.type("ledger", "settlement", later)).out
 
 
 async def test_a_day_ends_by_the_merchants_own_clock_and_is_settled_so_many_days_later(

@@ -372,6 +372,7 @@ SELECT
     b.released_minor,
     b.payout_minor,
     b.release_on,
+    b.released_in,
     b.state,
     b.payouts,
     b.bank_reference,
@@ -428,6 +429,7 @@ SELECT
     b.released_minor,
     b.payout_minor,
     b.release_on,
+    b.released_in,
     b.state,
     b.payouts,
     b.bank_reference,
@@ -458,6 +460,13 @@ LEFT JOIN
     ON TRUE
 LEFT JOIN merchant_payee AS p ON f.payee_id = p.id
 WHERE b.lane = $1 AND b.id = $2;
+
+-- name: settlement_list_releases :many
+-- The batches whose hold-back a batch gives back, oldest first. Leans on the unique key.
+SELECT id AS batch_id
+FROM settlement_batch
+WHERE lane = $1 AND merchant_id = $2 AND currency = $3 AND released_in = $4
+ORDER BY day, id;
 
 -- name: settlement_line_list :many
 -- A batch's lines after a place in it, in the order of their orders or of what stands in an order's place; an
