@@ -1,6 +1,6 @@
 """The report of one run: what both sides have, what agrees, what differs, and what became of it since."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,6 +10,7 @@ from budan.core.journal import render_money
 from budan.core.numbers import AccountId
 from budan.core.reconcile import AGREED, DAY_FEES, FeeBounds, RowKind, Sum, Verdict
 from budan.core.tie_out import Became, Part, Sides, TieOut, agreed_as, ended_as, tie_day
+from budan.store import day_closing as closing
 from budan.store import ledger
 from budan.store import reconcile as stored
 from budan.store.database import Database, Transaction
@@ -23,6 +24,8 @@ ALWAYS_TOLD: Final = frozenset({Became.MATCHED, Became.REPAIRED, Became.OPEN})
 ALL: Final = "all"
 # More runs than that end in no night: accounts, days that came late, and parts of a day.
 RUNS_CHECKED_MAX: Final = 1_000
+# A day that was not closed for longer waits for something that no figure mends.
+DAYS_WATCHED: Final = 31
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -372,3 +375,18 @@ async def count_untied(database: Database, *, since: datetime) -> int:
         async with database.reading() as transaction:
             untied += not (await read_report(transaction, run)).ties_out
     return untied
+
+
+async def count_untied_days(database: Database) -> dict[int, int]:
+    """How many days of each account do not tie out, by the newest whole bill of each; 0 where all do.
+
+    Of the last `DAYS_WATCHED`: those that are not closed, and those that were compared since the last one was.
+    """
+    async with database.reading_statement() as transaction:
+        run_ids = await closing.list_watched_runs(transaction, days=DAYS_WATCHED, rows_max=RUNS_CHECKED_MAX)
+    untied = Counter[int]()
+    for run_id in run_ids:
+        async with database.reading() as transaction:
+            (run,) = await stored.list_runs(transaction, run_id=run_id, rows_max=1)
+            untied[run.account_id] += not (await read_report(transaction, run)).ties_out
+    return dict(untied)

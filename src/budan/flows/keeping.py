@@ -8,6 +8,7 @@ from typing import Final
 
 from budan.core.numbers import Lane
 from budan.flows.bill_days import OPEN_ROWS_MAX, bill_is_late
+from budan.flows.day_report import count_untied_days
 from budan.flows.waiting import count_waiting
 from budan.store import bill_days, endpoints, notices, partitions, reconcile, work
 from budan.store.database import Database, RowsFailed
@@ -28,10 +29,10 @@ REJECTED_PRUNED_MAX: Final = 1_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BooksCount:
-    """What finance waits for: late bills by account, and differences that nobody has ended."""
+    """What finance waits for: late bills by account, and each account's differences that nobody has ended."""
 
     late_bills: Mapping[int, int]
-    ages: OpenAges
+    ages: Sequence[OpenAges]
 
 
 class Housekeeping:
@@ -83,7 +84,7 @@ class Housekeeping:
             return await work.count_questions_needing_person(transaction, lanes=lanes, rows_max=NEEDING_PERSON_MAX)
 
     async def count_books(self) -> BooksCount:
-        """The late bills of each account that waits for one, and the open differences by age."""
+        """The late bills of each account that waits for one, and the open differences of each that has any, by age."""
         async with self._database.reading() as transaction:
             waited = await bill_days.list_open(transaction, due_only=False, rows_max=OPEN_ROWS_MAX)
             ages = await reconcile.count_ages(transaction)
@@ -91,6 +92,10 @@ class Housekeeping:
         for bill in waited:
             late[bill.account_id] += bill_is_late(bill)
         return BooksCount(late_bills=late, ages=ages)
+
+    async def count_untied_days(self) -> Mapping[int, int]:
+        """How many days of each account that was compared lately do not tie out; see `day_report.count_untied_days`."""
+        return await count_untied_days(self._database)
 
     async def count_waiting(self) -> list[WaitingCount]:
         """What only a person can end, in all lanes, by kind."""

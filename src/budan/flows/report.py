@@ -84,7 +84,7 @@ def render_subject(contents: Contents) -> str:
 
 
 def list_matters(
-    *, runs: Sequence[RunsOfState], paused: Sequence[str], late_bills: int, untied: int, unresolved: OpenAges
+    *, runs: Sequence[RunsOfState], paused: Sequence[str], late_bills: int, untied: int, unresolved: Sequence[OpenAges]
 ) -> list[str]:
     """What a person must see of jobs and books, a line each."""
     matters = [f"{run.job}: {run.runs} runs {run.state}" for run in runs if run.state in {"failed", "missed"}]
@@ -93,11 +93,11 @@ def list_matters(
         matters.append(f"{untied} runs over bills DO NOT TIE OUT, close no such day: budan reconcile runs")
     if late_bills:
         matters.append(f"{late_bills} days' bills are late: budan reconcile runs")
-    open_count = unresolved.day + unresolved.week + unresolved.older
+    older = sum(ages.older for ages in unresolved)
+    open_count = older + sum(ages.day + ages.week for ages in unresolved)
     if open_count:
         matters.append(
-            f"{open_count} differences are unresolved, {unresolved.older} for more than a week: "
-            "budan reconcile discrepancies"
+            f"{open_count} differences are unresolved, {older} for more than a week: budan reconcile discrepancies"
         )
     return matters
 

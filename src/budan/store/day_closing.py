@@ -11,6 +11,7 @@ from budan.store.queries import query
 
 _LIST_BILLS = query("closing_list_bills")
 _LIST_LATE_RUNS = query("closing_list_late_runs")
+_LIST_WATCHED_RUNS = query("closing_list_watched_runs")
 _LIST_DIFFERENCES = query("closing_list_differences")
 _LIST_WAITING = query("closing_list_waiting")
 
@@ -37,6 +38,11 @@ async def list_bills(transaction: Transaction, *, day: date) -> list[BillOfDay]:
 async def list_late_runs(transaction: Transaction, *, since: datetime, before: date) -> list[int]:
     """The newest runs, by number, over whole bills of days before one, of those that ended since a moment."""
     return [row["id"] for row in await transaction.many(_LIST_LATE_RUNS, since, before)]
+
+
+async def list_watched_runs(transaction: Transaction, *, days: int, rows_max: int) -> list[int]:
+    """The newest runs, by number, over whole bills of the last days: of open ones, or since the last close."""
+    return [row["id"] for row in await transaction.many(_LIST_WATCHED_RUNS, days, rows_max)]
 
 
 async def list_differences(

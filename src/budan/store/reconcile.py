@@ -275,8 +275,9 @@ class DiscrepancyCount:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenAges:
-    """Differences that nobody has ended: younger than a day, than a week, and older ones."""
+    """An account's differences that nobody has ended: younger than a day, than a week, and older ones."""
 
+    account_id: int
     day: int
     week: int
     older: int
@@ -546,9 +547,9 @@ async def count_discrepancies(transaction: Transaction, account_id: AccountId, *
     return [DiscrepancyCount(**dict(row)) for row in await transaction.many(_DISCREPANCY_COUNT, account_id, day)]
 
 
-async def count_ages(transaction: Transaction) -> OpenAges:
-    """How old the differences are that nobody has ended."""
-    return OpenAges(**dict(await transaction.one(_DISCREPANCY_COUNT_AGES)))
+async def count_ages(transaction: Transaction) -> list[OpenAges]:
+    """How old the differences are that nobody has ended, of each account that has any."""
+    return [OpenAges(**dict(row)) for row in await transaction.many(_DISCREPANCY_COUNT_AGES)]
 
 
 async def settle_discrepancies(transaction: Transaction, moves: Sequence[Move]) -> set[int]:

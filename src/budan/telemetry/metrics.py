@@ -171,8 +171,14 @@ BILLS_LATE: Final = Gauge(
 )
 DISCREPANCIES_OPEN: Final = Gauge(
     "budan_discrepancies_unresolved",
-    "Differences between bills and books that nobody has ended, by age: day (younger than one), week, older.",
-    ["age"],
+    "Differences between bills and books that nobody has ended, by account and age: day (younger than one), week, older.",
+    ["account", "age"],
+    registry=REGISTRY,
+)
+DAYS_UNTIED: Final = Gauge(
+    "budan_days_untied",
+    "Days of an account whose bill and books do not tie out: days that are open, or were compared since the last close.",
+    ["account"],
     registry=REGISTRY,
 )
 LANES_HELD: Final = Gauge(

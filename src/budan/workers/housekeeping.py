@@ -19,6 +19,8 @@ PARTITIONS_EVERY_S: Final = 3_600.0
 PARTITIONS_AGAIN_S: Final = 60.0
 PRUNE_EVERY_S: Final = 3_600.0
 BOOKS_EVERY_S: Final = 60.0
+# Each open day's report is made anew for it; what does not tie out needs an engineer, who comes within the hour.
+UNTIED_EVERY_S: Final = 600.0
 WAITING_EVERY_S: Final = 60.0
 
 _log = structlog.get_logger(__name__)
@@ -31,12 +33,13 @@ class HousekeepingTurns:
         self._housekeeping = housekeeping
         self._lanes = lanes
         self._clock = clock
-        works = ("housekeeping", "partitions", "forgeries", "books", "waiting")
+        works = ("housekeeping", "partitions", "forgeries", "books", "untied", "waiting")
         self._failures = {work: Failures(work=work) for work in works}
         self._partitions_at_s = float("-inf")
         self._partitions_rest_s = PARTITIONS_AGAIN_S
         self._prune_at_s = float("-inf")
         self._books_at_s = float("-inf")
+        self._untied_at_s = float("-inf")
         self._waiting_at_s = float("-inf")
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -51,6 +54,7 @@ class HousekeepingTurns:
         await attempt(self._count, self._failures["housekeeping"])
         await attempt(self._forget_forgeries, self._failures["forgeries"])
         await attempt(self._count_books, self._failures["books"])
+        await attempt(self._count_untied, self._failures["untied"])
         await attempt(self._count_waiting, self._failures["waiting"])
 
     async def _count(self) -> None:
@@ -101,9 +105,19 @@ class HousekeepingTurns:
             count = await self._housekeeping.count_books()
             for account_id, late in count.late_bills.items():
                 metrics.BILLS_LATE.labels(str(account_id)).set(late)
-            for age, rows in (("day", count.ages.day), ("week", count.ages.week), ("older", count.ages.older)):
-                metrics.DISCREPANCIES_OPEN.labels(age).set(rows)
+            for ages in count.ages:
+                for age, rows in (("day", ages.day), ("week", ages.week), ("older", ages.older)):
+                    metrics.DISCREPANCIES_OPEN.labels(str(ages.account_id), age).set(rows)
         self._books_at_s = self._clock.monotonic_s() + BOOKS_EVERY_S
+
+    async def _count_untied(self) -> None:
+        if self._clock.monotonic_s() < self._untied_at_s:
+            return
+        metrics.DAYS_UNTIED.clear()
+        if 0 in self._lanes.held():
+            for account_id, days in (await self._housekeeping.count_untied_days()).items():
+                metrics.DAYS_UNTIED.labels(str(account_id)).set(days)
+        self._untied_at_s = self._clock.monotonic_s() + UNTIED_EVERY_S
 
     async def _count_waiting(self) -> None:
         if self._clock.monotonic_s() < self._waiting_at_s:

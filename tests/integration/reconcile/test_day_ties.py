@@ -7,12 +7,17 @@ from typing import Any
 import asyncpg
 
 from budan.flows.day_page import render_page
+from budan.flows.day_report import count_untied_days
 from budan.flows.door import DoorItem
+from budan.flows.keeping import Housekeeping
+from budan.telemetry import metrics
 from budan.web.asgi import build_app
+from budan.workers.housekeeping import HousekeepingTurns
 from integration.cli.commands import Typist
 from integration.reconcile.bills import Line
 from integration.reconcile.clerk import Clerk, add_refund
 from integration.reconcile.test_books_page import get
+from integration.workers.working import keeper
 from stage import AMOUNT_MINOR, StagedOrder
 
 Rows = asyncpg.Connection
@@ -131,7 +136,16 @@ async def test_a_day_that_does_not_tie_out_says_so_in_every_form(
     unpaid = await clerk.order()
     report = await clerk.compare([clerk.line(await clerk.paid()), clerk.line(unpaid)])
     assert "DOES NOT TIE OUT" not in render_page(report, [])
+    assert await count_untied_days(clerk.stage.database) == {clerk.account_id: 0}
     await rows.execute("DELETE FROM reconcile_finding")
+    stage, lanes = clerk.stage, keeper(clerk.stage)
+    await lanes.renew()
+    await HousekeepingTurns(
+        housekeeping=Housekeeping(database=stage.database), lanes=lanes, clock=stage.opened.clock
+    ).turn()
+    account = {"account": str(clerk.account_id)}
+    assert metrics.REGISTRY.get_sample_value("budan_days_untied", account) == 1
+    assert metrics.REGISTRY.get_sample_value("budan_discrepancies_unresolved", account | {"age": "day"}) == 1
     run = str(report.run.id)
     told = await typist.json("reconcile", "show", run)
     words = f"payment: there 2 rows of {2 * A / 100:.2f} CNY counted, 1 rows of {A / 100:.2f} CNY accounted for"

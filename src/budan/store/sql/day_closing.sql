@@ -32,6 +32,27 @@ FROM reconcile_run
 WHERE ended_at > $1 AND day < $2 AND NOT is_partial
 ORDER BY account_id ASC, day ASC, ended_at DESC, id DESC;
 
+-- name: closing_list_watched_runs :many
+-- The newest whole run of each account's day in the last $1 days, where the day is not closed or the run ended after
+-- the last close.
+WITH last_close AS ( -- one row, without a value where no day was closed
+    SELECT
+        max(day) AS day,
+        max(closed_at) AS closed_at
+    FROM ledger_day
+)
+
+SELECT DISTINCT ON (r.account_id, r.day)
+    r.id
+FROM reconcile_run AS r
+CROSS JOIN last_close AS c
+WHERE
+    r.day >= (statement_timestamp() AT TIME ZONE 'Asia/Shanghai')::date - $1::integer
+    AND NOT r.is_partial
+    AND (c.day IS NULL OR r.day > c.day OR r.ended_at > c.closed_at)
+ORDER BY r.account_id ASC, r.day ASC, r.ended_at DESC, r.id DESC
+LIMIT $2;
+
 -- name: closing_list_differences :many
 -- What differs on a day and nobody has ended, and with $2 what was found, or is open again, since then of the days
 -- before, which are closed; sums are as a report has them, by account, day, kind, verdict and currency. Of some one

@@ -740,9 +740,11 @@ GROUP BY
     resolution
 ORDER BY kind, verdict, currency, state, resolution;
 
--- name: discrepancy_count_ages :one
--- How old the differences are that nobody has ended. Leans on discrepancy_unresolved.
+-- name: discrepancy_count_ages :many
+-- How old the differences of each account are that nobody has ended; those of accounts without any are left out. Leans
+-- on discrepancy_unresolved.
 SELECT
+    account_id,
     count(*) FILTER (WHERE found_at > statement_timestamp() - interval '1 day') AS day,
     count(*) FILTER (
         WHERE
@@ -750,7 +752,9 @@ SELECT
     ) AS week,
     count(*) FILTER (WHERE found_at <= statement_timestamp() - interval '7 days') AS older
 FROM discrepancy
-WHERE state <> 'resolved';
+WHERE state <> 'resolved'
+GROUP BY account_id
+ORDER BY account_id;
 
 -- name: discrepancy_settle :many
 -- Differences that have come to an end, or wait for something else now; nothing that is resolved changes, nor what
