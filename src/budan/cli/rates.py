@@ -71,6 +71,9 @@ def rate_set(
 ) -> None:
     """Set what a merchant's payments on a channel cost, from a moment on. A rate in the past is never changed.
 
+    Every process knows it within 2 seconds: orders made in these may still have the rate before. Where the moment must be
+    exact, name one that is a minute ahead.
+
     A rate of a shop and a method counts before one of the shop, that before one of the method, that before one of the
     channel.
     """
