@@ -22,7 +22,7 @@ from budan.cli.table_text import safe_cell
 from budan.core.errors import Refused
 from budan.core.journal import render_money
 from budan.core.money import CURRENCY_EXPONENTS
-from budan.core.numbers import beijing_day
+from budan.core.numbers import AccountId, beijing_day
 from budan.core.reconcile import parse_rate
 from budan.flows.bill_days import WaitedBill
 from budan.flows.day_closing import tell_books
@@ -105,23 +105,24 @@ def reconcile(
 
 
 @reconcile.command("runs")
-@click.option("--account", type=int, default=None, help="Of this account, by number.")
+@click.option("--account", default=None, help="Of this account, by number or name.")
 @click.option("--day", type=Day(), default=None, help="Of this day.")
 @click.option("--limit", type=int, default=50, show_default=True, help="At most so many.")
 @click.option("--link", is_flag=True, help="Also an address of the page that shows them, good for 12 hours.")
 @with_settings(*STORE_SETTINGS, "listen", "public_url")
 @json_option
 def reconcile_runs(
-    *, account: int | None, day: date | None, limit: int, link: bool, settings: Settings, as_json: bool
+    *, account: str | None, day: date | None, limit: int, link: bool, settings: Settings, as_json: bool
 ) -> None:
     """Which bills were compared, newest first, and which are waited for."""
 
     async def read() -> tuple[list[DayReport], Sequence[WaitedBill], str]:
         async with _open(settings) as desk:
-            runs = await desk.reconciliation.list_runs(account_id=account, day=day, rows_max=limit)
+            account_id = await _find_account_id(desk, account)
+            runs = await desk.reconciliation.list_runs(account_id=account_id, day=day, rows_max=limit)
             reports = [await desk.reconciliation.get_report(run.id) for run in runs]
             waited = await desk.bills.list_waited()
-        fits = [one for one in waited if account in {None, one.bill.account_id} and day in {None, one.bill.day}]
+        fits = [one for one in waited if account_id in {None, one.bill.account_id} and day in {None, one.bill.day}]
         return reports, fits, f"{settings.public_url.rstrip('/')}/books/{desk.links.render()}"
 
     reports, waited, address = run_async(read())
@@ -194,7 +195,7 @@ def reconcile_report(*, run_id: int, path: Path, with_resolved: bool, settings: 
 
 
 @reconcile.command("discrepancies")
-@click.option("--account", type=int, default=None, help="Of this account, by number.")
+@click.option("--account", default=None, help="Of this account, by number or name.")
 @click.option("--day", type=Day(), default=None, help="Of this day.")
 @click.option("--state", type=click.Choice(["open", "asked", "awaited", "resolved"]), default=None)
 @click.option("--all", "with_resolved", is_flag=True, help="Resolved ones as well.")
@@ -205,7 +206,7 @@ def reconcile_report(*, run_id: int, path: Path, with_resolved: bool, settings: 
 @json_option
 def reconcile_discrepancies(
     *,
-    account: int | None,
+    account: str | None,
     day: date | None,
     state: str | None,
     with_resolved: bool,
@@ -218,20 +219,20 @@ def reconcile_discrepancies(
     """What differs and is not resolved, oldest first."""
     wanted = DiscrepancyFilter(
         after=after,
-        account_id=account,
         day=day,
         state=state,
         with_resolved=with_resolved or state == "resolved",
     )
 
     if as_csv and limit is None:
-        run_async(_print_sheet(settings, wanted))
+        run_async(_print_sheet(settings, wanted, account=account))
         return
     rows_max = LIST_ROWS if limit is None else limit
 
     async def read() -> list[DiscrepancyRow]:
         async with _open(settings) as desk:
-            return await desk.discrepancies.list_page(wanted, rows_max=rows_max)
+            of_account = replace(wanted, account_id=await _find_account_id(desk, account))
+            return await desk.discrepancies.list_page(of_account, rows_max=rows_max)
 
     rows = run_async(read())
     if as_json:
@@ -383,6 +384,11 @@ async def _open(settings: Settings) -> AsyncGenerator[BooksDesk]:
         yield desk
 
 
+async def _find_account_id(desk: BooksDesk, name: str | None) -> AccountId | None:
+    """The account of a number or name, None where none is named; raises `Refused` with `account_unknown`."""
+    return None if name is None else (await desk.find_account(name, channel=None)).account_id
+
+
 def _bill_of(path: Path) -> FetchedBill:
     """A file by hand; how it is packed is told by its first bytes, as people rename what they load down."""
     try:
@@ -417,9 +423,10 @@ async def _write_sheet(desk: BooksDesk, path: Path, wanted: DiscrepancyFilter, r
         return await _fill(sheet, desk, wanted)
 
 
-async def _print_sheet(settings: Settings, wanted: DiscrepancyFilter) -> None:
+async def _print_sheet(settings: Settings, wanted: DiscrepancyFilter, *, account: str | None) -> None:
     async with _open(settings) as desk:
-        await _fill(CsvSheet(sys.stdout, header=_SHEET_HEADER), desk, wanted)
+        of_account = replace(wanted, account_id=await _find_account_id(desk, account))
+        await _fill(CsvSheet(sys.stdout, header=_SHEET_HEADER), desk, of_account)
 
 
 async def _fill(sheet: Sheet, desk: BooksDesk, wanted: DiscrepancyFilter) -> int:
