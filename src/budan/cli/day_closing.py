@@ -35,6 +35,7 @@ _ACTS: Final = {
     Stand.DISCREPANCY: "budan reconcile discrepancies --account {account} --day {day}",
     Stand.HOLD: "budan orders list --held",
     Stand.SUSPENSE: "say whose it is: budan orders release",
+    Stand.ADJUSTMENT: "budan ledger adjust list",
     Stand.NO_BILL: "budan reconcile --account {account} --day {day} --bill FILE",
 }
 
@@ -109,10 +110,15 @@ def _list_seen(seen: Sequence[LookedAt]) -> Iterator[str]:
         else:
             yield f"NOT CLOSED {one.day}: {_tell_why(one, first_open=first_open)}"
         yield from (f"  {tell_point(point)}: {_tell_act(point, one.day)}" for point in one.points)
+    if first_open is not None:
+        yield (
+            "what stays open all the same is kept with the day: "
+            f"budan ledger close --through {first_open} --despite-open --by NAME --reason WHY"
+        )
 
 
 def _tell_why(one: LookedAt, *, first_open: date | None) -> str:
-    return f"{len(one.against)} things are open" if one.against else f"{first_open} is not closed"
+    return "open is" if one.against else f"{first_open} is not closed"
 
 
 def _tell_act(point: StandPoint, day: date) -> str:

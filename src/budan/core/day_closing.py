@@ -14,6 +14,7 @@ class Stand(Enum):
     DISCREPANCY = "discrepancy"
     HOLD = "hold"
     SUSPENSE = "suspense"
+    ADJUSTMENT = "adjustment"
     NO_BILL = "no_bill"
 
 

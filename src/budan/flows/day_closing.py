@@ -10,7 +10,7 @@ from budan.core.errors import Refused
 from budan.core.journal import render_money
 from budan.core.numbers import day_begin
 from budan.flows.acts import PROPOSAL_LIFE, check_name, check_reason
-from budan.flows.bill_days import BillDays
+from budan.flows.bill_days import NOT_ASKED, NOT_READY, BillDays
 from budan.flows.books import Books, Progress, last_day_over
 from budan.flows.day_report import read_report
 from budan.store import day_closing as stored
@@ -21,6 +21,16 @@ from budan.store.ledger import ClosedDay
 
 # Days that wait behind one that cannot be closed are told of, up to so many: nobody looks at more at once.
 DAYS_WAITING_MAX: Final = 31
+_WHY_NOT_COMPARED: Final = {
+    NOT_ASKED: "nobody has asked for it; the job reconcile does",
+    NOT_READY: "its channel has it from later today on",
+}
+
+_WAITING: Final = {
+    Stand.HOLD: "orders on hold",
+    Stand.SUSPENSE: "payments in suspense",
+    Stand.ADJUSTMENT: "adjustments",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,6 +142,7 @@ class DayClosing:
                 transaction, day=day, late_since=late_since, proposal_life=PROPOSAL_LIFE
             )
             points += await stored.list_waiting(transaction, since=since, until=until, proposal_life=PROPOSAL_LIFE)
+            points += await stored.list_adjustments(transaction, day=day, since=since, until=until)
         return points
 
     async def _list_runs(self, day: date, *, late_since: datetime | None) -> Sequence[int]:
@@ -164,16 +175,15 @@ def tell_point(point: StandPoint) -> str:
     late = "" if point.day is None else f", found of {point.day} after that day was closed"
     match point.stand:
         case Stand.BILL_MISSING:
-            return f"the bill of {point.account} is not compared: {point.code}"
+            why = _WHY_NOT_COMPARED.get(point.code, point.code)
+            return f"the bill of {point.account} is not compared: {why}"
         case Stand.UNTIED:
             return f"{point.account} does not tie out: {point.detail}{late}"
         case Stand.DISCREPANCY:
             verdict = point.verdict.replace("_", " ")
             return f"{point.account}: {point.rows_found} {point.kind} {verdict}{sums}{late}{agree}"
-        case Stand.HOLD:
-            return f"orders on hold: {point.rows_found}{sums}{agree}"
-        case Stand.SUSPENSE:
-            return f"payments in suspense: {point.rows_found}{sums}{agree}"
+        case Stand.HOLD | Stand.SUSPENSE | Stand.ADJUSTMENT:
+            return f"{_WAITING[point.stand]}: {point.rows_found}{sums}{agree}"
         case Stand.NO_BILL:
             return f"{point.account} has no bill to be fetched, and none was loaded"
 

@@ -14,6 +14,7 @@ _LIST_LATE_RUNS = query("closing_list_late_runs")
 _LIST_WATCHED_RUNS = query("closing_list_watched_runs")
 _LIST_DIFFERENCES = query("closing_list_differences")
 _LIST_WAITING = query("closing_list_waiting")
+_LIST_ADJUSTMENTS = query("closing_list_adjustments")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +60,14 @@ async def list_waiting(
     """The holds and the money in suspense of a time."""
     rows = await transaction.many(_LIST_WAITING, since, until, proposal_life)
     return [_point(row, stand=Stand(row["stand"])) for row in rows]
+
+
+async def list_adjustments(
+    transaction: Transaction, *, day: date, since: datetime, until: datetime
+) -> Sequence[StandPoint]:
+    """Adjustments that one person has proposed, in a time or of a difference of the day, and no second one has decided."""
+    rows = await transaction.many(_LIST_ADJUSTMENTS, since, until, day)
+    return [_point(row, stand=Stand.ADJUSTMENT) for row in rows]
 
 
 def _point(row: Record, **changes: Any) -> StandPoint:

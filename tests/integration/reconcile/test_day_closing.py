@@ -49,8 +49,8 @@ async def test_a_day_with_something_open_is_closed_only_by_a_persons_word_and_sa
     command = ("ledger", "close", "--through", day)
     ended = await typist.type(*command)
     assert ended.code == 1
-    assert f"NOT CLOSED {day}: 1 things are open" in ended.out
-    assert "the bill of main (wechat_v3) is not compared: not_asked" in ended.out
+    assert f"NOT CLOSED {day}: open is" in ended.out
+    assert "the bill of main (wechat_v3) is not compared: nobody has asked for it" in ended.out
     stranger = clerk.line(clerk.name(clerk.noon), trade_no="4711", channel_no="71", amount_minor=70)
     counter.answers[clerk.day] = write_bill([clerk.line(await clerk.paid()), stranger])
     await counter.run()
@@ -80,7 +80,9 @@ async def test_a_day_with_something_open_is_closed_only_by_a_persons_word_and_sa
     assert "by ann, despite what was open: WeChat looks for it" in checked.out
     despite = "main (wechat_v3): 1 payment unknown number, 0.70 CNY"
     assert despite in checked.out
-    (run,) = (await typist.json("reconcile", "runs", "--day", day))["runs"]
+    (run,) = (await typist.json("reconcile", "runs", "--day", day, "--account", "main"))["runs"]
+    wrong = await typist.type("reconcile", "discrepancies", "--account", "mane")
+    assert (wrong.code, "account_unknown (account)" in wrong.err) == (2, True), "nobody reads it as nothing found"
     assert (run["closed"]["closed_by"], run["closed"]["stood"][0]["amount_minor"]) == ("ann", 70)
     assert f"despite: {despite}" in (await typist.type("reconcile", "show", str(run["run"]))).out
     assert despite in render_page(await clerk.reconciliation.get_report(run["run"]), [])
@@ -123,7 +125,7 @@ async def test_what_is_found_of_a_closed_day_stands_against_the_next_one_and_onc
     assert not [point for point in after if point.stand is Stand.DISCREPANCY]
 
 
-async def test_money_that_waits_a_report_that_does_not_tie_out_and_a_held_order_stand_against_their_day(
+async def test_money_and_persons_that_wait_and_a_report_that_does_not_tie_out_stand_against_their_day(
     clerk: Clerk, counter: BillCounter, closing: DayClosing, rows: Rows
 ) -> None:
     """A day's cents are explained when nobody needs to decide about any of them."""
@@ -148,6 +150,13 @@ async def test_money_that_waits_a_report_that_does_not_tie_out_and_a_held_order_
     )
     found = {point.stand: point for point in await close(closing, clerk.day) or ()}
     assert (found[Stand.HOLD].proposed, found[Stand.SUSPENSE].proposed) == (1, 1)
+    await rows.execute(
+        "INSERT INTO adjustment (lane, currency, debit, credit, amount_minor, fee_minor, reason, proposed_by,"
+        " proposed_at, state) VALUES (0, 'CNY', 'bank', 'fee_income', 70, 0, 'coupon', 'ann', $1, 'proposed')",
+        clerk.noon,
+    )
+    found = {point.stand: point for point in await close(closing, clerk.day) or ()}
+    assert (found[Stand.ADJUSTMENT].rows_found, found[Stand.ADJUSTMENT].amount_minor) == (1, 70)
 
 
 async def test_an_account_without_a_bill_keeps_no_day_open(clerk: Clerk, closing: DayClosing, rows: Rows) -> None:

@@ -56,8 +56,8 @@ LIMIT $2;
 -- name: closing_list_differences :many
 -- What differs on a day and nobody has ended, and with $2 what was found, or is open again, since then of the days
 -- before, which are closed; sums are as a report has them, by account, day, kind, verdict and currency. Of some one
--- person has proposed the end ($3 is how long that stands). Leans on discrepancy_unresolved and the primary key of
--- operator_act.
+-- person has proposed the end ($3 is how long that stands). Leans on discrepancy_unresolved, adjustment_waiting and the
+-- primary key of operator_act.
 SELECT
     d.account_id,
     a.name || ' (' || a.channel || ')' AS account,
@@ -83,6 +83,7 @@ SELECT
                 AND o.kind IN ('release', 'evidence') AND o.confirmed_by IS NULL
                 AND o.acted_at > statement_timestamp() - $3::interval
         )
+        OR EXISTS (SELECT FROM adjustment AS j WHERE j.discrepancy_id = d.id AND j.state = 'proposed')
     ) AS proposed
 FROM discrepancy AS d
 INNER JOIN channel_account AS a ON d.account_id = a.id
@@ -153,3 +154,17 @@ SELECT
 FROM waiting AS w
 GROUP BY w.stand, w.currency
 ORDER BY w.stand, w.currency;
+
+-- name: closing_list_adjustments :many
+-- What one person has proposed to book in a time ($1, $2), or of a difference of a day ($3), and no second one has
+-- decided. Leans on adjustment_proposed.
+SELECT
+    a.currency,
+    count(*) AS rows_found,
+    sum(a.amount_minor)::bigint AS amount_minor,
+    count(*) AS proposed
+FROM adjustment AS a
+LEFT JOIN discrepancy AS d ON a.discrepancy_id = d.id
+WHERE a.state = 'proposed' AND ((a.proposed_at >= $1 AND a.proposed_at < $2) OR d.day = $3)
+GROUP BY a.currency
+ORDER BY a.currency;
