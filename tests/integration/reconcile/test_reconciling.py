@@ -378,7 +378,7 @@ async def test_a_sheet_of_differences_has_their_notes_and_an_age_that_ends_with_
     await clerk.discrepancies.annotate(number, by="ann", note="whose is it?")
     await clerk.discrepancies.resolve(number, resolution="claimed", by="bob", note="told WeChat")
     await rows.execute("UPDATE discrepancy SET resolved_at = found_at + interval '90 minutes'")
-    assert sheet_cells((await clerk.differences())["4711"])[-5:-2] == (
+    assert sheet_cells((await clerk.differences())["4711"])[-6:-3] == (
         "1.5",
         None,
         "ann: whose is it?; bob: told WeChat",
