@@ -115,6 +115,7 @@ class Books:
                 state=change.refund.state.value,
                 to_send=change.refund.to_send,
                 refused=change.refund.refused,
+                untaken=change.refund.untaken,
                 channel_reference=change.evidence.channel_reference or row.channel_reference,
             )
         for made in writes.refunds.made:
@@ -194,6 +195,7 @@ def a_row(ordinal: int, amount_minor: int, *, origin: str = "merchant", state: s
         intent=None,
         to_send=state == "created",
         refused=False,
+        untaken=False,
         send_until=NOW - timedelta(minutes=1),
         send_after=None,
         channel_reference=None,

@@ -60,7 +60,7 @@ class Refund:
     """What `decide_refund` needs of a refund.
 
     `to_send` says that the next step is to send, not to ask. `refused`: a definite refusal was heard and no query has
-    confirmed it. `send_until` ends the window of the last sending, None before the first. `owed_minor` is what of the
+    confirmed it; `untaken`: a query has, and nothing was sent since. `send_until` ends the window of the last sending, None before the first. `owed_minor` is what of the
     whole payment is not back with its payer, whoever sent it.
     """
 
@@ -73,7 +73,11 @@ class Refund:
     currency: str
     to_send: bool = True
     refused: bool = False
+    untaken: bool = False
     send_until: datetime | None = None
+
+    def __post_init__(self) -> None:
+        assert not self.untaken or self.to_send, "what was sent since may be taken"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -195,15 +199,16 @@ class TradeRefunds:
         return self.refunded_minor + self.elsewhere_minor
 
 
-def external_refund_minor(trade: TradeRefunds, evidence: RefundEvidence) -> int | None:
+def external_refund_minor(trade: TradeRefunds, evidence: RefundEvidence, *, untaken_minor: int) -> int | None:
     """How much a refund that is none of ours took back, or None where that cannot be told yet.
 
     Told by its total, it is what our own refunds and the known ones leave over; while one of ours is under way, either
-    may be in that total. 0 is news that we had.
+    may be in that total. `untaken_minor` is promised and in none: the channel refused it and knows nothing of it. 0 is
+    news that we had.
     """
     if evidence.amount_minor is not None:
         return evidence.amount_minor
-    if evidence.refunded_total_minor is None or trade.reserved_minor:
+    if evidence.refunded_total_minor is None or trade.reserved_minor > untaken_minor:
         return None
     return max(0, evidence.refunded_total_minor - trade.gone_minor)
 
@@ -280,7 +285,7 @@ def _decide_failed(refund: Refund, evidence: RefundEvidence) -> RefundDecision:
             if refund.refused:
                 return RefundUnchanged(reason="waits_for_query")
             state = RefundState.UNKNOWN if refund.state is RefundState.CREATED else refund.state
-            return RefundTransition(refund=replace(refund, state=state, refused=True, to_send=False))
+            return RefundTransition(refund=replace(refund, state=state, refused=True, untaken=False, to_send=False))
         case _:
             assert_never(refund.state)
 
@@ -296,7 +301,7 @@ def _end_failed(refund: Refund) -> RefundTransition:
 def _decide_abnormal(refund: Refund) -> RefundDecision:
     if refund.state not in OPEN_REFUND_STATES or refund.state is RefundState.ABNORMAL:
         return RefundUnchanged(reason=f"already_{refund.state.value}")
-    after = replace(refund, state=RefundState.ABNORMAL, refused=False, to_send=False)
+    after = replace(refund, state=RefundState.ABNORMAL, refused=False, untaken=False, to_send=False)
     return RefundTransition(refund=after, effect=RefundEffect.ASK_PERSON)
 
 
@@ -304,7 +309,7 @@ def _decide_pending(refund: Refund) -> RefundDecision:
     if refund.state not in OPEN_REFUND_STATES or refund.state is RefundState.ABNORMAL:
         return RefundUnchanged(reason=f"already_{refund.state.value}")
     # The channel knows the number, so a refusal that was heard is not its last word.
-    after = replace(refund, state=RefundState.SUBMITTED, refused=False, to_send=False)
+    after = replace(refund, state=RefundState.SUBMITTED, refused=False, untaken=False, to_send=False)
     return RefundUnchanged(reason="not_done_yet") if after == refund else RefundTransition(refund=after)
 
 
@@ -318,12 +323,12 @@ def _decide_not_found(refund: Refund, evidence: RefundEvidence) -> RefundDecisio
     if refund.refused and (refund.origin is not RefundOrigin.UNWANTED or is_overtaken):
         return _end_failed(refund)
     # Nothing arrived, or it was refused and must go back all the same.
-    return _send_again(refund, unchanged="not_found_yet")
+    return _send_again(refund, untaken=refund.refused or refund.untaken, unchanged="not_found_yet")
 
 
-def _send_again(refund: Refund, *, unchanged: str) -> RefundDecision:
+def _send_again(refund: Refund, *, untaken: bool, unchanged: str) -> RefundDecision:
     """The same number, which moves money once however often it is sent."""
-    after = replace(refund, state=RefundState.UNKNOWN, refused=False, to_send=True)
+    after = replace(refund, state=RefundState.UNKNOWN, refused=False, to_send=True, untaken=untaken)
     return RefundUnchanged(reason=unchanged) if after == refund else RefundTransition(refund=after)
 
 
@@ -345,11 +350,11 @@ def _decide_unknown(refund: Refund, evidence: RefundEvidence) -> RefundDecision:
         after = replace(refund, to_send=True)
         return RefundUnchanged(reason="not_sent") if after == refund else RefundTransition(refund=after)
     if evidence.to_repeat and refund.state is not RefundState.ABNORMAL and _is_settled(refund, evidence):
-        return _send_again(refund, unchanged="unclear")
+        return _send_again(refund, untaken=refund.untaken, unchanged="unclear")
     if refund.state is not RefundState.CREATED or not evidence.sent:
         return RefundUnchanged(reason="unclear")
-    return RefundTransition(refund=replace(refund, state=RefundState.UNKNOWN, to_send=False))
+    return RefundTransition(refund=replace(refund, state=RefundState.UNKNOWN, untaken=False, to_send=False))
 
 
 def _ended(refund: Refund, state: RefundState) -> Refund:
-    return replace(refund, state=state, refused=False, to_send=False)
+    return replace(refund, state=state, refused=False, untaken=False, to_send=False)

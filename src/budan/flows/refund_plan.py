@@ -119,6 +119,7 @@ def refund_of(row: RefundRow, *, account_id: AccountId, owed_minor: int) -> Refu
         currency=row.currency,
         to_send=row.to_send,
         refused=row.refused,
+        untaken=row.untaken,
         send_until=row.send_until,
     )
 
@@ -177,7 +178,8 @@ def plan_external(
     refused = _external_unchanged(subject, evidence, known_as=known_as)
     if refused is not None:
         return RefundPlanned(decision=refused, state="")
-    amount_minor = external_refund_minor(subject.trade.refunds, evidence)
+    untaken_minor = sum(row.amount_minor for row in subject.refunds if row.untaken and row.attempt == trade.attempt)
+    amount_minor = external_refund_minor(subject.trade.refunds, evidence, untaken_minor=untaken_minor)
     if amount_minor is None:
         _ask_open_refunds(subject, writes)
         return RefundPlanned(decision="total_waits", state="")

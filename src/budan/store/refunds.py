@@ -38,6 +38,7 @@ class RefundRow:
     intent: str | None
     to_send: bool
     refused: bool
+    untaken: bool
     send_until: datetime | None
     send_after: datetime | None
     channel_reference: str | None
@@ -165,7 +166,7 @@ async def write_refunds(transaction: Transaction, writes: RefundWrites, *, now: 
         _REFUND_WRITE,
         *columns(_trade_rows(writes), 7),
         now,
-        *columns(_change_rows(writes), 14),
+        *columns(_change_rows(writes), 15),
         *columns(_made_rows(writes), 14),
         *columns(_evidence_rows(writes), 14),
         *columns([(*step.key, step.ordinal, step.due_at, step.attempts) for step in writes.steps if step.due_at], 5),
@@ -230,6 +231,7 @@ def _change_rows(writes: RefundWrites) -> list[tuple[object, ...]]:
             change.refund.state.value,
             change.refund.to_send,
             change.refund.refused,
+            change.refund.untaken,
             int(change.asked),
             change.evidence.channel_reference,
             change.evidence.refunded_at,

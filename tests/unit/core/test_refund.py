@@ -143,6 +143,17 @@ def test_a_refused_refund_that_a_portal_refund_overtook_ends_or_begins_anew_with
     assert (effect_of(decision), after(refund, decision).state) == (effect, state)
 
 
+@pytest.mark.invariant("I6", "I9")
+@pytest.mark.parametrize("refused", [True, False])
+def test_what_the_channel_refused_and_does_not_know_is_in_no_total_until_it_is_sent_again(*, refused: bool) -> None:
+    """Only then may a total that it tells be of portal refunds alone; of silence nobody knows what is on its way."""
+    refund = a_refund(origin=RefundOrigin.UNWANTED, refused=refused)
+    again = after(refund, decide_refund(refund, said(RefundOutcome.NOT_FOUND)))
+    assert (again.to_send, again.untaken) == (True, refused)
+    sent = replace(again, to_send=False, untaken=False)
+    assert not after(sent, decide_refund(sent, said(RefundOutcome.FAILED, source=Source.REPLY))).untaken
+
+
 @pytest.mark.parametrize("state", RefundState)
 @pytest.mark.parametrize("source", SOURCES)
 def test_money_that_went_back_is_booked_once_whatever_was_thought_before(state: RefundState, source: Source) -> None:
@@ -251,11 +262,13 @@ def sums(**changes: int) -> TradeRefunds:
 
 def test_a_total_tells_what_our_own_refunds_leave_over() -> None:
     told = said(RefundOutcome.SUCCEEDED, amount_minor=None, refunded_total_minor=500)
-    assert external_refund_minor(sums(), told) == 500
-    assert external_refund_minor(sums(refunded_minor=200, elsewhere_minor=100), told) == 200
-    assert external_refund_minor(sums(refunded_minor=500), told) == 0
-    assert external_refund_minor(sums(reserved_minor=1), told) is None
-    assert external_refund_minor(sums(reserved_minor=1), said(RefundOutcome.SUCCEEDED, amount_minor=300)) == 300
+    assert external_refund_minor(sums(), told, untaken_minor=0) == 500
+    assert external_refund_minor(sums(refunded_minor=200, elsewhere_minor=100), told, untaken_minor=0) == 200
+    assert external_refund_minor(sums(refunded_minor=500), told, untaken_minor=0) == 0
+    assert external_refund_minor(sums(reserved_minor=1), told, untaken_minor=0) is None
+    assert external_refund_minor(sums(reserved_minor=1), told, untaken_minor=1) == 500
+    alone = said(RefundOutcome.SUCCEEDED, amount_minor=300)
+    assert external_refund_minor(sums(reserved_minor=1), alone, untaken_minor=0) == 300
 
 
 def test_what_is_left_counts_promises_and_what_went_back_past_us() -> None:

@@ -32,6 +32,7 @@ UNSENT_REFUND = RefundRow(
     intent=None,
     to_send=True,
     refused=False,
+    untaken=False,
     send_until=None,
     # The channel takes refunds of one trade a minute apart; the wait for that is no failure.
     send_after=CREATED_AT,

@@ -15,6 +15,7 @@ SELECT
     r.intent::text AS intent,
     r.to_send,
     r.refused,
+    r.untaken,
     r.send_until,
     r.send_after,
     r.channel_reference,
@@ -57,6 +58,7 @@ changed_refund AS ( -- facts are kept once known; one that failed and went back 
         state = w.state,
         to_send = w.to_send,
         refused = w.refused,
+        untaken = w.untaken,
         asked_count = r.asked_count + w.asked,
         channel_reference = coalesce(w.channel_reference, r.channel_reference),
         refunded_at = coalesce(r.refunded_at, w.refunded_at),
@@ -68,11 +70,11 @@ changed_refund AS ( -- facts are kept once known; one that failed and went back 
     FROM
         unnest(
             $9::smallint[], $10::bigint[], $11::smallint[], $12::text[], $13::boolean[], $14::boolean[],
-            $15::integer[], $16::text[], $17::timestamptz[], $18::text[], $19::boolean[], $20::bigint[], $21::text[],
-            $22::text[]
+            $15::boolean[], $16::integer[], $17::text[], $18::timestamptz[], $19::text[], $20::boolean[],
+            $21::bigint[], $22::text[], $23::text[]
         ) AS w (
-            lane, order_id, ordinal, state, to_send, refused, asked, channel_reference, refunded_at, learned_source,
-            ended, fee_minor, code, message
+            lane, order_id, ordinal, state, to_send, refused, untaken, asked, channel_reference, refunded_at,
+            learned_source, ended, fee_minor, code, message
         )
     WHERE r.lane = any($9) AND r.lane = w.lane AND r.order_id = w.order_id AND r.ordinal = w.ordinal
 ),
@@ -102,8 +104,8 @@ new_refund AS ( -- intents, and refunds that were made past us and are over
         w.fee_minor
     FROM
         unnest(
-            $23::smallint[], $24::bigint[], $25::smallint[], $26::smallint[], $27::text[], $28::text[], $29::bigint[],
-            $30::text[], $31::text[], $32::timestamptz[], $33::text[], $34::timestamptz[], $35::text[], $36::bigint[]
+            $24::smallint[], $25::bigint[], $26::smallint[], $27::smallint[], $28::text[], $29::text[], $30::bigint[],
+            $31::text[], $32::text[], $33::timestamptz[], $34::text[], $35::timestamptz[], $36::text[], $37::bigint[]
         ) AS w (
             lane, order_id, ordinal, attempt, origin, state, amount_minor, currency, reason, send_after,
             channel_reference, refunded_at, learned_source, fee_minor
@@ -132,9 +134,9 @@ new_evidence AS ( -- the same statement twice is one row; it was decided again a
         w.learned_at
     FROM
         unnest(
-            $37::smallint[], $38::bigint[], $39::smallint[], $40::bytea[], $41::text[], $42::text[], $43::text[],
-            $44::integer[], $45::bigint[], $46::text[], $47::text[], $48::timestamptz[], $49::timestamptz[],
-            $50::timestamptz[]
+            $38::smallint[], $39::bigint[], $40::smallint[], $41::bytea[], $42::text[], $43::text[], $44::text[],
+            $45::integer[], $46::bigint[], $47::text[], $48::text[], $49::timestamptz[], $50::timestamptz[],
+            $51::timestamptz[]
         ) AS w (
             lane, order_id, ordinal, digest, outcome, source, decision, account_id, amount_minor, currency,
             channel_reference, refunded_at, asked_at, learned_at
@@ -151,20 +153,20 @@ asked AS ( -- when to take the next step
         w.due_at,
         w.attempts
     FROM
-        unnest($51::smallint[], $52::bigint[], $53::smallint[], $54::timestamptz[], $55::integer[])
+        unnest($52::smallint[], $53::bigint[], $54::smallint[], $55::timestamptz[], $56::integer[])
             AS w (lane, order_id, ordinal, due_at, attempts)
     ON CONFLICT (lane, order_id, ordinal) DO UPDATE SET due_at = excluded.due_at, attempts = excluded.attempts
 )
 
 DELETE FROM refund_due AS d
-USING unnest($56::smallint[], $57::bigint[], $58::smallint[]) AS w (lane, order_id, ordinal)
-WHERE d.lane = any($56) AND d.lane = w.lane AND d.order_id = w.order_id AND d.ordinal = w.ordinal;
+USING unnest($57::smallint[], $58::bigint[], $59::smallint[]) AS w (lane, order_id, ordinal)
+WHERE d.lane = any($57) AND d.lane = w.lane AND d.order_id = w.order_id AND d.ordinal = w.ordinal;
 
 -- name: refund_prepare :none
 -- The intent of a sending, committed before the call (I11), and when to ask if nobody lives to hear the answer.
-WITH prepared AS ( -- an intent is written once
+WITH prepared AS ( -- an intent is written once; what is sent again may be taken this time
     UPDATE refund AS r
-    SET intent = coalesce(r.intent, $4::jsonb), to_send = FALSE, send_until = $5
+    SET intent = coalesce(r.intent, $4::jsonb), to_send = FALSE, untaken = FALSE, send_until = $5
     WHERE r.lane = $1 AND r.order_id = $2 AND r.ordinal = $3
     RETURNING r.lane, r.order_id, r.ordinal
 )
