@@ -3,13 +3,11 @@
 from dataclasses import dataclass
 
 import click
-from rich.table import Table
 
 from budan.cli.frame import OUT, by_option, database_dsn, json_option, print_json, run_async, with_settings
 from budan.cli.secret_files import read_secret_file
 from budan.cli.settings import STORE_SETTINGS, Settings
 from budan.cli.shown import show_moment
-from budan.cli.table_text import safe_cell
 from budan.cli.wiring import open_database
 from budan.core.errors import Refused
 from budan.core.payee import check_payee
@@ -135,9 +133,12 @@ def _show(one: StandingPayee) -> dict[str, object]:
 
 
 def _print(rows: list[StandingPayee]) -> None:
-    shown = [_show(row) for row in rows]
-    table = Table(*(name for name in shown[0] if not name.endswith("_at")), "in force since")
-    for row, one in zip(shown, rows, strict=True):
-        cells = (safe_cell(value) for name, value in row.items() if not name.endswith("_at"))
-        table.add_row(*cells, show_moment(one.row.confirmed_at))
-    OUT.print(table, markup=False)
+    """A few lines for each: a table of all that is to be compared would be wider than a screen."""
+    for one in rows:
+        row, standing = one.row, one.standing.value.replace("_", " ")
+        bank = ", ".join(part for part in (row.bank_name, row.bank_code) if part)
+        number = f"{'card' if row.is_card else 'account'} {mask(row.number_end)}"
+        OUT.print(f"{row.id}: {standing}: {row.holder}, {number} at {bank}", markup=False)
+        OUT.print(f"  proposed {show_moment(row.acted_at)} by {row.acted_by}: {row.reason}", markup=False)
+        if row.confirmed_by is not None:
+            OUT.print(f"  confirmed {show_moment(row.confirmed_at)} by {row.confirmed_by}", markup=False)

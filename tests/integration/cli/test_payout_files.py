@@ -174,6 +174,7 @@ async def test_two_persons_set_a_payee_at_the_command_line(stage: Stage, typist:
         refused = await typist.type(*wrong)
         assert (refused.code, code in refused.err) == (2, True), refused.err
     (kept,) = (await typist.json(*confirm, "--number-file", str(path)))["payees"]
+    assert ": in force: 甲公司, account ****6789 at 工商银行" in (await typist.type(*words)).out
     assert (kept["standing"], kept["proposed_by"], kept["confirmed_by"]) == ("in_force", "Ann", "Bob")
 
 
