@@ -27,9 +27,10 @@ from budan.telemetry.log import configure_logging
 EXIT_BROKEN: Final = 1
 EXIT_WRONG_USE: Final = 2
 
-# rich honours NO_COLOR and a pipe by itself.
-OUT: Final = Console(highlight=False, soft_wrap=True)
-ERR: Final = Console(stderr=True, highlight=False, soft_wrap=True)
+# rich honours NO_COLOR and a pipe by itself. What we print is others' text too, a channel's or a merchant's: brackets and
+# colons in it are no markup and no emoji.
+OUT: Final = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
+ERR: Final = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -14,6 +14,7 @@ from budan.cli.settings import STORE_SETTINGS, Settings
 from budan.cli.setup_acts import acts_option, print_acts, show_act
 from budan.cli.shown import show_values
 from budan.cli.wiring import build_administration, build_webhook_secrets, open_database
+from budan.core.errors import Refused
 from budan.flows.administering import AddedMerchant, Administration, MerchantWish, OrderTerms
 from budan.flows.rotating import OVERLAP_S_DEFAULT
 from budan.flows.settlement_terms import SettlementTerms
@@ -276,8 +277,10 @@ def merchant_list(*, merchant_id: int | None, with_acts: bool, settings: Setting
     async def read() -> tuple[list[dict[str, object]], list[SetupActRow]]:
         async with open_administration(settings) as administration:
             acts = await administration.list_acts(merchant_id) if with_acts else []
-            rows = await administration.list_merchants()
-            return [asdict(row) for row in rows if merchant_id in {None, row.merchant_id}], acts
+            rows = [row for row in await administration.list_merchants() if merchant_id in {None, row.merchant_id}]
+            if merchant_id is not None and not rows:
+                raise Refused("merchant_unknown", param="merchant")
+            return [asdict(row) for row in rows], acts
 
     rows, acts = run_async(read())
     if as_json:

@@ -45,7 +45,7 @@ class Sheet(Protocol):
 def open_sheet(
     path: Path, *, title: str, header: Sequence[str], before_it_is_there: Callable[[Path], None] | None = None
 ) -> Generator[Sheet]:
-    """A file of one table, by its ending `.csv` or `.xlsx`; it is there when the block has ended well, and whole.
+    """A file of one table, by its ending `.csv` or `.xlsx`; whole when the block has ended well, until then empty.
 
     `before_it_is_there` is given the whole file under another name; where it raises, there will be none.
 
@@ -55,19 +55,28 @@ def open_sheet(
     kind = kinds.get(path.suffix.lower())
     if kind is None:
         raise Refused("file_kind_unknown", param="path", detail=f"{path.name}: one of {', '.join(kinds)}")
-    if path.exists():
-        raise Refused("file_exists", param="path", detail=f"{path}: a file that was handed on is not written over")
-    if not path.parent.is_dir():
+    if not path.parent.is_dir() and not path.exists():
         raise Refused("folder_missing", param="path", detail=str(path.parent))
+    try:
+        # The name is ours from now on: of two who write to it at once, the second hears that it is taken.
+        path.open("x").close()
+    except FileExistsError as error:
+        detail = f"{path}: a file that was handed on is not written over"
+        if path.exists() and not path.stat().st_size:
+            detail = f"{path}: it is empty, so somebody writes it now, or was ended while writing: then delete it"
+        raise Refused("file_exists", param="path", detail=detail) from error
     unfinished = path.with_name(f"{path.name}.unfinished")
     try:
         with kind(unfinished, title=title, header=header) as sheet:
             yield sheet
         if before_it_is_there is not None:
             before_it_is_there(unfinished)
-        unfinished.replace(path)
-    finally:
+    except BaseException:
         unfinished.unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
+        raise
+    # Where this fails the whole file stays under its other name: it is written down as handed on already.
+    unfinished.replace(path)
 
 
 def digest(path: Path) -> str:

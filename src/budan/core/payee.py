@@ -12,6 +12,7 @@ _NUMBER: Final = re.compile(r"[0-9]{6,32}")
 # UnionPay's, as ISO/IEC 7812-1 has them.
 _CARD: Final = re.compile(r"[0-9]{16,19}")
 _BANK_CODE: Final = re.compile(r"[0-9]{12}")
+_BRACKETS: Final = "(\uff08\u300a"
 _SHOWN_DIGITS: Final = 4
 
 
@@ -78,6 +79,9 @@ def _check_text(text: str, *, code: str, param: str) -> str:
     kept = " ".join(text.split())
     if not 1 <= len(kept) <= NAME_CHARACTERS_MAX or not kept.isprintable():
         raise Refused(code, param=param, detail=f"1 to {NAME_CHARACTERS_MAX} printable characters")
+    if not (kept[0].isalnum() or kept[0] in _BRACKETS):
+        # A file for the bank would have a quote before what begins like a formula, and the bank another name.
+        raise Refused(code, param=param, detail="begins with a letter, a digit or a bracket")
     return kept
 
 

@@ -1,5 +1,6 @@
 """What a person may do, and what two must agree on: names, reasons and proposals."""
 
+import re
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -14,6 +15,11 @@ REASON_CHARACTERS_MAX = 500
 PROPOSAL_LIFE = timedelta(hours=24)
 # More acts than this on one order are no work of persons.
 ACTS_MAX = 1_000
+# What Python calls printable and nobody sees: a name with one of these looks like another's (Unicode's
+# Default_Ignorable_Code_Point without its controls and formats, and the empty Braille pattern).
+_UNSEEN = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
+)
 
 
 class Proposal(Protocol):
@@ -38,8 +44,8 @@ class Proposal(Protocol):
 def check_name(name: str) -> str:
     """A person's name as it is kept; raises `Refused` with `name_malformed`. Nobody checks that it is theirs."""
     kept = " ".join(name.split())
-    if not 1 <= len(kept) <= NAME_CHARACTERS_MAX or not kept.isprintable():
-        raise Refused("name_malformed", param="by", detail=f"1 to {NAME_CHARACTERS_MAX} printable characters")
+    if not 1 <= len(kept) <= NAME_CHARACTERS_MAX or not kept.isprintable() or _UNSEEN.search(kept):
+        raise Refused("name_malformed", param="by", detail=f"1 to {NAME_CHARACTERS_MAX} characters that can be seen")
     return kept
 
 

@@ -39,7 +39,7 @@ async def test_a_payout_file_names_whom_to_pay_and_leaves_out_who_has_nobody(
 ) -> None:
     """A bank cannot act on a file without a payee, and a batch that is left out without a word is never paid."""
     named, unnamed = await stage.add_merchant(), await stage.add_merchant()
-    payee_id = await give_payee(stage, named, number=NUMBER, holder="=cmd|calc")
+    payee_id = await give_payee(stage, named, number=NUMBER, holder="（甲）公司")
     for merchant in (named, unnamed):
         await sell(stage, merchant)
     await pass_days(rows, 2)
@@ -49,7 +49,7 @@ async def test_a_payout_file_names_whom_to_pay_and_leaves_out_who_has_nobody(
     assert (written["batches"], written["payout_minor"]) == (1, {"CNY": OWED_MINOR})
     (row,) = csv.DictReader(path.read_text("utf-8-sig").splitlines())
     told = [row[f"payee_{name}"] for name in ("holder", "bank", "bank_code", "kind", "number")]
-    assert told == ["'=cmd|calc", "工商银行", "102100099996", "account", NUMBER]
+    assert told == ["（甲）公司", "工商银行", "102100099996", "account", NUMBER]
     (left,) = written["no_payee"]
     shown = await typist.type("ledger", "payout", "file", str(tmp_path / "2.xlsx"))
     assert f"{left}: merchant {unnamed.merchant_id} has no payee" in shown.err.replace("\n", " ")

@@ -80,6 +80,20 @@ def test_a_file_that_was_handed_on_is_not_written_over(tmp_path: Path, name: str
     assert refused.value.code == code
 
 
+@pytest.mark.parametrize("name", ["payouts.csv", "payouts.xlsx"])
+def test_of_two_who_write_the_same_file_at_once_the_second_is_refused(tmp_path: Path, name: str) -> None:
+    """One's file would have the other's batches, and his own be marked as sent and stand in none."""
+    path = tmp_path / name
+    with open_sheet(path, title="rows", header=HEADER) as sheet:
+        with pytest.raises(Refused, match="file_exists"):
+            write(path, ("another's",))
+        sheet.add(("mine",))
+    content = path.read_text(encoding="utf-8-sig") if path.suffix == ".csv" else read_xlsx(path)
+    assert "mine" in content
+    assert "another" not in content
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def test_a_sheet_that_would_be_too_long_is_refused_and_not_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sheets, "XLSX_ROWS_MAX", 3)
     write(tmp_path / "fits.xlsx", ROW, ROW)

@@ -70,3 +70,13 @@ def test_what_is_malformed_is_named_and_a_number_is_not_told(changes: dict[str, 
         a_payee(**changes)
     assert (refused.value.code, refused.value.param) == (code, param)
     assert changes.get("number", "-") not in refused.value.detail
+
+
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\uff1d", "'"])
+def test_a_name_in_a_file_for_the_bank_begins_like_a_name(start: str) -> None:
+    """What begins like a formula is quoted there, and the bank would look for an account of another name."""
+    assert a_payee(holder="\uff08集团\uff09公司").holder == "\uff08集团\uff09公司"
+    with pytest.raises(Refused, match="payee_holder_malformed"):
+        a_payee(holder=f"{start}甲公司")
+    with pytest.raises(Refused, match="payee_bank_malformed"):
+        a_payee(bank_name=f"{start}银行")
