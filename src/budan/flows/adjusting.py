@@ -1,23 +1,26 @@
 """Adjustments: one person proposes a posting with its reason, another approves it, and only then it is booked (I10)."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from budan.core.adjustment import (
     AdjustmentState,
     Correction,
-    adjustment_entry,
-    correct_settled,
     parse_correction,
     parse_receipt,
 )
 from budan.core.errors import Refused, StaleState
 from budan.core.ledger import Entry
 from budan.core.numbers import AccountId, Environment, Lane, MerchantId, OrderId, trade_number
-from budan.core.reconcile import Verdict
 from budan.flows.acts import check_name, check_reason, has_confirmed, is_same_person
-from budan.flows.discrepancies import NOTE_LENGTH_MAX, end_locked, lock_unresolved
+from budan.flows.adjusted_differences import (
+    LockedDifference,
+    fill_in,
+    lock_difference,
+    mend_difference,
+    refuse_elsewhere,
+    refuse_proposed,
+)
 from budan.flows.ids import IdSource
 from budan.flows.locking import lock_named
 from budan.flows.payouts import check_reference
@@ -27,17 +30,13 @@ from budan.store import directory
 from budan.store.adjustments import AdjustmentRow, NewAdjustment
 from budan.store.database import Database, Transaction
 from budan.store.door import Key, lock_orders
-from budan.store.reconcile import DiscrepancyRow
 from budan.store.settlement import book
 
 LIST_ROWS_MAX: Final = 1_000
-# The numbers of accounts and adjustments are PostgreSQL's integers, those of differences its bigints.
+# The numbers of accounts and adjustments are PostgreSQL's integers.
 NUMBER_MAX: Final = (1 << 31) - 1
-DIFFERENCE_MAX: Final = (1 << 63) - 1
 # Where what belongs to no merchant is booked: a platform's figure is the sum over lanes.
 HOUSE_LANE: Final = Lane(0)
-# How a difference ends whose adjustment is approved (flows/discrepancies.py).
-CORRECTED: Final = "corrected"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,12 +71,16 @@ class ReceiptWish:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Adjustment:
-    """An adjustment with its order's number and what it books, or would; `changed` is False where it was so before."""
+    """An adjustment with its order's number and what it books, or would; `changed` is False where it was so before.
+
+    `left_minor` is what an approval left of its difference, which is resolved by 0 alone; else None.
+    """
 
     row: AdjustmentRow
     order_no: str | None
     entry: Entry
     changed: bool
+    left_minor: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,8 +108,8 @@ class Adjustments:
 
         Raises `Refused` with `name_malformed`, `reason_malformed`, `adjustment_incomplete`, as `parse_correction` and
         `parse_order_no` do, then with `discrepancy_not_found`, `discrepancy_resolved`, `difference_proposed`,
-        `difference_of_another_order`, `difference_ambiguous`, `difference_adjusted`, `order_not_found`,
-        `merchants_differ`, `account_unknown` or `merchant_unknown`.
+        `difference_of_another_order`, `difference_ambiguous`, `difference_adjusted`, `difference_of_another_account`,
+        `order_not_found`, `merchants_differ`, `account_unknown` or `merchant_unknown`.
         """
         by, reason = check_name(wish.by), check_reason(wish.reason)
         correction = _parse(wish)
@@ -117,10 +120,11 @@ class Adjustments:
             key = None if number is None else (number.lane, number.order_id)
             difference = None
             if wish.difference is not None:
-                difference, earlier = await _lock_difference(transaction, wish.difference)
+                difference = await lock_difference(transaction, wish.difference)
+                refuse_proposed(difference)
                 key = _order_of(difference, named=key)
-                if correction is None:
-                    correction = await _fill_in(transaction, difference, earlier)
+                correction = correction or fill_in(difference)
+                refuse_elsewhere(difference, correction)
             assert correction is not None, "refused before"
             if number is not None:
                 await lock_named(transaction, number)
@@ -149,11 +153,11 @@ class Adjustments:
             )
 
     async def approve(self, number: int, *, by: str) -> Adjustment:
-        """A second person agrees: its entry is booked, and the difference that it mends is resolved with it.
+        """A second person agrees: its entry is booked, and the difference that it mends whole is resolved with it.
 
         Safe to repeat: it is booked once. Raises `Refused` with `name_malformed`, `adjustment_not_found`,
-        `adjustment_ended`, as `has_confirmed` does, or with `discrepancy_resolved` or `difference_changed` where the
-        difference is not what it was when it was proposed.
+        `adjustment_ended`, as `has_confirmed` does, or as `mend_difference` does where the difference is not what it was
+        when it was proposed.
         """
         by = check_name(by)
         async with self._database.transaction() as transaction:
@@ -162,16 +166,18 @@ class Adjustments:
             if has_confirmed(proposed_by=row.proposed_by, confirmed_by=row.decided_by, by=by):
                 return self._shown(row, changed=False)
             # A difference is locked before an order, here and where it is proposed.
+            left_minor = None
             if row.discrepancy_id is not None:
-                await _end_difference(transaction, row, row.discrepancy_id, by=by)
+                left_minor = await mend_difference(transaction, row, row.discrepancy_id, by=by)
             if row.order_id is not None:
                 await lock_orders(transaction, [(row.lane, row.order_id)])
             now = await transaction.clock()
             entry_id = self._ids.next() if row.order_id is None else row.order_id
             if not await stored.approve_if(transaction, number, by=by, at=now, entry_id=entry_id):
                 raise StaleState
-            await book(transaction, [((row.lane, entry_id), _entry(row))], now=now)
-            return self._shown(await _lock(transaction, number), changed=True)
+            await book(transaction, [((row.lane, entry_id), row.entry)], now=now)
+            approved = self._shown(await _lock(transaction, number), changed=True)
+            return replace(approved, left_minor=left_minor)
 
     async def reject(self, number: int, *, by: str, reason: str) -> Adjustment:
         """End a proposal without booking it; by its own proposer it is withdrawn. Safe to repeat.
@@ -213,7 +219,7 @@ class Adjustments:
         correction: Correction,
         place: _Place,
         *,
-        difference: DiscrepancyRow | None,
+        difference: LockedDifference | None,
         reference: str | None,
         by: str,
         reason: str,
@@ -222,8 +228,8 @@ class Adjustments:
             lane=place.lane,
             merchant_id=place.merchant_id,
             order_id=place.order_id,
-            discrepancy_id=None if difference is None else difference.id,
-            discrepancy_seen=None if difference is None else _seen(difference),
+            discrepancy_id=None if difference is None else difference.row.id,
+            discrepancy_seen=None if difference is None else difference.seen,
             currency=correction.currency,
             debit=correction.debit,
             credit=correction.credit,
@@ -249,7 +255,7 @@ class Adjustments:
                 order_id=row.order_id,
                 attempt=0,
             )
-        return Adjustment(row=row, order_no=order_no, entry=_entry(row), changed=changed)
+        return Adjustment(row=row, order_no=order_no, entry=row.entry, changed=changed)
 
 
 def _parse(wish: AdjustmentWish) -> Correction | None:
@@ -279,56 +285,14 @@ def _refuse_ended(row: AdjustmentRow) -> None:
         raise Refused("adjustment_ended", param="adjustment", detail=detail)
 
 
-async def _lock_difference(transaction: Transaction, number: int) -> tuple[DiscrepancyRow, list[AdjustmentRow]]:
-    """A difference with what was booked for it before."""
-    if not 0 < number <= DIFFERENCE_MAX:
-        raise Refused("discrepancy_not_found", param="discrepancy")
-    row = await lock_unresolved(transaction, number)
-    earlier = await stored.list_of_difference(transaction, number)
-    waits = next((one for one in earlier if one.state == AdjustmentState.PROPOSED.value), None)
-    if waits is not None:
-        detail = f"adjustment {waits.number} of {waits.proposed_by}'s waits for a second person"
-        raise Refused("difference_proposed", param="difference", detail=detail)
-    return row, [one for one in earlier if one.state == AdjustmentState.APPROVED.value]
-
-
-def _order_of(difference: DiscrepancyRow, *, named: Key | None) -> Key | None:
+def _order_of(difference: LockedDifference, *, named: Key | None) -> Key | None:
     """The order of a difference, or the one that was named where the difference has none."""
-    if difference.lane is None or difference.order_id is None:
+    key = difference.key
+    if key is None:
         return named
-    key = (Lane(difference.lane), OrderId(difference.order_id))
     if named is not None and named != key:
         raise Refused("difference_of_another_order", param="order_no")
     return key
-
-
-async def _fill_in(
-    transaction: Transaction, difference: DiscrepancyRow, earlier: Iterable[AdjustmentRow]
-) -> Correction:
-    """What mends a difference of itself: what the channel settles otherwise, less what was booked for it before."""
-    ours_minor, theirs_minor = difference.our_minor, difference.their_minor
-    if difference.verdict != Verdict.SETTLE_DIFFERS.value or ours_minor is None or theirs_minor is None:
-        detail = f"of {difference.verdict} say which accounts and how much: debit, credit, amount"
-        raise Refused("difference_ambiguous", param="difference", detail=detail)
-    key = _order_of(difference, named=None)
-    assert key is not None, "what is settled otherwise is a payment of ours"
-    merchant_id = (await lock_orders(transaction, [key]))[key].order.merchant_id
-    account_id = AccountId(difference.account_id)
-    booked_minor = sum(
-        line.amount_minor for one in earlier for line in _entry(one).postings if line.account == f"channel:{account_id}"
-    )
-    correction = correct_settled(
-        merchant_id=merchant_id,
-        account_id=account_id,
-        ours_minor=ours_minor + booked_minor,
-        theirs_minor=theirs_minor,
-        currency=difference.currency,
-    )
-    if correction is None:
-        numbers = ", ".join(str(one.number) for one in earlier)
-        detail = f"adjustment {numbers} has booked it: budan reconcile resolve {difference.id} --as {CORRECTED}"
-        raise Refused("difference_adjusted", param="difference", detail=detail)
-    return correction
 
 
 async def _place(transaction: Transaction, correction: Correction, key: Key | None) -> _Place:
@@ -360,34 +324,6 @@ async def _find_receipt(transaction: Transaction, correction: Correction, refere
     row = next((one for one in rows if one.state in stands), None)
     if row is None:
         raise Refused("receipt_exists", param="reference", detail="it was ended this very moment: say it again")
-    if _correction(row) != correction:
+    if row.correction != correction:
         raise Refused("receipt_exists", param="reference", detail=f"adjustment {row.number} has another sum")
     return row
-
-
-async def _end_difference(transaction: Transaction, row: AdjustmentRow, number: int, *, by: str) -> None:
-    difference = await lock_unresolved(transaction, number)
-    if _seen(difference) != row.discrepancy_seen:
-        detail = f"it was {row.discrepancy_seen}, and is {_seen(difference)}: reject this and propose anew"
-        raise Refused("difference_changed", param="difference", detail=detail)
-    note = f"adjustment {row.number}, proposed by {row.proposed_by}: {row.reason}"
-    await end_locked(transaction, difference, resolution=CORRECTED, by=by, note=note[:NOTE_LENGTH_MAX])
-
-
-def _seen(difference: DiscrepancyRow) -> str:
-    """A difference as a person decides about it."""
-    return f"{difference.verdict} {difference.their_minor} there, {difference.our_minor} here {difference.currency}"
-
-
-def _correction(row: AdjustmentRow) -> Correction:
-    return Correction(
-        debit=row.debit,
-        credit=row.credit,
-        amount_minor=row.amount_minor,
-        fee_minor=row.fee_minor,
-        currency=row.currency,
-    )
-
-
-def _entry(row: AdjustmentRow) -> Entry:
-    return adjustment_entry(row.number, _correction(row))

@@ -4,6 +4,8 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Final
 
+from budan.core.adjustment import Correction, adjustment_entry
+from budan.core.ledger import Entry
 from budan.core.numbers import Lane, MerchantId, OrderId
 from budan.store.database import Transaction
 from budan.store.door import Key
@@ -49,6 +51,22 @@ class AdjustmentRow(NewAdjustment):
     decided_at: datetime | None
     decision_reason: str | None
     entry_id: int | None
+
+    @property
+    def correction(self) -> Correction:
+        """What it moves."""
+        return Correction(
+            debit=self.debit,
+            credit=self.credit,
+            amount_minor=self.amount_minor,
+            fee_minor=self.fee_minor,
+            currency=self.currency,
+        )
+
+    @property
+    def entry(self) -> Entry:
+        """What it books, or would."""
+        return adjustment_entry(self.number, self.correction)
 
 
 async def add_adjustment(transaction: Transaction, new: NewAdjustment) -> int | None:

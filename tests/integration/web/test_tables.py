@@ -22,6 +22,7 @@ WEB = Path(budan.web.__file__).parent
 PACKAGE = WEB.parent
 # What an operator meets at the command line never reaches a request.
 NOT_BEHIND_THE_WEB = {
+    "adjusted_differences.py",
     "adjusting.py",
     "adjustment.py",
     "account_desk.py",
