@@ -11,7 +11,11 @@ from unit.channels.bill_samples import SAMPLES, Sample
 from unit.channels.bills import DAY
 
 
-@pytest.mark.parametrize("bill", SAMPLES, ids=lambda bill: bill.channel)
+def by_channel(bill: Sample) -> str:
+    return bill.channel
+
+
+@pytest.mark.parametrize("bill", SAMPLES, ids=by_channel)
 async def test_a_bill_by_hand_is_compared_with_the_books(clerk: Clerk, stage: Stage, bill: Sample) -> None:
     """One payment is ours; the others, and a refund of ours that nobody made here, are differences with their lines."""
     settings = dict(bill.settings)
@@ -26,6 +30,34 @@ async def test_a_bill_by_hand_is_compared_with_the_books(clerk: Clerk, stage: St
     other = kinds["reversal" if bill.channel == "wechat_v2" else "payment"]
     assert other["unknown_number"] == (1, 0)
     assert {row.line_no for row in (await clerk.differences()).values()} == {bill.first_row + 1, bill.first_row + 2}
+
+
+@pytest.mark.parametrize("bill_first", [True, False])
+@pytest.mark.parametrize("bill", [one for one in SAMPLES if one.channel in {"wechat_v3", "alipay"}], ids=by_channel)
+async def test_a_payment_of_another_amount_than_its_orders_ties_out_whichever_is_known_first(
+    clerk: Clerk, stage: Stage, rows: asyncpg.Connection, bill: Sample, *, bill_first: bool
+) -> None:
+    """It is the channel's word against the order's: both sides have what came, and the order's amount stands beside."""
+    clerk.merchant = await stage.add_merchant(account_id=await _add_account(stage, bill, "other"))
+    clerk.channel, clerk.settings, clerk.day = bill.channel, dict(bill.settings), DAY
+    order = await clerk.order()
+    for table in ("orders", "trade"):
+        await rows.execute(f"UPDATE {table} SET amount_minor = 1300")  # noqa: S608 - sql: a name of this test
+    content = bill.pack([line.replace(bill.number, order.trade_no) for line in bill.lines])
+    told = {"paid_at": clerk.noon, "channel_reference": "a number that no bill has"}
+    if bill_first:
+        report = await clerk.compare_file(content, packing=bill.packing)
+        assert verdicts(report, "payment") == {"there_only": (1, 0), "unknown_number": (1, 0)}
+        due = "SELECT due_at <= now() FROM query_due WHERE order_id = $1"
+        assert await rows.fetchval(due, order.order_id), "the bill's row is asked about"
+    await clerk.hear(order, **told)
+    held = await rows.fetchrow("SELECT state, hold_reason FROM orders")
+    assert tuple(held) == ("paying", "wrong_amount"), "no row and no answer pays it"
+    report = await clerk.compare_file(content, packing=bill.packing)
+    assert verdicts(report, "payment") == {"in_suspense": (1, 1), "unknown_number": (1, 0)}
+    assert report.ties_out
+    found = (await clerk.differences())[order.trade_no]
+    assert (found.verdict, found.state, found.their_minor, found.our_minor) == ("in_suspense", "open", 1280, 1300)
 
 
 @pytest.mark.parametrize("has_our_orders", [True, False])
