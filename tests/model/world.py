@@ -178,7 +178,7 @@ def statement(at: int, said: str, phase: int, source: Source) -> Evidence:
 SAID: dict[str, Callable[..., Evidence]] = {
     "paid": paid,
     "irreversible": partial(paid, irreversible=True),
-    "refunded": partial(paid, refunded_hint=True),
+    "refunded": partial(paid, refunded_hint=True, refunded_in_full=True),
     "other_amount": partial(paid, order_minor=999),
     "not_paid_yet": not_paid_yet,
     "user_paying": partial(not_paid_yet, user_paying=True),

@@ -137,5 +137,5 @@ def _payment_named(evidence: Evidence) -> str:
     marks are left out, for a payment of which a refund is seen later is still the same.
     """
     named = evidence.channel_reference or evidence.wallet_reference
-    unmarked = replace(evidence, refunded_hint=False, irreversible=False)
+    unmarked = replace(evidence, refunded_hint=False, refunded_in_full=False, irreversible=False)
     return named or evidence_digest(unmarked).hex()[:_DIGEST_SHOWN]

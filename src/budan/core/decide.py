@@ -159,13 +159,14 @@ def _decide_paid(order: Order, trade: Trade, evidence: Evidence) -> Decision:
 
 def _paid_while_reversing(order: Order, trade: Trade, evidence: Evidence) -> Decision:
     """From the reverse's intent on a success completes nothing by itself; the order waits for the reverse's word."""
-    if evidence.irreversible:
-        # Judged first: the hint tells no amount, and what a shop gave back in the portal may be a part. The order is held
-        # for it, and our own refund asks for no more than its channel lets go.
-        return _succeed(order, trade, evidence)
-    if evidence.refunded_hint:
-        # Alipay tells of a trade that a cancel paid back as paid and refunded, and a second cancel finds nothing to do.
+    if evidence.refunded_in_full:
+        # Alipay tells of a trade that a cancel paid back as paid and refunded, and a second cancel finds nothing to do, or
+        # comes too late for any. Judged before "irreversible": the first one's answer may have been lost.
         return _end_reversed(order, trade, money_returned=True)
+    if evidence.irreversible:
+        # A hint of a refund tells no amount, and what a shop gave back in the portal may be a part. The order is held for
+        # it, and our own refund asks for no more than its channel lets go. Until the reverse is refused it is waited for.
+        return _succeed(order, trade, evidence)
     if trade.paid_seen:
         return Unchanged(reason="waits_for_reverse")
     return _moved(order, replace(trade, paid_seen=True))

@@ -56,6 +56,7 @@ class Evidence:
     money_returned: bool = False  # with `reversed_here`: a payment existed and went back
     irreversible: bool = False  # with PAID: the reverse was refused because the payment stands
     refunded_hint: bool = False  # paid, and a refund was seen that may not be ours
+    refunded_in_full: bool = False  # with `refunded_hint`: the channel's word that all of it went back
     sent: bool = True  # False: no byte left this machine; the same call may be repeated
     answered: bool = False  # with UNKNOWN: the channel answered, its word only settles nothing yet
     code: str = ""
@@ -67,6 +68,7 @@ class Evidence:
             assert self.currency is not None
         assert not (self.money_returned and not self.reversed_here)
         assert not (self.irreversible and self.outcome is not Outcome.PAID)
+        assert not (self.refunded_in_full and not self.refunded_hint)
         assert not (self.not_found and self.outcome is not Outcome.UNPAID_OPEN)
 
     @property
@@ -97,6 +99,7 @@ def evidence_digest(evidence: Evidence) -> bytes:
             evidence.money_returned,
             evidence.irreversible,
             evidence.refunded_hint,
+            *(("in full",) if evidence.refunded_in_full else ()),
         )
     )
     marked = f"bill\n{statement}" if evidence.source is Source.BILL else statement

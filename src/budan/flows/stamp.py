@@ -48,6 +48,7 @@ def stamp(
         money_returned=result.money_returned,
         irreversible=irreversible and result.outcome is Outcome.PAID,
         refunded_hint=result.refunded_hint,
+        refunded_in_full=result.refunded_in_full,
         sent=result.sent,
         answered=result.answered,
         code=_storable(result.code),

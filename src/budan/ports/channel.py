@@ -121,6 +121,7 @@ class PayResult(msgspec.Struct, frozen=True, kw_only=True):
     reversed_here: bool = False
     money_returned: bool = False
     refunded_hint: bool = False
+    refunded_in_full: bool = False
     sent: bool = True
     busy: bool = False
     answered: bool = False  # with UNKNOWN: the channel is well, its word only settles nothing yet

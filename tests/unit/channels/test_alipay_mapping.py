@@ -119,6 +119,7 @@ def test_each_trade_status_has_one_meaning(*, status: str, paid_date: str | None
     """TRADE_CLOSED says "never paid" or "given back": the time of the payment tells them apart."""
     result = queried(a_standing_answer(status, send_pay_date=paid_date))
     assert (result.outcome, result.refunded_hint, result.order_minor) == (outcome, hint, 1280)
+    assert result.refunded_in_full is hint, "it is closed by a refund of all of it, and of no less"
 
 
 def test_a_charge_that_waits_has_a_payer_typing_and_a_code_that_waits_has_none() -> None:
@@ -330,7 +331,7 @@ def test_a_notice_of_a_payment_proves_it() -> None:
 def test_a_success_that_names_a_refund_is_a_refund_notice(refund: dict[str, str]) -> None:
     kind, result = mapping.told(a_told(**refund))
     assert (kind, result.outcome, result.refunded_hint) == (NoticeKind.REFUND, Outcome.PAID, True)
-    assert result.order_minor == 1280
+    assert (result.order_minor, result.refunded_in_full) == (1280, False)
 
 
 def refunded(answer: Said) -> RefundOutcome:

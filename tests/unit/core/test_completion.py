@@ -158,7 +158,7 @@ def test_payments_without_a_number_of_the_channels_are_told_apart_by_all_that_wa
         (entry,) = contradiction_entries(a_trade(), said, decision)
         return entry.key
 
-    assert key() == key(source=Source.QUERY) == key(refunded_hint=True)
+    assert key() == key(source=Source.QUERY) == key(refunded_hint=True, refunded_in_full=True)
     different = [
         {},
         {"payer_minor": 900},

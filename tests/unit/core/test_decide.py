@@ -91,6 +91,8 @@ PAYMENTS: list[Row] = [
     (order(PAID), b2c(T.FAILED), paid(source=QUERY), PAID, T.SUCCEEDED, SECOND, TWICE),
     # While we reverse, the reverse's word decides.
     (TOLD, b2c(T.REVERSING), paid(source=QUERY), PAYING, T.REVERSING, NOTHING, None),
+    # Also where a refund is seen: WeChat's sign is that of a part, too, and the rest would go to nobody.
+    (TOLD, b2c(T.REVERSING), paid(refunded_hint=True), PAYING, T.REVERSING, NOTHING, None),
     (TOLD, b2c(T.REVERSING), paid(irreversible=True, source=REPLY), PAYING, T.SUCCEEDED, LATE, TOO_LATE),
     (TOLD, b2c(T.REVERSING, seen=True), paid(irreversible=True), PAYING, T.SUCCEEDED, LATE, TOO_LATE),
     # A shop gave back in the portal what nobody can reverse: of what amount is not said, so it is no return of all of it.
@@ -109,7 +111,17 @@ ENDINGS: list[Row] = [
     (TOLD, b2c(T.REVERSING, seen=True), reversed_empty(), CLOSED, T.REVERSED, RETURNED, None),
     (TOLD, b2c(T.REVERSING), returned(), CLOSED, T.REVERSED, RETURNED, None),
     # Alipay's way to tell of a cancel that paid back.
-    (TOLD, b2c(T.REVERSING), paid(refunded_hint=True), CLOSED, T.REVERSED, RETURNED, None),
+    (TOLD, b2c(T.REVERSING), paid(refunded_hint=True, refunded_in_full=True), CLOSED, T.REVERSED, RETURNED, None),
+    # … whose answer was lost, so that it was tried again until it was out of time: the money is back all the same.
+    (
+        TOLD,
+        b2c(T.REVERSING),
+        paid(refunded_hint=True, refunded_in_full=True, irreversible=True),
+        CLOSED,
+        T.REVERSED,
+        RETURNED,
+        None,
+    ),
     # A plain no ends it too, but it is no word of a return: a payment after it is a late one.
     (order(CLOSING, told=True), c2b(T.REVERSING), refused(), CLOSED, T.CLOSED, NOTHING, None),
     (TOLD, b2c(T.REVERSING), refused(), CLOSED, T.FAILED, NOTHING, None),

@@ -47,6 +47,8 @@ STATEMENTS: dict[str, Evidence] = {
     "paid": paid(),
     "paid, reverse refused": paid(irreversible=True),
     "paid, refund seen": paid(refunded_hint=True),
+    "paid, all refunded": paid(refunded_hint=True, refunded_in_full=True),
+    "paid, all refunded, reverse refused": paid(refunded_hint=True, refunded_in_full=True, irreversible=True),
     "paid, other amount": paid(order_minor=999),
     "paid, other currency": paid(currency="USD"),
     "paid, other account": paid(account_id=OTHER_ACCOUNT),
@@ -231,7 +233,7 @@ def test_a_return_is_booked_only_where_a_payment_was_heard_or_told_of() -> None:
     for _, trade, _, statement, decision in transitions():
         if decision.effect is Effect.BOOK_RETURNED:
             paid_and_gone = statement.outcome is Outcome.PAID and (
-                trade.state is TradeState.REVERSED or statement.refunded_hint
+                trade.state is TradeState.REVERSED or statement.refunded_in_full
             )
             gone = statement.reversed_here and (trade.paid_seen or statement.money_returned)
             assert paid_and_gone or gone

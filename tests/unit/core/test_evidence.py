@@ -38,6 +38,7 @@ def test_the_same_news_by_another_way_or_at_another_time_has_the_same_digest(cha
         {"wallet_reference": "w1"},
         {"irreversible": True},
         {"refunded_hint": True},
+        {"refunded_hint": True, "refunded_in_full": True},
         {"outcome": Outcome.UNPAID_FINAL},
         {"outcome": Outcome.UNPAID_FINAL, "reversed_here": True},
         {"outcome": Outcome.UNPAID_FINAL, "reversed_here": True, "money_returned": True},

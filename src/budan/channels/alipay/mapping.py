@@ -373,6 +373,7 @@ def told(notice: Told) -> tuple[NoticeKind, PayResult]:
         payer_id=notice.buyer_id or notice.buyer_open_id,
         wallet=WALLET,
         refunded_hint=refunded_hint or (is_refund and outcome is Outcome.PAID),
+        refunded_in_full=refunded_hint,
         code=shortened(notice.trade_status),
     )
     return (NoticeKind.REFUND if is_refund else NoticeKind.PAYMENT), result
@@ -388,7 +389,7 @@ def _word(head: Head) -> Word:
 
 
 def _meaning(trade_status: str, *, has_paid_time: bool) -> tuple[Outcome, bool]:
-    """The outcome and whether the payment was given back; TRADE_CLOSED is told apart by the time of its payment."""
+    """The outcome and whether all of the payment was given back; TRADE_CLOSED is told apart by the time of its payment."""
     match trade_status:
         case "TRADE_SUCCESS" | "TRADE_FINISHED":
             return Outcome.PAID, False
@@ -461,6 +462,7 @@ def _standing(answer: Queried, *, is_b2c: bool) -> PayResult:
         # A scanned code of the shop's may lie in the payer's hand for long; a charge waits for a password just now.
         user_paying=is_b2c and outcome is Outcome.UNPAID_OPEN,
         refunded_hint=refunded_hint,
+        refunded_in_full=refunded_hint,
         code=shortened(answer.trade_status),
     )
 
