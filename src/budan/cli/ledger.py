@@ -5,7 +5,7 @@ import sys
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import asdict
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from functools import partial
 from shutil import copyfileobj
 from tempfile import TemporaryFile
@@ -276,4 +276,5 @@ def _statement_row(line: StatementLine) -> tuple[str, ...]:
 
 
 def _moment(moment: datetime) -> str:
-    return f"{moment:%Y-%m-%dT%H:%M:%S.%fZ}"
+    # A day begins by Beijing's clock, an entry's moment is the database's.
+    return f"{moment.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%fZ}"

@@ -9,7 +9,7 @@ from beancount import loader
 
 from budan.cli.wiring import build_bill_days
 from budan.core.errors import Refused
-from budan.core.numbers import beijing_day
+from budan.core.numbers import beijing_day, day_begin
 from budan.flows.books import Books
 from budan.flows.day_closing import DayClosing
 from integration.cli.commands import Typist
@@ -231,6 +231,7 @@ async def test_a_statement_begins_with_what_stood_before_it(stage: Stage, rows: 
     header, opening, row, closing = (await typist.type(*words, "--csv")).out.splitlines()
     assert header == "booked_at,order_no,reference,entry,currency,amount,owed,payable,held_back,reason"
     assert [line.split(",")[3:6] for line in (opening, closing)] == [["opening", "CNY", ""], ["closing", "CNY", ""]]
+    assert opening.startswith(f"{day_begin(date.fromisoformat(day)):%Y-%m-%dT%H:%M:%S}.000000Z,"), "Beijing's midnight"
     assert row.split(",")[2] == "'=1+1", "a spreadsheet would run it"
 
 
