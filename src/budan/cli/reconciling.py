@@ -23,7 +23,7 @@ from budan.core.errors import Refused
 from budan.core.journal import render_money
 from budan.core.money import CURRENCY_EXPONENTS
 from budan.core.numbers import AccountId, beijing_day
-from budan.core.reconcile import parse_rate
+from budan.core.reconcile import parse_rate, render_rate
 from budan.flows.bill_days import WaitedBill
 from budan.flows.day_closing import tell_books
 from budan.flows.day_page import render_page
@@ -32,6 +32,7 @@ from budan.flows.discrepancies import ASKED_FOR, LIST_ROWS_MAX, RESOLUTIONS, Dis
 from budan.flows.reconciling import BillWish
 from budan.host.memory import spare_what_is_built
 from budan.ports.bill import FetchedBill, Packing
+from budan.store.contracts import ContractRow
 from budan.store.reconcile import DiscrepancyFilter, DiscrepancyRow
 from budan.store.setup_acts import SetupActRow
 
@@ -353,7 +354,7 @@ def reconcile_contract(
     if rate is not None and by is None:
         raise Refused("name_malformed", param="by", detail="whoever sets a rate says who they are")
 
-    async def act() -> tuple[list[dict[str, object]], list[SetupActRow]]:
+    async def act() -> tuple[list[ContractRow], list[SetupActRow]]:
         async with _open(settings) as desk:
             config = await desk.find_account(account, channel=None)
             if rate is not None:
@@ -364,17 +365,15 @@ def reconcile_contract(
                     by=by or "",
                 )
             rows = await desk.discrepancies.list_contracts(config.account_id)
-            kept: list[dict[str, object]] = [
-                {"effective_from": row.effective_from, "rate_e6": row.rate_e6, "set_by": row.set_by} for row in rows
-            ]
-            return kept, await desk.discrepancies.list_contract_acts(config.account_id)
+            return rows, await desk.discrepancies.list_contract_acts(config.account_id)
 
     rows, acts = run_async(act())
     if as_json:
-        print_json({"contract": rows, "acts": [show_act(act) for act in acts]})
+        kept = [{"effective_from": row.effective_from, "rate_e6": row.rate_e6, "set_by": row.set_by} for row in rows]
+        print_json({"contract": kept, "acts": [show_act(act) for act in acts]})
         return
     for row in rows:
-        OUT.print(f"from {row['effective_from']}: {row['rate_e6']} millionths, set by {row['set_by']}", markup=False)
+        OUT.print(f"from {row.effective_from}: {render_rate(row.rate_e6)}, set by {row.set_by}", markup=False)
     print_acts(acts)
 
 
@@ -574,16 +573,22 @@ def tell_state(row: DiscrepancyRow) -> str:
     return f"asked {row.ask_count} times, {answer}{late}"
 
 
+def _tell_end(row: DiscrepancyRow) -> str:
+    return tell_state(row) if row.resolution is None else f"{tell_state(row)}: {row.resolution}"
+
+
 def _show_discrepancy(view: DiscrepancyView, *, as_json: bool) -> None:
     if as_json:
         print_json(view)
         return
     row = view.discrepancy
-    OUT.print(f"{row.id}: {row.kind} {row.verdict}, {row.subject}, {row.day}, {tell_state(row)}", markup=False)
+    OUT.print(f"{row.id}: {row.kind} {row.verdict}, {row.subject}, {row.day}, {_tell_end(row)}", markup=False)
     here = _amount(row.our_minor, row.our_currency or row.currency)
     OUT.print(f"there {_amount(row.their_minor, row.currency)}, here {here}", markup=False)
+    if row.owner is not None:
+        OUT.print(f"owner: {row.owner}", markup=False)
     for note in view.notes:
-        OUT.print(f"{note.written_at:%Y-%m-%d %H:%M} {note.written_by}: {note.note}", markup=False)
+        OUT.print(f"{note.written_at:%Y-%m-%d %H:%M} UTC {note.written_by}: {note.note}", markup=False)
 
 
 def _amount(amount_minor: int | None, currency: str) -> str:

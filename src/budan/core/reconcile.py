@@ -440,6 +440,11 @@ def parse_rate(text: str) -> int:
     return int(rate)
 
 
+def render_rate(rate_e6: int) -> str:
+    """A rate of so many millionths as people write it and `parse_rate` reads it: `0.6%`."""
+    return f"{Decimal(rate_e6) / 10_000}%"
+
+
 def is_neighbour(ours: OurRow, day: date) -> bool:
     """Whether a row of ours may stand in the bill of a day that is not its own: the one before or after.
 

@@ -402,6 +402,9 @@ async def test_people_take_care_of_differences_by_command(clerk: Clerk, typist: 
     ended = await typist.json(*words)
     assert (ended["discrepancy"]["owner"], ended["discrepancy"]["resolution"]) == ("bob", "claimed")
     assert [note["note"] for note in ended["notes"]] == ["given to bob", "told WeChat"]
+    told = (await typist.type("reconcile", "discrepancy", str(number))).out
+    assert "resolved: claimed" in told
+    assert "owner: bob" in told
     with pytest.raises(Refused, match="discrepancy_resolved"):
         await clerk.discrepancies.resolve(number, resolution="claimed", by="eve", note="again")
 

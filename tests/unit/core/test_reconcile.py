@@ -39,6 +39,7 @@ from budan.core.reconcile import (
     meet_portal_refunds,
     meet_suspended,
     parse_rate,
+    render_rate,
     tie_out,
 )
 
@@ -277,6 +278,13 @@ def test_a_row_that_was_lost_on_the_way_is_our_mistake_and_no_report(ours: Sum) 
 
 def test_rates_are_read_as_people_write_them() -> None:
     assert [parse_rate(text) for text in ("0.6%", "0.006", "0%", "100%", "0.0001%")] == [6_000, 6_000, 0, 1_000_000, 1]
+    assert [render_rate(rate_e6) for rate_e6 in (6_000, 3_800, 0, 1_000_000, 1)] == [
+        "0.6%",
+        "0.38%",
+        "0%",
+        "100%",
+        "0.0001%",
+    ]
     for text in ("", "x", "-1%", "101%", "0.00001%", "NaN", "Infinity%"):
         with pytest.raises(Refused, match="rate_malformed"):
             parse_rate(text)
