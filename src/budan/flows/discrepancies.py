@@ -29,7 +29,7 @@ from budan.store.reconcile import (
     SightingKey,
 )
 from budan.store.setup_acts import SetupActRow, SetupKind, add_setup_act, list_account_acts
-from budan.store.suspense import SUSPENSE, list_settled
+from budan.store.suspense import SUSPENSE, BilledRow, SettledRow, list_ended, list_settled
 
 PAGE_ROWS: Final = 1_000
 # Orders locked at a time: as many as the door takes.
@@ -254,20 +254,21 @@ class Discrepancies:
 
     async def _look_at_settled(self, rows: Sequence[DiscrepancyRow]) -> dict[int, Move]:
         """Money of the bill that lay in suspense, also where its run did not know: persons have said whose it is."""
-        came = {row.id: (row.account_id, *_key(row)) for row in rows if _is_money_that_came(row)}
+        came = {row.id: row for row in rows if _is_money_that_came(row)}
         if not came:
             return {}
+        # First what its run has found to lie there: of what has no name any other row may be another payment.
+        surest_first = sorted(came.values(), key=lambda row: (row.verdict != Verdict.IN_SUSPENSE.value, row.id))
+        billed = [_billed(row) for row in surest_first]
+        keys = sorted({one.key for one in billed})
         async with self._database.reading() as transaction:
-            settled = await list_settled(transaction, sorted(set(came.values())))
-        ended = {(one.key, one.currency, one.amount_minor): one.is_returned for one in settled}
-        moves: dict[int, Move] = {}
-        for row in rows:
-            if row.id not in came or row.their_minor is None:
-                continue
-            is_returned = ended.get((came[row.id], row.currency, row.their_minor))
-            if is_returned is not None:
-                moves[row.id] = Move(row=row, state="resolved", resolution="refunded" if is_returned else "corrected")
-        return moves
+            settled = await list_settled(transaction, keys)
+            ended = [one for one in await list_ended(transaction, keys) if one.id not in came]
+        return {
+            number: Move(row=came[number], state="resolved", resolution="refunded" if one.is_returned else "corrected")
+            for number, one in _meet_settled([*ended, *billed], settled).items()
+            if number in came
+        }
 
     async def _settle(self, moves: Sequence[Move]) -> list[Move]:
         """Write these moves; gives those that changed anything.
@@ -406,6 +407,43 @@ def _is_money_that_came(row: DiscrepancyRow) -> bool:
     """Whether a row is of a payment that the channel has and that completed nothing here."""
     is_came = row.verdict in {Verdict.IN_SUSPENSE.value, Verdict.THERE_ONLY.value}
     return is_came and row.kind == RowKind.PAYMENT.value and row.order_id is not None
+
+
+def _meet_settled(rows: Sequence[BilledRow], settled: Sequence[SettledRow]) -> dict[int, SettledRow]:
+    """Which payment in suspense that is settled each of these is, by difference; each is met once, by the first of them.
+
+    One that its channel named is what has its number there, for another of the same amount may be a payment that nobody
+    here has heard of. One without a name is known by its amount alone.
+    """
+    left, met = list(settled), dict[int, SettledRow]()
+    for by_name in (True, False):
+        for row in rows:
+            if row.id in met:
+                continue
+            found = next((one for one in left if one.is_named is by_name and _is_same_payment(row, one)), None)
+            if found is not None:
+                left.remove(found)
+                met[row.id] = found
+    return met
+
+
+def _is_same_payment(row: BilledRow, one: SettledRow) -> bool:
+    is_alike = (row.key, row.currency, row.their_minor) == (one.key, one.currency, one.amount_minor)
+    return is_alike and (not one.is_named or row.channel_no == one.payment)
+
+
+def _billed(row: DiscrepancyRow) -> BilledRow:
+    lane, order_id, ordinal = _key(row)
+    return BilledRow(
+        id=row.id,
+        account_id=row.account_id,
+        lane=lane,
+        order_id=order_id,
+        ordinal=ordinal,
+        channel_no=row.channel_no,
+        their_minor=row.their_minor,
+        currency=row.currency,
+    )
 
 
 def _sighting_keys(row: DiscrepancyRow) -> list[SightingKey]:

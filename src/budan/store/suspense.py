@@ -10,6 +10,7 @@ from budan.store.queries import query
 
 _LIST_CAME = query("suspense_list_came")
 _LIST_SETTLED = query("suspense_list_settled")
+_LIST_ENDED = query("suspense_list_ended")
 
 # What its day is written down as, and its rows in the bills of other days: a trade's own payment is another one.
 SUSPENSE = "suspense"
@@ -41,12 +42,17 @@ class SuspendedRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SettledRow:
-    """One payment in suspense that is settled: it went back to its payer, or else its merchant has it."""
+    """One payment in suspense that is settled: it went back to its payer, or else its merchant has it.
+
+    `payment` is its channel's number of it where that `is_named`, else what the books call it by.
+    """
 
     account_id: int
     lane: int
     order_id: int
     ordinal: int
+    payment: str
+    is_named: bool
     amount_minor: int
     currency: str
     is_returned: bool
@@ -57,12 +63,37 @@ class SettledRow:
         return self.account_id, self.lane, self.order_id, self.ordinal
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BilledRow:
+    """A payment of a bill that is a difference, with that one's number, and by which number its channel has it."""
+
+    id: int
+    account_id: int
+    lane: int
+    order_id: int
+    ordinal: int
+    channel_no: str | None
+    their_minor: int | None
+    currency: str
+
+    @property
+    def key(self) -> SuspenseKey:
+        """Where its money would lie in suspense."""
+        return self.account_id, self.lane, self.order_id, self.ordinal
+
+
 async def list_came(transaction: Transaction, account_id: AccountId, *, first: date, last: date) -> list[SuspendedRow]:
     """What is or was in suspense of an account's money of these days, Beijing's."""
     return [SuspendedRow(**dict(row)) for row in await transaction.many(_LIST_CAME, account_id, first, last)]
 
 
 async def list_settled(transaction: Transaction, keys: Sequence[SuspenseKey]) -> list[SettledRow]:
-    """What of these trades' money in suspense persons have settled."""
+    """What of these trades' money in suspense persons have settled, the oldest first."""
     rows = await transaction.many(_LIST_SETTLED, *columns(sorted(keys), 4))
     return [SettledRow(**dict(row)) for row in rows]
+
+
+async def list_ended(transaction: Transaction, keys: Sequence[SuspenseKey]) -> list[BilledRow]:
+    """The payments of bills, of these trades, whose difference has ended as one of money in suspense does."""
+    rows = await transaction.many(_LIST_ENDED, *columns(sorted(keys), 4))
+    return [BilledRow(**dict(row)) for row in rows]

@@ -125,6 +125,26 @@ async def test_what_is_found_of_a_closed_day_stands_against_the_next_one_and_onc
     assert not [point for point in after if point.stand is Stand.DISCREPANCY]
 
 
+async def test_a_difference_that_was_known_at_the_close_and_says_more_since_is_told_again(
+    clerk: Clerk, counter: BillCounter, closing: DayClosing
+) -> None:
+    """A day was closed despite 0.70, a later bill made it 70,000.00, and nobody was told."""
+    counter.answers[clerk.day] = write_bill([clerk.line(clerk.name(clerk.noon), trade_no="4711", amount_minor=70)])
+    await counter.run()
+    assert await close(closing, clerk.day, despite=Despite(by="ann", reason="told WeChat")) is None
+    next_day = clerk.day + timedelta(days=1)
+    grown = clerk.line(clerk.name(clerk.noon), trade_no="4711", amount_minor=7_000_000)
+    await clerk.compare([grown], origin="channel")
+    (found,) = await clerk.list_differences()
+    assert found.after_close
+    (late,) = await close(closing, next_day) or []
+    assert (late.day, late.rows_found, late.amount_minor) == (clerk.day, 1, 7_000_000)
+    assert await close(closing, next_day, despite=Despite(by="ann", reason="told WeChat")) is None
+    await clerk.compare([grown, clerk.line(await clerk.paid())], origin="channel")
+    after = await closing.look(next_day + timedelta(days=1))
+    assert not [point for point in after if point.stand is Stand.DISCREPANCY], "it says the same"
+
+
 async def test_money_and_persons_that_wait_and_a_report_that_does_not_tie_out_stand_against_their_day(
     clerk: Clerk, counter: BillCounter, closing: DayClosing, rows: Rows
 ) -> None:

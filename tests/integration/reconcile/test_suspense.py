@@ -140,3 +140,29 @@ async def test_a_day_that_was_compared_before_we_knew_of_the_money_is_compared_o
     await clerk.stage.flows.door.record(DoorItem(evidence=answer, asked_attempts=0))
     await counter.run()
     assert counter.asked[clerk.day] == asked == 2, "a channel that repeats itself has no day compared again"
+
+
+@pytest.mark.parametrize("is_named", [True, False])
+async def test_a_payment_that_nobody_has_heard_of_does_not_end_with_another_one_of_its_amount(
+    clerk: Clerk, *, is_named: bool
+) -> None:
+    """What went back of the one was taken for the other's: the books said of money that lay in suspense that it was gone."""
+    order = await clerk.order()
+    await came(clerk, order, **({} if is_named else {"channel_reference": None}))
+    known, unheard = row(clerk, order), row(clerk, order, channel_no="4300")
+    await clerk.compare([known])
+    await settle(clerk, order, Resolution.RETURNED)
+    await clerk.compare([known, unheard])
+    await clerk.discrepancies.follow_up(clerk.account_id)
+    first, second = await clerk.list_differences()
+    assert (first.channel_no, first.verdict, first.resolution) == (known.channel_no, "in_suspense", "refunded")
+    assert (second.channel_no, second.verdict, second.resolution) == ("4300", "there_only", None)
+    await came(clerk, order, channel_reference="4300")
+    await clerk.compare([known, unheard, clerk.line(await clerk.paid())])
+    assert [(one.verdict, one.resolution) for one in await clerk.list_differences()] == [
+        ("in_suspense", "refunded"),
+        ("in_suspense", None),
+    ]
+    await settle(clerk, order, Resolution.CREDITED)
+    await clerk.discrepancies.follow_up(clerk.account_id)
+    assert [one.resolution for one in await clerk.list_differences()] == ["refunded", "corrected"]

@@ -529,7 +529,7 @@ WHERE d.state <> 'resolved';
 -- name: discrepancy_write :none
 -- Differences that a run found. One that is known keeps its age, owner and notes, and is asked about anew; one that was
 -- resolved and is found again by another bill is open again. What a person has ended stays so while nothing of it
--- changed, unless the channel's own whole bill says it anew ($21).
+-- changed, unless the channel's own whole bill says it anew ($21). What changed is met anew, as what is open again.
 INSERT INTO discrepancy AS k (
     account_id, day, kind, subject, occurrence, verdict, run_id, line_no, channel_no, happened_at, status, currency,
     their_minor, our_minor, our_currency, fee_e5, lane, order_id, ordinal, state
@@ -583,7 +583,16 @@ ON CONFLICT (account_id, day, kind, subject, occurrence) DO UPDATE
         state = excluded.state,
         resolved_at = NULL,
         resolution = NULL,
-        reopened_at = CASE WHEN k.state = 'resolved' THEN clock_timestamp() ELSE k.reopened_at END,
+        reopened_at = CASE
+            WHEN
+                k.state = 'resolved'
+                OR k.verdict <> excluded.verdict
+                OR k.currency <> excluded.currency
+                OR k.their_minor IS DISTINCT FROM excluded.their_minor
+                OR k.our_minor IS DISTINCT FROM excluded.our_minor
+                THEN clock_timestamp()
+            ELSE k.reopened_at
+        END,
         ask_at = excluded.ask_at,
         ask_count = 0,
         answered_at = NULL

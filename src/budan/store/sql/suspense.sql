@@ -58,22 +58,59 @@ INNER JOIN trade AS t ON s.lane = t.lane AND s.order_id = t.order_id AND s.ordin
 ORDER BY s.lane, s.order_id, s.ordinal, s.booked_at, s.payment;
 
 -- name: suspense_list_settled :many
--- What persons have settled of some accounts' money in suspense, and whether it went back to its payer. Leans on the
--- primary key of posting.
+-- What persons have settled of some accounts' money in suspense, by what the books call it, whether that is its number
+-- at the channel, and whether it went back to its payer. Leans on the primary keys of posting and contradiction.
+WITH wanted AS ( -- a few
+    SELECT
+        account_id,
+        lane,
+        order_id,
+        attempt,
+        'suspense:' || attempt || ':' || account_id || ':' AS lead
+    FROM unnest($1::integer[], $2::smallint[], $3::bigint[], $4::smallint[]) AS w (account_id, lane, order_id, attempt)
+)
+
 SELECT
     w.account_id,
     w.lane,
     w.order_id,
     w.attempt AS ordinal,
+    substr(p.entry_key, length(w.lead) + 1) AS payment,
+    (
+        SELECT count(*) FROM contradiction AS c
+        WHERE
+            c.lane = w.lane AND c.order_id = w.order_id AND c.attempt = w.attempt
+            AND substr(p.entry_key, length(w.lead) + 1) = coalesce(
+                nullif(c.statement ->> 'channel_reference', ''), nullif(c.statement ->> 'wallet_reference', '')
+            )
+    ) > 0 AS is_named,
     -p.amount_minor AS amount_minor,
     p.currency,
     starts_with(a.account, 'channel:') AS is_returned
-FROM unnest($1::integer[], $2::smallint[], $3::bigint[], $4::smallint[]) AS w (account_id, lane, order_id, attempt)
+FROM wanted AS w
 INNER JOIN posting AS p
-    ON
-        w.lane = p.lane AND w.order_id = p.order_id AND p.account = 'suspense'
-        AND starts_with(p.entry_key, 'suspense:' || w.attempt || ':' || w.account_id || ':')
+    ON w.lane = p.lane AND w.order_id = p.order_id AND p.account = 'suspense' AND starts_with(p.entry_key, w.lead)
 INNER JOIN posting AS a
     ON
         p.lane = a.lane AND p.order_id = a.order_id AND a.entry_key = 'adjustment:' || p.entry_key
-        AND a.account <> 'suspense';
+        AND a.account <> 'suspense'
+ORDER BY w.account_id, w.lane, w.order_id, w.attempt, p.booked_at, p.entry_key;
+
+-- name: suspense_list_ended :many
+-- The payments of bills whose difference such money has ended, or a person in the same words, of some accounts' trades:
+-- what ended the one ends no other. Leans on discrepancy_order.
+SELECT
+    d.id,
+    d.account_id,
+    d.lane,
+    d.order_id,
+    d.ordinal,
+    d.channel_no,
+    d.their_minor,
+    d.currency
+FROM unnest($1::integer[], $2::smallint[], $3::bigint[], $4::smallint[]) AS w (account_id, lane, order_id, attempt)
+INNER JOIN discrepancy AS d
+    ON w.lane = d.lane AND w.order_id = d.order_id AND w.attempt = d.ordinal AND w.account_id = d.account_id
+WHERE
+    d.kind = 'payment' AND d.verdict IN ('in_suspense', 'there_only') AND d.resolution IN ('refunded', 'corrected')
+ORDER BY d.id;
