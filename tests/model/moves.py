@@ -268,8 +268,10 @@ def reversed_at_channel(world: World, state: State, at: int) -> Iterator[State]:
     elif view.truth == PAID and not world.reversible:
         yield seen(state, at, view._replace(end=("irreversible", 0)))
     elif view.truth == RETURNED and world.return_told_as == "refunded":
-        # A second cancel finds nothing to do, and that is all that it says.
+        # A second cancel finds nothing to do, and that is all that it says; or it comes too late for any, and a query says
+        # what became of the money.
         yield seen(state, at, view._replace(end=("not_found", state.phase)))
+        yield seen(state, at, view._replace(end=("refunded_irreversible", 0)))
     else:
         after = {PAID: RETURNED, PLACED: REVERSED}.get(view.truth, view.truth)
         gone = view._replace(truth=after)

@@ -179,6 +179,7 @@ SAID: dict[str, Callable[..., Evidence]] = {
     "paid": paid,
     "irreversible": partial(paid, irreversible=True),
     "refunded": partial(paid, refunded_hint=True, refunded_in_full=True),
+    "refunded_irreversible": partial(paid, refunded_hint=True, refunded_in_full=True, irreversible=True),
     "other_amount": partial(paid, order_minor=999),
     "not_paid_yet": not_paid_yet,
     "user_paying": partial(not_paid_yet, user_paying=True),
