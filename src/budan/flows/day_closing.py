@@ -6,7 +6,7 @@ from datetime import date, datetime, timedelta
 from typing import Final
 
 from budan.core.day_closing import Stand, StandPoint, list_against
-from budan.core.errors import Refused
+from budan.core.errors import Refused, StoreUnavailable
 from budan.core.journal import render_money
 from budan.core.numbers import day_begin
 from budan.flows.acts import PROPOSAL_LIFE, check_name, check_reason
@@ -69,9 +69,10 @@ class DayClosing:
         """Close the days that are over and have nothing against them, up to `through`; gives all that were looked at.
 
         The first day that something stands against stays open, and so does each one after it: with `despite` they are
-        closed all the same, and what stood is kept with them. What comes up after a look belongs to the next open day.
+        closed all the same, and what stood is kept with them. What comes up after the close belongs to the next open day.
         Safe to repeat and to race: a closed day stays as it is. Raises `Refused` with `name_malformed`,
-        `reason_malformed`, or with `day_not_over` when `through` is not over yet by the database's clock.
+        `reason_malformed`, or with `day_not_over` when `through` is not over yet by the database's clock; and
+        `StoreUnavailable` where a comparison is being kept for so long that the day could not be closed.
         """
         by = None if by is None else check_name(by)
         if despite is not None:
@@ -85,25 +86,36 @@ class DayClosing:
         day, waiting = first.day, 0
         while day <= (last if through is None else through) and waiting < DAYS_WAITING_MAX:
             progress(f"looking at {day}")
-            points = await self.look(day)
-            is_open = waiting > 0 or (despite is None and bool(list_against(points)))
-            waiting += is_open
-            if is_open:
-                seen.append(LookedAt(day=day, points=points, is_closed=False))
-            elif await self._close(day, points, by=by, despite=despite, progress=progress):
-                seen.append(LookedAt(day=day, points=points, is_closed=True))
+            looked = LookedAt(day=day, points=await self.look(day), is_closed=False)
+            if waiting == 0 and (despite is not None or not looked.against):
+                looked = await self._close(day, by=by, despite=despite, progress=progress)
+            if looked is not None:
+                seen.append(looked)
+                waiting += not looked.is_closed
             day += timedelta(days=1)
         return seen
 
     async def _close(
-        self, day: date, points: Sequence[StandPoint], *, by: str | None, despite: Despite | None, progress: Progress
-    ) -> bool:
-        """Keep the day's sums; False where somebody else has closed it meanwhile."""
+        self, day: date, *, by: str | None, despite: Despite | None, progress: Progress
+    ) -> LookedAt | None:
+        """Keep the day's sums and what stood against it; None where somebody else has closed it meanwhile.
+
+        It is looked at once more while no run can be kept and no person opens a difference again: what comes up is seen
+        here, and the day stays open, or it is of after the close and stands against the next one.
+        """
         progress(f"closing {day}")
         moved = await self._books.sum_day(day)
-        word = despite if list_against(points) else None
         try:
             async with self._database.transaction() as transaction:
+                await stored.lock_accounts(transaction)
+                if await ledger.find_day(transaction, day) is not None:
+                    return None
+                # By other connections: whoever held an account has committed.
+                points = await self.look(day)
+                against = list_against(points)
+                if against and despite is None:
+                    return LookedAt(day=day, points=points, is_closed=False)
+                word = despite if against else None
                 await ledger.close_day(
                     transaction,
                     day,
@@ -112,12 +124,12 @@ class DayClosing:
                     reason=None if word is None else word.reason,
                     stood=points,
                 )
-        except RowsFailed:
+        except RowsFailed as error:
             async with self._database.reading() as transaction:
                 if await ledger.find_day(transaction, day) is None:
-                    raise
-            return False
-        return True
+                    raise StoreUnavailable(f"{day} is not closed, do it again: {error}") from error
+            return None
+        return LookedAt(day=day, points=points, is_closed=True)
 
     async def look(self, day: date) -> Sequence[StandPoint]:
         """What there is to tell of a day: its bills, then what differs, then the money that waits."""

@@ -147,6 +147,8 @@ class Discrepancies:
             was = (await _view(transaction, discrepancy_id)).discrepancy
         looked = await self._look_again([replace(was, state="open", resolution=None)])
         async with self._database.transaction() as transaction:
+            # As a run does: a day that is being closed sees it, or is closed before.
+            await stored.lock_account(transaction, AccountId(was.account_id))
             if await stored.lock_discrepancy(transaction, discrepancy_id) != "resolved":
                 raise Refused("discrepancy_not_resolved", param="discrepancy")
             ended = (await _view(transaction, discrepancy_id)).discrepancy.resolution

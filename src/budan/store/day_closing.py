@@ -9,6 +9,8 @@ from budan.core.day_closing import Stand, StandPoint
 from budan.store.database import Record, Transaction
 from budan.store.queries import query
 
+_WAIT_LONGER = query("closing_wait_longer")
+_LOCK_ACCOUNTS = query("closing_lock_accounts")
 _LIST_BILLS = query("closing_list_bills")
 _LIST_LATE_RUNS = query("closing_list_late_runs")
 _LIST_WATCHED_RUNS = query("closing_list_watched_runs")
@@ -29,6 +31,12 @@ class BillOfDay:
     code: str | None
     run_id: int | None
     has_file: bool
+
+
+async def lock_accounts(transaction: Transaction) -> None:
+    """Nobody else changes any account's differences until the transaction ends; waits for runs that are being kept."""
+    await transaction.one(_WAIT_LONGER)
+    await transaction.none(_LOCK_ACCOUNTS)
 
 
 async def list_bills(transaction: Transaction, *, day: date) -> list[BillOfDay]:

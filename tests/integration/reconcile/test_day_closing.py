@@ -1,6 +1,7 @@
 """Closing a day: what stands against it is told, and it stays open until that is gone or a person says why not."""
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import AsyncIterator, Sequence
 from datetime import date, timedelta
 from typing import Any
 
@@ -17,10 +18,12 @@ from budan.flows.holding import Resolution
 from budan.store.ledger import find_day
 from budan.web.asgi import build_app
 from integration.cli.commands import Typist
+from integration.flows.standing import until
 from integration.reconcile.bills import write_bill
 from integration.reconcile.clerk import Clerk
 from integration.reconcile.counter import BillCounter
 from integration.reconcile.test_books_page import get
+from integration.reconcile.test_reconciling import WAITING
 from stage import AMOUNT_MINOR
 
 Rows = asyncpg.Connection
@@ -123,6 +126,52 @@ async def test_what_is_found_of_a_closed_day_stands_against_the_next_one_and_onc
     assert (kept.reason, kept.despite) == ("told WeChat", (late,))
     after = await closing.look(next_day + timedelta(days=1))
     assert not [point for point in after if point.stand is Stand.DISCREPANCY]
+
+
+@pytest.fixture
+async def somebody(database_dsn: str) -> AsyncIterator[Rows]:
+    """Another session, which has begun a transaction."""
+    connection = await asyncpg.connect(database_dsn)
+    await connection.execute("BEGIN")
+    yield connection
+    await connection.close()
+
+
+async def test_what_a_run_keeps_while_the_day_is_being_closed_keeps_it_open(
+    clerk: Clerk, counter: BillCounter, closing: DayClosing, rows: Rows, somebody: Rows
+) -> None:
+    """Between the look and the close it stood against no day, ever: neither this one nor the next was told."""
+    counter.answers[clerk.day] = write_bill([clerk.line(clerk.name(clerk.noon), trade_no="4711")])
+    await counter.run()
+    (difference,) = await clerk.list_differences()
+    await clerk.discrepancies.resolve(difference.id, resolution="claimed", by="bob", note="told WeChat")
+    await somebody.execute("SELECT FROM channel_account FOR NO KEY UPDATE")
+    await somebody.execute("UPDATE discrepancy SET state = 'open', resolved_at = NULL, resolution = NULL")
+    closed = asyncio.create_task(close(closing, clerk.day))
+    await until(rows, WAITING, is_so=lambda count: count == 1 or closed.done())
+    await somebody.execute("COMMIT")
+    (against,) = await closed or ()
+    assert (against.stand, against.verdict) == (Stand.DISCREPANCY, "unknown_number")
+    assert await close(closing, clerk.day, despite=Despite(by="ann", reason="told WeChat")) is None
+
+
+async def test_a_run_that_waits_while_the_day_is_closed_has_found_what_it_finds_after_the_close(
+    clerk: Clerk, rows: Rows, somebody: Rows
+) -> None:
+    """Its transaction began before: by that moment the difference was one that the closer had seen."""
+    await somebody.execute("SELECT FROM channel_account FOR NO KEY UPDATE")
+    bill = [clerk.line(clerk.name(clerk.noon), trade_no="4711")]
+    kept = asyncio.create_task(clerk.compare(bill, origin="channel"))
+    await until(rows, WAITING, is_so=lambda count: count == 1 or kept.done())
+    await somebody.execute(
+        "INSERT INTO ledger_day (day, postings, closed_at) VALUES ($1, 0, clock_timestamp())", clerk.day
+    )
+    await somebody.execute("COMMIT")
+    report = await kept
+    (found,) = await clerk.list_differences()
+    assert found.after_close
+    assert report.closed is not None
+    assert report.run.ended_at > report.closed.closed_at, "a sum that does not tie out is told of it too"
 
 
 async def test_a_difference_that_was_known_at_the_close_and_says_more_since_is_told_again(

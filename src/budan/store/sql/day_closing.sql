@@ -24,6 +24,20 @@ LEFT JOIN bill_day AS b ON a.id = b.account_id AND b.day = $1
 LEFT JOIN compared AS c ON a.id = c.account_id
 ORDER BY a.id;
 
+-- name: closing_wait_longer :one
+-- For this transaction: a run holds its account for seconds where much differs. No driver of ours waits less.
+SELECT
+    set_config('lock_timeout', '8s', TRUE) AS lock_timeout,
+    set_config('statement_timeout', '8s', TRUE) AS statement_timeout;
+
+-- name: closing_lock_accounts :none
+-- The lock that a run holds while it is kept, on every account: none is kept while a day is closed. In the order of all
+-- who take several.
+SELECT id
+FROM channel_account
+ORDER BY id
+FOR NO KEY UPDATE;
+
 -- name: closing_list_late_runs :many
 -- The newest whole run of each account's day that was closed before it ended, after $1: a day before $2. Few.
 SELECT DISTINCT ON (account_id, day)

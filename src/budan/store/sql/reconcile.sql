@@ -226,12 +226,13 @@ ORDER BY effective_from DESC
 LIMIT 1;
 
 -- name: reconcile_add_run :maybe
--- A run, unless these bytes were compared so already: the unique key decides.
+-- A run, unless these bytes were compared so already: the unique key decides. It ends by the clock: its transaction may
+-- have waited while the day was closed.
 INSERT INTO reconcile_run (
     account_id, day, digest, origin, is_partial, loaded_by, lines, rate_e6, fee_e5, fee_wanted_e5, fee_least_e5,
-    fee_most_e5, begun_at
+    fee_most_e5, begun_at, ended_at
 )
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, clock_timestamp())
 ON CONFLICT (account_id, day, digest, is_partial) DO NOTHING
 RETURNING id;
 
@@ -530,9 +531,10 @@ WHERE d.state <> 'resolved';
 -- Differences that a run found. One that is known keeps its age, owner and notes, and is asked about anew; one that was
 -- resolved and is found again by another bill is open again. What a person has ended stays so while nothing of it
 -- changed, unless the channel's own whole bill says it anew ($21). What changed is met anew, as what is open again.
+-- It is found by the clock: its transaction may have waited while the day was closed.
 INSERT INTO discrepancy AS k (
     account_id, day, kind, subject, occurrence, verdict, run_id, line_no, channel_no, happened_at, status, currency,
-    their_minor, our_minor, our_currency, fee_e5, lane, order_id, ordinal, state
+    their_minor, our_minor, our_currency, fee_e5, lane, order_id, ordinal, state, found_at
 )
 SELECT
     $1,
@@ -554,7 +556,8 @@ SELECT
     w.lane,
     w.order_id,
     w.ordinal,
-    w.state
+    w.state,
+    clock_timestamp() AS found_at
 FROM
     unnest(
         $4::text[], $5::text[], $6::integer[], $7::text[], $8::bigint[], $9::text[], $10::timestamptz[], $11::text[],
