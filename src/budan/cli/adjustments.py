@@ -1,16 +1,14 @@
 """The commands of adjustments: what two persons book where nothing else can."""
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import asdict
 
 import click
-from rich.table import Table
 
 from budan.cli.frame import ERR, OUT, database_dsn, json_option, print_json, run_async, with_settings
 from budan.cli.settings import STORE_SETTINGS, Settings
 from budan.cli.shown import show_moment
-from budan.cli.table_text import safe_cell
 from budan.cli.wiring import open_database, open_ids
 from budan.core.adjustment import TOUCHED, AdjustmentState
 from budan.core.journal import render_money
@@ -124,15 +122,19 @@ def adjust_receipt(
 
 @adjust.command("approve")
 @_NUMBER
+@click.option("--amount", "amount_minor", type=int, required=True, help="What you agree to, as the list shows it.")
 @_BY
 @with_settings(*STORE_SETTINGS)
 @json_option
-def adjust_approve(*, number: int, by: str, settings: Settings, as_json: bool) -> None:
-    """Agree to what another person proposed: it is booked, once, and the difference that it mends is resolved with it."""
+def adjust_approve(*, number: int, amount_minor: int, by: str, settings: Settings, as_json: bool) -> None:
+    """Agree to what another person proposed: it is booked, once, and the difference that it mends is resolved with it.
+
+    Give its amount again, and read what was booked: the entry stays, and only its opposite undoes it.
+    """
 
     async def approve() -> Adjustment:
         async with _open(settings) as adjustments:
-            return await adjustments.approve(number, by=by)
+            return await adjustments.approve(number, amount_minor=amount_minor, by=by)
 
     _print(run_async(approve()), as_json=as_json)
 
@@ -171,7 +173,10 @@ def adjust_list(*, with_done: bool, after: int, limit: int, settings: Settings, 
     if as_json:
         print_json({"adjustments": [_as_json(one) for one in found]})
         return
-    OUT.print(_table(found) if found else "no adjustments", markup=False)
+    if not found:
+        OUT.print("no adjustments")
+    for one in found:
+        _print_block(one, aside="")
     if len(found) == limit:
         ERR.print(f"there may be more: --after {found[-1].row.number}", style="yellow")
 
@@ -187,11 +192,35 @@ def _print(one: Adjustment, *, as_json: bool) -> None:
         print_json(_as_json(one))
         return
     row = one.row
-    OUT.print(f"adjustment {row.number}: {row.state}{'' if one.changed else ', told before'}", markup=False)
-    for line in one.entry.postings:
-        OUT.print(f"  {line.account}: {render_money(line.amount_minor, currency=line.currency)}", markup=False)
-    if row.state == AdjustmentState.PROPOSED.value:
-        OUT.print(f"to agree: budan ledger adjust approve {row.number} --by NAME", markup=False)
+    _print_block(one, aside="" if one.changed else ", told before")
+    if row.state == AdjustmentState.PROPOSED.value and not one.has_lapsed:
+        OUT.print(f"to agree: budan ledger adjust approve {row.number} --amount MINOR --by NAME", markup=False)
+    if one.left_minor == 0:
+        OUT.print(f"difference {row.discrepancy_id} is resolved: corrected", markup=False)
+    elif one.left_minor is not None:
+        left = render_money(one.left_minor, currency=row.currency)
+        OUT.print(f"difference {row.discrepancy_id} stays open: {left} of it is left", markup=False)
+
+
+def _print_block(one: Adjustment, *, aside: str) -> None:
+    """All of an adjustment, a fact a line: a table's cells are cut where a second person must read them."""
+    row = one.row
+    lapsed = ", lapsed: reject it and propose it again" if one.has_lapsed else ""
+    OUT.print(f"adjustment {row.number}: {row.state}{lapsed}{aside}", markup=False)
+    facts = {
+        "amount": f"{row.amount_minor} minor units",
+        **{line.account: render_money(line.amount_minor, currency=line.currency) for line in one.entry.postings},
+        "order": one.order_no,
+        "difference": None if row.discrepancy_id is None else f"{row.discrepancy_id}, {row.discrepancy_seen}",
+        "reference": row.bank_reference,
+        "reason": row.reason,
+        "proposed": f"{show_moment(row.proposed_at)} by {row.proposed_by}",
+        "decided": row.decided_by and f"{show_moment(row.decided_at)} by {row.decided_by}",
+        "because": row.decision_reason,
+    }
+    for name, value in facts.items():
+        if value:
+            OUT.print(f"  {name}: {value}", markup=False)
 
 
 def _as_json(one: Adjustment) -> dict[str, object]:
@@ -199,26 +228,12 @@ def _as_json(one: Adjustment) -> dict[str, object]:
         name: value for name, value in asdict(one.row).items() if name not in {"lane", "order_id", "entry_id"}
     }
     lines = [{"account": line.account, "amount_minor": line.amount_minor} for line in one.entry.postings]
-    return told | {"order_no": one.order_no, "entry": one.entry.key, "lines": lines, "changed": one.changed}
-
-
-def _table(found: Sequence[Adjustment]) -> Table:
-    table = Table("adjustment", "state", "books", "order", "difference", "reference", "reason", "proposed", "decided")
-    for one in found:
-        row = one.row
-        lines = (
-            f"{line.account} {render_money(line.amount_minor, currency=line.currency)}" for line in one.entry.postings
-        )
-        decided = f"{show_moment(row.decided_at)} {row.decided_by}" if row.decided_by else ""
-        table.add_row(
-            str(row.number),
-            row.state,
-            "\n".join(lines),
-            one.order_no or "",
-            "" if row.discrepancy_id is None else str(row.discrepancy_id),
-            safe_cell(row.bank_reference or ""),
-            safe_cell(row.reason),
-            safe_cell(f"{show_moment(row.proposed_at)} {row.proposed_by}"),
-            safe_cell(f"{decided}{': ' if row.decision_reason else ''}{row.decision_reason or ''}"),
-        )
-    return table
+    return (
+        told
+        | {"order_no": one.order_no, "entry": one.entry.key, "lines": lines}
+        | {
+            "changed": one.changed,
+            "has_lapsed": one.has_lapsed,
+            "difference_left_minor": one.left_minor,
+        }
+    )

@@ -74,14 +74,20 @@ class Correction:
 def parse_correction(*, debit: str, credit: str, amount_minor: int, currency: str) -> Correction:
     """A correction between two accounts, as a person gives it.
 
-    Raises `Refused` with `account_untouchable`, `same_account`, `currency_unknown`, `amount_not_positive` or
-    `amount_too_large`, in this order.
+    Raises `Refused` with `account_untouchable`, `same_account`, `belongs_to_receipt`, `belongs_to_payout`,
+    `currency_unknown`, `amount_not_positive` or `amount_too_large`, in this order.
     """
     for param, account in (("debit", debit), ("credit", credit)):
         if not _IS_TOUCHED(account):
             raise Refused("account_untouchable", param=param, detail=f"one of {', '.join(TOUCHED)}")
     if debit == credit:
         raise Refused("same_account", param="credit", detail="money moves from one account to another")
+    if debit == BANK and credit.startswith("channel:"):
+        detail = "budan ledger adjust receipt: the bank's reference tells a repeat from a second one"
+        raise Refused("belongs_to_receipt", param="debit", detail=detail)
+    if credit == BANK and debit.startswith("merchant:"):
+        detail = "budan ledger payout: a merchant is paid by a batch, to its payee, under the bank's reference"
+        raise Refused("belongs_to_payout", param="credit", detail=detail)
     _refuse_amount(amount_minor, currency=currency, param="amount")
     return Correction(debit=debit, credit=credit, amount_minor=amount_minor, fee_minor=0, currency=currency)
 

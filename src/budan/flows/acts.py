@@ -77,10 +77,15 @@ def check_proposal(proposal: Proposal, *, by: str, now: datetime) -> None:
     """
     if has_confirmed(proposed_by=proposal.acted_by, confirmed_by=proposal.confirmed_by, by=by):
         return
-    if now - proposal.acted_at > PROPOSAL_LIFE:
+    if has_lapsed(proposal.acted_at, now=now):
         raise Refused(
             "proposal_expired", param="confirm", detail="propose it again: what it was about may have changed"
         )
+
+
+def has_lapsed(proposed_at: datetime, *, now: datetime) -> bool:
+    """Whether a proposal is too old to be confirmed."""
+    return now - proposed_at > PROPOSAL_LIFE
 
 
 def has_confirmed(*, proposed_by: str, confirmed_by: str | None, by: str) -> bool:

@@ -98,7 +98,7 @@ def refuse_proposed(difference: LockedDifference) -> None:
     """One waits at a time, or both would be approved: raises `Refused` with `difference_proposed`."""
     waiting = difference.waiting
     if waiting is not None:
-        detail = f"adjustment {waiting.number} of {waiting.proposed_by}'s waits for a second person"
+        detail = f"adjustment {waiting.number} of {waiting.proposed_by}'s waits: approve or reject it first"
         raise Refused("difference_proposed", param="difference", detail=detail)
 
 

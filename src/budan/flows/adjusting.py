@@ -1,6 +1,7 @@
 """Adjustments: one person proposes a posting with its reason, another approves it, and only then it is booked (I10)."""
 
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Final
 
 from budan.core.adjustment import (
@@ -12,7 +13,7 @@ from budan.core.adjustment import (
 from budan.core.errors import Refused, StaleState
 from budan.core.ledger import Entry
 from budan.core.numbers import AccountId, Environment, Lane, MerchantId, OrderId, trade_number
-from budan.flows.acts import check_name, check_reason, has_confirmed, is_same_person
+from budan.flows.acts import check_name, check_reason, has_confirmed, has_lapsed, is_same_person
 from budan.flows.adjusted_differences import (
     LockedDifference,
     fill_in,
@@ -73,13 +74,15 @@ class ReceiptWish:
 class Adjustment:
     """An adjustment with its order's number and what it books, or would; `changed` is False where it was so before.
 
-    `left_minor` is what an approval left of its difference, which is resolved by 0 alone; else None.
+    `has_lapsed`: it can only be rejected. `left_minor` is what an approval left of its difference, which is resolved by 0
+    alone; else None.
     """
 
     row: AdjustmentRow
     order_no: str | None
     entry: Entry
     changed: bool
+    has_lapsed: bool
     left_minor: int | None = None
 
 
@@ -95,7 +98,7 @@ class _Place:
 class Adjustments:
     """Takes proposals and decisions; the one that approves books it, in the same transaction.
 
-    A proposal does not lapse: all that it books stands in it, and a difference is looked at again when it is approved.
+    A proposal lapses after a day, as all do; it stays until somebody rejects it.
     """
 
     def __init__(self, *, database: Database, environment: Environment, ids: IdSource) -> None:
@@ -152,19 +155,26 @@ class Adjustments:
                 transaction, correction, place, difference=None, reference=reference, by=by, reason=reason
             )
 
-    async def approve(self, number: int, *, by: str) -> Adjustment:
+    async def approve(self, number: int, *, amount_minor: int, by: str) -> Adjustment:
         """A second person agrees: its entry is booked, and the difference that it mends whole is resolved with it.
 
-        Safe to repeat: it is booked once. Raises `Refused` with `name_malformed`, `adjustment_not_found`,
-        `adjustment_ended`, as `has_confirmed` does, or as `mend_difference` does where the difference is not what it was
-        when it was proposed.
+        The amount is theirs, and must be the proposed one: whoever has only the number has not seen what it books. Safe to
+        repeat: it is booked once. Raises `Refused` with `name_malformed`, `adjustment_not_found`, `adjustment_ended`, as
+        `has_confirmed` does, with `amount_differs`, `proposal_expired`, or as `mend_difference` does where the difference
+        is not what it was when it was proposed.
         """
         by = check_name(by)
         async with self._database.transaction() as transaction:
             row = await _lock(transaction, number)
             _refuse_ended(row)
-            if has_confirmed(proposed_by=row.proposed_by, confirmed_by=row.decided_by, by=by):
-                return self._shown(row, changed=False)
+            is_repeated = has_confirmed(proposed_by=row.proposed_by, confirmed_by=row.decided_by, by=by)
+            if amount_minor != row.amount_minor:
+                raise Refused("amount_differs", param="amount", detail="another amount was proposed: look at it again")
+            if is_repeated:
+                return await self._show(transaction, row, changed=False)
+            if has_lapsed(row.proposed_at, now=await transaction.clock()):
+                detail = "reject it and propose it again: what it was about may have changed"
+                raise Refused("proposal_expired", param="confirm", detail=detail)
             # A difference is locked before an order, here and where it is proposed.
             left_minor = None
             if row.discrepancy_id is not None:
@@ -176,7 +186,7 @@ class Adjustments:
             if not await stored.approve_if(transaction, number, by=by, at=now, entry_id=entry_id):
                 raise StaleState
             await book(transaction, [((row.lane, entry_id), row.entry)], now=now)
-            approved = self._shown(await _lock(transaction, number), changed=True)
+            approved = await self._show(transaction, await _lock(transaction, number), changed=True)
             return replace(approved, left_minor=left_minor)
 
     async def reject(self, number: int, *, by: str, reason: str) -> Adjustment:
@@ -193,12 +203,12 @@ class Adjustments:
             if row.decided_by is not None:
                 if not is_same_person(row.decided_by, by):
                     _refuse_ended(row)
-                return self._shown(row, changed=False)
+                return await self._show(transaction, row, changed=False)
             is_own = is_same_person(row.proposed_by, by)
             state = AdjustmentState.WITHDRAWN if is_own else AdjustmentState.REJECTED
             if not await stored.end_if(transaction, number, state=state.value, by=by, reason=reason):
                 raise StaleState
-            return self._shown(await _lock(transaction, number), changed=True)
+            return await self._show(transaction, await _lock(transaction, number), changed=True)
 
     async def list_page(self, *, after: int, state: AdjustmentState | None, rows_max: int) -> list[Adjustment]:
         """Adjustments after a number, oldest first. Raises `Refused` with `limit_out_of_range`."""
@@ -211,7 +221,8 @@ class Adjustments:
                 state=None if state is None else state.value,
                 rows_max=rows_max,
             )
-        return [self._shown(row, changed=False) for row in rows]
+            now = await transaction.clock()
+        return [self._shown(row, changed=False, now=now) for row in rows]
 
     async def _add(
         self,
@@ -241,11 +252,14 @@ class Adjustments:
         )
         number = await stored.add_adjustment(transaction, new)
         if number is not None:
-            return self._shown(await _lock(transaction, number), changed=True)
+            return await self._show(transaction, await _lock(transaction, number), changed=True)
         assert reference is not None, "only a receipt's reference can be there already"
-        return self._shown(await _find_receipt(transaction, correction, reference), changed=False)
+        return await self._show(transaction, await _find_receipt(transaction, correction, reference), changed=False)
 
-    def _shown(self, row: AdjustmentRow, *, changed: bool) -> Adjustment:
+    async def _show(self, transaction: Transaction, row: AdjustmentRow, *, changed: bool) -> Adjustment:
+        return self._shown(row, changed=changed, now=await transaction.clock())
+
+    def _shown(self, row: AdjustmentRow, *, changed: bool, now: datetime) -> Adjustment:
         order_no = None
         if row.order_id is not None and row.merchant_id is not None:
             order_no = trade_number(
@@ -255,7 +269,8 @@ class Adjustments:
                 order_id=row.order_id,
                 attempt=0,
             )
-        return Adjustment(row=row, order_no=order_no, entry=row.entry, changed=changed)
+        is_old = row.state == AdjustmentState.PROPOSED.value and has_lapsed(row.proposed_at, now=now)
+        return Adjustment(row=row, order_no=order_no, entry=row.entry, changed=changed, has_lapsed=is_old)
 
 
 def _parse(wish: AdjustmentWish) -> Correction | None:

@@ -9,7 +9,7 @@ from typing import Final
 from budan.core.errors import Refused
 from budan.core.numbers import MerchantId
 from budan.core.payee import Payee, PayeeStanding, check_number
-from budan.flows.acts import PROPOSAL_LIFE, check_name, check_proposal, check_reason
+from budan.flows.acts import check_name, check_proposal, check_reason, has_lapsed
 from budan.store import directory
 from budan.store import payees as stored
 from budan.store.database import Database, Transaction
@@ -110,7 +110,7 @@ def _judge(rows: Sequence[PayeeRow], *, now: datetime) -> list[StandingPayee]:
 def _standing(row: PayeeRow, *, in_force: int | None, newest: int | None, now: datetime) -> PayeeStanding:
     if row.confirmed_at is not None:
         return PayeeStanding.IN_FORCE if row.id == in_force else PayeeStanding.REPLACED
-    is_open = row.id == newest and now - row.acted_at <= PROPOSAL_LIFE
+    is_open = row.id == newest and not has_lapsed(row.acted_at, now=now)
     return PayeeStanding.PROPOSED if is_open else PayeeStanding.LAPSED
 
 

@@ -86,10 +86,14 @@ async def test_what_one_proposes_is_booked_once_another_approves_it_and_never_be
     proposed = await adjustments.propose(goodwill(merchant, order_no=order.order_no))
     number = proposed.row.number
     assert await count_booked(rows) == 0
-    assert await refusal_of(adjustments.approve(number, by=" aNN ")) == ("same_person", "by")
-    approved = await asyncio.gather(*(adjustments.approve(number, by="Bob") for _ in range(3)))
+    assert await refusal_of(adjustments.approve(number, amount_minor=200, by=" aNN ")) == ("same_person", "by")
+    assert await refusal_of(adjustments.approve(number, amount_minor=201, by="Bob")) == ("amount_differs", "amount")
+    approved = await asyncio.gather(*(adjustments.approve(number, amount_minor=200, by="Bob") for _ in range(3)))
     assert sorted(one.changed for one in approved) == [False, False, True]
-    assert await refusal_of(adjustments.approve(number, by="Cid")) == ("proposal_confirmed", "confirm")
+    assert await refusal_of(adjustments.approve(number, amount_minor=200, by="Cid")) == (
+        "proposal_confirmed",
+        "confirm",
+    )
     assert await refusal_of(adjustments.reject(number, by="Cid", reason="no")) == ("adjustment_approved", "adjustment")
     booked = await rows.fetch(
         "SELECT order_id, account, amount_minor FROM posting WHERE entry_key = $1", "adjustment:1"
@@ -109,6 +113,20 @@ async def test_what_one_proposes_is_booked_once_another_approves_it_and_never_be
     assert ("adjustment_approved", "adjustment 1 by Bob") in told
 
 
+async def test_a_proposal_of_yesterday_is_not_approved_today(
+    stage: Stage, rows: Rows, adjustments: Adjustments
+) -> None:
+    """What it was about may have changed since; it stays in the list, marked, until somebody rejects it."""
+    number = (await adjustments.propose(goodwill(await stage.add_merchant()))).row.number
+    await rows.execute("UPDATE adjustment SET proposed_at = proposed_at - interval '24 hours'")
+    late = adjustments.approve(number, amount_minor=200, by="Bob")
+    assert await refusal_of(late) == ("proposal_expired", "confirm")
+    (waits,) = await adjustments.list_page(after=0, state=AdjustmentState.PROPOSED, rows_max=10)
+    assert waits.has_lapsed
+    assert await count_booked(rows) == 0
+    assert not (await adjustments.reject(number, by="Bob", reason="too old")).has_lapsed
+
+
 async def test_a_proposal_that_is_not_wanted_ends_and_waits_for_nobody(
     stage: Stage, rows: Rows, adjustments: Adjustments
 ) -> None:
@@ -119,7 +137,10 @@ async def test_a_proposal_that_is_not_wanted_ends_and_waits_for_nobody(
     ended = [await adjustments.reject(numbers[0], by="ann", reason="a slip") for _ in range(2)]
     assert [(one.row.state, one.changed) for one in ended] == [("withdrawn", True), ("withdrawn", False)]
     assert (await adjustments.reject(numbers[1], by="Bob", reason="not agreed")).row.state == "rejected"
-    for late in (adjustments.approve(numbers[0], by="Bob"), adjustments.reject(numbers[1], by="Cid", reason="no")):
+    for late in (
+        adjustments.approve(numbers[0], amount_minor=200, by="Bob"),
+        adjustments.reject(numbers[1], by="Cid", reason="no"),
+    ):
         assert await refusal_of(late) == ("adjustment_ended", "adjustment")
     assert await count_waiting(stage.database) == []
     assert await adjustments.list_page(after=0, state=AdjustmentState.PROPOSED, rows_max=10) == []
@@ -138,7 +159,7 @@ async def test_a_receipt_leaves_of_the_channels_account_what_it_still_owes(
     told = [await adjustments.receive(receipt(merchant)) for _ in range(2)]
     assert [(one.row.number, one.changed) for one in told] == [(1, True), (1, False)]
     assert await refusal_of(adjustments.receive(receipt(merchant, fee_minor=8))) == ("receipt_exists", "reference")
-    await adjustments.approve(1, by="Bob")
+    await adjustments.approve(1, amount_minor=AMOUNT_MINOR - 87, by="Bob")
     assert not (await adjustments.receive(receipt(merchant))).changed
     found = await balances(books)
     assert (found["bank"], found["channel_fee"]) == (AMOUNT_MINOR - 87, 7)
@@ -159,7 +180,7 @@ async def test_a_debit_beyond_what_a_merchant_is_owed_lessens_its_next_batches(
     merchant = await stage.add_merchant()
     await stage.add_paid_order(merchant)
     proposed = await adjustments.propose(debit(merchant, minor=OWED_MINOR + 300))
-    await adjustments.approve(proposed.row.number, by="Bob")
+    await adjustments.approve(proposed.row.number, amount_minor=OWED_MINOR + 300, by="Bob")
     await pass_days(rows, 2)
     assert await settle(settling) == []
     assert (await check(books)).holds
@@ -192,7 +213,7 @@ async def test_an_entry_that_is_not_what_two_persons_approved_breaks_the_check(
     await stage.add_paid_order(merchant)
     for _ in range(2):
         await adjustments.propose(goodwill(merchant))
-    await adjustments.approve(1, by="Bob")
+    await adjustments.approve(1, amount_minor=200, by="Bob")
     await rows.execute("CREATE TEMPORARY TABLE kept AS TABLE posting")
     for break_it, expected in BREAKS:
         await rows.execute(break_it)
@@ -235,7 +256,8 @@ async def test_what_cannot_be_adjusted_is_refused_by_name_and_nothing_is_kept(
     for changes, refusal in receipts:
         assert await refusal_of(adjustments.receive(receipt(merchant, **changes))) == refusal, changes
     for number in (9, 1 << 31):
-        assert await refusal_of(adjustments.approve(number, by="Bob")) == ("adjustment_not_found", "adjustment")
+        late = adjustments.approve(number, amount_minor=1, by="Bob")
+        assert await refusal_of(late) == ("adjustment_not_found", "adjustment")
     assert await adjustments.list_page(after=1 << 31, state=None, rows_max=1) == []
     assert await rows.fetchval("SELECT count(*) FROM adjustment") == 0
 
@@ -248,12 +270,25 @@ async def test_the_commands_book_a_receipt_that_a_real_beancount_reads(
     await stage.add_paid_order(merchant)
     words = ("--account", str(merchant.account_id), "--received", "993", "--fee", "7", "--reference", "B1")
     told = await typist.type("ledger", "adjust", "receipt", *words, "--reason", '[/x] "day" 24', "--by", "Ann")
-    assert "to agree: budan ledger adjust approve 1 --by NAME" in told.out, told.err
-    alone = await typist.type("ledger", "adjust", "approve", "1", "--by", "Ann")
+    assert "to agree: budan ledger adjust approve 1 --amount MINOR --by NAME" in told.out, told.err
+    agree = ("ledger", "adjust", "approve", "1", "--amount")
+    alone = await typist.type(*agree, "993", "--by", "Ann")
     assert (alone.code, "same_person (by)" in alone.err) == (2, True)
-    assert "channel_fee 0.07 CNY" in (await typist.type("ledger", "adjust", "list")).out
-    approved = await typist.json("ledger", "adjust", "approve", "1", "--by", "Bob")
-    assert (approved["state"], approved["changed"], approved["entry"]) == ("approved", True, "adjustment:1")
+    unseen = await typist.type(*agree, "994", "--by", "Bob")
+    assert (unseen.code, "amount_differs (amount)" in unseen.err) == (2, True)
+    listed = (await typist.type("ledger", "adjust", "list")).out
+    assert listed.splitlines()[:6] == [
+        "adjustment 1: proposed",
+        "  amount: 993 minor units",
+        "  bank: 9.93 CNY",
+        "  channel_fee: 0.07 CNY",
+        f"  channel:{merchant.account_id}: -10.00 CNY",
+        "  reference: B1",
+    ]
+    approved = await typist.type(*agree, "993", "--by", "Bob")
+    assert "adjustment 1: approved\n  amount: 993 minor units\n  bank: 9.93 CNY" in approved.out
+    assert '  reason: [/x] "day" 24' in approved.out
+    assert not (await typist.json(*agree, "993", "--by", "Bob"))["changed"]
     words = ("--debit", "fee_income", "--credit", merchant_account(merchant.merchant_id), "--amount", "5")
     proposed = await typist.json("ledger", "adjust", "propose", *words, "--reason", "goodwill", "--by", "Ann")
     assert proposed["lines"] == [

@@ -50,7 +50,7 @@ async def test_a_coupon_of_the_merchants_is_taken_from_it_and_its_difference_end
     with pytest.raises(Refused, match="difference_proposed"):
         await adjustments.propose(of(found.id))
     assert [row.state for row in await clerk.list_differences()] == ["open"]
-    await adjustments.approve(number, by="Bob")
+    await adjustments.approve(number, amount_minor=100, by="Bob")
     (ended,) = await clerk.list_differences()
     assert (ended.state, ended.resolution) == ("resolved", "corrected")
     assert ended.notes == f"Bob: adjustment {number}, proposed by Ann: coupons of the merchant's own"
@@ -80,7 +80,7 @@ async def test_a_difference_that_changed_since_it_was_proposed_is_not_mended_by_
     number = (await adjustments.propose(of(found.id))).row.number
     await clerk.compare([clerk.line(order, settle_minor=AMOUNT_MINOR - 90)], origin="channel")
     with pytest.raises(Refused, match="difference_changed"):
-        await adjustments.approve(number, by="Bob")
+        await adjustments.approve(number, amount_minor=100, by="Bob")
     await adjustments.reject(number, by="Bob", reason="the bill was replaced")
     assert (await adjustments.propose(of(found.id))).row.amount_minor == 90
 
@@ -114,7 +114,7 @@ async def test_a_refund_that_begins_after_it_was_proposed_is_not_approved_with_i
     number = (await adjustments.propose(of(found.id))).row.number
     await rows.execute("UPDATE trade SET refund_reserved_minor = 1")
     with pytest.raises(Refused, match="difference_changed"):
-        await adjustments.approve(number, by="Bob")
+        await adjustments.approve(number, amount_minor=100, by="Bob")
 
 
 async def test_an_adjustment_ends_only_the_difference_that_it_mends(clerk: Clerk, adjustments: Adjustments) -> None:
@@ -127,7 +127,7 @@ async def test_an_adjustment_ends_only_the_difference_that_it_mends(clerk: Clerk
     with pytest.raises(Refused, match="difference_of_another_account"):
         await adjustments.propose(elsewhere)
     part = await adjustments.propose(replace(elsewhere, credit=channel, amount_minor=40))
-    approved = await adjustments.approve(part.row.number, by="Bob")
+    approved = await adjustments.approve(part.row.number, amount_minor=40, by="Bob")
     assert approved.left_minor == -60
     (still,) = await clerk.list_differences()
     assert still.state == "open"
@@ -136,7 +136,7 @@ async def test_an_adjustment_ends_only_the_difference_that_it_mends(clerk: Clerk
     )
     rest = await adjustments.propose(of(found.id))
     assert rest.row.amount_minor == 60
-    assert (await adjustments.approve(rest.row.number, by="Bob")).left_minor == 0
+    assert (await adjustments.approve(rest.row.number, amount_minor=60, by="Bob")).left_minor == 0
     assert [row.state for row in await clerk.list_differences()] == ["resolved"]
 
 

@@ -61,13 +61,18 @@ def test_what_a_channel_settles_otherwise_is_the_merchants(theirs_minor: int, bo
         ({"debit": "merchant:4\n"}, ("account_untouchable", "debit")),
         ({"debit": "merchant:4444444444"}, ("account_untouchable", "debit")),
         ({"credit": "merchant:4"}, ("same_account", "credit")),
+        ({"debit": "bank"}, ("belongs_to_receipt", "debit")),
+        ({"credit": "bank"}, ("belongs_to_payout", "credit")),
         ({"currency": "XYZ"}, ("currency_unknown", "currency")),
         ({"amount_minor": 0}, ("amount_not_positive", "amount")),
         ({"amount_minor": ADJUSTED_MINOR_MAX + 1}, ("amount_too_large", "amount")),
     ],
 )
 def test_what_a_person_may_not_touch_is_refused_by_name(changes: dict[str, object], refusal: tuple[str, str]) -> None:
-    """Suspense, batches and cashback are proved by rows of their own: a posting by hand would break those proofs."""
+    """Suspense, batches and cashback are proved by rows of their own: a posting by hand would break those proofs.
+
+    Without the bank's reference a receipt that is typed twice is two; a payout without batch and payee is money gone.
+    """
     wish = {"debit": "merchant:4", "credit": "channel:3", "amount_minor": 20, "currency": "CNY"} | changes
     with pytest.raises(Refused) as refused:
         parse_correction(**wish)  # pyright: ignore[reportArgumentType] - what is wrong is the point
