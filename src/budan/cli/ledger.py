@@ -19,6 +19,7 @@ from budan.cli.frame import ERR, EXIT_BROKEN, OUT, database_dsn, json_option, pr
 from budan.cli.moments import Day
 from budan.cli.settings import STORE_SETTINGS, Settings
 from budan.cli.settlements import payout, settle, settlement, settlements
+from budan.cli.shown import show_moment
 from budan.cli.table_text import safe_cell
 from budan.cli.wiring import open_database
 from budan.core.journal import JournalFormat, render_amount, render_entries, render_header, render_money
@@ -227,7 +228,8 @@ def _list_book_faults(found: LedgerCheck) -> Iterator[str]:
         approved = partial(render_money, currency=wrong.currency)
         yield (
             f"NOT ADJUSTED AS APPROVED: {wrong.entry_key} of {wrong.order_id}, lane {wrong.lane}: "
-            f"{approved(wrong.approved_minor)} approved, {approved(wrong.booked_minor)} booked on {wrong.account}"
+            f"{approved(wrong.approved_minor)} approved {show_moment(wrong.approved_at)}, "
+            f"{approved(wrong.booked_minor)} booked {show_moment(wrong.booked_at)} on {wrong.account}"
         )
     for carry in found.wrong_carries:
         carried = partial(render_money, currency=carry.currency)

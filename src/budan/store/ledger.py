@@ -149,7 +149,10 @@ class Stray:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WrongAdjustment:
-    """What an approved adjustment says of one account, and what is booked there in its name; 0 where nothing is."""
+    """What an approved adjustment says of one account, and what is booked there in its name; 0 and no moment where nothing is.
+
+    Both moments are the same but where an entry was moved.
+    """
 
     lane: Lane
     order_id: OrderId
@@ -158,6 +161,8 @@ class WrongAdjustment:
     currency: str
     approved_minor: int
     booked_minor: int
+    approved_at: datetime | None
+    booked_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

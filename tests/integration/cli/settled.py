@@ -20,6 +20,7 @@ async def pass_days(rows: Rows, days: int) -> None:
     """So many days go by: everything that happened is that much longer ago."""
     for statement in (
         "UPDATE posting SET booked_at = booked_at - $1::integer * interval '1 day'",
+        "UPDATE adjustment SET decided_at = decided_at - $1::integer * interval '1 day'",
         "UPDATE orders SET paid_at = paid_at - $1::integer * interval '1 day'",
         "UPDATE merchant SET created_at = created_at - $1::integer * interval '1 day'",
         "UPDATE installation SET created_at = created_at - $1::integer * interval '1 day'",

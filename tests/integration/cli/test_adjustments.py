@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import pytest
 from beancount import loader
 
@@ -153,11 +154,13 @@ async def test_a_proposal_that_is_not_wanted_ends_and_waits_for_nobody(
 async def test_a_receipt_leaves_of_the_channels_account_what_it_still_owes(
     stage: Stage, adjustments: Adjustments, books: Books
 ) -> None:
-    """The bank's statement is typed by people: a repeat must not count twice, and a second sum must not be lost in it."""
+    """People type the bank's statement: a repeat, however it is typed, must not count twice, nor a second sum be lost."""
     merchant = await stage.add_merchant()
     await stage.add_paid_order(merchant)
     told = [await adjustments.receive(receipt(merchant)) for _ in range(2)]
     assert [(one.row.number, one.changed) for one in told] == [(1, True), (1, False)]
+    for typed in ("b2411", "Ｂ2411", "B 24 11"):  # noqa: RUF001 - a wide letter is the point
+        assert not (await adjustments.receive(receipt(merchant, reference=typed))).changed, typed
     assert await refusal_of(adjustments.receive(receipt(merchant, fee_minor=8))) == ("receipt_exists", "reference")
     await adjustments.approve(1, amount_minor=AMOUNT_MINOR - 87, by="Bob")
     assert not (await adjustments.receive(receipt(merchant))).changed
@@ -201,6 +204,10 @@ BREAKS = (
     ("DELETE FROM posting WHERE entry_key LIKE 'adj%'", (2, 0)),
     ("UPDATE posting SET entry_key = 'adjustment:2' WHERE entry_key LIKE 'adj%'", (4, 1)),
     ("UPDATE posting SET order_id = order_id + 1 WHERE entry_key LIKE 'adj%'", (4, 1)),
+    (
+        "UPDATE posting SET booked_at = booked_at - interval '3 hours' WHERE entry_key LIKE 'adj%' AND line = 2",
+        (1, 0),
+    ),
 )
 
 
@@ -221,6 +228,8 @@ async def test_an_entry_that_is_not_what_two_persons_approved_breaks_the_check(
         assert (len(found.wrong_adjustments), len(found.strays)) == expected, break_it
         assert not found.unbalanced
         await rows.execute("TRUNCATE posting; INSERT INTO posting TABLE kept")
+    with pytest.raises(asyncpg.CheckViolationError, match="adjustment_two_persons"):
+        await rows.execute("UPDATE adjustment SET decided_by = 'ANN' WHERE state = 'approved'")
     assert (await check(books)).holds
 
 

@@ -5,7 +5,8 @@ INSERT INTO adjustment (
     bank_reference, reason, proposed_by, proposed_at, state
 )
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, clock_timestamp(), 'proposed')
-ON CONFLICT (credit, bank_reference) WHERE bank_reference IS NOT NULL AND state IN ('proposed', 'approved') DO NOTHING
+ON CONFLICT (credit, reference_key) WHERE reference_key IS NOT NULL AND state IN ('proposed', 'approved')
+DO NOTHING
 RETURNING number;
 
 -- name: adjustment_lock :maybe
@@ -15,8 +16,9 @@ WHERE number = $1
 FOR UPDATE;
 
 -- name: adjustment_list :many
--- Adjustments after a number, oldest first: of a difference, of a receipt, of one state, of an order; what is NULL is
--- any. Persons make them, so they are few and read by their numbers.
+-- Adjustments after a number, oldest first: of a difference, of a receipt (whose references are alike where width, case
+-- and spaces alone tell them apart), of one state, of an order; what is NULL is any. Persons make them, so they are few
+-- and read by their numbers.
 SELECT
     number,
     lane,
@@ -42,7 +44,7 @@ FROM adjustment
 WHERE
     number > $1
     AND ($2::bigint IS NULL OR discrepancy_id = $2)
-    AND ($3::text IS NULL OR (credit = $3 AND bank_reference = $4))
+    AND ($3::text IS NULL OR (credit = $3 AND reference_key = lower(replace(normalize($4, nfkc), ' ', ''))))
     AND ($5::text IS NULL OR state = $5)
     AND ($6::smallint IS NULL OR (lane = $6 AND order_id = $7::bigint))
 ORDER BY number

@@ -395,13 +395,14 @@ ORDER BY e.lane, e.order_id, e.entry_key
 LIMIT $4;
 
 -- name: ledger_list_wrong_adjustments :many
--- Approved adjustments that are not booked as they were approved, account by account, and entries of such that nobody
--- approved. Leans on adjustment_entry and the primary key of posting.
+-- Approved adjustments that are not booked as and when they were approved, account by account, and entries of such that
+-- nobody approved. Leans on adjustment_entry and the primary key of posting.
 WITH approved AS ( -- what each says
     SELECT
         a.lane,
         a.entry_id AS order_id,
         'adjustment:' || a.number AS entry_key,
+        a.decided_at,
         s.account,
         a.currency,
         s.amount_minor
@@ -426,7 +427,9 @@ booked AS ( -- what the books have
         entry_key,
         account,
         currency,
-        sum(amount_minor)::bigint AS amount_minor
+        sum(amount_minor)::bigint AS amount_minor,
+        min(booked_at) AS first_at,
+        max(booked_at) AS last_at
     FROM posting
     WHERE lane = any($1) AND order_id >= $2 AND order_id < $3 AND entry_key ~ '^adjustment:[0-9]+$'
     GROUP BY lane, order_id, entry_key, account, currency
@@ -439,7 +442,9 @@ SELECT
     coalesce(a.account, b.account) AS account,
     coalesce(a.currency, b.currency) AS currency,
     coalesce(a.amount_minor, 0)::bigint AS approved_minor,
-    coalesce(b.amount_minor, 0)::bigint AS booked_minor
+    coalesce(b.amount_minor, 0)::bigint AS booked_minor,
+    a.decided_at AS approved_at,
+    CASE WHEN b.first_at = a.decided_at THEN b.last_at ELSE b.first_at END AS booked_at
 FROM approved AS a
 FULL JOIN booked AS b
     ON
@@ -448,7 +453,10 @@ FULL JOIN booked AS b
         AND a.entry_key = b.entry_key
         AND a.account = b.account
         AND a.currency = b.currency
-WHERE a.amount_minor IS DISTINCT FROM b.amount_minor
+WHERE
+    a.amount_minor IS DISTINCT FROM b.amount_minor
+    OR b.first_at IS DISTINCT FROM a.decided_at
+    OR b.last_at IS DISTINCT FROM a.decided_at
 ORDER BY lane, order_id, entry_key, account
 LIMIT $4;
 
