@@ -238,7 +238,7 @@ async def test_what_cannot_be_adjusted_is_refused_by_name_and_nothing_is_kept(
 ) -> None:
     merchant, other = await stage.add_merchant(), await stage.add_merchant()
     order = await stage.add_paid_order(other)
-    wishes = (
+    wishes: tuple[tuple[dict[str, Any], tuple[str, str]], ...] = (
         ({"by": " "}, ("name_malformed", "by")),
         ({"reason": ""}, ("reason_malformed", "reason")),
         ({"amount_minor": None}, ("adjustment_incomplete", "amount")),

@@ -97,7 +97,13 @@ SELECT
                 AND o.kind IN ('release', 'evidence') AND o.confirmed_by IS NULL
                 AND o.acted_at > statement_timestamp() - $3::interval
         )
-        OR EXISTS (SELECT FROM adjustment AS j WHERE j.discrepancy_id = d.id AND j.state = 'proposed')
+        OR EXISTS (
+            SELECT FROM adjustment AS j
+            WHERE
+                j.discrepancy_id = d.id
+                AND j.state = 'proposed'
+                AND j.proposed_at > statement_timestamp() - $3::interval
+        )
     ) AS proposed
 FROM discrepancy AS d
 INNER JOIN channel_account AS a ON d.account_id = a.id
