@@ -122,7 +122,13 @@ def adjust_receipt(
 
 @adjust.command("approve")
 @_NUMBER
-@click.option("--amount", "amount_minor", type=int, required=True, help="What you agree to, as the list shows it.")
+@click.option(
+    "--amount",
+    "amount_minor",
+    type=int,
+    required=True,
+    help="What you agree to: its amount in minor units, fen for CNY.",
+)
 @_BY
 @with_settings(*STORE_SETTINGS)
 @json_option
@@ -208,7 +214,7 @@ def _print_block(one: Adjustment, *, aside: str) -> None:
     lapsed = ", lapsed: reject it and propose it again" if one.has_lapsed else ""
     OUT.print(f"adjustment {row.number}: {row.state}{lapsed}{aside}", markup=False)
     facts = {
-        "amount": f"{row.amount_minor} minor units",
+        "amount": render_money(row.amount_minor, currency=row.currency),
         **{line.account: render_money(line.amount_minor, currency=line.currency) for line in one.entry.postings},
         "order": one.order_no,
         "difference": None if row.discrepancy_id is None else f"{row.discrepancy_id}, {row.discrepancy_seen}",

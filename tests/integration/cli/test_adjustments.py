@@ -288,14 +288,14 @@ async def test_the_commands_book_a_receipt_that_a_real_beancount_reads(
     listed = (await typist.type("ledger", "adjust", "list")).out
     assert listed.splitlines()[:6] == [
         "adjustment 1: proposed",
-        "  amount: 993 minor units",
+        "  amount: 9.93 CNY",
         "  bank: 9.93 CNY",
         "  channel_fee: 0.07 CNY",
         f"  channel:{merchant.account_id}: -10.00 CNY",
         "  reference: B1",
     ]
     approved = await typist.type(*agree, "993", "--by", "Bob")
-    assert "adjustment 1: approved\n  amount: 993 minor units\n  bank: 9.93 CNY" in approved.out
+    assert "adjustment 1: approved\n  amount: 9.93 CNY\n  bank: 9.93 CNY" in approved.out
     assert '  reason: [/x] "day" 24' in approved.out
     assert not (await typist.json(*agree, "993", "--by", "Bob"))["changed"]
     words = ("--debit", "fee_income", "--credit", merchant_account(merchant.merchant_id), "--amount", "5")
