@@ -36,6 +36,7 @@ _ACTS: Final = {
     Stand.HOLD: "budan orders list --held",
     Stand.SUSPENSE: "say whose it is: budan orders release",
     Stand.ADJUSTMENT: "budan ledger adjust list",
+    Stand.ONLY_FILE: "what its channel says itself was not looked at",
     Stand.NO_BILL: "budan reconcile --account {account} --day {day} --bill FILE",
 }
 
@@ -84,7 +85,7 @@ def list_closed(days: Sequence[ClosedDay]) -> Iterator[str]:
     for day in days:
         if day.despite or day is days[-1]:
             yield tell_closed(day)
-            yield from (f"  {tell_point(point)}" for point in day.despite)
+            yield from (f"  {tell_point(point)}" for point in day.shown)
 
 
 def _read_despite(*, through: date | None, despite_open: bool, reason: str | None, by: str) -> Despite | None:

@@ -30,6 +30,8 @@ UNDER_WAY = "under_way"
 # Of a bill that nobody has asked for yet, and of one that its channel has not promised yet.
 NOT_ASKED = "not_asked"
 NOT_READY = "not_ready"
+# Of a file that was compared before we learned of more money of its day: nobody but a person loads it again.
+FILE_OUTDATED = "file_outdated"
 # News is looked for so far back before the last look: a comparison that was under way then could not know it, and takes
 # no day.
 NEWS_OVERLAP = timedelta(days=1)
@@ -143,7 +145,7 @@ class BillDays:
     async def list_uncompared(self, day: date) -> Sequence[UncomparedBill]:
         """The bills of a day that is over and that are wanted, planned or not, and not compared; by account.
 
-        A whole file that a person loaded is as good. That nothing moved, as the channel and our own books say, too.
+        A whole file that a person loaded is as good, unless we have learned of more money since. That nothing moved, as the channel and our own books say, too.
         """
         async with self._database.reading() as transaction:
             now = await transaction.clock()
@@ -162,8 +164,10 @@ class BillDays:
 
     def _why_uncompared(self, account: BillAccount, bill: BillOfDay, *, day: date, now: datetime) -> str | None:
         """Why a day's bill is not compared; None where it is, or nobody waits for it."""
-        if bill.has_file or (bill.run_id is not None and bill.state in {None, BillState.COMPARED.value}):
+        if bill.is_compared:
             return None
+        if bill.has_file:
+            return FILE_OUTDATED
         if bill.state is not None:
             # One that was compared and is wanted anew brought money since, whatever is said of it last.
             is_quiet = bill.code == NOTHING_MOVED and bill.run_id is None

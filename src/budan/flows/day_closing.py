@@ -10,13 +10,13 @@ from budan.core.errors import Refused, StoreUnavailable
 from budan.core.journal import render_money
 from budan.core.numbers import day_begin
 from budan.flows.acts import PROPOSAL_LIFE, check_name, check_reason
-from budan.flows.bill_days import NOT_ASKED, NOT_READY, BillDays
+from budan.flows.bill_days import FILE_OUTDATED, NOT_ASKED, NOT_READY, BillDays
 from budan.flows.books import Books, Progress, last_day_over
 from budan.flows.day_report import read_report
 from budan.store import day_closing as stored
 from budan.store import ledger
 from budan.store import reconcile as bills
-from budan.store.database import Database, RowsFailed
+from budan.store.database import Database, RowsFailed, Transaction
 from budan.store.ledger import ClosedDay
 
 # Days that wait behind one that cannot be closed are told of, up to so many: nobody looks at more at once.
@@ -24,6 +24,7 @@ DAYS_WAITING_MAX: Final = 31
 _WHY_NOT_COMPARED: Final = {
     NOT_ASKED: "nobody has asked for it; the job reconcile does",
     NOT_READY: "its channel has it from later today on",
+    FILE_OUTDATED: "its file was loaded before we learned of more money of that day; load it again",
 }
 
 _WAITING: Final = {
@@ -135,7 +136,7 @@ class DayClosing:
         """What there is to tell of a day: its bills, then what differs, then the money that waits."""
         points = [
             StandPoint(
-                stand=Stand.BILL_MISSING if bill.is_fetched else Stand.NO_BILL,
+                stand=Stand.BILL_MISSING if bill.is_fetched or bill.code == FILE_OUTDATED else Stand.NO_BILL,
                 account_id=bill.account_id,
                 account=bill.account,
                 code=bill.code,
@@ -144,6 +145,7 @@ class DayClosing:
         ]
         async with self._database.reading() as transaction:
             before = await ledger.find_day(transaction, day - timedelta(days=1))
+            points += await _list_files(transaction, day)
         late_since = None if before is None else before.closed_at
         for run_id in await self._list_runs(day, late_since=late_since):
             # Of their own: many reports in one transaction would hold it open for long.
@@ -180,6 +182,15 @@ class DayClosing:
         ]
 
 
+async def _list_files(transaction: Transaction, day: date) -> Sequence[StandPoint]:
+    """Where a person's file is all that was compared, and whose."""
+    return [
+        StandPoint(stand=Stand.ONLY_FILE, account_id=bill.account_id, account=bill.account, detail=bill.file_by or "")
+        for bill in await stored.list_bills(transaction, day=day)
+        if bill.is_file_alone
+    ]
+
+
 def tell_point(point: StandPoint) -> str:
     """One line for people: what stands, how much it is, and of which earlier day where it came late."""
     sums = "" if point.amount_minor is None else f", {render_money(point.amount_minor, currency=point.currency)}"
@@ -196,8 +207,15 @@ def tell_point(point: StandPoint) -> str:
             return f"{point.account}: {point.rows_found} {point.kind} {verdict}{sums}{late}{agree}"
         case Stand.HOLD | Stand.SUSPENSE | Stand.ADJUSTMENT:
             return f"{_WAITING[point.stand]}: {point.rows_found}{sums}{agree}"
+        case Stand.ONLY_FILE:
+            return f"of {point.account} only a file was compared, loaded by {point.detail or 'nobody who is named'}"
         case Stand.NO_BILL:
             return f"{point.account} has no bill to be fetched, and none was loaded"
+
+
+def tell_shown(point: StandPoint) -> str:
+    """The same, of a day that is closed: despite this, or merely by whose word."""
+    return f"despite: {tell_point(point)}" if point.is_against else tell_point(point)
 
 
 def tell_closed(closed: ClosedDay) -> str:
@@ -208,7 +226,7 @@ def tell_closed(closed: ClosedDay) -> str:
 
 
 def tell_books(day: date, closed: ClosedDay | None) -> Sequence[str]:
-    """Whether a day is closed, by whom, and what stood against it; a line each, for people."""
+    """Whether a day is closed, by whom, what stood against it and where a file alone was compared; a line each."""
     if closed is None:
         return [f"the books of {day} are open"]
-    return [tell_closed(closed), *(f"despite: {tell_point(point)}" for point in closed.despite)]
+    return [tell_closed(closed), *(tell_shown(point) for point in closed.shown)]

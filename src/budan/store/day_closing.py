@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
 
+from budan.core.bill_days import BillState
 from budan.core.day_closing import Stand, StandPoint
+from budan.store.bill_days import COMMIT_MAX
 from budan.store.database import Record, Transaction
 from budan.store.queries import query
 
@@ -23,14 +25,32 @@ _LIST_ADJUSTMENTS = query("closing_list_adjustments")
 class BillOfDay:
     """What an account has of a day's bill: its row where it is planned, and the newest run over a whole one.
 
-    `has_file`: one of these a person has loaded.
+    `by_channel`: one of these was the channel's own; `has_file`: one a person has loaded. `file_by` has loaded the newest
+    file that counts; None where each was compared before we learned of money that it has no row of.
     """
 
     account_id: int
+    account: str
     state: str | None
     code: str | None
     run_id: int | None
+    by_channel: bool
     has_file: bool
+    file_by: str | None
+
+    @property
+    def is_compared(self) -> bool:
+        """Whether a whole bill was compared that counts now."""
+        return self.file_by is not None or self._is_channels
+
+    @property
+    def is_file_alone(self) -> bool:
+        """Whether the day is compared by the word of a person's file, and not by the channel's own bill."""
+        return self.file_by is not None and not self._is_channels
+
+    @property
+    def _is_channels(self) -> bool:
+        return self.by_channel and self.state in {None, BillState.COMPARED.value}
 
 
 async def lock_accounts(transaction: Transaction) -> None:
@@ -41,7 +61,8 @@ async def lock_accounts(transaction: Transaction) -> None:
 
 async def list_bills(transaction: Transaction, *, day: date) -> list[BillOfDay]:
     """All accounts with what they have of a day's bill."""
-    return [BillOfDay(**dict(row)) for row in await transaction.many(_LIST_BILLS, day)]
+    rows = await transaction.many(_LIST_BILLS, day, COMMIT_MAX.total_seconds())
+    return [BillOfDay(**dict(row)) for row in rows]
 
 
 async def list_late_runs(transaction: Transaction, *, since: datetime, before: date) -> list[int]:

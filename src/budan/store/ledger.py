@@ -196,6 +196,11 @@ class ClosedDay:
         """What stood against it."""
         return list_against(self.stood)
 
+    @property
+    def shown(self) -> tuple[StandPoint, ...]:
+        """What is told wherever the day is: what stood against it, and where a person's file alone was compared."""
+        return tuple(point for point in self.stood if point.is_shown)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NextDay:

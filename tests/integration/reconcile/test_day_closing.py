@@ -11,8 +11,9 @@ import pytest
 
 from budan.cli.wiring import build_bill_days
 from budan.core.day_closing import Stand, StandPoint
+from budan.flows.bill_days import FILE_OUTDATED
 from budan.flows.books import Books
-from budan.flows.day_closing import DayClosing, Despite
+from budan.flows.day_closing import DayClosing, Despite, tell_books
 from budan.flows.day_page import render_page
 from budan.flows.holding import Resolution
 from budan.store.ledger import find_day
@@ -175,7 +176,7 @@ async def test_a_run_that_waits_while_the_day_is_closed_has_found_what_it_finds_
 
 
 async def test_a_difference_that_was_known_at_the_close_and_says_more_since_is_told_again(
-    clerk: Clerk, counter: BillCounter, closing: DayClosing
+    clerk: Clerk, counter: BillCounter, closing: DayClosing, rows: Rows
 ) -> None:
     """A day was closed despite 0.70, a later bill made it 70,000.00, and nobody was told."""
     counter.answers[clerk.day] = write_bill([clerk.line(clerk.name(clerk.noon), trade_no="4711", amount_minor=70)])
@@ -186,8 +187,14 @@ async def test_a_difference_that_was_known_at_the_close_and_says_more_since_is_t
     await clerk.compare([grown], origin="channel")
     (found,) = await clerk.list_differences()
     assert found.after_close
+    await rows.execute(
+        "INSERT INTO adjustment (lane, discrepancy_id, discrepancy_seen, currency, debit, credit, amount_minor, fee_minor,"
+        " reason, proposed_by, proposed_at, state)"
+        " VALUES (0, $1, 'x', 'CNY', 'bank', 'fee_income', 70, 0, 'x', 'ann', now(), 'proposed')",
+        found.id,
+    )
     (late,) = await close(closing, next_day) or []
-    assert (late.day, late.rows_found, late.amount_minor) == (clerk.day, 1, 7_000_000)
+    assert (late.day, late.rows_found, late.amount_minor, late.proposed) == (clerk.day, 1, 7_000_000, 1)
     assert await close(closing, next_day, despite=Despite(by="ann", reason="told WeChat")) is None
     await clerk.compare([grown, clerk.line(await clerk.paid())], origin="channel")
     after = await closing.look(next_day + timedelta(days=1))
@@ -226,6 +233,29 @@ async def test_money_and_persons_that_wait_and_a_report_that_does_not_tie_out_st
     )
     found = {point.stand: point for point in await close(closing, clerk.day) or ()}
     assert (found[Stand.ADJUSTMENT].rows_found, found[Stand.ADJUSTMENT].amount_minor) == (1, 70)
+
+
+async def test_a_file_counts_while_it_knows_all_that_we_know_and_the_closed_day_says_that_it_was_one(
+    clerk: Clerk, counter: BillCounter, closing: DayClosing, rows: Rows
+) -> None:
+    """One person with a file could close a day whose money it had never seen, and nothing told it from the channel's own."""
+    known, late = await clerk.paid(), await clerk.order()
+    await clerk.compare([clerk.line(known)])
+    await clerk.hear(late, paid_at=clerk.noon)
+    (against,) = await close(closing, clerk.day) or ()
+    assert (against.stand, against.code) == (Stand.BILL_MISSING, FILE_OUTDATED)
+    await clerk.compare([clerk.line(known), clerk.line(late)])
+    # So that what is known now is no news to a comparison that has just begun.
+    await rows.execute("UPDATE late_money SET known_at = known_at - interval '1 minute'")
+    assert await close(closing, clerk.day) is None
+    async with clerk.stage.database.reading() as transaction:
+        kept = await find_day(transaction, clerk.day)
+    assert kept is not None
+    assert [(point.stand, point.detail) for point in kept.stood] == [(Stand.ONLY_FILE, "ann")]
+    told = "of main (wechat_v3) only a file was compared, loaded by ann"
+    assert tell_books(clerk.day, kept)[1:] == [told]
+    await clerk.compare([clerk.line(known), clerk.line(late)], origin="channel")
+    assert not await closing.look(clerk.day), "the channel's own bill says so"
 
 
 async def test_an_account_without_a_bill_keeps_no_day_open(clerk: Clerk, closing: DayClosing, rows: Rows) -> None:

@@ -2,23 +2,59 @@
 
 -- name: closing_list_bills :many
 -- All accounts, with what is waited for of a day's bill and whether a whole one was compared: the newest run of those,
--- by its end. Leans on the primary key of bill_day and the unique key of reconcile_run.
-WITH compared AS ( -- one row for each account
+-- by its end, whether one was the channel's own, and who loaded the newest file that counts. A file that was compared
+-- before we learned of money that it has no row of, at most $2 seconds before it began or later, does not: nobody
+-- fetches it anew (as in reconcile_find_run). Leans on the primary keys of bill_day and refund, the unique key of
+-- reconcile_run, late_money_day and discrepancy_order.
+WITH unmet AS ( -- when we learned last of money of the day that no run has a row of, by account
     SELECT
-        account_id,
-        (array_agg(id ORDER BY ended_at DESC, id DESC))[1] AS run_id,
-        bool_or(origin = 'file') AS has_file
-    FROM reconcile_run
-    WHERE day = $1 AND NOT is_partial
-    GROUP BY account_id
+        m.account_id,
+        max(m.known_at) AS known_at
+    FROM late_money AS m
+    LEFT JOIN
+        refund AS f
+        ON m.kind = 'refund' AND m.lane = f.lane AND m.order_id = f.order_id AND m.ordinal = f.ordinal
+    WHERE
+        m.day = $1
+        AND m.account_id IN (SELECT r.account_id FROM reconcile_run AS r WHERE r.day = $1 AND r.origin = 'file')
+        AND NOT EXISTS (
+            SELECT FROM discrepancy AS d
+            WHERE
+                d.lane = m.lane AND d.order_id = m.order_id
+                AND (d.ordinal = m.ordinal OR d.subject = f.channel_reference)
+                AND d.account_id = m.account_id AND d.day = m.day AND d.kind = m.kind
+        )
+    GROUP BY m.account_id
+),
+
+compared AS ( -- one row for each account
+    SELECT
+        r.account_id,
+        (array_agg(r.id ORDER BY r.ended_at DESC, r.id DESC))[1] AS run_id,
+        bool_or(r.origin = 'channel') AS by_channel,
+        bool_or(r.origin = 'file') AS has_file,
+        (
+            array_agg(r.loaded_by ORDER BY r.ended_at DESC, r.id DESC) FILTER (
+                WHERE
+                r.origin = 'file'
+                AND (u.known_at IS NULL OR u.known_at <= r.begun_at - make_interval(secs => $2))
+            )
+        )[1] AS file_by
+    FROM reconcile_run AS r
+    LEFT JOIN unmet AS u ON r.account_id = u.account_id
+    WHERE r.day = $1 AND NOT r.is_partial
+    GROUP BY r.account_id
 )
 
 SELECT
     a.id AS account_id,
+    a.name || ' (' || a.channel || ')' AS account,
     b.state,
     b.code,
     c.run_id,
-    coalesce(c.has_file, FALSE) AS has_file
+    coalesce(c.by_channel, FALSE) AS by_channel,
+    coalesce(c.has_file, FALSE) AS has_file,
+    c.file_by
 FROM channel_account AS a
 LEFT JOIN bill_day AS b ON a.id = b.account_id AND b.day = $1
 LEFT JOIN compared AS c ON a.id = c.account_id

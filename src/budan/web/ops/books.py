@@ -107,7 +107,7 @@ def _report(report: DayReport, speech: Words) -> dict[str, object]:
 
 
 def _books(closed: ClosedDay | None, speech: Words) -> Sequence[str]:
-    """Whether the day is closed, by whom, why although something was open, and what that was; a line each."""
+    """Whether the day is closed, by whom, why although something was open, what that was, and where a file alone counted."""
     if closed is None:
         return [speech.say("books.not_closed")]
     told = [speech.say("books.closed", at=f"{closed.closed_at:%Y-%m-%d %H:%M} UTC")]
@@ -115,15 +115,16 @@ def _books(closed: ClosedDay | None, speech: Words) -> Sequence[str]:
         told.append(speech.say("books.closed_by", name=closed.closed_by))
     if closed.reason is not None:
         told.append(speech.say("books.closed_despite", reason=closed.reason))
-    return [*told, *(_stood(point, speech) for point in closed.despite)]
+    return [*told, *(_stood(point, speech) for point in closed.shown)]
 
 
 def _stood(point: StandPoint, speech: Words) -> str:
-    """What stood against the day when it was closed; of an earlier day where it was found late."""
+    """What stood against the day when it was closed, or by whose file it was compared; of an earlier day where it was found late."""
     told = speech.say(
         f"books.stand.{point.stand.value}",
         account=point.account,
         code=point.code,
+        name=point.detail,
         count=point.rows_found,
         kind=speech.say(f"books.kind.{point.kind}") if point.kind else "",
         verdict=speech.say(f"books.verdict.{point.verdict}") if point.verdict else "",
