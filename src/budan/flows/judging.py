@@ -252,11 +252,13 @@ class Judge:
         kind = line.bill.kind
         verdict = judge_pair(line.bill, ours, self._terms)
         is_beside = line.joined is None and self._is_beside(ours)
-        is_met = verdict is not Verdict.UNKNOWN_NUMBER and sighting_key(ours) in self._met
+        # Of money in suspense each row has met its own: of one trade there may be several.
+        counts_once = verdict is not Verdict.UNKNOWN_NUMBER and ours.suspended is None
+        is_met = counts_once and sighting_key(ours) in self._met
         if is_met or (is_beside and sighting_key(ours) in self._had):
             self._add(line, Verdict.DOUBLE, ours=ours, counted=_NOTHING)
             return
-        if verdict is not Verdict.UNKNOWN_NUMBER:
+        if counts_once:
             self._met.add(sighting_key(ours))
         here = Sum(rows=1, amount_minor=ours.amount_minor)
         is_today = line.joined is not None or (
