@@ -200,19 +200,19 @@ def _print(one: Adjustment, *, as_json: bool) -> None:
     row = one.row
     _print_block(one, aside="" if one.changed else ", told before")
     if row.state == AdjustmentState.PROPOSED.value and not one.has_lapsed:
-        OUT.print(f"to agree: budan ledger adjust approve {row.number} --amount MINOR --by NAME", markup=False)
+        OUT.print(f"to agree: budan ledger adjust approve {row.number} --amount MINOR --by NAME")
     if one.left_minor == 0:
-        OUT.print(f"difference {row.discrepancy_id} is resolved: corrected", markup=False)
+        OUT.print(f"difference {row.discrepancy_id} is resolved: corrected")
     elif one.left_minor is not None:
         left = render_money(one.left_minor, currency=row.currency)
-        OUT.print(f"difference {row.discrepancy_id} stays open: {left} of it is left", markup=False)
+        OUT.print(f"difference {row.discrepancy_id} stays open: {left} of it is left")
 
 
 def _print_block(one: Adjustment, *, aside: str) -> None:
     """All of an adjustment, a fact a line: a table's cells are cut where a second person must read them."""
     row = one.row
     lapsed = ", lapsed: reject it and propose it again" if one.has_lapsed else ""
-    OUT.print(f"adjustment {row.number}: {row.state}{lapsed}{aside}", markup=False)
+    OUT.print(f"adjustment {row.number}: {row.state}{lapsed}{aside}")
     facts = {
         "amount": render_money(row.amount_minor, currency=row.currency),
         **{line.account: render_money(line.amount_minor, currency=line.currency) for line in one.entry.postings},
@@ -226,7 +226,7 @@ def _print_block(one: Adjustment, *, aside: str) -> None:
     }
     for name, value in facts.items():
         if value:
-            OUT.print(f"  {name}: {value}", markup=False)
+            OUT.print(f"  {name}: {value}")
 
 
 def _as_json(one: Adjustment) -> dict[str, object]:

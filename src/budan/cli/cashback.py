@@ -79,7 +79,7 @@ def cashback_add(
     if as_json:
         print_json(asdict(added))
     else:
-        OUT.print(f"plan {added.plan_id} from {_moment(added.begins_at)}", markup=False)
+        OUT.print(f"plan {added.plan_id} from {_moment(added.begins_at)}")
 
 
 @cashback.command("end")
@@ -98,7 +98,7 @@ def cashback_end(*, plan_id: int, by: str, settings: Settings, as_json: bool) ->
     if as_json:
         print_json({"plan_id": plan_id, "ends_at": ended_at})
     else:
-        OUT.print(f"plan {plan_id} until {_moment(ended_at)}", markup=False)
+        OUT.print(f"plan {plan_id} until {_moment(ended_at)}")
 
 
 @cashback.command("list")

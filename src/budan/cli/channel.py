@@ -104,7 +104,7 @@ def channel_add(
     if as_json:
         print_json(row)
     else:
-        OUT.print(f"account {row['account_id']}: {channel_name}, {name}", markup=False)
+        OUT.print(f"account {row['account_id']}: {channel_name}, {name}")
 
 
 @channel.command("check")
@@ -227,7 +227,7 @@ def _reseal(settings: Settings, *, as_json: bool) -> None:
     else:
         OUT.print(f"sealed anew: {done.accounts} accounts, {done.endpoints} webhook endpoints, {done.payees} payees")
         for name in done.unreadable:
-            OUT.print(f"  {name}: no key opens it", markup=False)
+            OUT.print(f"  {name}: no key opens it")
         if done.changing:
             OUT.print(f"  {done.changing} were changed at the same time: run it again")
     if not done.is_whole:
@@ -375,9 +375,9 @@ def _print_table(rows: list[dict[str, object]], columns: tuple[str, ...]) -> Non
 def _print_verdict(standing: AccountStanding, why: str | None) -> None:
     warnings = standing.list_warnings()
     state = "well" if standing.is_usable and why is None else "NOT USABLE"
-    OUT.print(f"account {standing.account_id} ({standing.channel}, {standing.name}): {state}", markup=False)
+    OUT.print(f"account {standing.account_id} ({standing.channel}, {standing.name}): {state}")
     for line in [*warnings, *([f"no proven answer: {why}"] if why else [])]:
-        OUT.print(f"  {line}", markup=False)
+        OUT.print(f"  {line}")
 
 
 def _read_pairs(texts: tuple[str, ...]) -> dict[str, str]:

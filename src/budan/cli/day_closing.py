@@ -75,7 +75,7 @@ def close(
         print_json({"closed": closed, "days": [asdict(one) | {"against": len(one.against)} for one in seen]})
     else:
         for line in _list_seen(seen):
-            OUT.print(line, markup=False)
+            OUT.print(line)
     if not all(one.is_closed for one in seen):
         raise SystemExit(EXIT_BROKEN)
 
@@ -127,4 +127,4 @@ def _tell_act(point: StandPoint, day: date) -> str:
 
 
 def _progress(text: str) -> None:
-    ERR.print(text, style="dim", markup=False)
+    ERR.print(text, style="dim")

@@ -28,4 +28,4 @@ def stand_for_rows(
     elif isinstance(said, FileProposed):
         OUT.print(f"{said.rows} rows; another person may confirm from {said.confirm_from:%Y-%m-%dT%H:%M:%SZ} on")
     else:
-        OUT.print(", ".join(f"{decision}: {rows}" for decision, rows in sorted(said.decisions.items())), markup=False)
+        OUT.print(", ".join(f"{decision}: {rows}" for decision, rows in sorted(said.decisions.items())))

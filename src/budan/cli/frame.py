@@ -95,11 +95,11 @@ def exit_codes() -> Generator[None]:
         for refused in _leaves(group):
             assert isinstance(refused, Refused)
             named = f" ({refused.param})" if refused.param else ""
-            ERR.print(f"budan: refused: {refused.code}{named} {refused.detail}".rstrip(), style="red", markup=False)
+            ERR.print(f"budan: refused: {refused.code}{named} {refused.detail}".rstrip(), style="red")
         raise SystemExit(EXIT_WRONG_USE) from None
     except* (StoreUnavailable, DatabaseNotStarted, ProgramFailed) as group:
         for error in _leaves(group):
-            ERR.print(f"budan: {error}", style="red", markup=False)
+            ERR.print(f"budan: {error}", style="red")
         raise SystemExit(EXIT_BROKEN) from None
 
 

@@ -78,7 +78,7 @@ def jobs_run(
     if as_json:
         print_json(_run(row))
     else:
-        OUT.print(f"run {row.id} of {row.job}: {row.state} {_progress_text(row.progress)}".rstrip(), markup=False)
+        OUT.print(f"run {row.id} of {row.job}: {row.state} {_progress_text(row.progress)}".rstrip())
     if row.state == "failed":
         raise SystemExit(EXIT_BROKEN)
 
@@ -123,9 +123,9 @@ def jobs_show(*, run_id: int, settings: Settings, as_json: bool) -> None:
         print_json(_run(row) | {"lines": lines})
         return
     for field, value in _run(row).items():
-        OUT.print(f"{field}: {value}", markup=False)
+        OUT.print(f"{field}: {value}")
     for line in lines:
-        OUT.print(f"{_moment_text(line.said_at)} {line.level}: {line.line}", markup=False)
+        OUT.print(f"{_moment_text(line.said_at)} {line.level}: {line.line}")
 
 
 @jobs.command("report")
@@ -182,7 +182,7 @@ def jobs_set(*, name: str, cron: str | None, zone: str | None, settings: Setting
     if as_json:
         print_json({"job": name, "next_at": next_at})
     else:
-        OUT.print(f"{name}: next at {_moment_text(next_at)}", markup=False)
+        OUT.print(f"{name}: next at {_moment_text(next_at)}")
 
 
 @asynccontextmanager
@@ -210,7 +210,7 @@ async def _order_run(settings: Settings, name: str, arguments: RunArguments, *, 
             row, _ = await desk.get_run(run_id)
             text = f"run {row.id}: {row.state} {_progress_text(row.progress)}"
             if text != told:
-                ERR.print(text, markup=False)
+                ERR.print(text)
                 told = text
         return row
 
@@ -224,7 +224,7 @@ def _set_enabled(settings: Settings, name: str, *, enabled: bool, as_json: bool)
     if as_json:
         print_json({"job": name, "enabled": enabled, "recovery_off": is_recovery_off})
     else:
-        OUT.print(f"{name}: {'on' if enabled else 'paused'}", markup=False)
+        OUT.print(f"{name}: {'on' if enabled else 'paused'}")
     if is_recovery_off:
         _warn_recovery_off(name)
 
@@ -242,7 +242,6 @@ def _warn(view: CentreView) -> None:
         ERR.print(
             f"{waiting.waiting} mails wait, the oldest for {waiting.oldest_s:.0f} s: {waiting.error}",
             style="yellow",
-            markup=False,
         )
     if not view.workers:
         ERR.print("NO WORKER RUNS: nothing is asked, delivered or repaired", style="bold red")

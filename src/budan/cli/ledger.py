@@ -132,7 +132,7 @@ def ledger_statement(
     table = Table(*header)
     for row in rows:
         table.add_row(*row)
-    OUT.print(table, markup=False)
+    OUT.print(table)
 
 
 @ledger.command("export")
@@ -169,15 +169,15 @@ async def _open_books(settings: Settings) -> AsyncGenerator[Books]:
 
 
 def _progress(text: str) -> None:
-    ERR.print(text, style="dim", markup=False)
+    ERR.print(text, style="dim")
 
 
 def _show_check(found: LedgerCheck) -> None:
     OUT.print(f"{found.postings} postings in {found.entries} entries, {found.days_compared} closed days")
     for line in list_closed(found.closed_days):
-        OUT.print(line, markup=False)
+        OUT.print(line)
     for fault in _list_faults(found):
-        OUT.print(fault, style="bold red", markup=False)
+        OUT.print(fault, style="bold red")
     OUT.print("the books hold" if found.holds else "THE BOOKS DO NOT HOLD")
 
 

@@ -56,7 +56,7 @@ def losses_report(*, day: date, as_csv: bool, as_html: bool, settings: Settings,
     elif as_html:
         click.echo(render_losses_page(tally, day=day, environment=settings.environment))
     else:
-        OUT.print("\n".join(losses_text(tally, day=day)), markup=False)
+        OUT.print("\n".join(losses_text(tally, day=day)))
 
 
 async def _tally(settings: Settings, day: date) -> LossTally:

@@ -118,7 +118,7 @@ def notices_replay(
     _print_lines("replayed", done, as_json=as_json)
     if not as_json:
         word = "would change" if dry else "changed"
-        OUT.print(f"{sum(one.changed for one in done)} of {len(done)} {word} something", markup=False)
+        OUT.print(f"{sum(one.changed for one in done)} of {len(done)} {word} something")
 
 
 @click.group()
@@ -186,4 +186,4 @@ def _print_lines(
     table = Table(*shown[0])
     for line in shown:
         table.add_row(*line.values())
-    OUT.print(table, markup=False)
+    OUT.print(table)

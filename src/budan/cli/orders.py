@@ -82,9 +82,9 @@ def orders_list(
             show_moment(line.paid_at),
             line.hold_reason or "",
         )
-    OUT.print(table if found.orders else "no orders", markup=False)
+    OUT.print(table if found.orders else "no orders")
     if found.next_before is not None:
-        OUT.print(f"older ones: --before {found.next_before}", markup=False)
+        OUT.print(f"older ones: --before {found.next_before}")
 
 
 @orders.command("show")
@@ -107,14 +107,14 @@ def orders_show(*, order_no: str, settings: Settings, as_json: bool) -> None:
         return
     for name, shown in show_fields(found.order).items():
         if name not in {"lane", "order_id"} and shown:
-            OUT.print(f"{name}: {shown}", markup=False)
+            OUT.print(f"{name}: {shown}")
     table = Table("at (UTC)", "what", "detail")
     for moment in found.moments:
         table.add_row(show_moment(moment.at), moment.what, moment.detail)
-    OUT.print(table, markup=False)
-    OUT.print(f"gap: {_show_gap(found.gap)}", markup=False)
+    OUT.print(table)
+    OUT.print(f"gap: {_show_gap(found.gap)}")
     if found.cut:
-        OUT.print(f"not all rows are shown of: {', '.join(found.cut)}", markup=False)
+        OUT.print(f"not all rows are shown of: {', '.join(found.cut)}")
 
 
 @orders.command("close")
@@ -139,7 +139,7 @@ def orders_close(*, order_no: str, settings: Settings, as_json: bool) -> None:
     if as_json:
         print_json({"order_no": order_no, "state": state})
     else:
-        OUT.print(f"{order_no}: {state.value}", markup=False)
+        OUT.print(f"{order_no}: {state.value}")
 
 
 _BY = click.option("--by", required=True, help="Your name. It is recorded as given; nobody checks it.")
@@ -270,7 +270,7 @@ def _print_told(found: object, told: Iterable[str], *, as_json: bool) -> None:
         print_json(found)
         return
     for line in told:
-        OUT.print(line, markup=False)
+        OUT.print(line)
 
 
 @orders.command("refund")
@@ -309,7 +309,7 @@ def orders_refund(
         print_json(view)
     else:
         amount = render_money(view.amount_minor, currency=view.currency)
-        OUT.print(f"{view.refund_no}: {view.state}, {amount}", markup=False)
+        OUT.print(f"{view.refund_no}: {view.state}, {amount}")
 
 
 @asynccontextmanager

@@ -138,7 +138,7 @@ def _print(rows: list[StandingPayee]) -> None:
         row, standing = one.row, one.standing.value.replace("_", " ")
         bank = ", ".join(part for part in (row.bank_name, row.bank_code) if part)
         number = f"{'card' if row.is_card else 'account'} {mask(row.number_end)}"
-        OUT.print(f"{row.id}: {standing}: {row.holder}, {number} at {bank}", markup=False)
-        OUT.print(f"  proposed {show_moment(row.acted_at)} by {row.acted_by}: {row.reason}", markup=False)
+        OUT.print(f"{row.id}: {standing}: {row.holder}, {number} at {bank}")
+        OUT.print(f"  proposed {show_moment(row.acted_at)} by {row.acted_by}: {row.reason}")
         if row.confirmed_by is not None:
-            OUT.print(f"  confirmed {show_moment(row.confirmed_at)} by {row.confirmed_by}", markup=False)
+            OUT.print(f"  confirmed {show_moment(row.confirmed_at)} by {row.confirmed_by}")

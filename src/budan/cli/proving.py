@@ -105,7 +105,7 @@ def prove(
     """Break a private instance on purpose, then compare what channel, budan and merchant wrote down."""
     if lists:
         for name, known in SCENARIOS.items():
-            OUT.print(f"{name:<34}{known.stands_for}", markup=False)
+            OUT.print(f"{name:<34}{known.stands_for}")
         return
     wanted = read_wanted(
         scenario=scenario,

@@ -111,7 +111,7 @@ def rate_set(
         print_json(asdict(row) | ({"withdrawn": True} if withdraw else {}))
     else:
         told = " ".join(part for part in _row(row) if part)
-        OUT.print(f"withdrawn: {told}" if withdraw else told, markup=False)
+        OUT.print(f"withdrawn: {told}" if withdraw else told)
 
 
 @rate.command("list")
@@ -177,7 +177,7 @@ def _show_corrected(corrected: CorrectedFee, *, as_json: bool) -> None:
     what = "right already" if corrected.act is None else f"corrected by act {corrected.act}"
     before = render_money(corrected.kept_before_minor, currency=corrected.currency)
     after = render_money(corrected.kept_after_minor, currency=corrected.currency)
-    OUT.print(f"{corrected.order_no}: {what}; fee kept {before} before, {after} now", markup=False)
+    OUT.print(f"{corrected.order_no}: {what}; fee kept {before} before, {after} now")
 
 
 def _row(row: RateRow) -> tuple[str, ...]:

@@ -147,9 +147,9 @@ def reconcile_runs(
         said = f"{one.bill.code} {one.bill.message}".strip() or "not asked for yet"
         state = "late" if one.is_late and one.bill.state != "missed" else one.bill.state
         file = "" if one.bill.file_run_id is None else f"; a file was compared by run {one.bill.file_run_id}"
-        OUT.print(f"{one.bill.day} of {one.bill.account_name}: {state}, {said}{file}", markup=False)
+        OUT.print(f"{one.bill.day} of {one.bill.account_name}: {state}, {said}{file}")
     if link:
-        OUT.print(address, markup=False)
+        OUT.print(address)
 
 
 @reconcile.command("show")
@@ -192,7 +192,7 @@ def reconcile_report(*, run_id: int, path: Path, with_resolved: bool, settings: 
     if as_json:
         print_json({"run": run_id, "path": str(path), "differences": written})
     else:
-        OUT.print(f"{path}: {written} differences", markup=False)
+        OUT.print(f"{path}: {written} differences")
 
 
 @reconcile.command("discrepancies")
@@ -373,7 +373,7 @@ def reconcile_contract(
         print_json({"contract": kept, "acts": [show_act(act) for act in acts]})
         return
     for row in rows:
-        OUT.print(f"from {row.effective_from}: {render_rate(row.rate_e6)}, set by {row.set_by}", markup=False)
+        OUT.print(f"from {row.effective_from}: {render_rate(row.rate_e6)}, set by {row.set_by}")
     print_acts(acts)
 
 
@@ -493,13 +493,13 @@ def _money(amount_minor: int | None, currency: str) -> Cell:
 
 
 def _progress(text: str) -> None:
-    ERR.print(text, style="dim", markup=False)
+    ERR.print(text, style="dim")
 
 
 def _tell_untied(report: DayReport) -> None:
     """On the error stream, so that no form of a report is silent about it: not JSON that nobody reads, nor a file."""
     for line in report.tell_untied():
-        ERR.print(f"run {report.run.id} DOES NOT TIE OUT: {line}", style="bold red", markup=False)
+        ERR.print(f"run {report.run.id} DOES NOT TIE OUT: {line}", style="bold red")
 
 
 def _show_report(report: DayReport, *, as_json: bool) -> None:
@@ -512,9 +512,8 @@ def _show_report(report: DayReport, *, as_json: bool) -> None:
         f"run {run.id}: {run.day} of {run.account_name} ({run.channel}), {run.lines} lines, "
         f"{report.matched} agree, {report.differences} differ, {report.repaired} repaired, "
         f"{report.unresolved} unresolved",
-        markup=False,
     )
-    OUT.print(report.tell_sums(), markup=False)
+    OUT.print(report.tell_sums())
     table = Table("what", "outcome", "rows there", "sum there", "rows here", "sum here")
     for line in report.tie_lines():
         theirs, ours = line.sides.theirs, line.sides.ours
@@ -527,11 +526,11 @@ def _show_report(report: DayReport, *, as_json: bool) -> None:
         sums = (_amount(tally.their_minor, tally.currency), _amount(tally.our_minor, tally.currency))
         table.add_row(tally.kind, tally.verdict, str(tally.their_rows), sums[0], str(tally.our_rows), sums[1])
     OUT.print(table)
-    OUT.print(f"ties out: {'yes' if report.ties_out else 'NO'}", markup=False)
+    OUT.print(f"ties out: {'yes' if report.ties_out else 'NO'}")
     for line in tell_books(run.day, report.closed):
-        OUT.print(line, markup=False)
+        OUT.print(line)
     if report.unresolved:
-        OUT.print(f"budan reconcile discrepancies --account {run.account_id} --day {run.day}", markup=False)
+        OUT.print(f"budan reconcile discrepancies --account {run.account_id} --day {run.day}")
 
 
 _DISCREPANCY_HEADER: Final = (
@@ -582,13 +581,13 @@ def _show_discrepancy(view: DiscrepancyView, *, as_json: bool) -> None:
         print_json(view)
         return
     row = view.discrepancy
-    OUT.print(f"{row.id}: {row.kind} {row.verdict}, {row.subject}, {row.day}, {_tell_end(row)}", markup=False)
+    OUT.print(f"{row.id}: {row.kind} {row.verdict}, {row.subject}, {row.day}, {_tell_end(row)}")
     here = _amount(row.our_minor, row.our_currency or row.currency)
-    OUT.print(f"there {_amount(row.their_minor, row.currency)}, here {here}", markup=False)
+    OUT.print(f"there {_amount(row.their_minor, row.currency)}, here {here}")
     if row.owner is not None:
-        OUT.print(f"owner: {row.owner}", markup=False)
+        OUT.print(f"owner: {row.owner}")
     for note in view.notes:
-        OUT.print(f"{note.written_at:%Y-%m-%d %H:%M} UTC {note.written_by}: {note.note}", markup=False)
+        OUT.print(f"{note.written_at:%Y-%m-%d %H:%M} UTC {note.written_by}: {note.note}")
 
 
 def _amount(amount_minor: int | None, currency: str) -> str:

@@ -163,7 +163,7 @@ def merchant_add(
         return
     for row in rows:
         for name, shown in show_values(row).items():
-            OUT.print(f"{name}: {shown}", markup=False)
+            OUT.print(f"{name}: {shown}")
 
 
 def show_merchant(added: AddedMerchant, *, public_url: str) -> dict[str, object]:
@@ -263,7 +263,7 @@ def merchant_rotate(
         print_json(row)
         return
     for name, shown in show_values(row).items():
-        OUT.print(f"{name}: {shown}", markup=False)
+        OUT.print(f"{name}: {shown}")
 
 
 @merchant.command("list")
@@ -311,7 +311,7 @@ def key_issue(*, merchant_id: int, by: str, settings: Settings, as_json: bool) -
     if as_json:
         print_json({"merchant_id": merchant_id, "api_key": api_key})
     else:
-        OUT.print(f"api_key: {api_key}", markup=False)
+        OUT.print(f"api_key: {api_key}")
 
 
 @asynccontextmanager
@@ -344,4 +344,4 @@ def _print_rows(name: str, rows: list[dict[str, object]], *, as_json: bool) -> N
     table = Table(*shown[0])
     for row in shown:
         table.add_row(*row.values())
-    OUT.print(table, markup=False)
+    OUT.print(table)

@@ -145,18 +145,18 @@ def settlement(*, batch_no: str, as_csv: bool, settings: Settings, as_json: bool
         print_json(_batch(batch) | {"releases": releases} | parts)
         return
     for name, cell in zip(BATCH_HEADER, _batch_cells(batch), strict=True):
-        OUT.print(f"{name}: {_shown(cell)}", markup=False)
+        OUT.print(f"{name}: {_shown(cell)}")
     for line in _tell_releases(batch, releases):
-        OUT.print(line, markup=False)
+        OUT.print(line)
     for one in made:
         back = f"; back {one.returned_at:%F %R}, {one.returned_by}: {one.return_reason}" if one.returned_at else ""
         second = "" if one.second_reason is None else f"; one too many: {one.second_reason}"
         to = "" if one.number_end is None else f" to {one.holder}, {mask(one.number_end)}"
-        OUT.print(f"{one.bank_reference}: sent{to} {one.paid_at:%F %R}, {one.paid_by}{second}{back}", markup=False)
+        OUT.print(f"{one.bank_reference}: sent{to} {one.paid_at:%F %R}, {one.paid_by}{second}{back}")
     table = Table(*LINE_HEADER[1:])
     for line in lines:
         table.add_row(*(_shown(cell) for cell in _line_cells(line)[1:]))
-    OUT.print(table, markup=False)
+    OUT.print(table)
 
 
 def _tell_releases(batch: Batch, releases: Sequence[str]) -> Iterator[str]:
@@ -238,16 +238,16 @@ def _print_file(
         print_json(written | left_out | {"repeated": [], "sent_before": []} | sent)
         return
     sums = ", ".join(f"{render_amount(total, currency=currency)} {currency}" for currency, total in totals.items())
-    OUT.print(f"{path}: {len(paid)} batches{f', {sums}' if sums else ''}, sha256 {digest(path)}", markup=False)
+    OUT.print(f"{path}: {len(paid)} batches{f', {sums}' if sums else ''}, sha256 {digest(path)}")
     for batch_no in on_hold:
-        ERR.print(f"left out: {batch_no} has an order on hold", style="yellow", markup=False)
+        ERR.print(f"left out: {batch_no} has an order on hold", style="yellow")
     for batch in no_payee:
         why = f"merchant {batch.row.merchant_id} has no payee (budan merchant payee)"
-        ERR.print(f"left out: {batch.batch_no}: {why}", style="yellow", markup=False)
+        ERR.print(f"left out: {batch.batch_no}: {why}", style="yellow")
     for batch in sent_before:
         what, style = ("SENT AGAIN", "bold red") if again else ("left out", "yellow")
         file = f"{batch.row.sent_by}'s file of {batch.row.sent_at:%F %R}, sha256 {batch.row.file_sha256}"
-        ERR.print(f"{what}: {batch.batch_no} is in {file}{_other_payee(batch)}", style=style, markup=False)
+        ERR.print(f"{what}: {batch.batch_no} is in {file}{_other_payee(batch)}", style=style)
 
 
 def _other_payee(batch: Batch) -> str:
@@ -499,6 +499,6 @@ def _print_told(told: Sequence[PaidOut], *, as_json: bool) -> None:
         print_json({"batches": rows})
         return
     for one in told:
-        OUT.print(f"{one.batch_no}: {one.state.value}{'' if one.changed else ', told before'}", markup=False)
+        OUT.print(f"{one.batch_no}: {one.state.value}{'' if one.changed else ', told before'}")
         if one.is_held and one.state is BatchState.PAID_OUT:
-            ERR.print(f"{one.batch_no} has an order on hold, and its money is gone", style="yellow", markup=False)
+            ERR.print(f"{one.batch_no} has an order on hold, and its money is gone", style="yellow")

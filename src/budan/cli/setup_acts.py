@@ -45,7 +45,7 @@ def print_acts(rows: Sequence[SetupActRow]) -> None:
         of = [f"merchant {row.merchant_id}"] if row.merchant_id is not None else []
         of += [f"account {row.account_id}"] if row.account_id is not None else []
         what = f"{show_moment(row.acted_at)} {row.acted_by}: {row.kind} of {' and '.join(of)}"
-        OUT.print(": ".join([what, *([", ".join(changes)] if changes else [])]), markup=False)
+        OUT.print(": ".join([what, *([", ".join(changes)] if changes else [])]))
 
 
 def _decoded(text: str | None) -> dict[str, object] | None:

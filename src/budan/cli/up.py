@@ -63,7 +63,7 @@ async def _up(settings: Settings, *, serve_processes: int, worker_processes: int
     began_s = monotonic()
 
     def progress(line: str) -> None:
-        OUT.print(f"{monotonic() - began_s:6.2f} s  {line}", markup=False)
+        OUT.print(f"{monotonic() - began_s:6.2f} s  {line}")
 
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -198,13 +198,13 @@ async def _add_demo_shop(settings: Settings, *, webhook: str | None) -> None:
         (added,) = await administration.add_merchants([wish], by=DEMO_BY)
     OUT.print("A demo shop was made. Its secrets are shown this once:")
     for name, value in show_merchant(added, public_url=settings.public_url).items():
-        OUT.print(f"  {name}: {value}", markup=False)
+        OUT.print(f"  {name}: {value}")
 
 
 def _forward(name: str, line: str) -> None:
-    OUT.print(f"[{name}] {line}", markup=False)
+    OUT.print(f"[{name}] {line}")
 
 
 def _report(exit_: Exit) -> None:
     again = "" if exit_.restart_delay_s is None else f", again in {exit_.restart_delay_s:g} s"
-    OUT.print(f"[{exit_.name}] ended with {exit_.code} after {exit_.ran_s:.1f} s{again}", markup=False)
+    OUT.print(f"[{exit_.name}] ended with {exit_.code} after {exit_.ran_s:.1f} s{again}")
