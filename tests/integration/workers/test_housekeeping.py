@@ -141,6 +141,11 @@ async def test_what_only_a_person_can_end_is_counted_until_somebody_does(stage: 
     await rows.execute(
         "INSERT INTO query_due (lane, order_id, attempt, due_at, needs_person) VALUES (1, 9, 1, now(), TRUE)"
     )
+    await rows.execute(
+        "INSERT INTO adjustment"
+        " (lane, currency, debit, credit, amount_minor, fee_minor, reason, proposed_by, proposed_at, state)"
+        " VALUES (1, 'CNY', 'channel:1', 'fee_income', 1, 0, 'a cent', 'Ann', now(), 'proposed')"
+    )
     housekeeping = Housekeeping(database=stage.database)
     turns = HousekeepingTurns(housekeeping=housekeeping, lanes=lanes, clock=stage.opened.clock)
     await turns.turn()
