@@ -6,21 +6,35 @@ import subprocess
 import tokenize
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 LIST_TIMEOUT_S = 30
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Module:
-    """One Python file, parsed; `comments` maps a line's number to its comment."""
+    """One Python file; it is parsed when somebody looks, which takes seconds for all of them."""
 
     path: Path
-    tree: ast.Module
-    lines: list[str]
-    comments: dict[int, str]
+    text: str
+
+    @cached_property
+    def tree(self) -> ast.Module:
+        """What it says."""
+        return ast.parse(self.text, filename=str(self.path))
+
+    @cached_property
+    def lines(self) -> list[str]:
+        """Its lines."""
+        return self.text.splitlines()
+
+    @cached_property
+    def comments(self) -> dict[int, str]:
+        """The comment of each line that has one."""
+        tokens = tokenize.generate_tokens(io.StringIO(self.text).readline)
+        return {token.start[0]: token.string for token in tokens if token.type == tokenize.COMMENT}
 
     def at(self, line: int) -> str:
         """The place of a line as editors understand it."""
@@ -67,17 +81,11 @@ def modules(*folders: str) -> tuple[Module, ...]:
     """Every Python file under `folders`, which are names at the root."""
     roots = [ROOT / folder for folder in folders]
     return tuple(
-        parsed(path) for path in files() if path.suffix == ".py" and any(path.is_relative_to(root) for root in roots)
+        module(path) for path in files() if path.suffix == ".py" and any(path.is_relative_to(root) for root in roots)
     )
 
 
-def parsed(path: Path) -> Module:
+@cache
+def module(path: Path) -> Module:
     """The module in the file at `path`."""
-    text = path.read_text("utf-8")
-    tokens = tokenize.generate_tokens(io.StringIO(text).readline)
-    return Module(
-        path=path,
-        tree=ast.parse(text, filename=str(path)),
-        lines=text.splitlines(),
-        comments={token.start[0]: token.string for token in tokens if token.type == tokenize.COMMENT},
-    )
+    return Module(path=path, text=path.read_text("utf-8"))

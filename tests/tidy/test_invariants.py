@@ -1,5 +1,3 @@
-import ast
-
 from tidy import invariants
 from tidy.repository import ROOT, Module
 
@@ -44,7 +42,7 @@ def test_markers_of_a_module_and_a_class_count_for_the_tests_in_it() -> None:
         "    async def test_a(self): ...\n"
         "def test_b(): ...\n"
     )
-    module = Module(path=ROOT / "tests" / "x.py", tree=ast.parse(text), lines=[], comments={})
+    module = Module(path=ROOT / "tests" / "x.py", text=text)
     held = [(holding.invariant, holding.name) for holding in invariants.holdings(module)]
     assert held == [
         ("I1", "TestDoor::test_a"),
