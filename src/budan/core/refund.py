@@ -60,8 +60,8 @@ class Refund:
     """What `decide_refund` needs of a refund.
 
     `to_send` says that the next step is to send, not to ask. `refused`: a definite refusal was heard and no query has
-    confirmed it; `untaken`: a query has, and nothing was sent since. `send_until` ends the window of the last sending, None before the first. `owed_minor` is what of the
-    whole payment is not back with its payer, whoever sent it.
+    confirmed it; `untaken`: a query has, and nothing was sent since. `send_until` ends the window of the last sending,
+    None before the first. `owed_minor` is what of the whole payment is not back with its payer, whoever sent it.
     """
 
     ordinal: int
